@@ -1,0 +1,1 @@
+"""Observe, plan, apply, report: what makes this host be as the registry declares."""

@@ -1,0 +1,1 @@
+"""The registry on disk and in git: manifests, entries, merge, schemas, history."""

@@ -1,0 +1,171 @@
+"""An entry as a value: what the controller found and did for one model on one host."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from imageworks.errors import ImageworksError
+
+FOLDER: Final = "discovered"
+SUFFIX: Final = ".json"
+
+
+class InvalidEntryError(ImageworksError):
+    """An entry's file cannot be used; it names the file and what is wrong in it."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(
+            f"{file}: {problem}",
+            remedy=f"Only the controller writes entries: restore it with `git checkout HEAD~1 -- {file}` and commit.",
+        )
+        self.file = file
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFile:
+    """One file of a model as it was verified.
+
+    Args:
+        path: Relative path, ``/``-separated.
+        size: Bytes.
+        sha256: Lower-case hex digest of the content.
+    """
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is recorded of one model on one host.
+
+    Args:
+        name: The variant name, which is the file's stem.
+        fields: The whole document as written.
+        files: The verified files, sorted by path.
+    """
+
+    name: str
+    fields: Mapping[str, object]
+    files: tuple[ArtifactFile, ...] = ()
+
+    def text(self, key: str) -> str | None:
+        """Return a text field, or ``None`` when it is absent."""
+        value = self.fields.get(key)
+        return value if isinstance(value, str) else None
+
+    def part(self, key: str) -> Mapping[str, object]:
+        """Return an object field, empty when it is absent."""
+        value = self.fields.get(key)
+        return value if isinstance(value, Mapping) else {}
+
+    @property
+    def managed(self) -> bool:
+        """Whether a manifest stands behind it."""
+        return self.fields.get("managed") is True
+
+    @property
+    def path(self) -> Path | None:
+        """The folder (or single file) of the model's bytes; ``None`` when it has none."""
+        value = self.text("download_path")
+        return Path(value) if value and value.startswith("/") else None
+
+    @property
+    def revision(self) -> str | None:
+        """The commit that was installed."""
+        value = self.part("resolved").get("revision")
+        return value if isinstance(value, str) else None
+
+    @property
+    def ref(self) -> str | None:
+        """The branch, tag or commit that was asked for at install."""
+        value = self.part("resolved").get("ref")
+        return value if isinstance(value, str) else None
+
+    @property
+    def repo(self) -> str | None:
+        """The repository that it came from."""
+        value = self.part("resolved").get("repo")
+        return value if isinstance(value, str) else None
+
+    @property
+    def installed_by_us(self) -> bool:
+        """Whether the controller put the bytes there, rather than finding them."""
+        return self.part("metadata").get("acquisition") == "installed"
+
+    @property
+    def selection(self) -> Mapping[str, object]:
+        """What had decided which files were wanted."""
+        value = self.part("metadata").get("selection")
+        return value if isinstance(value, Mapping) else {}
+
+    @property
+    def size(self) -> int:
+        """Bytes of all verified files."""
+        return sum(file.size for file in self.files)
+
+
+def aggregate_sha256(files: Iterable[ArtifactFile]) -> str:
+    """Return one digest for a set of files: sha256 of the sorted lines ``<sha256>  <relative path>``."""
+    lines = sorted(f"{file.sha256}  {file.path}" for file in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def directory_checksum(files: Iterable[ArtifactFile]) -> str:
+    """Return 16 hex digits over relative paths and sizes: a quick sign that something changed, not a proof."""
+    lines = sorted(f"{file.path}:{file.size}" for file in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def entry_file(host: str, name: str) -> str:
+    """Return an entry's path within the registry."""
+    return f"{FOLDER}/{host}/{name}{SUFFIX}"
+
+
+def read_entry(file: str, data: bytes) -> Entry:
+    """Return the entry in a file's bytes, having checked what the controller will act on.
+
+    Args:
+        file: The entry's path within the registry, for messages.
+        data: The file's content.
+
+    Raises:
+        InvalidEntryError: It is not JSON, or a field that leads to files has the wrong form.
+    """
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEntryError(file, f"not valid JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise InvalidEntryError(file, "not a JSON object")
+    name = Path(file).stem if file.endswith(SUFFIX) else Path(file).name
+    if fields.get("name") != name:
+        raise InvalidEntryError(file, f"its name is {fields.get('name')!r}, not {name!r} as its file says")
+    return Entry(name=name, fields=fields, files=_files(file, fields))
+
+
+def _files(file: str, fields: Mapping[str, object]) -> tuple[ArtifactFile, ...]:
+    artifacts = fields.get("artifacts")
+    listed = artifacts.get("files") if isinstance(artifacts, Mapping) else None
+    if not isinstance(listed, list):
+        return ()
+    files = []
+    for item in listed:
+        if not isinstance(item, Mapping):
+            raise InvalidEntryError(file, "artifacts.files must hold objects")
+        path, size, digest = item.get("path"), item.get("size"), item.get("sha256")
+        if not (isinstance(path, str) and isinstance(size, int) and isinstance(digest, str)) or size < 0:
+            raise InvalidEntryError(file, "artifacts.files must hold path, size and sha256")
+        if path.startswith("/") or "\\" in path or "\0" in path or ".." in path.split("/"):
+            raise InvalidEntryError(file, f"artifacts.files leads outside the model's folder: {path!r}")
+        files.append(ArtifactFile(path, size, digest))
+    return tuple(files)
+
+
+def render_entry(fields: Mapping[str, object]) -> bytes:
+    """Return an entry's bytes: sorted, indented JSON, so that a diff shows one line a field."""
+    return (json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,204 @@
+"""A manifest as a value: what people declare of one model."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Final
+
+FOLDER: Final = "models"
+SUFFIXES: Final = (".yaml", ".yml")
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+
+
+class State(StrEnum):
+    """What is wanted of a model's files on a host."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    SUSPENDED = "suspended"
+
+
+class Prune(StrEnum):
+    """What may happen to a model's files once its manifest is deleted."""
+
+    DISABLED = "disabled"
+    CONFIRM = "confirm"
+    ENABLED = "enabled"
+
+
+def is_commit(revision: str | None) -> bool:
+    """Return whether a revision is a full commit id, and so a pin."""
+    return revision is not None and _COMMIT.fullmatch(revision) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceSource:
+    """A repository on a Hugging Face-compatible hub.
+
+    Args:
+        repo: ``owner/repo``, or a legacy single name.
+        revision: Branch, tag or commit; ``main`` when not declared.
+        include: Globs over weight files; empty means by format and quantization.
+        subfolder: Folder within the repository to take files from.
+        optional: Whether optional files (docs, images, examples) are wanted too.
+    """
+
+    repo: str
+    revision: str = "main"
+    include: tuple[str, ...] = ()
+    subfolder: str | None = None
+    optional: bool = False
+
+    @property
+    def label(self) -> str:
+        """The source as people write it."""
+        return f"huggingface:{self.repo}"
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaSource:
+    """A model of an Ollama library, by its name and tag."""
+
+    name: str
+
+    @property
+    def label(self) -> str:
+        """The source as people write it."""
+        return f"ollama:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PathSource:
+    """A file or folder that is already on the host."""
+
+    path: str
+
+    @property
+    def label(self) -> str:
+        """The source as people write it."""
+        return f"path:{self.path}"
+
+
+Source = HuggingFaceSource | OllamaSource | PathSource
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is declared of one model.
+
+    Args:
+        name: The variant name, which is the file's stem.
+        file: The manifest's path within the registry, ``/``-separated.
+        source: Where the model comes from; ``None`` for a logical entry (roles and backend only).
+        fields: Everything declared, as parsed, schema-valid.
+    """
+
+    name: str
+    file: str
+    source: Source | None
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+    def text(self, key: str) -> str | None:
+        """Return a declared text field, or ``None`` when it is not declared."""
+        value = self.fields.get(key)
+        return value if isinstance(value, str) else None
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a declared list of texts, empty when it is not declared."""
+        value = self.fields.get(key)
+        return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+    @property
+    def state(self) -> State:
+        """What is wanted of the files."""
+        return State(self.text("state") or State.PRESENT)
+
+    @property
+    def prune(self) -> Prune | None:
+        """What may happen to the files without a manifest; ``None`` leaves it to the registry."""
+        value = self.text("prune")
+        return None if value is None else Prune(value)
+
+    @property
+    def location(self) -> str | None:
+        """A location's name or an absolute path, if declared."""
+        return self.text("location")
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Host names and label selectors; empty means every host."""
+        return self.texts("hosts")
+
+    @property
+    def previously(self) -> tuple[str, ...]:
+        """Names that this model had before."""
+        return self.texts("previously")
+
+    @property
+    def locked_digest(self) -> str | None:
+        """The aggregate digest that a version lock demands, if it is locked."""
+        lock = self.fields.get("version_lock")
+        if not isinstance(lock, Mapping) or not lock.get("locked"):
+            return None
+        expected = lock.get("expected_aggregate_sha256")
+        return expected if isinstance(expected, str) else None
+
+    @property
+    def selection(self) -> dict[str, object]:
+        """What decides which files of a source are wanted, in the form that an entry records."""
+        chosen: dict[str, object] = {}
+        if isinstance(self.source, HuggingFaceSource):
+            if self.source.include:
+                chosen["include"] = sorted(self.source.include)
+            if self.source.subfolder:
+                chosen["subfolder"] = self.source.subfolder
+            if self.source.optional:
+                chosen["optional"] = True
+        for key in ("format", "quantization"):
+            if self.text(key):
+                chosen[key] = self.text(key)
+        return chosen
+
+    def applies_to(self, host: str, labels: Mapping[str, str]) -> bool:
+        """Return whether this model is meant for a host, by its name or by ``key=value`` labels."""
+        if not self.hosts:
+            return True
+        for wanted in self.hosts:
+            key, equals, value = wanted.partition("=")
+            if wanted == host or (equals and labels.get(key) == value):
+                return True
+        return False
+
+
+def manifest_name(file: str) -> str:
+    """Return the variant name that a manifest's file name gives."""
+    return PurePosixPath(file).stem
+
+
+def read_manifest(file: str, fields: Mapping[str, object]) -> Manifest:
+    """Return the manifest that a schema-valid document declares.
+
+    Args:
+        file: The manifest's path within the registry.
+        fields: The parsed document.
+    """
+    return Manifest(name=manifest_name(file), file=file, source=_source(fields.get("source")), fields=fields)
+
+
+def _source(value: object) -> Source | None:
+    if not isinstance(value, Mapping):
+        return None
+    if "huggingface" in value:
+        include = value.get("include")
+        return HuggingFaceSource(
+            repo=str(value["huggingface"]),
+            revision=str(value.get("revision", "main")),
+            include=tuple(str(glob) for glob in include) if isinstance(include, list) else (),
+            subfolder=str(value["subfolder"]).strip("/") if value.get("subfolder") else None,
+            optional=value.get("optional") is True,
+        )
+    if "ollama" in value:
+        return OllamaSource(name=str(value["ollama"]))
+    return PathSource(path=str(value["path"]))

@@ -1,0 +1,137 @@
+"""registry.yaml as a value: locations, routing, transfer limits, prune and commit policy, hosts."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+FILE: Final = "registry.yaml"
+_UNITS: Final = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A named place for models.
+
+    Args:
+        name: What manifests call it.
+        path: Its root on this host, as written (``~`` allowed).
+        layout: How a model's folder is derived: ``owner/repo``, ``publisher/repo`` or ``flat``.
+        kind: ``weights`` or ``lmstudio``.
+    """
+
+    name: str
+    path: str
+    layout: str = "owner/repo"
+    kind: str = "weights"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSettings:
+    """How downloads may use the network.
+
+    Args:
+        connections: Connections for each file.
+        jobs: Files at once.
+        limit: Bytes per second over all, or ``None``.
+        window: Hours of the day in which large downloads may run, as ``22:00-06:00``, or ``None``.
+    """
+
+    connections: int = 8
+    jobs: int = 4
+    limit: int | None = None
+    window: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """The settings of one registry as they hold on one host.
+
+    Args:
+        locations: Locations by name, with the host's overrides applied.
+        routing: Location names by container format, with ``default``.
+        transfer: How downloads may use the network.
+        prune: Whether models without a manifest may be removed without ``--prune``.
+        labels: The host's labels, for selectors.
+        hosts: Every host that the registry knows.
+        push: Whether each commit is pushed.
+        branch: The branch that entries go to, or ``None`` for the checked-out one.
+    """
+
+    locations: Mapping[str, Location] = field(default_factory=dict)
+    routing: Mapping[str, str] = field(default_factory=dict)
+    transfer: TransferSettings = TransferSettings()
+    prune: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
+    push: bool = False
+    branch: str | None = None
+
+    def route(self, container: str | None) -> str | None:
+        """Return the location's name for a container format, if the registry routes it anywhere."""
+        return self.routing.get(container or "default") or self.routing.get("default")
+
+
+def read_settings(document: Mapping[str, object], host: str) -> RegistrySettings:
+    """Return the settings that a schema-valid registry.yaml gives one host.
+
+    Args:
+        document: The parsed registry.yaml.
+        host: This host's name; its overrides are applied.
+    """
+    hosts = _mapping(document.get("hosts"))
+    own = _mapping(hosts.get(host))
+    commit = _mapping(document.get("commit"))
+    branch = commit.get("branch")
+    return RegistrySettings(
+        locations=_locations(_mapping(document.get("locations")), _mapping(own.get("locations"))),
+        routing={str(k): str(v) for k, v in _mapping(document.get("routing")).items()},
+        transfer=_transfer(_mapping(document.get("transfer"))),
+        prune=document.get("prune") is True,
+        labels={str(k): str(v) for k, v in _mapping(own.get("labels")).items()},
+        hosts=tuple(str(name) for name in hosts),
+        push=commit.get("push") is True,
+        branch=str(branch) if branch else None,
+    )
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _locations(declared: Mapping[str, object], own: Mapping[str, object]) -> dict[str, Location]:
+    locations = {}
+    for name in {**declared, **own}:
+        fields = {**_mapping(declared.get(name)), **_mapping(own.get(name))}
+        if isinstance(own.get(name), str):
+            fields["path"] = own[name]
+        locations[name] = Location(
+            name=name,
+            path=str(fields.get("path", "")),
+            layout=str(fields.get("layout", "owner/repo")),
+            kind=str(fields.get("kind", "weights")),
+        )
+    return locations
+
+
+def _transfer(fields: Mapping[str, object]) -> TransferSettings:
+    defaults = TransferSettings()
+    connections, jobs = fields.get("connections"), fields.get("jobs")
+    window = fields.get("window")
+    return TransferSettings(
+        connections=connections if isinstance(connections, int) else defaults.connections,
+        jobs=jobs if isinstance(jobs, int) else defaults.jobs,
+        limit=parse_rate(fields.get("limit")),
+        window=str(window) if window else None,
+    )
+
+
+def parse_rate(value: object) -> int | None:
+    """Return bytes per second from a number or a text such as ``20M``; ``None`` and 0 mean no limit."""
+    if isinstance(value, int):
+        return value or None
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+)\s*([kmg]?)(?:i?b)?(?:/s)?", value.strip().lower())
+        if match:
+            return int(match[1]) * _UNITS[match[2]] or None
+    return None
