@@ -1,0 +1,282 @@
+"""The hub's own origin: metadata as JSON, and ``resolve``, which sends small files and links to large ones."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qs, quote, urlencode
+
+from imageworks.hub.access import AccessRules
+from imageworks.hub.card import read_card, text_of, texts_of
+from imageworks.hub.catalogue import Catalogue
+from imageworks.hub.content import HubFile, Snapshot
+from imageworks.hub.limits import RateLimit
+from imageworks.hub.links import LinkSigner
+from imageworks.hub.replies import ReplyError, file_response, json_response
+from imageworks.hub.revisions import Reference, Repository
+from imageworks.hub.wire import Request, Response
+
+VERBS: Final = frozenset({"revision", "tree", "refs", "paths-info", "auth-check"})
+EXPANDED_PAGE: Final = 50
+HOST: Final = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]")
+SAFE_METHODS: Final = ("GET", "HEAD")
+TRUE: Final = frozenset({"true", "1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one request is about."""
+
+    request: Request
+    repository: Repository
+    name: str
+    user: str | None
+
+    def snapshot(self, revision: str) -> Snapshot:
+        """Return the files at a revision, or raise the reply that says there is none."""
+        found = self.repository.resolve(revision)
+        if found is None:
+            raise ReplyError(HTTPStatus.NOT_FOUND, f"Invalid rev id: {revision}", code="RevisionNotFound")
+        return found
+
+    def query(self) -> dict[str, str]:
+        """Return the query's fields, the last of several."""
+        return {key: values[-1] for key, values in parse_qs(self.request.query).items()}
+
+
+class HubApi:
+    """Answers requests to the hub's origin.
+
+    Args:
+        catalogue: The served repositories.
+        access: Who may see what.
+        signer: Signs links to our own second origin.
+        limits: The rate limits of ``api`` and ``resolvers`` requests.
+        page_size: Entries in one page of a tree.
+        second_origin: Returns the base of our second origin for the host name the client used.
+        cdn_url: Base of a static server over the same tree, or ``None`` to use our own second origin.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        access: AccessRules,
+        signer: LinkSigner,
+        limits: tuple[RateLimit, RateLimit],
+        *,
+        page_size: int,
+        second_origin: Callable[[str | None], str],
+        cdn_url: str | None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._access = access
+        self._signer = signer
+        self._api_limit, self._resolve_limit = limits
+        self._page_size = page_size
+        self._second_origin = second_origin
+        self._cdn_url = cdn_url.rstrip("/") if cdn_url else None
+
+    def respond(self, request: Request) -> Response:
+        """Return the reply to one request; errors are replies too."""
+        limit = self._api_limit if request.path.startswith("/api/") else self._resolve_limit
+        try:
+            headers = limit.take()
+            try:
+                response = self._route(request)
+            except ReplyError as error:
+                response = error.response()
+        except ReplyError as error:  # from the limit itself, whose reply has the headers already
+            return error.response()
+        return Response(response.status, (*response.headers, *headers), response.body)
+
+    def _route(self, request: Request) -> Response:
+        parts = request.parts
+        if parts[0] != "api":
+            return self._resolve(request, parts)
+        user = self._access.user(request)
+        if parts[1:] == ["whoami-v2"]:
+            return _whoami(user)
+        if parts[1:2] != ["models"]:
+            known = parts[1:2] in (["datasets"], ["spaces"], ["kernels"])
+            raise ReplyError(HTTPStatus.NOT_FOUND, "Not found here", code="RepoNotFound" if known else None)
+        rest = parts[2:]
+        single = len(rest) == 1 or (len(rest) > 1 and rest[1] in VERBS and self._catalogue.is_single(rest[0]))
+        name, verb = "/".join(rest[: 2 - single]), rest[2 - single :]
+        asked = self._ask(request, name, user)
+        if verb[:1] == ["paths-info"] and request.method == "POST":
+            return self._paths_info(asked, "/".join(verb[1:2]))
+        if request.method not in SAFE_METHODS:
+            raise ReplyError(HTTPStatus.METHOD_NOT_ALLOWED, "This hub is read-only")
+        return self._describe(asked, verb)
+
+    def _describe(self, asked: Asked, verb: Sequence[str]) -> Response:
+        match verb:
+            case [] | ["revision", _]:
+                return self._model_info(asked, verb[1] if verb else "main")
+            case ["tree", revision, *path]:
+                return self._tree(asked, revision, "/".join(path))
+            case ["refs"]:
+                return _references(asked)
+            case ["auth-check"]:
+                self._access.check_files(asked.name, asked.user)
+                return json_response({})
+            case _:
+                raise ReplyError(HTTPStatus.NOT_FOUND, "No such endpoint")
+
+    def _ask(self, request: Request, name: str, user: str | None) -> Asked:
+        repository = self._catalogue.find(name)
+        self._access.check_visible(name, user, exists=repository is not None)
+        if repository is None:
+            raise AssertionError  # check_visible has raised
+        return Asked(request, repository, name, user)
+
+    def _model_info(self, asked: Asked, revision: str) -> Response:
+        snapshot = asked.snapshot(revision)
+        blobs = asked.query().get("blobs", "").lower() in TRUE
+        card = read_card(snapshot)
+        licence, library, task = (text_of(card, key) for key in ("license", "library_name", "pipeline_tag"))
+        derived = [library, *texts_of(card, "tags"), f"license:{licence}" if licence else None, task]
+        info: dict[str, object] = {
+            "_id": snapshot.commit[:24],
+            "id": asked.name,
+            "modelId": asked.name,
+            "author": asked.name.rpartition("/")[0] or None,
+            "sha": snapshot.commit,
+            "lastModified": snapshot.when,
+            "createdAt": snapshot.when,
+            "private": asked.name in self._access.private,
+            "gated": "auto" if asked.name in self._access.gated | self._access.refused else False,
+            "disabled": False,
+            "downloads": 0,
+            "likes": 0,
+            "tags": list(dict.fromkeys(tag for tag in derived if tag)),
+            "siblings": [_sibling(file, blobs=blobs) for file in snapshot.files.values()],
+        }
+        info |= {key: value for key, value in (("library_name", library), ("pipeline_tag", task)) if value}
+        if card:
+            info["cardData"] = card
+        return json_response(info)
+
+    def _tree(self, asked: Asked, revision: str, folder: str) -> Response:
+        snapshot = asked.snapshot(revision)
+        query = asked.query()
+        expand = query.get("expand", "").lower() in TRUE
+        recursive = query.get("recursive", "").lower() in TRUE
+        if folder and folder not in snapshot.folders:
+            raise _missing_entry(snapshot, folder)
+        entries = _entries_below(snapshot, f"{folder}/" if folder else "", recursive=recursive)
+        size = min(self._page_size, EXPANDED_PAGE) if expand else self._page_size
+        size = min(_number(query, "limit", size), self._page_size) or 1
+        start = _number(query, "cursor", 0)
+        page = [_tree_entry(snapshot, path, expand=expand) for path in entries[start : start + size]]
+        if start + size >= len(entries):
+            return json_response(page)
+        # The next page is of this very commit, whatever the branch does meanwhile.
+        path = f"/api/models/{asked.name}/tree/{snapshot.commit}" + (f"/{quote(folder)}" if folder else "")
+        following = {**query, "cursor": str(start + size)}
+        host = asked.request.headers.get("host", "")
+        base = f"http://{host}" if HOST.fullmatch(host.rpartition(":")[0] or host) else ""
+        return json_response(page, headers=(("Link", f'<{base}{path}?{urlencode(following)}>; rel="next"'),))
+
+    def _paths_info(self, asked: Asked, revision: str) -> Response:
+        snapshot = asked.snapshot(revision)
+        fields = parse_qs(asked.request.body.decode(errors="replace"))
+        expand = fields.get("expand", [""])[-1].lower() in TRUE
+        wanted = dict.fromkeys(path.strip("/") for path in fields.get("paths", []))
+        known = [path for path in wanted if path in snapshot.files or path in snapshot.folders]
+        return json_response([_tree_entry(snapshot, path, expand=expand) for path in known])
+
+    def _resolve(self, request: Request, parts: list[str]) -> Response:
+        user = self._access.user(request)
+        marker = 1 if parts[1:2] == ["resolve"] else 2
+        if parts[0] in ("datasets", "spaces") or parts[marker : marker + 1] != ["resolve"]:
+            self._access.check_visible("", user, exists=False)
+        if request.method not in SAFE_METHODS:
+            raise ReplyError(HTTPStatus.METHOD_NOT_ALLOWED, "This hub is read-only")
+        asked = self._ask(request, "/".join(parts[:marker]), user)
+        self._access.check_files(asked.name, user)
+        revision, path = "/".join(parts[marker + 1 : marker + 2]), "/".join(parts[marker + 2 :])
+        snapshot, file = self._current_file(asked, revision, path)
+        commit = ("X-Repo-Commit", snapshot.commit)
+        if file.sha256 is None:
+            return file_response(request, file, (commit,))
+        linked = (("X-Linked-Etag", f'"{file.sha256}"'), ("X-Linked-Size", str(file.size)))
+        location = ("Location", self._location(asked, snapshot, file))
+        return Response(HTTPStatus.FOUND, (location, commit, *linked))
+
+    def _current_file(self, asked: Asked, revision: str, path: str) -> tuple[Snapshot, HubFile]:
+        """Return a file whose bytes still are what its digest says."""
+        for _ in range(2):
+            snapshot = asked.snapshot(revision)
+            file = snapshot.files.get(path)
+            if file is None:
+                raise _missing_entry(snapshot, path)
+            if file.content.is_current():
+                return snapshot, file
+            asked.repository.forget()
+        raise ReplyError(HTTPStatus.SERVICE_UNAVAILABLE, "The file is being changed", headers=(("Retry-After", "1"),))
+
+    def _location(self, asked: Asked, snapshot: Snapshot, file: HubFile) -> str:
+        if self._cdn_url is not None and snapshot.public_folder is not None:
+            return f"{self._cdn_url}/{quote(snapshot.public_folder)}/{quote(file.path)}"
+        host = asked.request.headers.get("host", "").rpartition(":")[0]
+        base = self._second_origin(host if HOST.fullmatch(host) else None)
+        return base + self._signer.sign(asked.name, snapshot.commit, file.path)
+
+
+def _whoami(user: str | None) -> Response:
+    if user is None:
+        raise ReplyError(HTTPStatus.UNAUTHORIZED, "Invalid username or password.")
+    token = {"type": "access_token", "accessToken": {"displayName": "loopback", "role": "read"}}
+    return json_response({"type": "user", "id": user, "name": user, "fullname": user, "orgs": [], "auth": token})
+
+
+def _references(asked: Asked) -> Response:
+    found = asked.repository.references()
+
+    def listed(references: Sequence[Reference]) -> list[dict[str, str]]:
+        return [{"name": ref.name, "ref": ref.full_name, "targetCommit": ref.commit} for ref in references]
+
+    value = {"branches": listed(found.branches), "converts": [], "tags": listed(found.tags)}
+    if asked.query().get("include_prs", "").lower() in TRUE:
+        value["pullRequests"] = listed(found.pull_requests)
+    return json_response(value)
+
+
+def _missing_entry(snapshot: Snapshot, path: str) -> ReplyError:
+    commit = (("X-Repo-Commit", snapshot.commit),)
+    return ReplyError(HTTPStatus.NOT_FOUND, f"Entry not found: {path}", code="EntryNotFound", headers=commit)
+
+
+def _entries_below(snapshot: Snapshot, prefix: str, *, recursive: bool) -> list[str]:
+    every = sorted([*snapshot.folders, *snapshot.files])
+    below = [path for path in every if path.startswith(prefix)] if prefix else every
+    return below if recursive else [path for path in below if "/" not in path[len(prefix) :]]
+
+
+def _tree_entry(snapshot: Snapshot, path: str, *, expand: bool) -> dict[str, object]:
+    file = snapshot.files.get(path)
+    if file is None:
+        entry: dict[str, object] = {"type": "directory", "oid": snapshot.folders[path], "size": 0, "path": path}
+    else:
+        entry = {"type": "file", "oid": file.oid, "size": file.size, "path": path}
+        if file.sha256 is not None:
+            entry["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": file.pointer_size}
+    if expand:
+        entry["lastCommit"] = {"id": snapshot.commit, "title": snapshot.title, "date": snapshot.when}
+    return entry
+
+
+def _sibling(file: HubFile, *, blobs: bool) -> dict[str, object]:
+    sibling: dict[str, object] = {"rfilename": file.path}
+    if blobs:
+        sibling |= {"size": file.size, "blobId": file.oid}
+        if file.sha256 is not None:
+            sibling["lfs"] = {"sha256": file.sha256, "size": file.size, "pointerSize": file.pointer_size}
+    return sibling
+
+
+def _number(query: dict[str, str], key: str, default: int) -> int:
+    value = query.get(key, "")
+    return int(value) if value.isascii() and value.isdigit() else default
