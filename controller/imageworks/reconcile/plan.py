@@ -76,6 +76,7 @@ class Reason(StrEnum):
     UNSAFE_NAME = "unsafe-name"
     INCONSISTENT_LISTING = "inconsistent-listing"
     LICENSE_DENIED = "license-denied"
+    PRUNE_REFUSED = "prune-refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,94 @@
+"""The one app behind every console script: registers the command groups and turns errors into exit codes."""
+
+import os
+import sys
+from importlib import import_module
+from typing import Annotated, Final
+
+import typer
+from typer._click.exceptions import ClickException
+from typer._click.exceptions import UsageError as CommandLineError
+
+from imageworks import __version__
+from imageworks.cli.output import complain
+from imageworks.errors import ExitCode, ImageworksError
+from imageworks.log import LOGGER, debugging
+
+GROUPS: Final = ("reconcile", "status", "listing", "validate", "history", "snapshot", "init", "schema", "config", "hub")
+
+app = typer.Typer(
+    help="Keep AI models as declared: a Git-backed registry with a reconcile controller.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 # typer calls it with the flag's value
+    if value:
+        typer.echo(f"imageworks-models {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[  # noqa: FBT002 # a flag of the command line
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Keep AI models as declared: a Git-backed registry with a reconcile controller."""
+
+
+for _group in GROUPS:
+    import_module(f"imageworks.cli.{_group}").register(app)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run())
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code; every error becomes one message on stderr.
+
+    Args:
+        arguments: The words after the program's name; the process's own when absent.
+    """
+    try:
+        result = app(args=arguments, standalone_mode=False)
+    except CommandLineError as error:
+        error.show(file=sys.stderr)
+        return ExitCode.USAGE
+    except ClickException as error:
+        error.show(file=sys.stderr)
+        return ExitCode.FAILURE
+    except (KeyboardInterrupt, typer.Abort):
+        complain("interrupted; what came so far is kept and resumes with the next run")
+        return ExitCode.INTERRUPTED
+    except ImageworksError as error:
+        _record(error)
+        complain(f"error: {error.render()}")
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing more to say, and nothing that interpreter exit may flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.SUCCESS
+    except Exception as error:  # the top: a bug of ours is told in one line, with the traceback on request
+        _record(error)
+        if debugging():
+            raise
+        complain(
+            f"error: {type(error).__name__}: {error}\n"
+            "  This is a bug in imageworks-models. Run again with IMAGEWORKS_DEBUG=1 for the traceback."
+        )
+        return ExitCode.FAILURE
+    return result if isinstance(result, int) else ExitCode.SUCCESS
+
+
+def _record(error: Exception) -> None:
+    LOGGER.error("%s", error, exc_info=error if debugging() else None)
+    if debugging() and isinstance(error, ImageworksError):
+        import traceback
+
+        complain("".join(traceback.format_exception(error)))

@@ -1,0 +1,95 @@
+"""What the commands print with: stdout is data, stderr is talk, everything readable without colour."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Final, TextIO
+
+KIBI: Final = 1024
+UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+STYLES: Final = {"green": "32", "yellow": "33", "red": "31", "cyan": "36", "dim": "2", "bold": "1", "magenta": "35"}
+
+
+def human_bytes(count: float) -> str:
+    """Return a size in binary units, as ``1.4 GiB``.
+
+    Args:
+        count: Bytes.
+    """
+    size = float(abs(count))
+    for unit in UNITS:
+        if size < KIBI or unit == UNITS[-1]:
+            digits = f"{size:.0f}" if unit == "B" else f"{size:.1f}"
+            return f"{'-' if count < 0 else ''}{digits} {unit}"
+        size /= KIBI
+    raise AssertionError(count)
+
+
+def human_duration(seconds: float) -> str:
+    """Return a duration as ``0:42`` or ``1:02:03``."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Return whether a stream is to be coloured: a terminal, unless ``NO_COLOR``; always with ``FORCE_COLOR``."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
+
+
+def paint(text: str, style: str, *, colour: bool) -> str:
+    """Return a text in a style, or as it is where no colour is wanted."""
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if colour else text
+
+
+def printable(text: str) -> str:
+    """Return a text whose control characters are shown as escapes: a name from elsewhere never drives the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
+def say(text: str = "") -> None:
+    """Print data on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def complain(text: str) -> None:
+    """Print talk on stderr."""
+    sys.stderr.write(printable(text) + "\n")
+
+
+def terminal_width() -> int:
+    """Return how many columns may be used; piped output is never cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
+    """Return rows in aligned columns that fit the terminal; the first column is never cut.
+
+    Args:
+        headings: One for each column.
+        rows: Cells as text.
+        right: Indexes of right-aligned columns.
+    """
+    lines = [list(headings), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    room = terminal_width()
+    for index in sorted(range(1, len(widths)), key=lambda i: -widths[i]):
+        over = sum(widths) + 2 * (len(widths) - 1) - room
+        if over > 0:
+            widths[index] = max(len(headings[index]), widths[index] - over, 4)
+    return "\n".join(
+        "  ".join(
+            (_cut(cell, widths[i]) if i else cell).rjust(widths[i])
+            if i in right
+            else (_cut(cell, widths[i]) if i else cell).ljust(widths[i])
+            for i, cell in enumerate(line)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

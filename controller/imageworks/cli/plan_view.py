@@ -1,0 +1,150 @@
+"""A plan for people: text for a terminal, Markdown for a pull request, JSON for programs."""
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from imageworks.cli.output import human_bytes, paint, printable
+from imageworks.reconcile.plan import Action, Change, Plan
+
+STYLES: Final = {
+    Action.INSTALL: "green",
+    Action.UPDATE: "yellow",
+    Action.MOVE: "cyan",
+    Action.ADOPT: "green",
+    Action.REPAIR: "yellow",
+    Action.REMOVE: "red",
+    Action.BLOCKED: "magenta",
+}
+ANCHOR: Final = "<!-- imageworks-plan: {host} -->"
+
+
+def plan_json(plan: Plan) -> str:
+    """Return a plan as stable, versioned JSON."""
+    return json.dumps(plan.document(), indent=2, sort_keys=True, ensure_ascii=False)
+
+
+def plan_text(plan: Plan, *, colour: bool) -> str:
+    """Return a plan for a terminal.
+
+    Args:
+        plan: What would change.
+        colour: Whether to use colour.
+    """
+    blocks = []
+    if plan.diagnostics:
+        blocks.append("\n".join(printable(line) for line in plan.diagnostics))
+    if plan.changes:
+        blocks.append("\n".join(_change_text(change, colour=colour) for change in plan.changes))
+    if plan.drift:
+        lines = [f"  {printable(item.name)}  ({item.reason.value}) {printable(item.message)}" for item in plan.drift]
+        blocks.append("Drift that no one declared:\n" + "\n".join(lines))
+    blocks.append("\n".join([*_footer(plan), *(f"note: {printable(note)}" for note in plan.notes)]))
+    return "\n\n".join(blocks)
+
+
+def _change_text(change: Change, *, colour: bool) -> str:
+    head = paint(printable(f"{change.action.symbol} {change.name}"), STYLES[change.action], colour=colour)
+    lines = [f"{head}  {change.action.value} ({change.reason.value})"]
+    return "\n".join([*lines, *(f"    {printable(line)}" for line in _details(change))])
+
+
+def _details(change: Change) -> Iterable[str]:
+    if change.message:
+        yield change.message
+    if change.source:
+        yield f"from {change.source}" + (f" @ {change.revision[1][:12]}" if change.revision[1] else "")
+    if change.action is not Action.BLOCKED and change.path[1]:
+        yield f"to {change.path[1]}"
+    if change.action is Action.REMOVE and change.path[0]:
+        yield f"at {change.path[0]}"
+    counts = _counts(change)
+    if counts:
+        yield counts
+    for warning in change.warnings:
+        yield f"warning: {warning}"
+    if change.needs_confirmation:
+        yield "asks for confirmation by name"
+
+
+def _counts(change: Change) -> str:
+    parts = []
+    if change.fetch:
+        parts.append(f"{len(change.fetch)} to fetch, {human_bytes(change.bytes_to_fetch)}")
+    if change.reuse:
+        parts.append(f"{len(change.reuse)} reused, {human_bytes(change.bytes_reused)}")
+    if change.keep and change.action is not Action.BLOCKED:
+        parts.append(f"{change.keep} kept")
+    if change.drop:
+        freed = f", {human_bytes(change.bytes_freed)} freed" if change.bytes_freed else ""
+        parts.append(f"{len(change.drop)} removed{freed}")
+    return "files: " + "; ".join(parts) if parts else ""
+
+
+def _footer(plan: Plan) -> Iterable[str]:
+    if not plan.has_changes and not plan.has_errors:
+        yield f"No changes. {_models(plan.unchanged)} as declared on {plan.host}."
+    else:
+        summary = plan.summary
+        yield f"Plan: {summary['add']} to add, {summary['change']} to change, {summary['destroy']} to destroy."
+        yield f"{_models(plan.unchanged)} unchanged."
+        if plan.records_stale and not plan.effective:
+            yield "Entries or the snapshot are to be written anew; no model changes."
+    if blocked := plan.count(Action.BLOCKED):
+        yield f"{blocked} blocked."
+    if plan.suspended:
+        yield f"{plan.suspended} suspended (hands off)."
+    fetch = sum(change.bytes_to_fetch for change in plan.effective)
+    reused = sum(change.bytes_reused for change in plan.effective)
+    if fetch or reused:
+        yield f"To fetch: {human_bytes(fetch)}; reused from this machine: {human_bytes(reused)}."
+    for place in plan.filesystems:
+        after = human_bytes(place.free_after)
+        yield f"Free below {place.name}: {human_bytes(place.free_before)} now, {after} after."
+
+
+def _models(count: int) -> str:
+    return "1 model" if count == 1 else f"{count} models"
+
+
+def plan_markdown(plan: Plan) -> str:
+    """Return a plan as a comment for a pull request, with a hidden anchor so that one comment can be updated."""
+    lines = [ANCHOR.format(host=plan.host), f"### Plan for `{plan.host}`", ""]
+    if plan.diagnostics:
+        lines += ["**Invalid documents**", "", *(f"- `{_cell(line)}`" for line in plan.diagnostics), ""]
+    if plan.changes:
+        lines += [
+            "| | model | action | reason | revision | fetch | source |",
+            "|---|---|---|---|---|---|---|",
+            *(_change_row(change) for change in plan.changes),
+            "",
+        ]
+    if plan.drift:
+        lines += [
+            "**Drift that no one declared**",
+            "",
+            *(f"- `{_cell(d.name)}` ({d.reason.value}): {_cell(d.message)}" for d in plan.drift),
+            "",
+        ]
+    lines += [*_footer(plan), *(f"> {_cell(note)}" for note in plan.notes)]
+    return "\n".join(lines)
+
+
+def _change_row(change: Change) -> str:
+    old, new = ((revision or "")[:12] for revision in change.revision)
+    revision = f"`{old}` → `{new}`" if old and new and old != new else f"`{new or old}`" if new or old else ""
+    cells = (
+        f"`{change.action.symbol}`",
+        f"`{_cell(change.name)}`",
+        change.action.value,
+        f"{change.reason.value}: {_cell(change.message)}" if change.message else change.reason.value,
+        revision,
+        human_bytes(change.bytes_to_fetch) if change.bytes_to_fetch else "",
+        f"`{_cell(change.source)}`" if change.source else "",
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(text: str) -> str:
+    """Return a text that can stand in a table's cell without ending it or becoming markup."""
+    return printable(text).replace("|", "\\|").replace("`", "'").replace("\n", " ").replace("<", "&lt;")

@@ -1,0 +1,180 @@
+"""How far the downloads are: bars on a terminal, a line now and then elsewhere, nothing when nobody wants it."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Final, TextIO
+
+from imageworks.cli.output import complain, human_bytes, human_duration, printable
+from imageworks.transfer.files import NullProgress, Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+INTERVAL_SECONDS: Final = 5.0
+
+
+@dataclass(slots=True)
+class _Model:
+    total: int
+    received: int = 0
+    hashed: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+
+class PlainProgress:
+    """Writes a line for each model as it begins and ends, and one for all every few seconds between.
+
+    Args:
+        stream: Where the lines go.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._lock = Lock()
+        self._models: dict[str, _Model] = {}
+        self._began = clock()
+        self._told = self._began
+
+    def start(self, model: str, total_bytes: int) -> None:
+        """Tell that a model begins."""
+        with self._lock:
+            self._models[model] = _Model(total_bytes, began=self._clock())
+        if total_bytes:
+            self._write(f"{model}: fetching {human_bytes(total_bytes)}")
+
+    def advance(self, model: str, received_bytes: int) -> None:
+        """Count bytes, and tell of them when the last line is old enough."""
+        with self._lock:
+            if model in self._models:
+                self._models[model].received += received_bytes
+            now = self._clock()
+            if now - self._told < INTERVAL_SECONDS:
+                return
+            self._told = now
+            line = self._line(now)
+        self._write(line)
+
+    def verify(self, model: str, hashed_bytes: int) -> None:
+        """Count verified bytes."""
+        with self._lock:
+            if model in self._models:
+                self._models[model].hashed += hashed_bytes
+
+    def note(self, model: str, text: str) -> None:
+        """Tell something of a model."""
+        self._write(f"{model}: {text}")
+
+    def finish(self, model: str) -> None:
+        """Tell that a model's bytes are done."""
+        with self._lock:
+            done = self._models.pop(model, None)
+        if done is not None and done.received > 0:
+            seconds = max(self._clock() - done.began, 1e-3)
+            rate = human_bytes(done.received / seconds)
+            self._write(f"{model}: {human_bytes(done.received)} in {human_duration(seconds)} ({rate}/s)")
+
+    def _line(self, now: float) -> str:
+        received = sum(model.received for model in self._models.values())
+        total = sum(model.total for model in self._models.values())
+        rate = received / max(now - self._began, 1e-3)
+        left = human_duration((total - received) / rate) if rate > 0 else "?"
+        share = 100 * received // total if total else 0
+        return f"{share} %: {human_bytes(received)} of {human_bytes(total)}, {human_bytes(rate)}/s, {left} left"
+
+    def _write(self, line: str) -> None:
+        self._stream.write(printable(line) + "\n")
+        self._stream.flush()
+
+
+class BarProgress:
+    """Draws a bar for each model and one for all, with bytes, speed and time left.
+
+    Args:
+        bars: rich's live display.
+    """
+
+    def __init__(self, bars: "Bars") -> None:
+        self._bars = bars
+        self._lock = Lock()
+        self._tasks: dict[str, TaskID] = {}
+        self._total: TaskID | None = None
+        self._bytes = 0
+
+    def start(self, model: str, total_bytes: int) -> None:
+        """Add a model's bar."""
+        with self._lock:
+            self._bytes += total_bytes
+            if self._total is None:
+                self._total = self._bars.add_task("total", total=0)
+            self._bars.update(self._total, total=self._bytes)
+            self._tasks[model] = self._bars.add_task(printable(model), total=total_bytes)
+
+    def advance(self, model: str, received_bytes: int) -> None:
+        """Move the bars."""
+        with self._lock:
+            if model in self._tasks and self._total is not None:
+                self._bars.advance(self._tasks[model], received_bytes)
+                self._bars.advance(self._total, received_bytes)
+
+    def verify(self, model: str, hashed_bytes: int) -> None:
+        """Hashing overlaps the transfer, so it has no bar of its own."""
+
+    def note(self, model: str, text: str) -> None:
+        """Print a line above the bars."""
+        self._bars.console.print(printable(f"{model}: {text}"), markup=False, highlight=False)
+
+    def finish(self, model: str) -> None:
+        """Leave the bar as it stands."""
+        with self._lock:
+            self._tasks.pop(model, None)
+
+
+@contextmanager
+def show_progress(*, quiet: bool, wanted: bool, stream: TextIO | None = None) -> Iterator[Progress]:
+    """Yield where to tell progress: bars on a terminal, plain lines elsewhere, nothing when quiet.
+
+    Args:
+        quiet: Say nothing at all.
+        wanted: Whether progress is wanted; notes still come when it is not.
+        stream: Where it goes; stderr when absent.
+    """
+    stream = stream or sys.stderr
+    if quiet:
+        yield NullProgress()
+    elif not wanted:
+        yield NotesOnly()
+    elif stream.isatty():
+        with _bars(stream) as bars:
+            yield BarProgress(bars)
+    else:
+        yield PlainProgress(stream)
+
+
+class NotesOnly(NullProgress):
+    """Tells notes and nothing else."""
+
+    def note(self, model: str, text: str) -> None:
+        """Tell something of a model."""
+        complain(f"{model}: {text}")
+
+
+def _bars(stream: TextIO) -> "Bars":
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as RichProgress
+
+    return RichProgress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=Console(file=stream),
+    )

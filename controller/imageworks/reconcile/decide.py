@@ -1,0 +1,343 @@
+"""Decide what one declared model needs. Pure: a case in, a change or nothing out."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from imageworks.reconcile.plan import Action, Change, Reason
+from imageworks.reconcile.situation import Case, FileState, Observation, Obstacle, Place, Upstream
+from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
+from imageworks.registry.manifest import HuggingFaceSource, OllamaSource, PathSource, State, is_commit
+from imageworks.transfer.digests import Algorithm
+from imageworks.transfer.files import RemoteFile
+
+_DAMAGE: Final = {
+    FileState.MISSING: Reason.FILE_MISSING,
+    FileState.SIZE: Reason.SIZE_MISMATCH,
+    FileState.DIGEST: Reason.DIGEST_MISMATCH,
+}
+
+
+def has_files(entry: Entry | None) -> bool:
+    """Return whether an entry records bytes on disk."""
+    return entry is not None and bool(entry.files) and entry.path is not None
+
+
+def staleness(case: Case) -> Reason | None:
+    """Return why the recorded model is not the declared one any more, or ``None`` when it is.
+
+    Only what the manifest and the entry say is compared: a branch was resolved once at install and is not chased.
+
+    Args:
+        case: A case with an entry that has files.
+    """
+    source, entry = case.manifest.source, case.entry
+    if entry is None:
+        return Reason.MISSING
+    if isinstance(source, HuggingFaceSource):
+        if (entry.repo or "").lower() != source.repo.lower():
+            return Reason.SOURCE_CHANGED
+        asked = entry.revision if is_commit(source.revision) else entry.ref
+        if asked != source.revision:
+            return Reason.REVISION_CHANGED
+    elif isinstance(source, PathSource):
+        if entry.part("metadata").get("source_path") != source.path:
+            return Reason.SOURCE_CHANGED
+        if isinstance(case.upstream, Upstream) and local_aggregate(case.upstream.files) != aggregate_sha256(
+            entry.files
+        ):
+            return Reason.SOURCE_CHANGED
+    if dict(entry.selection) != case.manifest.selection:
+        return Reason.SELECTION_CHANGED
+    return None
+
+
+def local_aggregate(files: Iterable[RemoteFile]) -> str:
+    """Return the aggregate digest that files have which are all named by their sha256."""
+    return aggregate_sha256(ArtifactFile(file.path, file.size, file.digest.value) for file in files)
+
+
+def needs_upstream(case: Case) -> bool:
+    """Return whether the source must be asked before this case can be decided.
+
+    With a pin and everything in place nothing is asked of any network (I4).
+
+    Args:
+        case: The case as known so far, without upstream.
+    """
+    if case.manifest.state is not State.PRESENT or case.manifest.source is None:
+        return False
+    if isinstance(case.manifest.source, PathSource):
+        return True
+    if not has_files(case.entry) or staleness(case) is not None:
+        return True
+    return case.observation is None or not case.observation.intact
+
+
+def decide(case: Case) -> Change | None:
+    """Return what one declared model needs, or ``None`` when it is as declared.
+
+    Args:
+        case: Everything known of it.
+    """
+    manifest, entry = case.manifest, case.entry
+    if manifest.state is not State.PRESENT:
+        return _absent(case) if manifest.state is State.ABSENT else None
+    if isinstance(manifest.source, OllamaSource):
+        return _blocked(
+            case,
+            Obstacle(
+                Reason.PROVIDER_UNAVAILABLE,
+                "Ollama sources are not reconciled by this version; set `state: suspended` to silence this",
+            ),
+        )
+    if manifest.source is None:
+        return None
+    if isinstance(case.place, Obstacle):
+        return _blocked(case, case.place)
+    if not has_files(entry):
+        return _arrive(case)
+    stale = staleness(case)
+    if isinstance(case.upstream, Obstacle):
+        gone_but_here = isinstance(manifest.source, PathSource) and case.observation and case.observation.intact
+        return None if gone_but_here and stale is None else _blocked(case, case.upstream)
+    if stale is not None:
+        return _update(case, stale)
+    return _maintain(case)
+
+
+def _maintain(case: Case) -> Change | None:
+    entry, observation, place = case.entry, case.observation, case.place
+    if entry is None or observation is None or not isinstance(place, Place):
+        return None
+    moved = place.path != observation.path
+    if observation.damaged and moved and case.occupant.matching >= {file.path for file in entry.files}:
+        return _moved(case, place, observation)  # killed between the move and its record: the bytes are there already
+    if not observation.intact:
+        return _repair(case, observation)
+    if moved or case.previous_name:
+        return _moved(case, place, observation)
+    return None
+
+
+def _moved(case: Case, place: Place, observation: Observation) -> Change:
+    moved = place.path != observation.path
+    if moved and case.occupant.differing:
+        return _blocked(case, _unowned(case, place))
+    reason = Reason.LOCATION_CHANGED if moved else Reason.RENAMED
+    message = (
+        f"from {observation.path} to {place.path}" if moved else f"{case.previous_name} is now {case.manifest.name}"
+    )
+    return replace(
+        _change(case, Action.MOVE, reason, message),
+        path=(str(observation.path), str(place.path)),
+        keep=len(case.entry.files) if case.entry else 0,
+        previous_name=case.previous_name,
+        filesystem=place.filesystem,
+    )
+
+
+def _absent(case: Case) -> Change | None:
+    entry = case.entry
+    if entry is None or not has_files(entry):
+        return None
+    message = "declared absent: the entry stays, the files go"
+    if not entry.installed_by_us:
+        message = "declared absent: the entry stays; its files were there before us and stay"
+    return removal(entry, Reason.DECLARED_ABSENT, message, case.observation)
+
+
+def removal(
+    entry: Entry, reason: Reason, message: str, observation: Observation | None, *, shared: frozenset[str] = frozenset()
+) -> Change:
+    """Return the removal of a recorded model: only files that its entry owns, and only if we installed them (I5).
+
+    Args:
+        entry: What is recorded.
+        reason: Why it goes.
+        message: Why, as a sentence.
+        observation: How its files stand.
+        shared: Relative paths that another entry owns in the same folder; they stay.
+    """
+    gone = {p for p, state in observation.damaged.items() if state is FileState.MISSING} if observation else set()
+    drop = [f for f in entry.files if f.path not in shared and f.path not in gone] if entry.installed_by_us else []
+    return Change(
+        name=entry.name,
+        action=Action.REMOVE,
+        reason=reason,
+        message=message,
+        source=entry.text("source_provider") or "",
+        backend=entry.text("backend") or "",
+        revision=(entry.revision, None),
+        path=(str(entry.path) if entry.path else None, None),
+        drop=tuple(file.path for file in drop),
+        keep=len(entry.files) - len(drop),
+        bytes_freed=sum(file.size for file in drop),
+    )
+
+
+def _arrive(case: Case) -> Change:
+    upstream, place = case.upstream, case.place
+    if isinstance(upstream, Obstacle):
+        return _blocked(case, upstream)
+    if upstream is None or not isinstance(place, Place):
+        return _blocked(case, Obstacle(Reason.SOURCE_MISSING, "the source was not looked at"))
+    wanted = {file.path for file in upstream.files}
+    if case.occupant.matching >= wanted:
+        message = "found on disk, every byte verified; nothing is downloaded"
+        return replace(
+            _change(case, Action.ADOPT, Reason.FOUND, message),
+            path=(None, str(place.path)),
+            keep=len(wanted),
+            filesystem=place.filesystem,
+        )
+    if case.occupant.differing:
+        return _blocked(case, _unowned(case, place))
+    return _fetching(case, Action.INSTALL, Reason.MISSING, _what_arrives(upstream), old=None)
+
+
+def _what_arrives(upstream: Upstream) -> str:
+    short = (upstream.commit or "")[:12]
+    asked = "" if upstream.ref in {None, upstream.commit} else f" ({upstream.ref})"
+    return f"not on this host; {len(upstream.files)} files" + (f" at {short}{asked}" if short else "")
+
+
+def _unowned(case: Case, place: Place) -> Obstacle:
+    first = min(case.occupant.differing)
+    more = len(case.occupant.differing) - 1
+    others = f" and {more} more" if more else ""
+    return Obstacle(
+        Reason.UNOWNED_FILES,
+        f"{place.path / first}{others}: other bytes than declared, put there by someone else; "
+        "move them away, or declare the revision that they are",
+    )
+
+
+def _update(case: Case, reason: Reason) -> Change:
+    upstream, entry, place = case.upstream, case.entry, case.place
+    if upstream is None or entry is None or isinstance(upstream, Obstacle) or not isinstance(place, Place):
+        return _blocked(case, Obstacle(Reason.SOURCE_MISSING, "the source was not looked at"))
+    locked = case.manifest.locked_digest
+    if locked is not None and locked == aggregate_sha256(entry.files):
+        return _blocked(
+            case,
+            Obstacle(
+                Reason.LOCKED,
+                f"{case.manifest.file}: version_lock holds the installed files, but {reason.value}; "
+                "unlock it, or take the change back",
+            ),
+        )
+    if isinstance(case.manifest.source, PathSource) and case.manifest.location is None:
+        return replace(
+            _change(case, Action.ADOPT, reason, "its source changed; recorded as it is now"),
+            path=(str(entry.path), str(place.path)),
+            keep=len(upstream.files),
+            filesystem=place.filesystem,
+        )
+    if place.path != entry.path and case.occupant.differing:
+        return _blocked(case, _unowned(case, place))
+    before, after = (entry.revision or "")[:12], (upstream.commit or "")[:12]
+    message = f"{before} -> {after}" if before != after and after else reason.value.replace("-", " ")
+    return _fetching(case, Action.UPDATE, reason, message, old=entry)
+
+
+def _repair(case: Case, observation: Observation) -> Change:
+    entry, upstream = case.entry, case.upstream
+    states = set(observation.damaged.values())
+    worst = next((s for s in (FileState.DIGEST, FileState.SIZE, FileState.MISSING) if s in states), FileState.MISSING)
+    if entry is None or upstream is None or isinstance(upstream, Obstacle):
+        return _blocked(case, upstream if isinstance(upstream, Obstacle) else Obstacle(_DAMAGE[worst], "damaged"))
+    if entry.revision is not None and upstream.commit != entry.revision:
+        return _blocked(
+            case,
+            Obstacle(
+                Reason.UPSTREAM_GONE,
+                f"damaged, and commit {entry.revision[:12]} is no longer offered; `update` moves the pin",
+            ),
+        )
+    names = sorted(observation.damaged)
+    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004 # three names fit a line
+    return _fetching(
+        case, Action.REPAIR, _DAMAGE[worst], f"{_DAMAGE[worst].value.replace('-', ' ')}: {listed}", old=entry
+    )
+
+
+def _fetching(case: Case, action: Action, reason: Reason, message: str, *, old: Entry | None) -> Change:
+    """Return a change that brings bytes: what is fetched, what this host already has, what stays."""
+    upstream, place = case.upstream, case.place
+    if upstream is None or isinstance(upstream, Obstacle) or not isinstance(place, Place):
+        return _blocked(case, Obstacle(Reason.SOURCE_MISSING, "the source was not looked at"))
+    kept = _kept(case, upstream, old, in_place=old is not None and old.path == place.path)
+    incoming = [file for file in upstream.files if file.path not in kept]
+    reused = {file.path: case.reuse[file.path] for file in incoming if file.path in case.reuse}
+    fetched = [file for file in incoming if file.path not in reused]
+    wanted = {file.path for file in upstream.files}
+    return replace(
+        _change(case, action, reason, message),
+        revision=(old.revision if old else None, upstream.commit),
+        path=(str(old.path) if old else None, str(place.path)),
+        fetch=tuple(file.path for file in fetched),
+        reuse={path: str(source) for path, source in reused.items()},
+        keep=len(kept),
+        drop=tuple(file.path for file in old.files if file.path not in wanted) if old else (),
+        bytes_to_fetch=sum(file.size for file in fetched),
+        bytes_reused=sum(file.size for file in incoming if file.path in reused),
+        filesystem=place.filesystem,
+        previous_name=case.previous_name,
+    )
+
+
+def _kept(case: Case, upstream: Upstream, old: Entry | None, *, in_place: bool) -> frozenset[str]:
+    """Return the wanted files that already lie at the target with the right bytes."""
+    if old is None or not in_place:
+        return case.occupant.matching
+    damaged = case.observation.damaged if case.observation else {}
+    recorded: Mapping[str, ArtifactFile] = {file.path: file for file in old.files if file.path not in damaged}
+    same = {f.path for f in upstream.files if f.path in recorded and same_bytes(f, recorded[f.path])}
+    return case.occupant.matching | same
+
+
+def same_bytes(file: RemoteFile, recorded: ArtifactFile) -> bool:
+    """Return whether a recorded file is known to hold a wanted file's bytes, without reading it."""
+    return file.digest.algorithm is Algorithm.SHA256 and file.digest.value == recorded.sha256
+
+
+def _blocked(case: Case, obstacle: Obstacle) -> Change:
+    entry = case.entry
+    path = str(entry.path) if entry and entry.path else None
+    return replace(
+        _change(case, Action.BLOCKED, obstacle.reason, obstacle.message),
+        path=(path, path),
+    )
+
+
+def _change(case: Case, action: Action, reason: Reason, message: str) -> Change:
+    entry, upstream = case.entry, case.upstream
+    commit = upstream.commit if isinstance(upstream, Upstream) else entry.revision if entry else None
+    return Change(
+        name=case.manifest.name,
+        action=action,
+        reason=reason,
+        message=message,
+        source=case.manifest.source.label if case.manifest.source else "",
+        backend=case.manifest.text("backend") or "",
+        revision=(entry.revision if entry else None, commit),
+        warnings=upstream.warnings if isinstance(upstream, Upstream) else (),
+    )
+
+
+def target_folder(root: Path, layout: str, manifest_name: str, repo: str | None, ref: str | None) -> Path:
+    """Return a model's folder below a location's root.
+
+    Args:
+        root: The location's root.
+        layout: ``owner/repo``, ``publisher/repo`` (the same shape) or ``flat``.
+        manifest_name: The variant name, used by ``flat`` and where there is no repository.
+        repo: The repository's name.
+        ref: The declared revision; a branch or tag other than ``main`` gets a suffix, a pin does not.
+    """
+    if layout == "flat" or repo is None:
+        return root / manifest_name
+    suffix = "" if ref is None or ref == "main" or is_commit(ref) else "@" + ref.replace("/", "-")
+    return root.joinpath(*(repo + suffix).split("/"))

@@ -1,0 +1,154 @@
+"""Make the plan: every case decided, then what concerns several models at once: space and removals. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from imageworks.reconcile.decide import decide, removal
+from imageworks.reconcile.plan import Action, Change, Drift, FilesystemTotal, Plan, Reason
+from imageworks.reconcile.situation import Observation, Obstacle, Orphan, PruneOptions, Situation
+from imageworks.registry.entry import Entry
+from imageworks.registry.manifest import Prune, State
+
+MANY: Final = 10
+MOST_REMOVED: Final = 0.30
+RESERVE: Final = 1.05  # facts/reliability: reserve the remaining bytes and 5 %
+
+
+def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
+    """Return what would change on a host.
+
+    Args:
+        situation: Everything known of the host and the registry.
+        prune: What a run may remove.
+    """
+    decided = [(case, decide(case)) for case in situation.cases]
+    changes = [change for _, change in decided if change is not None]
+    changes += [_obstructed(name, obstacle) for name, obstacle in situation.blocked.items()]
+    changes = _enough_space(changes, situation)
+    removals, drift = _orphans(situation, prune)
+    changes = sorted([*changes, *removals], key=lambda change: change.name)
+    suspended = sum(1 for case in situation.cases if case.manifest.state is State.SUSPENDED)
+    unchanged = sum(1 for case, change in decided if change is None) - suspended
+    return Plan(
+        host=situation.host,
+        registry_revision=situation.revision,
+        changes=tuple(changes),
+        unchanged=unchanged,
+        suspended=suspended,
+        drift=tuple(sorted([*drift, *_damaged_unmanaged(situation)], key=lambda item: item.name)),
+        filesystems=_filesystems(changes, situation),
+        diagnostics=situation.diagnostics,
+        notes=situation.notes,
+        records_stale=situation.records_stale,
+    )
+
+
+def _obstructed(name: str, obstacle: Obstacle) -> Change:
+    return Change(name=name, action=Action.BLOCKED, reason=obstacle.reason, message=obstacle.message)
+
+
+def _enough_space(changes: list[Change], situation: Situation) -> list[Change]:
+    """Block what does not fit: models are let in by name until their filesystem is full."""
+    left = {key: free for key, (_, free) in situation.free_bytes.items()}
+    kept = []
+    for change in sorted(changes, key=lambda c: c.name):
+        needed = change.bytes_to_fetch + change.bytes_reused - situation.staged_bytes.get(change.name, 0)
+        if change.action is Action.BLOCKED or change.filesystem not in left or needed <= 0:
+            kept.append(change)
+        elif needed * RESERVE > left[change.filesystem]:
+            folder = situation.free_bytes[change.filesystem][0]
+            message = (
+                f"needs {needed} bytes and 5 % in reserve below {folder}, where {left[change.filesystem]} are free"
+            )
+            kept.append(_blocked_instead(change, Reason.INSUFFICIENT_SPACE, message))
+        else:
+            left[change.filesystem] -= needed
+            kept.append(change)
+    return kept
+
+
+def _blocked_instead(change: Change, reason: Reason, message: str) -> Change:
+    return Change(
+        name=change.name,
+        action=Action.BLOCKED,
+        reason=reason,
+        message=message,
+        source=change.source,
+        backend=change.backend,
+        revision=change.revision,
+        path=change.path,
+    )
+
+
+def _orphans(situation: Situation, prune: PruneOptions) -> tuple[list[Change], list[Drift]]:
+    removals: list[Change] = []
+    drift: list[Drift] = []
+    for orphan in situation.orphans:
+        reason = Reason.HOST_EXCLUDED if orphan.excluded else Reason.UNDECLARED
+        why = _protected(orphan, situation, prune)
+        if why is not None:
+            drift.append(Drift(orphan.entry.name, reason, why))
+            continue
+        change = removal(orphan.entry, reason, _told(orphan), orphan.observation, shared=orphan.shared)
+        removals.append(replace(change, needs_confirmation=orphan.prune is not Prune.ENABLED))
+    return _refused_in_bulk(removals, situation, prune), drift
+
+
+def _told(orphan: Orphan) -> str:
+    said = "its manifest leaves this host out" if orphan.excluded else "no manifest declares it any more"
+    if not orphan.entry.installed_by_us:
+        return f"{said}; only the record goes: its files were there before us and stay"
+    return said
+
+
+def _protected(orphan: Orphan, situation: Situation, prune: PruneOptions) -> str | None:
+    """Return why an orphan stays, or ``None`` when it may go."""
+    said = "its manifest leaves this host out" if orphan.excluded else "no manifest declares it any more"
+    if not prune.enabled and orphan.prune is not Prune.ENABLED:
+        return f"{said}; `reconcile --prune` removes it, `promote` declares it"
+    if orphan.prune is Prune.DISABLED:
+        return f"{said}; its manifest had `prune: disabled` when it was last applied, so it stays"
+    if situation.diagnostics:
+        return f"{said}; nothing is pruned while a document is invalid"
+    return None
+
+
+def _refused_in_bulk(removals: list[Change], situation: Situation, prune: PruneOptions) -> list[Change]:
+    """Turn removals into blocked changes where so many at once look like a mistake."""
+    if not removals:
+        return []
+    recorded = len(situation.orphans) + sum(1 for case in situation.cases if case.entry is not None)
+    if situation.declared == 0 and not prune.allow_empty:
+        message = "the registry declares nothing at all; if that is meant, run with --allow-empty"
+        return [_blocked_instead(change, Reason.PRUNE_REFUSED, message) for change in removals]
+    if recorded >= MANY and len(removals) > MOST_REMOVED * recorded and not prune.force:
+        message = f"{len(removals)} of {recorded} models would go; if that is meant, run with --force-prune"
+        return [_blocked_instead(change, Reason.PRUNE_REFUSED, message) for change in removals]
+    return removals
+
+
+def _damaged_unmanaged(situation: Situation) -> Iterable[Drift]:
+    for entry, observation in situation.unmanaged:
+        if observation is not None and not observation.intact:
+            yield Drift(entry.name, *_told_damage(entry, observation))
+
+
+def _told_damage(entry: Entry, observation: Observation) -> tuple[Reason, str]:
+    if not observation.exists:
+        return Reason.FILE_MISSING, f"{entry.path} is gone; never declared, so nothing brings it back"
+    names = ", ".join(sorted(observation.damaged)[:3])
+    return Reason.DIGEST_MISMATCH, f"{entry.path}: {names} changed since it was recorded; never declared"
+
+
+def _filesystems(changes: Iterable[Change], situation: Situation) -> tuple[FilesystemTotal, ...]:
+    fetch: dict[str, int] = {}
+    for change in changes:
+        if change.action is Action.BLOCKED or change.filesystem is None:
+            continue
+        fetch[change.filesystem] = fetch.get(change.filesystem, 0) + change.bytes_to_fetch
+    return tuple(
+        FilesystemTotal(name=folder, free_before=free, free_after=free - fetch[key], bytes_to_fetch=fetch[key])
+        for key, (folder, free) in sorted(situation.free_bytes.items())
+        if fetch.get(key)
+    )

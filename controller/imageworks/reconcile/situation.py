@@ -1,0 +1,206 @@
+"""What is known before deciding: one frozen value a model, gathered by observation and handed to the pure planner."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from imageworks.reconcile.plan import Reason
+from imageworks.registry.entry import Entry
+from imageworks.registry.manifest import Manifest, Prune
+from imageworks.transfer.files import FileSource, RemoteFile
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why something cannot go on, for one model.
+
+    Args:
+        reason: As a word.
+        message: As a sentence, with what to do about it.
+    """
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model belongs on this host.
+
+    Args:
+        root: The location's root.
+        path: The model's folder.
+        location: The location's name, or ``custom``.
+        filesystem: Key of the filesystem of the root.
+    """
+
+    root: Path
+    path: Path
+    location: str
+    filesystem: str
+
+
+class FileState(Enum):
+    """How a recorded file stands on disk."""
+
+    INTACT = "intact"
+    MISSING = "missing"
+    SIZE = "size"
+    DIGEST = "digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """How an entry's files stand on disk.
+
+    Args:
+        path: The model's folder, as recorded.
+        exists: Whether it is there at all.
+        damaged: The files that are not as recorded, by relative path.
+    """
+
+    path: Path
+    exists: bool
+    damaged: Mapping[str, FileState] = field(default_factory=dict)
+
+    @property
+    def intact(self) -> bool:
+        """Whether every recorded file is as recorded."""
+        return self.exists and not self.damaged
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """What the source offers for a model at one resolved commit.
+
+    Args:
+        files: The wanted files.
+        commit: The resolved commit; ``None`` for sources without history.
+        ref: The branch, tag or commit that was asked for.
+        repo: The repository's canonical name; ``None`` for a local source.
+        container: The weights' container format, if it is clear from the names.
+        source: Where the bytes come from; ``None`` in a plan that is only shown.
+        warnings: What a person should know.
+        license: The licence's identifier, if the source tells one.
+        tags: The source's tags.
+    """
+
+    files: tuple[RemoteFile, ...]
+    commit: str | None = None
+    ref: str | None = None
+    repo: str | None = None
+    container: str | None = None
+    source: FileSource | None = None
+    warnings: tuple[str, ...] = ()
+    license: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """What lies at the target folder, compared with the wanted files.
+
+    Args:
+        exists: Whether anything is there.
+        matching: Wanted files that are there with the right bytes.
+        differing: Wanted files whose name is there with other bytes.
+    """
+
+    exists: bool = False
+    matching: frozenset[str] = frozenset()
+    differing: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything that is known of one declared model on this host.
+
+    Args:
+        manifest: What is declared.
+        entry: What is recorded, under this name or a previous one.
+        previous_name: The previous name under which the entry is recorded, if so.
+        observation: How the recorded files stand; ``None`` without an entry that has files.
+        place: Where it belongs, or why that cannot be said.
+        upstream: What the source offers, or why that cannot be said; ``None`` where nothing needs to be asked.
+        occupant: What lies at the target.
+        reuse: Files on this host that hold wanted bytes, by relative path.
+        published_by_us: Whether this host's state says that we put the target there and were killed before recording.
+    """
+
+    manifest: Manifest
+    entry: Entry | None = None
+    previous_name: str | None = None
+    observation: Observation | None = None
+    place: Place | Obstacle | None = None
+    upstream: Upstream | Obstacle | None = None
+    occupant: Occupant = Occupant()
+    reuse: Mapping[str, Path] = field(default_factory=dict)
+    published_by_us: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A recorded model that no manifest declares for this host any more.
+
+    Args:
+        entry: What is recorded.
+        observation: How its files stand.
+        prune: What its manifest said in the last applied commit; ``None`` when nothing was said.
+        excluded: Whether a manifest exists but leaves this host out.
+        shared: Relative paths that another entry owns in the same folder too.
+    """
+
+    entry: Entry
+    observation: Observation | None
+    prune: Prune | None
+    excluded: bool = False
+    shared: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything that a plan is made from.
+
+    Args:
+        host: The host's name.
+        revision: The commit whose manifests were read.
+        cases: One for each valid manifest that applies to the host.
+        blocked: Names that cannot be looked at, with why (an invalid manifest or entry).
+        orphans: Recorded models without a manifest.
+        unmanaged: Entries that were never declared, with how their files stand.
+        declared: How many manifests the registry has, valid or not.
+        diagnostics: ``file:line:column: message`` of each invalid document.
+        notes: What a person should know of the whole.
+        free_bytes: Free space by filesystem key, with a folder that stands for it.
+        staged_bytes: Bytes already here from an interrupted run, by model.
+        records_stale: Whether entries or snapshot differ from what they should be although no model changes.
+    """
+
+    host: str
+    revision: str | None
+    cases: tuple[Case, ...] = ()
+    blocked: Mapping[str, Obstacle] = field(default_factory=dict)
+    orphans: tuple[Orphan, ...] = ()
+    unmanaged: tuple[tuple[Entry, Observation | None], ...] = ()
+    declared: int = 0
+    diagnostics: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    free_bytes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    staged_bytes: Mapping[str, int] = field(default_factory=dict)
+    records_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PruneOptions:
+    """What a run may remove.
+
+    Args:
+        enabled: Whether models without a manifest may go at all.
+        allow_empty: Whether that holds when nothing is declared any more.
+        force: Whether more than 30 % of ten or more may go at once.
+    """
+
+    enabled: bool = False
+    allow_empty: bool = False
+    force: bool = False
