@@ -1,0 +1,86 @@
+"""A parsed document that still knows where each of its values stands in the file."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from imageworks.errors import ImageworksError
+
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+Pointer: TypeAlias = tuple[str | int, ...]
+
+
+class Position(NamedTuple):
+    """A place in a file; both numbers start at 1 and columns count characters."""
+
+    line: int
+    column: int
+
+
+START = Position(1, 1)
+
+
+class DocumentError(ImageworksError):
+    """A file that could not be read as a document, with the place of the first problem.
+
+    Args:
+        file: The file as the user knows it, usually relative to the registry.
+        position: Where the problem is.
+        problem: What is wrong there, in one line without the place.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, file: str, position: Position, problem: str, *, remedy: str | None = None) -> None:
+        super().__init__(f"{file}:{position.line}:{position.column}: {problem}", remedy=remedy)
+        self.file = file
+        self.line = position.line
+        self.column = position.column
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the parts of a document are.
+
+    Args:
+        values: Each value's place, by its pointer (the keys and indexes that lead to it).
+        keys: Each mapping key's place, by the pointer of its value.
+        written: How a plain scalar that did not become text was written, by its pointer.
+    """
+
+    values: Mapping[Pointer, Position]
+    keys: Mapping[Pointer, Position]
+    written: Mapping[Pointer, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file's value together with the places of everything in it.
+
+    Args:
+        file: The file as the user knows it.
+        value: What the file says, in JSON's data model.
+        find_places: Returns the places; called only when a problem must be shown.
+    """
+
+    file: str
+    value: JsonValue
+    find_places: Callable[[], Places] = field(repr=False, compare=False)
+
+    def locate(self, pointer: Pointer, *, key: bool = False) -> Position:
+        """Return where a value (or its key) stands, or its nearest parent that exists.
+
+        Args:
+            pointer: The keys and indexes that lead to the value.
+            key: Whether the key is wanted instead of the value.
+        """
+        places = self.find_places()
+        if key and pointer in places.keys:
+            return places.keys[pointer]
+        while pointer not in places.values and pointer:
+            pointer = pointer[:-1]
+        return places.values.get(pointer, START)
+
+    def written(self, pointer: Pointer) -> str | None:
+        """Return how a plain scalar was written when it became a number, a truth value or nothing."""
+        return self.find_places().written.get(pointer)
