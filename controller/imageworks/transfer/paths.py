@@ -1,0 +1,85 @@
+"""Folders below a root that a person configured: walked without following links, so that nothing leads outside."""
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+from imageworks.transfer.errors import StagingError
+
+
+def check_below(root: Path, target: Path) -> Path:
+    """Return the real path of a place below a root, or raise StagingError when it is the root itself or outside.
+
+    Args:
+        root: A location's root; it may itself be a link, since a person chose it.
+        target: A path below it that need not exist yet.
+    """
+    real_root = root.resolve()
+    real = target.parent.resolve() / target.name  # the last part is not followed: a link there is refused when used
+    if real_root not in real.parents or target.name in {"", ".", ".."}:
+        raise StagingError(
+            f"{target} leads to {real}, outside its root {real_root}",
+            remedy="remove the link or change the location",
+            reason="outside-root",
+        )
+    return real
+
+
+def open_folder(root: Path, parts: tuple[str, ...], *, create: bool = False) -> int:
+    """Open a folder below a root one part at a time, following no link, and return its descriptor.
+
+    Args:
+        root: An existing directory.
+        parts: The names below it; none of them ``..``.
+        create: Make what is missing.
+
+    Raises:
+        StagingError: A part is a link or not a directory.
+    """
+    if any(part in {"", ".", ".."} or "/" in part for part in parts):
+        raise StagingError(f"{root.joinpath(*parts)} is not a plain path", reason="outside-root")
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    descriptor = os.open(root, flags)
+    for depth, part in enumerate(parts):
+        above = descriptor
+        try:
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=above)
+            descriptor = os.open(part, flags | os.O_NOFOLLOW, dir_fd=above)
+        except OSError as error:
+            if error.errno not in {errno.ELOOP, errno.ENOTDIR, errno.EMLINK}:
+                raise
+            raise StagingError(
+                f"{root.joinpath(*parts[: depth + 1])} is a link or a file where a folder belongs",
+                remedy="move it away",
+                reason="outside-root",
+            ) from None
+        finally:
+            os.close(above)
+    return descriptor
+
+
+def make_folder(root: Path, parts: tuple[str, ...]) -> Path:
+    """Make a folder below a root, following no link, and return its path."""
+    os.close(open_folder(root, parts, create=True))
+    return root.joinpath(*parts)
+
+
+def nearest_existing(path: Path) -> Path:
+    """Return the path, or the closest folder above it that exists."""
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def filesystem_key(path: Path) -> int:
+    """Return a number that two paths share when they are on one filesystem; the path need not exist yet."""
+    return nearest_existing(path.absolute()).stat().st_dev
+
+
+def free_bytes(path: Path) -> int:
+    """Return how many bytes an unprivileged user may still write on the filesystem of a path that need not exist."""
+    status = os.statvfs(nearest_existing(path.absolute()))
+    return status.f_bavail * status.f_frsize

@@ -1,0 +1,393 @@
+"""Put a verified tree in its place in one step, keeping every file there that is not ours (invariants I1 and I5).
+
+A reader of the target sees the old directory or the new one, never a mixture: an absent target gets its directory by
+one rename, a present one trades places with the new directory (RENAME_EXCHANGE). Filesystems that cannot exchange get
+two renames. A journal in the staging area says what is under way, so that ``recover`` can finish it after a kill.
+"""
+
+import errno
+import filecmp
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from imageworks.failpoints import failpoint
+from imageworks.transfer import renames
+from imageworks.transfer.errors import DiskFullError, PublishError
+from imageworks.transfer.paths import check_below, make_folder
+from imageworks.transfer.staging import StagingArea, staging_areas
+
+MOST_SWEEPS = 3
+"""How often the old directory is looked through again when someone keeps adding files to it."""
+
+
+class PublishMethod(StrEnum):
+    """How the new directory got its name."""
+
+    RENAME = "rename"
+    EXCHANGE = "exchange"
+    TWO_RENAMES = "two-renames"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishReport:
+    """What a publish did.
+
+    Args:
+        target: The model's directory, real.
+        method: How it got its name.
+        carried: Files that are not ours and were there before; they still are.
+        kept_aside: Files that are not ours and appeared in the way meanwhile, under the names they have now.
+    """
+
+    target: Path
+    method: PublishMethod
+    carried: tuple[str, ...] = ()
+    kept_aside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Journal:
+    target: Path
+    method: PublishMethod
+    inode: int
+    owned: frozenset[str]
+    carried: tuple[str, ...]
+
+    def write(self, area: StagingArea) -> None:
+        """Make the journal durable; half of one never bears its name."""
+        text = json.dumps(
+            {
+                "target": str(self.target.relative_to(area.root)),
+                "method": self.method,
+                "inode": self.inode,
+                "owned": sorted(self.owned),
+                "carried": self.carried,
+            }
+        )
+        draft = area.journal.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        with draft.open("x", encoding="ascii") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(area.journal)
+        renames.sync_directory(area.path)
+
+    @classmethod
+    def read(cls, area: StagingArea) -> "_Journal":
+        fields = json.loads(area.journal.read_text(encoding="ascii"))
+        return cls(
+            target=check_below(area.root, area.root / fields["target"]),
+            method=PublishMethod(fields["method"]),
+            inode=fields["inode"],
+            owned=frozenset(fields["owned"]),
+            carried=tuple(fields["carried"]),
+        )
+
+
+def publish(
+    area: StagingArea, target: Path, *, owned: frozenset[str], method: PublishMethod | None = None
+) -> PublishReport:
+    """Let the area's tree become the target directory, atomically, and remove the area.
+
+    Args:
+        area: A staging area whose tree is complete: every file in it verified and fsynced.
+        target: The model's directory below the area's root; its parents are made as needed.
+        owned: The files in the old directory that are ours to replace or remove, as relative paths. Everything else
+            there is carried over with its content, mode and times.
+        method: Force a way of replacing a present directory; by default exchange where the filesystem can.
+
+    Raises:
+        PublishError: The target is unchanged: it is no directory, or holds a file that is not ours in the way.
+    """
+    with _told_of(target):
+        real = check_below(area.root, target)
+        make_folder(area.root, real.relative_to(area.root).parts[:-1])
+        try:
+            found = real.lstat()
+        except FileNotFoundError:
+            return _publish_new(area, real)
+        if not stat.S_ISDIR(found.st_mode):
+            raise PublishError(f"{target} is not a directory", remedy="move it away", reason="target-in-the-way")
+        return _replace(area, real, owned, method or PublishMethod.EXCHANGE)
+
+
+def recover(root: Path) -> tuple[PublishReport, ...]:
+    """Finish or undo every publish below a root that was interrupted; nothing else may be publishing there.
+
+    Args:
+        root: A location's root.
+
+    Returns:
+        Those publishes that are complete now; of an undone one the area is left, ready to publish again.
+    """
+    reports = []
+    for area in staging_areas(root):
+        if area.journal.exists():
+            with _told_of(area.journal):
+                report = _recover_one(area)
+            if report is not None:
+                reports.append(report)
+    return tuple(reports)
+
+
+def _publish_new(area: StagingArea, target: Path) -> PublishReport:
+    _sync_tree(area.tree)
+    failpoint("publish.before-rename")
+    try:
+        renames.rename_new(area.tree, target)
+    except FileExistsError:
+        raise PublishError(f"{target} appeared meanwhile", remedy="run again", reason="target-in-the-way") from None
+    failpoint("publish.after-rename")
+    _sync_parents(area.root, target)
+    area.discard()
+    return PublishReport(target, PublishMethod.RENAME)
+
+
+def _replace(area: StagingArea, target: Path, owned: frozenset[str], method: PublishMethod) -> PublishReport:
+    foreign = [name for name in _files(target) if name not in owned]
+    in_the_way = [name for name in foreign if _is_taken(area.tree, name)]
+    for name in in_the_way:
+        if not _equal(area.tree / name, target / name):
+            raise PublishError(
+                f"{target / name} is not ours, and the model has another file of that name",
+                remedy="move it away, or adopt it",
+                reason="foreign-file-in-the-way",
+            )
+    carried = tuple(name for name in foreign if name not in in_the_way)
+    journal = _Journal(target, method, area.tree.stat().st_ino, owned, carried)
+    journal.write(area)
+    try:
+        for name in carried:
+            _carry(target, area.tree, name)
+        for name in in_the_way:
+            _keep_inode(target / name, area.tree / name, area.path / "same")
+        _carry_folders(target, area.tree, owned)
+        _sync_tree(area.tree)
+        failpoint("publish.before-rename")
+        journal = _swap(area, journal)
+    except OSError:
+        _undo(area, journal)
+        raise
+    failpoint("publish.after-rename")
+    return _finish(area, journal)
+
+
+def _swap(area: StagingArea, journal: _Journal) -> _Journal:
+    """Give the new directory the name; the old one is then in the area. Returns the journal as it holds now."""
+    if journal.method is PublishMethod.EXCHANGE:
+        try:
+            renames.exchange(area.tree, journal.target)
+        except renames.RenameUnsupportedError:
+            journal = _Journal(journal.target, PublishMethod.TWO_RENAMES, journal.inode, journal.owned, journal.carried)
+            journal.write(area)
+        else:
+            return journal
+    journal.target.rename(area.old)
+    failpoint("publish.between-renames")
+    try:
+        area.tree.rename(journal.target)
+    except OSError:
+        area.old.rename(journal.target)
+        raise
+    return journal
+
+
+def _undo(area: StagingArea, journal: _Journal) -> None:
+    """Take back what a publish that did not happen left in the tree: its links to files that are not ours."""
+    for name in journal.carried:
+        (area.tree / name).unlink(missing_ok=True)
+    area.journal.unlink()
+
+
+def _recover_one(area: StagingArea) -> PublishReport | None:
+    journal = _Journal.read(area)
+    if not os.path.lexists(journal.target) and area.old.is_dir() and area.tree.is_dir():
+        area.tree.rename(journal.target)  # killed between the two renames
+    new_in_place = os.path.lexists(journal.target) and (
+        journal.target.lstat().st_ino == journal.inode
+        if journal.method is PublishMethod.EXCHANGE
+        else area.old.is_dir() or not area.tree.is_dir()
+    )
+    if new_in_place:
+        return _finish(area, journal)
+    _undo(area, journal)
+    return None
+
+
+def _finish(area: StagingArea, journal: _Journal) -> PublishReport:
+    """With the new directory in place, empty the old one: what is not ours goes over, what is ours goes away."""
+    if not area.old.is_dir() and area.tree.is_dir():
+        area.tree.rename(area.old)
+    _sync_parents(area.root, journal.target)
+    aside: list[str] = []
+    late: list[str] = []
+    for _ in range(MOST_SWEEPS):
+        if not area.old.is_dir():
+            break
+        for name in list(_files(area.old)):
+            if name in journal.owned or _same_inode(area.old / name, journal.target / name):
+                continue
+            landed = _carry_late(area, journal, name)
+            (late if landed == name else aside).append(landed)
+        if late or aside:
+            _sync_tree(journal.target)
+        failpoint("publish.foreign-carried")
+        _empty(area.old, journal)
+    failpoint("publish.old-removed")
+    if area.old.is_dir():
+        raise PublishError(
+            f"{area.old} still receives files from another program",
+            remedy=f"stop what writes to {journal.target} and run again",
+            reason="target-busy",
+        )
+    area.journal.unlink()
+    area.discard()
+    return PublishReport(journal.target, journal.method, tuple(sorted({*journal.carried, *late})), tuple(aside))
+
+
+def _carry_late(area: StagingArea, journal: _Journal, name: str) -> str:
+    """Move a file that is not ours and came, or changed, after the links were made; return its name in the target."""
+    source = area.old / name
+    target = journal.target
+    if name in journal.carried and not (target / name).is_dir():
+        source.replace(target / name)  # written anew meanwhile: what was linked is its former content
+        return name
+    landed = name
+    number = 0
+    while _is_taken(target, landed):
+        if _equal(source, target / landed):
+            _keep_inode(source, target / landed, area.path / "same")
+            source.unlink()
+            return landed
+        number += 1
+        landed = f"{name.replace('/', '-')}.kept-{number}"
+    _make_folders(target, landed)
+    renames.rename_new(source, target / landed)
+    return landed
+
+
+def _empty(old: Path, journal: _Journal) -> None:
+    """Remove from the old directory what is ours or has its second name in the new one, then empty folders."""
+    for name in list(_files(old)):
+        if name in journal.owned or _same_inode(old / name, journal.target / name):
+            (old / name).unlink()
+    for folder, _folders, _names in os.walk(old, topdown=False):
+        try:
+            Path(folder).rmdir()
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+                raise
+
+
+def _carry(source: Path, destination: Path, name: str) -> None:
+    """Give a file of the old directory its name in the new one too; a filesystem without links moves it later."""
+    _make_folders(destination, name)
+    try:
+        os.link(source / name, destination / name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.ENOENT}:
+            raise
+
+
+def _make_folders(destination: Path, name: str) -> None:
+    (destination / name).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _carry_folders(target: Path, tree: Path, owned: frozenset[str]) -> None:
+    """Keep folders that hold nothing of ours, empty ones included, and the modes and times of folders."""
+    ours = {"/".join(parts[:depth]) for name in owned for parts in [name.split("/")] for depth in range(1, len(parts))}
+    for folder, folders, _names in os.walk(target, topdown=False):
+        for name in folders:
+            path = Path(folder, name)
+            relative = path.relative_to(target)
+            if path.is_symlink() or relative.as_posix() in ours:
+                continue
+            (tree / relative).mkdir(parents=True, exist_ok=True)
+            shutil.copystat(path, tree / relative)
+    shutil.copymode(target, tree)
+
+
+def _keep_inode(kept: Path, replaced: Path, draft: Path) -> None:
+    """Let a file that is not ours stand for its equal, so that its times, mode and other names stay."""
+    if _same_inode(kept, replaced):
+        return
+    draft.unlink(missing_ok=True)
+    try:
+        os.link(kept, draft, follow_symlinks=False)
+    except OSError:
+        return  # no links here: an equal file stands in its place
+    draft.replace(replaced)
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Yield the relative names of everything in a directory that is not a directory; links are not followed."""
+    for parent, folders, names in os.walk(folder):
+        relative = Path(parent).relative_to(folder)
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        for name in (*names, *links):
+            yield (relative / name).as_posix()
+
+
+def _is_taken(folder: Path, name: str) -> bool:
+    """Whether a name exists in a directory, or one of its parents there is a file."""
+    path = folder / name
+    return os.path.lexists(path) or any(
+        os.path.lexists(parent) and not parent.is_dir() for parent in path.parents if folder in parent.parents
+    )
+
+
+def _equal(one: Path, other: Path) -> bool:
+    """Whether two paths are one file, or two regular files of the same content."""
+    if _same_inode(one, other):
+        return True
+    try:
+        if not (stat.S_ISREG(one.lstat().st_mode) and stat.S_ISREG(other.lstat().st_mode)):
+            return False
+    except OSError:
+        return False
+    return filecmp.cmp(one, other, shallow=False)
+
+
+def _same_inode(one: Path, other: Path) -> bool:
+    try:
+        first, second = one.lstat(), other.lstat()
+    except OSError:
+        return False
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+
+def _sync_tree(tree: Path) -> None:
+    for folder, _folders, _names in os.walk(tree, topdown=False):
+        renames.sync_directory(Path(folder))
+
+
+def _sync_parents(root: Path, target: Path) -> None:
+    """Make the new name durable, and the folders that were made for it."""
+    for parent in target.parents:
+        renames.sync_directory(parent)
+        if parent == root:
+            return
+
+
+@contextmanager
+def _told_of(place: Path) -> Iterator[None]:
+    """Say what the system refused in our words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFullError(str(error.filename or place)) from error
+        read_only = error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}
+        raise PublishError(
+            f"{error.filename or place}: {error.strerror}",
+            remedy="make the location writable, or choose another" if read_only else None,
+            reason="read-only" if read_only else "publish-failed",
+        ) from error

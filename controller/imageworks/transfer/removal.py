@@ -1,0 +1,176 @@
+"""Remove and move what is ours, and nothing else (invariant I5)."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from imageworks.transfer.digests import Algorithm, hash_file
+from imageworks.transfer.errors import PublishError, StagingError
+from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.names import check_relative_name
+from imageworks.transfer.paths import check_below, filesystem_key, open_folder
+from imageworks.transfer.publish import PublishReport, publish
+from imageworks.transfer.renames import rename_new, sync_directory
+from imageworks.transfer.staging import StagingArea
+
+
+@dataclass(frozen=True, slots=True)
+class MoveReport:
+    """What a move did.
+
+    Args:
+        target: Where the model is now.
+        bytes_copied: How many bytes were read and written; none within one filesystem.
+    """
+
+    target: Path
+    bytes_copied: int
+
+
+def remove_owned(target: Path, owned: Iterable[str], root: Path) -> int:
+    """Remove our files from a directory, then every folder that is left empty, up to but not including the root.
+
+    Args:
+        target: The model's directory below the root; it may be gone.
+        owned: The relative paths that are ours; everything else stays.
+        root: The location's root.
+
+    Returns:
+        How many bytes the filesystem gets back: a file with a name elsewhere gives none.
+    """
+    real = check_below(root, target)
+    below = real.relative_to(root.resolve()).parts
+    links: dict[tuple[int, int], int] = {}
+    freed = 0
+    folders = {below[:depth] for depth in range(1, len(below) + 1)}
+    try:
+        for name in sorted(owned):
+            inner = PurePosixPath(check_relative_name(name)).parts
+            folders.update(below + inner[:depth] for depth in range(1, len(inner)))
+            found = _unlink(root.resolve(), below + inner)
+            if found is None or not stat.S_ISREG(found.st_mode):
+                continue
+            inode = (found.st_dev, found.st_ino)
+            links[inode] = links.get(inode, found.st_nlink) - 1
+            if links[inode] == 0:
+                freed += found.st_size
+        _tidy(root.resolve(), folders)
+    except OSError as error:
+        raise PublishError(
+            f"{error.filename or target}: {error.strerror}",
+            remedy="make the location writable and run again",
+            reason="read-only" if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM} else "remove-failed",
+        ) from error
+    return freed
+
+
+def move_directory(
+    old: Path, new: Path, *, owned: frozenset[str], old_root: Path, new_root: Path, key: str
+) -> MoveReport:
+    """Move a model's files to another directory; a kill leaves them complete in the old place, the new one, or both.
+
+    Args:
+        old: The directory that holds them, below old_root.
+        new: Where they go, below new_root; files there that are not ours stay.
+        owned: The relative paths that move; everything else in the old directory stays.
+        old_root: The old location's root.
+        new_root: The new location's root.
+        key: The key of a staging area at the new root, from ``staging_key``.
+    """
+    source = check_below(old_root, old)
+    destination = check_below(new_root, new)
+    here = set(_regular_files(source))
+    if missing := sorted(owned - here):
+        raise PublishError(f"{old / missing[0]} is not there to be moved", reason="file-missing")
+    if here == owned and not os.path.lexists(destination) and filesystem_key(destination) == filesystem_key(source):
+        return _rename(source, destination, old_root.resolve(), new_root.resolve())
+    area = StagingArea.open(new_root, key, target=new)
+    copied = _stage(area, source, owned)
+    report: PublishReport = publish(area, new, owned=frozenset())
+    remove_owned(old, owned, old_root)
+    return MoveReport(report.target, copied)
+
+
+def _stage(area: StagingArea, source: Path, owned: frozenset[str]) -> int:
+    """Bring the files into the area, as links within a filesystem, else as checked copies; return the bytes copied."""
+    copied = 0
+    for name in sorted(owned):
+        path = source / name
+        before = path.lstat()
+        same_filesystem = before.st_dev == area.tree.stat().st_dev
+        digest = hash_file(path, Algorithm.SHA256) if not same_filesystem else None
+        if digest is None:
+            destination = area.tree / check_relative_name(name)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                destination.unlink()
+            try:
+                os.link(path, destination, follow_symlinks=False)
+                continue
+            except OSError as error:
+                if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}:
+                    raise
+            digest = hash_file(path, Algorithm.SHA256)
+        file = RemoteFile(name, before.st_size, digest, large=True)
+        area.link_or_copy(path, file)
+        area.place(file).chmod(stat.S_IMODE(before.st_mode))
+        os.utime(area.place(file), ns=(before.st_atime_ns, before.st_mtime_ns))
+        copied += before.st_size
+    return copied
+
+
+def _rename(source: Path, destination: Path, old_root: Path, new_root: Path) -> MoveReport:
+    below = destination.relative_to(new_root).parts[:-1]
+    os.close(open_folder(new_root, below, create=True))
+    rename_new(source, destination)
+    sync_directory(destination.parent)
+    sync_directory(source.parent)
+    parts = source.relative_to(old_root).parts
+    _tidy(old_root, {parts[:depth] for depth in range(1, len(parts))})
+    return MoveReport(destination, 0)
+
+
+def _regular_files(folder: Path) -> Iterable[str]:
+    for parent, _folders, names in os.walk(folder):
+        for name in names:
+            yield Path(parent, name).relative_to(folder).as_posix()
+
+
+def _unlink(root: Path, parts: tuple[str, ...]) -> os.stat_result | None:
+    """Remove one file, reached without following a link; return what it was, or None when it is not there."""
+    try:
+        folder = open_folder(root, parts[:-1])
+    except FileNotFoundError:
+        return None
+    try:
+        found = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            raise StagingError(f"{root.joinpath(*parts)} is a folder where a file of ours should be")
+        os.unlink(parts[-1], dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    else:
+        return found
+    finally:
+        os.close(folder)
+
+
+def _tidy(root: Path, folders: set[tuple[str, ...]]) -> None:
+    """Remove those of the folders that are empty, the deepest first."""
+    for parts in sorted(folders, key=len, reverse=True):
+        try:
+            above = open_folder(root, parts[:-1])
+        except FileNotFoundError:
+            continue
+        try:
+            os.rmdir(parts[-1], dir_fd=above)
+            os.fsync(above)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR}:
+                raise
+        finally:
+            os.close(above)

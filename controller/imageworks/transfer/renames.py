@@ -1,0 +1,110 @@
+"""The renames that Python does not offer (exchange two paths, never overwrite), and what makes writes durable."""
+
+import errno
+import os
+import sys
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ctypes
+
+_AT_FDCWD = -100
+_UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM})
+
+
+class _LinuxFlag(IntEnum):
+    NO_REPLACE = 1
+    EXCHANGE = 2
+
+
+class _MacFlag(IntEnum):
+    EXCHANGE = 2
+    NO_REPLACE = 4
+
+
+class RenameUnsupportedError(Exception):
+    """This system or filesystem does not know this kind of rename; the caller takes its other way."""
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two existing paths trade places in one atomic step.
+
+    Args:
+        one: A file or directory.
+        other: A file or directory of the same filesystem.
+
+    Raises:
+        RenameUnsupportedError: Windows drives, exFAT and some network filesystems cannot.
+    """
+    _rename(one, other, _LinuxFlag.EXCHANGE, _MacFlag.EXCHANGE)
+
+
+def rename_new(old: Path, new: Path) -> None:
+    """Rename, refusing with FileExistsError when the new name is taken, even by an empty directory.
+
+    Args:
+        old: A file or directory.
+        new: Its new name on the same filesystem.
+    """
+    try:
+        _rename(old, new, _LinuxFlag.NO_REPLACE, _MacFlag.NO_REPLACE)
+    except RenameUnsupportedError:
+        if os.path.lexists(new):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(new)) from None
+        old.rename(new)
+
+
+def _rename(old: Path, new: Path, linux: _LinuxFlag, mac: _MacFlag) -> None:
+    library = _c_library()
+    if sys.platform == "darwin":
+        failed = library.renamex_np(os.fsencode(old), os.fsencode(new), int(mac))
+    elif hasattr(library, "renameat2"):
+        failed = library.renameat2(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), int(linux))
+    else:
+        raise RenameUnsupportedError
+    if failed:
+        import ctypes
+
+        number = ctypes.get_errno()
+        if number in _UNSUPPORTED:
+            raise RenameUnsupportedError
+        raise OSError(number, os.strerror(number), str(old), None, str(new))
+
+
+@cache
+def _c_library() -> "ctypes.CDLL":
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def start_writeback(descriptor: int, offset: int, count: int) -> None:
+    """Ask Linux to begin writing a range of a file out, so that the fsync at the end has little left to wait for.
+
+    Args:
+        descriptor: An open file.
+        offset: Where the range starts, in bytes.
+        count: How long it is, in bytes.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        write_only = 2  # SYNC_FILE_RANGE_WRITE: start, wait for nothing
+        _c_library().sync_file_range(
+            ctypes.c_int(descriptor), ctypes.c_int64(offset), ctypes.c_int64(count), ctypes.c_uint(write_only)
+        )
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a power cut, where the filesystem lets one."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # Windows drives and some network filesystems cannot
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,330 @@
+"""The staging area of one model: where its bytes gather, on the filesystem of their target, until all are verified.
+
+It lies at ``<root>/.imageworks/staging/<key>/``. ``parts`` holds what is still coming, named by digest and so resumable
+by any later run; ``tree`` holds verified and fsynced files under their final relative names, and becomes the model's
+directory by one rename. What is in ``tree`` is therefore known to be right without a note of it anywhere else.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import stat
+from collections.abc import Collection, Iterable
+from enum import StrEnum
+from pathlib import Path
+
+from imageworks.transfer.digests import BUFFER_BYTES, Hasher, hash_descriptor
+from imageworks.transfer.errors import DigestMismatchError, SizeMismatchError, StagingError
+from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.names import STAGING_NAME, check_relative_name
+from imageworks.transfer.paths import check_below, filesystem_key, make_folder
+
+JOURNAL_NAME = "publish.json"
+_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")
+_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
+
+
+class Reuse(StrEnum):
+    """How bytes already on this machine were taken over."""
+
+    REFLINK = "reflink"
+    HARD_LINK = "hard-link"
+    COPY = "copy"
+
+
+def staging_key(*identity: str) -> str:
+    """Return the key of a staging area for what identifies its content, such as host, variant name and commit."""
+    readable = re.sub(r"[^a-z0-9._-]+", "-", identity[0].lower()).strip("-.")[:60]
+    exact = hashlib.sha256(b"\0".join(part.encode() for part in identity)).hexdigest()
+    return f"{readable or 'model'}-{exact[:16]}"
+
+
+class StagingArea:
+    """One model's staging area; made by ``StagingArea.open``.
+
+    Args:
+        root: The location's root, real.
+        key: The area's name, from ``staging_key``.
+    """
+
+    def __init__(self, root: Path, key: str) -> None:
+        self.root = root
+        self.key = key
+        self.path = root / STAGING_NAME / "staging" / key
+        self.parts = self.path / "parts"
+        self.tree = self.path / "tree"
+        self.old = self.path / "old"
+        self.journal = self.path / JOURNAL_NAME
+
+    @classmethod
+    def open(cls, root: Path, key: str, *, target: Path | None = None) -> "StagingArea":
+        """Make the area, or find again what an earlier run left in it.
+
+        Args:
+            root: The location's root, which must exist.
+            key: The area's name, from ``staging_key``.
+            target: Where the model will be published; refused when a rename could not reach it.
+        """
+        if not _KEY.fullmatch(key):
+            raise StagingError(f"{key!a} is not a staging key")
+        area = cls(root.resolve(), key)
+        if target is not None:
+            real = check_below(root, target)
+            if filesystem_key(real.parent) != filesystem_key(area.root):
+                raise StagingError(
+                    f"{target} is on another filesystem than its root {root}",
+                    remedy="declare a location of its own for that filesystem",
+                    reason="other-filesystem",
+                )
+        try:
+            make_folder(area.root, (STAGING_NAME, "staging", key, "parts"))
+            area.path.chmod(0o700)  # no one else can plant a link among our parts
+            if area.journal.exists():
+                raise StagingError(
+                    f"{area.path} holds a publish that was interrupted",
+                    remedy="let recover() finish it first",
+                    reason="publish-pending",
+                )
+            make_folder(area.root, (STAGING_NAME, "staging", key, "tree"))
+        except OSError as error:
+            raise StagingError(
+                f"{error.filename or area.path}: {error.strerror}",
+                remedy="make the location writable, or choose another",
+                reason="read-only" if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM} else "staging-unusable",
+            ) from error
+        return area
+
+    def part(self, file: RemoteFile) -> Path:
+        """Return where a file's bytes gather."""
+        return self.parts / f"{file.digest.short_name}.part"
+
+    def control(self, file: RemoteFile) -> Path:
+        """Return aria2's record of which pieces of the part are there."""
+        return self.parts / f"{file.digest.short_name}.part.aria2"
+
+    def place(self, file: RemoteFile) -> Path:
+        """Return where the verified file stands."""
+        return self.tree / check_relative_name(file.path)
+
+    def has(self, file: RemoteFile) -> bool:
+        """Whether the file is here, verified."""
+        try:
+            found = self.place(file).lstat()
+        except FileNotFoundError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == file.size
+
+    def missing(self, files: Iterable[RemoteFile]) -> list[RemoteFile]:
+        """Return those files that are not here yet, in the order given."""
+        return [file for file in files if not self.has(file)]
+
+    def bytes_to_write(self, files: Iterable[RemoteFile]) -> int:
+        """Return how many bytes of disk these files still need beyond what the area already takes."""
+        return sum(max(0, file.size - _allocated(self.part(file))) for file in self.missing(files))
+
+    def create_part(self, file: RemoteFile) -> int:
+        """Make an empty part for writing, in place of any other, and return its descriptor."""
+        self.discard_part(file)
+        return os.open(self.part(file), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+    def open_part(self, file: RemoteFile) -> int:
+        """Open a part for reading and return its descriptor; refuse a link or a file with a second name."""
+        descriptor = os.open(self.part(file), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            os.close(descriptor)
+            raise StagingError(f"{self.part(file)} is not a file of ours alone", remedy="remove it")
+        return descriptor
+
+    def discard_part(self, file: RemoteFile) -> None:
+        """Throw away what came of a file, and aria2's record of it."""
+        self.part(file).unlink(missing_ok=True)
+        self.control(file).unlink(missing_ok=True)
+
+    def verify_part(self, file: RemoteFile) -> None:
+        """Hash a part as it is on the disk; raise DigestMismatchError or SizeMismatchError when it is not the file."""
+        descriptor = self.open_part(file)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size != file.size:
+                raise SizeMismatchError(file.path, file.size, size)
+            found = hash_descriptor(descriptor, Hasher(file.digest.algorithm, size))
+        finally:
+            os.close(descriptor)
+        if found != file.digest:
+            raise DigestMismatchError(file.path, file.digest.value, found.value)
+
+    def accept(self, file: RemoteFile) -> None:
+        """Move a part that was just verified into the tree, durable before it gets its name."""
+        descriptor = self.open_part(file)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size != file.size:
+                raise SizeMismatchError(file.path, file.size, size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._make_parents(file)
+        self.part(file).replace(self.place(file))
+        self.control(file).unlink(missing_ok=True)
+
+    def link_or_copy(self, source: Path, file: RemoteFile, *, known: os.stat_result | None = None) -> Reuse:
+        """Take over bytes that are already on this machine; raise DigestMismatchError when they are not the file's.
+
+        A reflink comes first: it costs as little as a hard link, and what happens to one file never reaches the other.
+
+        Args:
+            source: A file that is thought to hold the content; a link to it is followed.
+            file: Which file it is to become.
+            known: What the source looked like when it was last verified: if it still does, it is not hashed again.
+        """
+        real = source.resolve(strict=True)
+        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
+                raise SizeMismatchError(file.path, file.size, found.st_size)
+            how = self._take(real, descriptor, found, file)
+        finally:
+            os.close(descriptor)
+        try:
+            if how is not Reuse.COPY and (known is None or not _same(known, found)):
+                self._verify_taken(file)
+        except DigestMismatchError:
+            self.discard_part(file)
+            raise
+        self._make_parents(file)
+        self.part(file).replace(self.place(file))
+        return how
+
+    def discard(self) -> None:
+        """Remove the whole area; a publish that was interrupted is left for recover()."""
+        if self.journal.exists():
+            raise StagingError(f"{self.path} holds a publish that was interrupted", reason="publish-pending")
+        for folder in (self.tree, self.parts):
+            if folder.is_dir() and not folder.is_symlink():
+                shutil.rmtree(folder)
+        _remove_if_empty(self.path)
+
+    def _make_parents(self, file: RemoteFile) -> None:
+        parents = tuple(check_relative_name(file.path).split("/")[:-1])
+        if parents:
+            make_folder(self.tree, parents)
+
+    def _take(self, real: Path, source: int, found: os.stat_result, file: RemoteFile) -> Reuse:
+        """Bring the source's bytes under the part's name in the cheapest way that this filesystem knows."""
+        part = self.create_part(file)
+        try:
+            if _reflink(source, part):
+                os.fsync(part)
+                return Reuse.REFLINK
+            self.discard_part(file)
+            try:
+                os.link(real, self.part(file), follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
+            else:
+                if _same(found, self.part(file).lstat()):
+                    return Reuse.HARD_LINK
+        finally:
+            os.close(part)
+        self._copy(source, file)
+        return Reuse.COPY
+
+    def _copy(self, source: int, file: RemoteFile) -> None:
+        part = self.create_part(file)
+        try:
+            hasher = Hasher(file.digest.algorithm, file.size)
+            buffer = bytearray(BUFFER_BYTES)
+            view = memoryview(buffer)
+            while count := os.readv(source, [buffer]):
+                hasher.update(view[:count])
+                write_all(part, view[:count])
+            os.fsync(part)
+        finally:
+            os.close(part)
+        if hasher.digest() != file.digest:
+            self.discard_part(file)
+            raise DigestMismatchError(file.path, file.digest.value, hasher.hexdigest())
+
+    def _verify_taken(self, file: RemoteFile) -> None:
+        descriptor = os.open(self.part(file), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = hash_descriptor(descriptor, Hasher(file.digest.algorithm, file.size))
+        finally:
+            os.close(descriptor)
+        if found != file.digest:
+            raise DigestMismatchError(file.path, file.digest.value, found.value)
+
+
+def staging_areas(root: Path) -> list[StagingArea]:
+    """Return the areas that are at a root, finished or not."""
+    folder = root.resolve() / STAGING_NAME / "staging"
+    if not folder.is_dir():
+        return []
+    return [StagingArea(root.resolve(), entry.name) for entry in sorted(folder.iterdir()) if _KEY.fullmatch(entry.name)]
+
+
+def sweep_stale(root: Path, keep: Collection[str]) -> list[str]:
+    """Remove the areas that no model wants any more, and return their keys; interrupted publishes stay.
+
+    Not while a transfer to this root runs: the folders above the areas go as well when they are empty.
+
+    Args:
+        root: The location's root.
+        keep: The keys of areas that may still be resumed.
+    """
+    swept = []
+    for area in staging_areas(root):
+        if area.key not in keep and not area.journal.exists():
+            area.discard()
+            swept.append(area.key)
+    ours = root.resolve() / STAGING_NAME
+    _remove_if_empty(ours / "staging")
+    _remove_if_empty(ours)
+    return swept
+
+
+def write_all(descriptor: int, data: memoryview) -> None:
+    """Write every byte, however many the system takes at a time."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
+            raise
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) == (
+        other.st_dev,
+        other.st_ino,
+        other.st_size,
+        other.st_mtime_ns,
+    )
+
+
+def _allocated(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
+def _reflink(source: int, target: int) -> bool:
+    """Let a new file share the source's blocks, copied on write; False where the filesystem cannot."""
+    try:
+        import fcntl
+
+        clone = 0x40049409  # FICLONE
+        fcntl.ioctl(target, clone, source)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,276 @@
+"""What this host remembers of files on its disk: which content was verified at which path, and when a model was used.
+
+A cache in SQLite, outside git: losing it costs hashing time, never data. A file that cannot be read as a database is
+set aside and a new one begun. Rollback journalling is used because a reader then leaves no trace on the disk.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from imageworks.errors import ImageworksError
+from imageworks.transfer.digests import Algorithm, Digest
+
+if TYPE_CHECKING:
+    import sqlite3
+
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 30.0
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS fingerprints (
+    path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode BLOB NOT NULL, device BLOB NOT NULL,
+    sha256 TEXT, git_blob TEXT
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS fingerprints_by_sha256 ON fingerprints (sha256) WHERE sha256 IS NOT NULL;
+CREATE TABLE IF NOT EXISTS accesses (name TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+
+class StateError(ImageworksError):
+    """The state database cannot be opened or written.
+
+    Args:
+        path: The database file; ``None`` in memory.
+        why: What SQLite said.
+    """
+
+    def __init__(self, path: Path | None, why: object) -> None:
+        super().__init__(
+            f"{path or 'state database'}: {why}",
+            remedy="make its folder writable, or set another state folder in the configuration",
+        )
+
+
+class Fingerprint(NamedTuple):
+    """What a file looked like when its content was hashed; a tuple, because reconcile loads tens of thousands."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: str
+    device: str
+    sha256: str | None
+    git_blob: str | None
+
+    def matches(self, stat: os.stat_result) -> bool:
+        """Whether the file still looks the same, so that its digests still hold."""
+        return (
+            self.size == stat.st_size
+            and self.mtime_ns == stat.st_mtime_ns
+            and self.inode == str(stat.st_ino)
+            and self.device == str(stat.st_dev)
+        )
+
+
+class StateDatabase:
+    """The host's memory of verified files; open it with ``StateDatabase.open`` and close it, or use it in ``with``.
+
+    Args:
+        connection: An open connection with the schema in place.
+        path: Where the database is; ``None`` in memory.
+        notes: What happened on opening that a person should know.
+    """
+
+    def __init__(self, connection: "sqlite3.Connection", path: Path | None, notes: tuple[str, ...] = ()) -> None:
+        self._connection = connection
+        self._path = path
+        self._lock = RLock()
+        self.notes = notes
+        """What a person should know, such as that a corrupt database was set aside."""
+
+    @classmethod
+    def open(cls, path: Path, *, read_only: bool = False) -> Self:
+        """Open the database, making it when absent; one that cannot be read is set aside and begun anew.
+
+        Args:
+            path: The database file.
+            read_only: Write nothing: an absent or unreadable database is then an empty one in memory.
+        """
+        import sqlite3
+
+        if read_only:
+            try:
+                return cls(_connect(f"{path.absolute().as_uri()}?mode=ro"), None)
+            except sqlite3.DatabaseError:  # absent, corrupt, or of another version: as if nothing were known
+                return cls(_connect(":memory:"), None)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return cls(_connect(str(path)), path)
+        except (sqlite3.OperationalError, OSError) as error:
+            raise StateError(path, error) from error
+        except sqlite3.DatabaseError:
+            note = _set_aside(path)
+            return cls(_connect(str(path)), path, (note,))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database; nothing is pending, each change was committed as it was made."""
+        with self._lock:
+            self._connection.close()
+
+    def remember(self, path: Path, stat: os.stat_result, digest: Digest) -> None:
+        """Record what a file's content was verified to be.
+
+        Args:
+            path: The file, absolute.
+            stat: What the file looked like before it was hashed.
+            digest: What its content hashed to.
+        """
+        self.remember_all([(path, stat, digest)])
+
+    def remember_all(self, verified: Iterable[tuple[Path, os.stat_result, Digest]]) -> None:
+        """Record many files in one transaction; a digest of the other algorithm is kept while the file is the same."""
+        statement = """
+            INSERT INTO fingerprints VALUES (:path, :size, :mtime_ns, :inode, :device, :sha256, :git_blob)
+            ON CONFLICT (path) DO UPDATE SET
+                sha256 = CASE WHEN :sha256 IS NULL AND size = :size AND mtime_ns = :mtime_ns AND inode = :inode
+                    AND device = :device THEN sha256 ELSE :sha256 END,
+                git_blob = CASE WHEN :git_blob IS NULL AND size = :size AND mtime_ns = :mtime_ns AND inode = :inode
+                    AND device = :device THEN git_blob ELSE :git_blob END,
+                size = :size, mtime_ns = :mtime_ns, inode = :inode, device = :device
+        """
+        rows = [
+            {
+                "path": os.fsencode(path),
+                "size": stat.st_size,
+                "mtime_ns": stat.st_mtime_ns,
+                "inode": str(stat.st_ino),  # as text: Windows drives have 64-bit unsigned ones, SQLite does not
+                "device": str(stat.st_dev),
+                "sha256": digest.value if digest.algorithm is Algorithm.SHA256 else None,
+                "git_blob": digest.value if digest.algorithm is Algorithm.GIT_BLOB else None,
+            }
+            for path, stat, digest in verified
+        ]
+        with self._transaction() as connection:
+            connection.executemany(statement, rows)
+
+    def forget(self, paths: Iterable[Path]) -> None:
+        """Drop what is known of these files."""
+        rows = [(os.fsencode(path),) for path in paths]
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM fingerprints WHERE path = ?", rows)
+
+    def load_below(self, folder: Path) -> dict[str, Fingerprint]:
+        """Return everything known of the files below a folder, by their absolute paths.
+
+        Args:
+            folder: The folder, absolute.
+        """
+        prefix = os.fsencode(folder).rstrip(b"/") + b"/"
+        rows = self._select("SELECT * FROM fingerprints WHERE path > ? AND path < ?", (prefix, prefix[:-1] + b"0"))
+        decode = os.fsdecode
+        return {(path := decode(row[0])): Fingerprint(path, *row[1:]) for row in rows}
+
+    def fingerprint(self, path: Path) -> Fingerprint | None:
+        """Return what is known of one file."""
+        rows = self._select("SELECT * FROM fingerprints WHERE path = ?", (os.fsencode(path),))
+        return Fingerprint(str(path), *rows[0][1:]) if rows else None
+
+    def verified_digest(self, path: Path, stat: os.stat_result) -> str | None:
+        """Return a file's sha256, or ``None`` when it is not known or the file has changed since.
+
+        Args:
+            path: The file, absolute.
+            stat: What the file looks like now.
+        """
+        known = self.fingerprint(path)
+        return known.sha256 if known is not None and known.matches(stat) else None
+
+    def locate(self, sha256: str) -> list[Path]:
+        """Return the regular files that hold this content, each looked at again: none that changed since."""
+        rows = self._select("SELECT * FROM fingerprints WHERE sha256 = ? ORDER BY path", (sha256,))
+        found = []
+        for row in rows:
+            known = Fingerprint(os.fsdecode(row[0]), *row[1:])
+            path = Path(known.path)
+            try:
+                if known.matches(path.lstat()):
+                    found.append(path)
+            except OSError:
+                continue  # gone, or on a drive that is not there now
+        return found
+
+    def last_accessed(self, name: str) -> str | None:
+        """Return when a model was last used, as it was set."""
+        rows = self._select("SELECT at FROM accesses WHERE name = ?", (name,))
+        return rows[0][0] if rows else None
+
+    def all_last_accessed(self) -> dict[str, str]:
+        """Return when each model was last used."""
+        return dict(self._select("SELECT name, at FROM accesses", ()))
+
+    def set_last_accessed(self, name: str, at: str) -> None:
+        """Record when a model was last used.
+
+        Args:
+            name: The model's variant name.
+            at: An ISO 8601 timestamp.
+        """
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO accesses VALUES (?, ?)", (name, at))
+
+    def _select(self, statement: str, parameters: tuple[object, ...]) -> list[Any]:
+        import sqlite3
+
+        with self._lock:
+            try:
+                return self._connection.execute(statement, parameters).fetchall()
+            except sqlite3.OperationalError as error:
+                raise StateError(self._path, error) from error
+            except sqlite3.DatabaseError:
+                self._begin_anew()
+                return []
+
+    @contextmanager
+    def _transaction(self) -> "Iterator[sqlite3.Connection]":
+        """Give the connection inside one transaction; a database found corrupt loses it and is begun anew."""
+        import sqlite3
+
+        with self._lock:
+            try:
+                with self._connection:
+                    yield self._connection
+            except sqlite3.OperationalError as error:
+                raise StateError(self._path, error) from error
+            except sqlite3.DatabaseError:
+                self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._connection.close()
+        if self._path is not None:
+            self.notes = (*self.notes, _set_aside(self._path))
+        self._connection = _connect(":memory:" if self._path is None else str(self._path))
+
+
+def _connect(target: str) -> "sqlite3.Connection":
+    import sqlite3
+
+    connection = sqlite3.connect(target, uri=target.startswith("file:"), timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0 and not target.startswith("file:"):
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(f"the state database has schema version {version}, expected {SCHEMA_VERSION}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_aside(path: Path) -> str:
+    """Move an unreadable database out of the way, with its journal, and return a note about it."""
+    kept = path.with_name(f"{path.name}.corrupt")
+    path.replace(kept)
+    path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+    return f"{path} could not be read as a database: kept as {kept.name}, and begun anew"
