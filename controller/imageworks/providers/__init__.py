@@ -1,0 +1,1 @@
+"""Where models come from and live: the Hugging Face Hub and local folders."""

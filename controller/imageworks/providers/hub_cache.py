@@ -1,0 +1,118 @@
+"""What a hub said of a commit, kept on disk: a commit never changes, so one answer serves for good.
+
+A damaged, foreign or older file counts as absent, never as an error; each carries the digest of its content.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from imageworks.providers.hub_records import COMMIT, Listing, ResolvedRevision
+from imageworks.transfer.digests import Algorithm, Digest
+from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.names import UnsafeNameError, check_names
+
+FORMAT_VERSION: Final = 1
+
+
+class HubCache:
+    """Answers of one hub about commits.
+
+    Args:
+        folder: The cache folder of this host; made when something is written.
+        endpoint: The hub's address; different hubs may say different things.
+        writable: Whether anything may be written; a dry run writes nothing.
+    """
+
+    def __init__(self, folder: Path, endpoint: str, *, writable: bool = True) -> None:
+        self._endpoint = endpoint
+        self._folder = folder / "hub" / hashlib.sha256(endpoint.encode()).hexdigest()[:16]
+        self._writable = writable
+
+    def revision(self, repo: str, commit: str) -> ResolvedRevision | None:
+        """Return what was known of a commit, with the commit itself as the ref.
+
+        Args:
+            repo: The name under which it was asked for.
+            commit: 40 hexadecimal digits.
+        """
+        found = self._read(repo, commit, "revision")
+        if not isinstance(found, dict):
+            return None
+        try:
+            revision = ResolvedRevision(**{**found, "ref": commit, "tags": tuple(found["tags"])})
+        except (TypeError, KeyError):
+            return None
+        return revision if revision.commit == commit else None
+
+    def remember_revision(self, repo: str, revision: ResolvedRevision) -> None:
+        """Keep what a hub said of a commit, under the name asked for and under the present one."""
+        for name in {repo, revision.repo}:
+            self._write(name, revision.commit, "revision", asdict(revision))
+
+    def listing(self, repo: str, commit: str) -> Listing | None:
+        """Return the listing of a commit when it is here and sound.
+
+        Args:
+            repo: The repository's name.
+            commit: 40 hexadecimal digits.
+        """
+        found = self._read(repo, commit, "listing")
+        if not isinstance(found, list):
+            return None
+        try:
+            files = tuple(_file(*row) for row in found)
+            check_names(file.path for file in files)
+        except (TypeError, ValueError, UnsafeNameError):
+            return None
+        return Listing(repo, commit, files)
+
+    def remember_listing(self, listing: Listing) -> None:
+        """Keep a complete and checked listing."""
+        rows = [[file.path, file.size, file.digest.value, file.large] for file in listing.files]
+        self._write(listing.repo, listing.commit, "listing", rows)
+
+    def _path(self, repo: str, commit: str, kind: str) -> Path:
+        return self._folder / repo.replace("/", "--") / f"{commit}.{kind}.json"
+
+    def _read(self, repo: str, commit: str, kind: str) -> object:
+        try:
+            held = json.loads(self._path(repo, commit, kind).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        if not isinstance(held, dict) or held.get("about") != self._about(repo, commit):
+            return None
+        content = held.get("content")
+        return content if held.get("sha256") == _digest(content) else None
+
+    def _about(self, repo: str, commit: str) -> list[object]:
+        return [FORMAT_VERSION, self._endpoint, repo, commit]  # two names may share a file where case is ignored
+
+    def _write(self, repo: str, commit: str, kind: str, content: object) -> None:
+        if not self._writable or not COMMIT.fullmatch(commit):
+            return
+        path = self._path(repo, commit, kind)
+        held = {"about": self._about(repo, commit), "sha256": _digest(content), "content": content}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".new")
+        except OSError:
+            return  # a cache that cannot be kept only costs another request
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(json.dumps(held, separators=(",", ":")).encode())
+            Path(name).replace(path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+
+
+def _file(path: str, size: int, value: str, large: bool) -> RemoteFile:  # noqa: FBT001 # a row of the file
+    return RemoteFile(path, size, Digest(Algorithm.SHA256 if large else Algorithm.GIT_BLOB, value), large)
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,109 @@
+"""What a hub can answer instead of a file: one error for each, with the word that plans use for it.
+
+All are LinkError, so that the transfer room, which knows nothing of hubs, can tell what is worth another try.
+"""
+
+from imageworks.transfer.files import LinkError
+
+TOKEN_REMEDY = "Set HF_TOKEN, or run `hf auth login`, with a token that may read it."  # noqa: S105 # advice, no secret
+
+
+class HubError(LinkError):
+    """A hub did not give what was asked.
+
+    Args:
+        message: What is wrong, naming the repository or URL; never a token or a signed link's query.
+        remedy: What to do about it.
+        reason: One kebab-case word for plans.
+        retryable: Whether the same request may succeed later.
+        retry_after: How long the hub asks to wait, in seconds.
+    """
+
+    default_reason = "unexpected-reply"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str | None = None,
+        reason: str | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            remedy=remedy,
+            retryable=retryable,
+            retry_after=retry_after,
+            reason=reason or self.default_reason,
+        )
+
+
+class RepositoryNotFoundError(HubError):
+    """No such repository, or a private one that this token may not see; hubs do not tell them apart."""
+
+    default_reason = "repository-not-found"
+
+
+class RevisionNotFoundError(HubError):
+    """The repository has no such branch, tag or commit."""
+
+    default_reason = "revision-not-found"
+
+
+class GatedError(HubError):
+    """The publisher's conditions have to be accepted first, by a person, in a browser."""
+
+    default_reason = "gated"
+
+
+class UnauthorisedError(HubError):
+    """The token is missing, unusable, invalid, or not allowed to do this."""
+
+    default_reason = "unauthorised"
+
+
+class RateLimitedError(HubError):
+    """The hub wants a longer pause than we are willing to make."""
+
+    default_reason = "rate-limited"
+
+
+class HubUnreachableError(HubError):
+    """The hub cannot be reached, or keeps failing."""
+
+    default_reason = "hub-unreachable"
+
+
+class OfflineError(HubError):
+    """The network is needed, and the user forbade it."""
+
+    default_reason = "offline"
+
+
+class UpstreamGoneError(HubError):
+    """A file of the listing is no longer there."""
+
+    default_reason = "upstream-gone"
+
+
+class DisabledError(HubError):
+    """The hub's owner took the repository down."""
+
+    default_reason = "disabled"
+
+
+class InconsistentListingError(HubError):
+    """A hub contradicts itself about a file: sizes or digests do not fit each other."""
+
+    default_reason = "inconsistent-listing"
+
+
+class UnexpectedReplyError(HubError):
+    """An answer that the protocol does not know, usually from a mirror or a proxy."""
+
+
+class LinkNeedsCredentialsError(HubError):
+    """The bytes of a large file come only from the hub itself and only with the token: stream it, give no link."""
+
+    default_reason = "link-needs-credentials"

@@ -1,0 +1,225 @@
+"""A repository at one commit as values, read from a hub's JSON with every claim checked that can be checked offline."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeGuard
+
+from imageworks.providers.hub_errors import InconsistentListingError, RepositoryNotFoundError, UnexpectedReplyError
+from imageworks.transfer.digests import Algorithm, Digest
+from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.names import check_names
+
+COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_REPOSITORY: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRevision:
+    """One commit of one repository, and what its hub says of it.
+
+    Args:
+        repo: The repository's present name, also when it was asked for under an older one.
+        commit: 40 hexadecimal digits.
+        ref: The branch, tag or commit as it was asked for.
+        private: Only some accounts see it.
+        gated: Its conditions must be accepted before any file is given.
+        disabled: The hub took it down.
+        license: The licence's identifier, as the card says.
+        tags: The hub's tags.
+        pipeline_tag: The task, such as ``text-generation``.
+        library_name: The library it is made for.
+        last_modified: When, as the hub writes it.
+        card: The model card's front matter.
+    """
+
+    repo: str
+    commit: str
+    ref: str
+    private: bool
+    gated: bool
+    disabled: bool
+    license: str | None
+    tags: tuple[str, ...]
+    pipeline_tag: str | None
+    library_name: str | None
+    last_modified: str | None
+    card: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Every file of a repository at one commit.
+
+    Args:
+        repo: The repository's name.
+        commit: 40 hexadecimal digits.
+        files: Sorted by path.
+    """
+
+    repo: str
+    commit: str
+    files: tuple[RemoteFile, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of all files together."""
+        return sum(file.size for file in self.files)
+
+
+def checked_repository(repo: str) -> str:
+    """Return a repository's name when it can be one; it becomes part of URLs and paths.
+
+    Args:
+        repo: ``owner/name``, or the single name of an old one.
+
+    Raises:
+        RepositoryNotFoundError: It cannot name a repository.
+    """
+    if not _REPOSITORY.fullmatch(repo) or ".." in repo or repo.endswith((".git", ".")):
+        raise RepositoryNotFoundError(
+            f"{repo!r} cannot be the name of a repository", remedy="Write it as owner/name, as the hub's page shows it."
+        )
+    return repo
+
+
+def read_json(body: bytes, url: str) -> object:
+    """Return the JSON of an answer.
+
+    Args:
+        body: What came.
+        url: What was asked, for the message.
+
+    Raises:
+        UnexpectedReplyError: It is no JSON.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise UnexpectedReplyError(
+            f"{url}: the answer is not JSON", remedy="Check HF_ENDPOINT: it must be a hub, not a web page."
+        ) from None
+
+
+def read_revision(answer: object, *, ref: str, url: str) -> ResolvedRevision:
+    """Return what a hub's model information says.
+
+    Args:
+        answer: The decoded JSON.
+        ref: What was asked for.
+        url: Where it came from, for messages.
+
+    Raises:
+        UnexpectedReplyError: The name or the commit is missing or malformed.
+    """
+    if not isinstance(answer, dict):
+        raise UnexpectedReplyError(f"{url}: the answer is not an object")
+    repo, commit = answer.get("id"), answer.get("sha")
+    if not isinstance(repo, str) or not isinstance(commit, str) or not COMMIT.fullmatch(commit):
+        raise UnexpectedReplyError(f"{url}: the answer has no repository id or no commit")
+    if COMMIT.fullmatch(ref) and commit != ref:
+        raise InconsistentListingError(f"{url}: commit {ref} was asked for, and the hub answered with {commit}")
+    card = answer.get("cardData")
+    card = card if isinstance(card, dict) else {}
+    tags = answer.get("tags")
+    tags = tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
+    return ResolvedRevision(
+        repo=checked_repository(repo),
+        commit=commit,
+        ref=ref,
+        private=answer.get("private") is True,
+        gated=answer.get("gated") not in (None, False),
+        disabled=answer.get("disabled") is True,
+        license=_license(card, tags),
+        tags=tags,
+        pipeline_tag=_text(answer.get("pipeline_tag")),
+        library_name=_text(answer.get("library_name")),
+        last_modified=_text(answer.get("lastModified")),
+        card=card,
+    )
+
+
+def read_listing(repo: str, commit: str, entries: list[object], *, url: str) -> Listing:
+    """Return the files of all pages of a tree.
+
+    Args:
+        repo: The repository's name.
+        commit: Which commit the tree belongs to.
+        entries: The decoded JSON of all pages together.
+        url: Where it came from, for messages.
+
+    Raises:
+        UnsafeNameError: A file would leave its directory, or hide another one (I8).
+        InconsistentListingError: Sizes or digests do not fit each other.
+        UnexpectedReplyError: An entry is malformed.
+    """
+    files = [_file(entry, url) for entry in entries if not (isinstance(entry, dict) and entry.get("type") != "file")]
+    check_names(file.path for file in files)
+    return Listing(repo, commit, tuple(sorted(files, key=lambda file: file.path)))
+
+
+def pointer_of(sha256: str, size: int) -> bytes:
+    """Return the pointer that stands for a large file in git, and so binds its sha256 to the commit.
+
+    Args:
+        sha256: Of the file's content.
+        size: Of the file, in bytes.
+    """
+    return b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n" % (sha256.encode(), size)
+
+
+def git_blob_id(content: bytes) -> str:
+    """Return the id that git gives to a content.
+
+    Args:
+        content: All of it.
+    """
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _file(entry: object, url: str) -> RemoteFile:
+    if not isinstance(entry, dict):
+        raise UnexpectedReplyError(f"{url}: an entry of the listing is not an object")
+    path, size, blob, lfs = entry.get("path"), entry.get("size"), entry.get("oid"), entry.get("lfs")
+    if not isinstance(path, str) or not _is_size(size) or not isinstance(blob, str) or not COMMIT.fullmatch(blob):
+        raise UnexpectedReplyError(f"{url}: the entry {path!a} lacks its path, size or blob id")
+    if lfs is None:
+        return RemoteFile(path, size, Digest(Algorithm.GIT_BLOB, blob), large=False)
+    sha256 = lfs.get("oid") if isinstance(lfs, dict) else None
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise UnexpectedReplyError(f"{url}: the entry {path!a} is a large file without its sha256")
+    if lfs.get("size") != size:
+        raise _inconsistent(path, f"its size is {size} and {lfs.get('size')} at once", url)
+    pointer = pointer_of(sha256, size)
+    # A pointer that some old tool wrote with other lines has another length, and cannot be rebuilt from here.
+    if lfs.get("pointerSize") in (None, len(pointer)) and git_blob_id(pointer) != blob:
+        raise _inconsistent(path, "its sha256 and size do not give the blob id of its pointer", url)
+    return RemoteFile(path, size, Digest(Algorithm.SHA256, sha256), large=True)
+
+
+def _inconsistent(path: str, why: str, url: str) -> InconsistentListingError:
+    return InconsistentListingError(
+        f"{path}: inconsistent listing: {why} ({url})",
+        remedy="The hub or a mirror between lies or is broken; try the original hub by unsetting HF_ENDPOINT.",
+    )
+
+
+def _is_size(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _license(card: Mapping[str, object], tags: tuple[str, ...]) -> str | None:
+    found = card.get("license")
+    found = found[0] if isinstance(found, list) and found else found
+    if found == "other" and isinstance(card.get("license_name"), str):
+        found = card["license_name"]
+    if isinstance(found, str) and found:
+        return found
+    return next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), None)

@@ -1,0 +1,257 @@
+"""Talking to one hub: the token for it alone, pauses and further tries, and no redirect followed blindly."""
+
+import random
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from http import HTTPStatus
+from typing import Final, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from imageworks.http import HttpError, HttpPool, OpenReply, Reply, origin, shown_url
+from imageworks.providers.hub_errors import HubError, HubUnreachableError, OfflineError, UnexpectedReplyError
+from imageworks.providers.hub_pace import LONGEST_WAIT_SECONDS, Pace, Quota, asked_wait, too_long
+from imageworks.providers.hub_token import Token, renewed
+
+DEFAULT_ENDPOINT: Final = "https://huggingface.co"
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+MOST_REDIRECTS: Final = 5
+_ATTEMPTS: Final = 5
+_CONNECT_ATTEMPTS: Final = 3
+_FIRST_PAUSE_SECONDS: Final = 0.5
+_DOWN_SECONDS: Final = 20.0
+_FAILING: Final = frozenset({500, 502, 503, 504})
+
+Answer = TypeVar("Answer", Reply, OpenReply)
+
+
+def checked_endpoint(text: str) -> str:
+    """Return a hub's address without trailing slashes.
+
+    Args:
+        text: As HF_ENDPOINT has it, with or without a path.
+
+    Raises:
+        HubUnreachableError: It is no http or https address, or has a password in it.
+    """
+    endpoint = text.strip().rstrip("/")
+    parts = urlsplit(endpoint)
+    try:
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and origin(endpoint)[2] > 0
+    except ValueError:
+        usable = False
+    if not usable or "@" in parts.netloc or parts.query or parts.fragment or not endpoint.isascii():
+        raise HubUnreachableError(
+            f"HF_ENDPOINT: {shown_url(endpoint) if usable else endpoint!r} cannot be the address of a hub",
+            remedy=f"Write it as {DEFAULT_ENDPOINT}, without user, password, query or fragment.",
+        )
+    return endpoint
+
+
+class HubSession:
+    """Requests to one hub, from any thread; its repr shows no token.
+
+    Args:
+        endpoint: The hub's address; a path in it is kept.
+        token: Sent to the endpoint's own scheme, host and port, and nowhere else.
+        pool: The connections.
+        pace: The budget of requests.
+        offline: Refuse every request.
+    """
+
+    def __init__(self, endpoint: str, token: Token | None, pool: HttpPool, pace: Pace, *, offline: bool) -> None:
+        self.endpoint = checked_endpoint(endpoint)
+        self.host = urlsplit(self.endpoint).netloc
+        self.offline = offline
+        self._origin = origin(self.endpoint)
+        self._token = token
+        self._pool = pool
+        self._pace = pace
+        self._lock = threading.Lock()
+        self._down_until = float("-inf")
+        self._down_why = ""
+
+    def __repr__(self) -> str:
+        return f"HubSession({self.endpoint!r}, token={'given' if self._token else None})"
+
+    @property
+    def token_origin(self) -> str | None:
+        """Where the token came from, ``None`` when there is none."""
+        return None if self._token is None else self._token.origin
+
+    def is_own(self, url: str) -> bool:
+        """Return whether a URL has the endpoint's scheme, host and port, so that the token may go there."""
+        try:
+            return origin(url) == self._origin
+        except ValueError:
+            return False
+
+    def renew_token(self) -> bool:
+        """Return whether a newer token was found for the one that the hub refused; it is used from now on."""
+        with self._lock:
+            newer = None if self._token is None else renewed(self._token)
+            if newer is not None:
+                self._token = newer
+            return newer is not None
+
+    def request(
+        self, method: str, url: str, quota: Quota, *, headers: Mapping[str, str] | None = None, anonymous: bool = False
+    ) -> Reply:
+        """Return the hub's answer, following redirects only within the endpoint's own origin.
+
+        Args:
+            method: GET or HEAD.
+            url: What is asked.
+            quota: What the request counts for.
+            headers: Sent besides the token.
+            anonymous: Do not send the token even to the hub itself.
+
+        Raises:
+            HubError: No answer came.
+        """
+        for _ in range(MOST_REDIRECTS + 1):
+            sent = self._headers(url, headers, anonymous=anonymous)
+            reply = self._persist(url, quota, lambda u=url, h=sent: self._pool.request(method, u, h))  # type: ignore[misc]
+            target = redirect_target(reply)
+            # A redirect that names the content is an answer; one that does not only says where to ask.
+            if target is None or not self.is_own(target) or "x-linked-etag" in reply.headers:
+                return reply
+            url = target
+        raise _too_many_redirects(url)
+
+    def open(self, url: str, quota: Quota, stack: ExitStack, *, headers: Mapping[str, str]) -> OpenReply:
+        """Return an open answer to a GET, following redirects to any host, the token staying behind.
+
+        Args:
+            url: What is asked.
+            quota: What the request counts for.
+            stack: Closes the answer.
+            headers: Sent besides the token.
+
+        Raises:
+            HubError: No answer came.
+        """
+        for _ in range(MOST_REDIRECTS + 1):
+            sent = self._headers(url, headers)
+
+            def attempt(url: str = url, sent: Mapping[str, str] = sent) -> OpenReply:
+                stack.close()  # the answer of an earlier try or of the redirect
+                return stack.enter_context(self._pool.stream("GET", url, sent))
+
+            reply = self._persist(url, quota, attempt)
+            target = redirect_target(reply)
+            if target is None:
+                return reply
+            self.check_target(target, reply)
+            url = target
+        raise _too_many_redirects(url)
+
+    def check_target(self, target: str, reply: Reply | OpenReply) -> str:
+        """Return where a redirect leads, when it may be followed or given away.
+
+        Args:
+            target: The absolute URL.
+            reply: The redirect, for the message.
+
+        Raises:
+            UnexpectedReplyError: It leads from https to plain http, to another scheme, or has a password in it.
+        """
+        parts = urlsplit(target)
+        plain_allowed = self._origin[0] == "http"
+        if parts.scheme != "https" and not (parts.scheme == "http" and plain_allowed):
+            why = "which is not encrypted" if parts.scheme == "http" else "which is no web address"
+        elif "@" in parts.netloc or not parts.hostname:
+            why = "which is malformed"
+        else:
+            return target
+        raise UnexpectedReplyError(
+            f"{shown_url(reply.url)}: HTTP {reply.status} redirects to {shown_url(target)}, {why}",
+            remedy="Check HF_ENDPOINT; a mirror must redirect to https.",
+        )
+
+    def _headers(self, url: str, headers: Mapping[str, str] | None, *, anonymous: bool = False) -> dict[str, str]:
+        sent = {"accept-encoding": "identity", **(headers or {})}
+        if self._token is not None and not anonymous and self.is_own(url):
+            sent["authorization"] = f"Bearer {self._token.value}"
+        return sent
+
+    def _persist(self, url: str, quota: Quota, attempt: Callable[[], Answer]) -> Answer:
+        """Return the first answer that is neither a failure of the server nor a request to come later."""
+        if self.offline:
+            raise OfflineError(
+                f"{shown_url(url)} is needed, but the network is not to be used",
+                remedy="Run without --offline and without HF_HUB_OFFLINE, or pin a commit whose listing is known here.",
+            )
+        own = self.is_own(url)
+        pause = _FIRST_PAUSE_SECONDS
+        for tried in range(1, _ATTEMPTS + 1):
+            wait = pause
+            failure: HubError | None = None
+            if own:
+                self._check_up(url)
+                self._pace.acquire(quota, self.host)
+            headers: Mapping[str, str] | None = None
+            try:
+                reply = attempt()
+                headers = reply.headers
+            except HttpError as error:
+                failure = _unreachable(url, error.why)
+                if error.unconnected and tried >= _CONNECT_ATTEMPTS:
+                    self._mark_down(error.why, own=own)
+                    raise failure from None
+            finally:
+                if own:
+                    self._pace.release(quota, headers)
+            if failure is None:
+                later = self._later(reply, quota, own=own)
+                if later is None:
+                    return reply
+                wait, failure = max(later[0] or pause, 0.0), later[1]
+            if tried == _ATTEMPTS:
+                raise failure
+            self._pace.pause(wait + random.uniform(0, 0.1) * pause, urlsplit(url).netloc)  # noqa: S311 # spreads threads
+            pause *= 2
+        raise AssertionError("unreachable")
+
+    def _later(self, reply: Reply | OpenReply, quota: Quota, *, own: bool) -> tuple[float | None, HubError] | None:
+        """Return how long to wait before the next try and the error when there is none; ``None`` for a real answer."""
+        wait = asked_wait(reply.headers)
+        if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            if own and wait is not None and wait <= LONGEST_WAIT_SECONDS:
+                self._pace.refuse(quota, wait)
+            return wait, too_long(wait or 0.0, urlsplit(reply.url).netloc)
+        if reply.status in _FAILING:
+            return wait, _unreachable(reply.url, f"the server fails with HTTP {reply.status}")
+        return None
+
+    def _check_up(self, url: str) -> None:
+        with self._lock:
+            if self._pace.now() < self._down_until:  # a thousand models must not each wait for the same dead host
+                raise _unreachable(url, self._down_why)
+
+    def _mark_down(self, why: str, *, own: bool) -> None:
+        if own:
+            with self._lock:
+                self._down_until, self._down_why = self._pace.now() + _DOWN_SECONDS, why
+
+
+def redirect_target(reply: Reply | OpenReply) -> str | None:
+    """Return where an answer sends us, as an absolute URL; ``None`` when it is no redirect.
+
+    Args:
+        reply: The answer.
+    """
+    location = reply.headers.get("location")
+    return urljoin(reply.url, location) if reply.status in REDIRECTS and location else None
+
+
+def _unreachable(url: str, why: str) -> HubUnreachableError:
+    return HubUnreachableError(
+        f"{shown_url(url)}: {why}",
+        remedy="Check the network, the proxy and HF_ENDPOINT, or run again later; what came so far is kept.",
+        retryable=True,
+    )
+
+
+def _too_many_redirects(url: str) -> UnexpectedReplyError:
+    return UnexpectedReplyError(f"{shown_url(url)}: more than {MOST_REDIRECTS} redirects", remedy="Check HF_ENDPOINT.")

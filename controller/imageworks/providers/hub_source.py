@@ -1,0 +1,218 @@
+"""The files of one commit for the transfer room: links without credentials, and bytes fetched in Python."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
+
+from imageworks.http import HttpError, OpenReply, Reply, shown_url
+from imageworks.providers.hub_errors import (
+    HubUnreachableError,
+    InconsistentListingError,
+    LinkNeedsCredentialsError,
+    UnauthorisedError,
+    UnexpectedReplyError,
+)
+from imageworks.providers.hub_pace import Quota
+from imageworks.providers.hub_replies import Asked, refusal
+from imageworks.providers.hub_session import HubSession, redirect_target
+from imageworks.transfer.files import RemoteFile
+
+CHUNK_BYTES: Final = 512 * 1024
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+class HubSource:
+    """Gives the bytes of one repository's files at one commit; used from several threads at once.
+
+    Args:
+        session: The hub.
+        repo: The repository's name.
+        commit: 40 hexadecimal digits.
+    """
+
+    def __init__(self, session: HubSession, repo: str, commit: str) -> None:
+        self._session = session
+        self._repo = repo
+        self._commit = commit
+        self._lock = threading.Lock()
+        self._open_to_all: bool | None = None
+
+    def url(self, path: str) -> str:
+        """Return where the hub resolves a file.
+
+        Args:
+            path: A checked path of the listing.
+        """
+        return f"{self._session.endpoint}/{self._repo}/resolve/{self._commit}/{quote(path)}"
+
+    def link(self, file: RemoteFile) -> str:
+        """Return a fresh URL of a large file that needs no credentials, by one HEAD request.
+
+        Args:
+            file: A file of this commit's listing.
+
+        Raises:
+            LinkNeedsCredentialsError: Only the hub itself has the bytes and wants the token: stream the file.
+            HubError: The hub refuses, cannot be reached, or contradicts its listing.
+        """
+        reply = self._head(file)
+        target = redirect_target(reply)
+        if target is None and reply.status != HTTPStatus.OK:
+            raise refusal(reply, self._asked(file), self._session.token_origin)
+        self._check_metadata(file, reply)
+        if target is not None and not self._session.is_own(target):
+            return self._session.check_target(target, reply)
+        if self._session.token_origin is None or self._is_open_to_all(reply.url):
+            return target or reply.url
+        raise LinkNeedsCredentialsError(
+            f"{self._repo}: {file.path} comes from {self._session.host} itself and only with the token",
+            remedy="It is fetched over one connection.",
+        )
+
+    @contextmanager
+    def stream(self, file: RemoteFile, offset: int = 0) -> Iterator[Iterator[bytes]]:
+        """Open a file's bytes from an offset; the token goes to the hub only.
+
+        Args:
+            file: A file of this commit's listing.
+            offset: Where to start, in bytes.
+
+        Raises:
+            HubError: The hub refuses, cannot be reached, or sends something else than announced.
+        """
+        if offset >= file.size:  # an empty file needs no request, and a range behind the end would be refused
+            yield iter(())
+            return
+        with ExitStack() as stack:
+            headers = {"range": f"bytes={offset}-"} if offset else {}
+            reply = self._session.open(self.url(file.path), Quota.RESOLVERS, stack, headers=headers)
+            if reply.status == HTTPStatus.UNAUTHORIZED and self._session.renew_token():
+                reply = self._session.open(self.url(file.path), Quota.RESOLVERS, stack, headers=headers)
+            skipped = self._check_start(file, reply, offset)
+            yield _regrouped(_measured(reply, file, skip=skipped, wanted=file.size - offset))
+
+    def _head(self, file: RemoteFile) -> Reply:
+        url = self.url(file.path)
+        reply = self._session.request("HEAD", url, Quota.RESOLVERS)
+        if reply.status == HTTPStatus.UNAUTHORIZED and self._session.renew_token():
+            reply = self._session.request("HEAD", url, Quota.RESOLVERS)
+        return reply
+
+    def _asked(self, file: RemoteFile) -> Asked:
+        return Asked(self._repo, f"{self._session.endpoint}/{self._repo}", self._commit, file.path)
+
+    def _check_metadata(self, file: RemoteFile, reply: Reply) -> None:
+        etag = "x-linked-etag" if "x-linked-etag" in reply.headers else "etag"
+        if redirect_target(reply) is not None:
+            etag = "x-linked-etag"
+        for header in ("x-repo-commit", etag):
+            if header not in reply.headers:
+                raise UnexpectedReplyError(
+                    f"{shown_url(reply.url)}: HTTP {reply.status} without the header {header.title()}"
+                    f"{_leading_to(reply)}",
+                    remedy="This is no complete hub: set HF_ENDPOINT to one that answers itself.",
+                )
+        facts = {"commit": (reply.headers["x-repo-commit"], self._commit)}
+        facts["digest"] = (reply.headers[etag].removeprefix("W/").strip('"'), file.digest.value)
+        size = reply.headers.get("x-linked-size")
+        if size is None and redirect_target(reply) is None:
+            size = reply.headers.get("content-length")
+        if size is not None:
+            facts["size"] = (size, str(file.size))
+        for name, (said, listed) in facts.items():
+            if said != listed:
+                raise InconsistentListingError(
+                    f"{self._repo}: {file.path}: the hub says {name} {said}, its listing said {listed}",
+                    remedy="Run again; if it stays, the hub or a mirror between is broken.",
+                )
+
+    def _is_open_to_all(self, url: str) -> bool:
+        """Return whether the hub gives files of this repository without the token; asked once."""
+        with self._lock:
+            if self._open_to_all is None:
+                reply = self._session.request("HEAD", url, Quota.RESOLVERS, anonymous=True)
+                self._open_to_all = reply.status == HTTPStatus.OK or redirect_target(reply) is not None
+            return self._open_to_all
+
+    def _check_start(self, file: RemoteFile, reply: OpenReply, offset: int) -> int:
+        """Return how many bytes to skip before the offset."""
+        if reply.headers.get("content-encoding", "identity") != "identity":
+            raise UnexpectedReplyError(
+                f"{shown_url(reply.url)}: the content comes encoded, though it was asked for as it is",
+                remedy="Something between changes answers: check the proxy and HF_ENDPOINT.",
+            )
+        if reply.status == HTTPStatus.OK:
+            length = reply.headers.get("content-length")
+            if length is not None and length != str(file.size):
+                raise self._wrong_size(file, length)
+            return offset
+        if reply.status == HTTPStatus.PARTIAL_CONTENT and offset:
+            span = _CONTENT_RANGE.fullmatch(reply.headers.get("content-range", ""))
+            if span is None or int(span[1]) != offset:
+                raise UnexpectedReplyError(
+                    f"{shown_url(reply.url)}: bytes from {offset} were asked for, others came", retryable=True
+                )
+            if span[3] not in {"*", str(file.size)}:
+                raise self._wrong_size(file, span[3])
+            return 0
+        if self._session.is_own(reply.url):
+            raise refusal(reply, self._asked(file), self._session.token_origin)
+        if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:  # a signed link lives about an hour
+            raise UnauthorisedError(
+                f"{shown_url(reply.url)}: the link to {file.path} has expired (HTTP {reply.status})",
+                remedy="Run again.",
+                reason="link-expired",
+                retryable=True,
+            )
+        raise UnexpectedReplyError(f"{shown_url(reply.url)}: unexpected answer HTTP {reply.status}", retryable=True)
+
+    def _wrong_size(self, file: RemoteFile, said: str) -> InconsistentListingError:
+        return InconsistentListingError(
+            f"{self._repo}: {file.path}: {said} bytes are announced, its listing said {file.size}",
+            remedy="Run again; if it stays, the hub or a mirror between is broken.",
+        )
+
+
+def _leading_to(reply: Reply) -> str:
+    target = redirect_target(reply)
+    return "" if target is None else f", redirecting to {shown_url(target)}"
+
+
+def _measured(reply: OpenReply, file: RemoteFile, *, skip: int, wanted: int) -> Iterator[bytes]:
+    """Yield exactly the wanted bytes, or raise: more or fewer of them are never the file."""
+    left = wanted
+    try:
+        for chunk in reply.chunks:
+            if skip >= len(chunk):
+                skip -= len(chunk)
+                continue
+            piece = chunk[skip:] if skip else chunk
+            skip = 0
+            left -= len(piece)
+            if left < 0:
+                raise InconsistentListingError(
+                    f"{shown_url(reply.url)}: more bytes come than the listing said ({file.size})", retryable=True
+                )
+            yield piece
+    except HttpError as error:
+        raise HubUnreachableError(f"{error.message}, {left} bytes before the end", retryable=True) from None
+    if left > 0:
+        raise HubUnreachableError(f"{shown_url(reply.url)}: the answer ended {left} bytes early", retryable=True)
+
+
+def _regrouped(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield larger pieces: each costs its taker a hash update and a write."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= CHUNK_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
