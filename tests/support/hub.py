@@ -1,6 +1,7 @@
 """A hub for tests: repositories made of folders, a server in this process, and faults to throw at its clients."""
 
 import os
+import shutil
 import socket
 import struct
 import tempfile
@@ -60,7 +61,7 @@ class HubRepository:
                 relative = path.relative_to(base or path)
                 if path.is_file() and str(relative) not in changes:
                     (new / relative).parent.mkdir(parents=True, exist_ok=True)
-                    os.link(path, new / relative)
+                    shutil.copy2(path, new / relative)
             for name, data in changes.items():
                 if data is not None:
                     (new / name).parent.mkdir(parents=True, exist_ok=True)

@@ -87,7 +87,11 @@ def serve(
         _say("warning: without --token nobody can read the private and gated repositories")
     with server:
         typer.echo(f"export HF_ENDPOINT={server.url}")
-        _say(f"Serving {folder} at {server.url}; large files at {cdn_url or server.cdn_url}. Ctrl-C ends it.")
+        names = server.names()
+        _say(f"Serving {len(names)} repositories of {folder}; large files come from {cdn_url or server.cdn_url}.")
+        _say("Ctrl-C ends it.")
+        for name in names:
+            _say(f"  {name}")
         threading.Thread(target=server.warm, name="hub-warm", daemon=True).start()
         ended.wait()
     _say("Ended.")

@@ -13,14 +13,13 @@ from imageworks.hub.catalogue import Catalogue
 from imageworks.hub.content import HubFile, Snapshot
 from imageworks.hub.limits import RateLimit
 from imageworks.hub.links import LinkSigner
-from imageworks.hub.replies import ReplyError, file_response, json_response
+from imageworks.hub.replies import SAFE_METHODS, ReplyError, file_response, json_response, read_only
 from imageworks.hub.revisions import Reference, Repository
 from imageworks.hub.wire import Request, Response
 
 VERBS: Final = frozenset({"revision", "tree", "refs", "paths-info", "auth-check"})
 EXPANDED_PAGE: Final = 50
-HOST: Final = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]")
-SAFE_METHODS: Final = ("GET", "HEAD")
+HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]+)?")
 TRUE: Final = frozenset({"true", "1"})
 
 
@@ -107,7 +106,7 @@ class HubApi:
         if verb[:1] == ["paths-info"] and request.method == "POST":
             return self._paths_info(asked, "/".join(verb[1:2]))
         if request.method not in SAFE_METHODS:
-            raise ReplyError(HTTPStatus.METHOD_NOT_ALLOWED, "This hub is read-only")
+            raise read_only()
         return self._describe(asked, verb)
 
     def _describe(self, asked: Asked, verb: Sequence[str]) -> Response:
@@ -175,8 +174,8 @@ class HubApi:
         # The next page is of this very commit, whatever the branch does meanwhile.
         path = f"/api/models/{asked.name}/tree/{snapshot.commit}" + (f"/{quote(folder)}" if folder else "")
         following = {**query, "cursor": str(start + size)}
-        host = asked.request.headers.get("host", "")
-        base = f"http://{host}" if HOST.fullmatch(host.rpartition(":")[0] or host) else ""
+        host = HOST.fullmatch(asked.request.headers.get("host", ""))
+        base = f"http://{host.group()}" if host else ""
         return json_response(page, headers=(("Link", f'<{base}{path}?{urlencode(following)}>; rel="next"'),))
 
     def _paths_info(self, asked: Asked, revision: str) -> Response:
@@ -193,7 +192,7 @@ class HubApi:
         if parts[0] in ("datasets", "spaces") or parts[marker : marker + 1] != ["resolve"]:
             self._access.check_visible("", user, exists=False)
         if request.method not in SAFE_METHODS:
-            raise ReplyError(HTTPStatus.METHOD_NOT_ALLOWED, "This hub is read-only")
+            raise read_only()
         asked = self._ask(request, "/".join(parts[:marker]), user)
         self._access.check_files(asked.name, user)
         revision, path = "/".join(parts[marker + 1 : marker + 2]), "/".join(parts[marker + 2 :])
@@ -220,8 +219,8 @@ class HubApi:
     def _location(self, asked: Asked, snapshot: Snapshot, file: HubFile) -> str:
         if self._cdn_url is not None and snapshot.public_folder is not None:
             return f"{self._cdn_url}/{quote(snapshot.public_folder)}/{quote(file.path)}"
-        host = asked.request.headers.get("host", "").rpartition(":")[0]
-        base = self._second_origin(host if HOST.fullmatch(host) else None)
+        host = HOST.fullmatch(asked.request.headers.get("host", ""))
+        base = self._second_origin(host.group(1) if host else None)
         return base + self._signer.sign(asked.name, snapshot.commit, file.path)
 
 

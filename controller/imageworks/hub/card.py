@@ -1,4 +1,4 @@
-"""The front matter of a model card: only what model_info repeats, read without a YAML library."""
+"""The front matter of a model card: its well-known text fields, read without a YAML library."""
 
 import re
 from typing import Final
@@ -8,13 +8,27 @@ from imageworks.hub.content import Snapshot
 FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 TOP_LEVEL: Final = re.compile(r"([A-Za-z_][\w-]*):(?:[ \t]+(.*?))?[ \t]*")
 ITEM: Final = re.compile(r"[ \t]*-[ \t]+(.*?)[ \t]*")
+TEXT_FIELDS: Final = frozenset(
+    {
+        "base_model",
+        "datasets",
+        "language",
+        "library_name",
+        "license",
+        "license_link",
+        "license_name",
+        "metrics",
+        "pipeline_tag",
+        "tags",
+    }
+)
 CARD_BYTES: Final = 1024 * 1024
 
 Card = dict[str, str | list[str]]
 
 
 def read_card(snapshot: Snapshot) -> Card:
-    """Return the text fields and lists of texts at the top level of README.md's front matter."""
+    """Return the well-known fields of README.md's front matter."""
     readme = snapshot.files.get("README.md")
     if readme is None or readme.size > CARD_BYTES:
         return {}
@@ -22,7 +36,7 @@ def read_card(snapshot: Snapshot) -> Card:
 
 
 def parse_card(text: str) -> Card:
-    """Return the front matter's plain fields; nested ones are left out.
+    """Return those of the front matter's well-known fields that are texts or lists of texts.
 
     Args:
         text: The whole README.
@@ -43,7 +57,7 @@ def parse_card(text: str) -> Card:
                 card[key] = _plain(value)
         elif line.strip():
             key = ""  # a nested value: its list items are not ours
-    return card
+    return {key: value for key, value in card.items() if key in TEXT_FIELDS}
 
 
 def text_of(card: Card, key: str) -> str | None:

@@ -86,6 +86,14 @@ class Catalogue:
                 found.update(name for name in inner if self.find(name) is not None)
         return sorted(found)
 
+    def stop(self) -> None:
+        """Give up hashing, so that nothing keeps the process alive."""
+        self._digests.stop()
+
+    def resume(self) -> None:
+        """Hash again after a stop."""
+        self._digests.resume()
+
     def _get(self, kind: str, name: str, folder: str) -> Repository:
         with self._lock:
             found = self._open.get((kind, folder))

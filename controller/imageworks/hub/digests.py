@@ -5,8 +5,16 @@ import os
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
+from imageworks.errors import ImageworksError
 from imageworks.hub.content import FileContent, Identity
+
+READ_BYTES: Final = 1024 * 1024
+
+
+class HashingStoppedError(ImageworksError):
+    """The server is ending, so nobody waits for the digest any more."""
 
 
 class DigestCache:
@@ -14,8 +22,8 @@ class DigestCache:
 
     def __init__(self) -> None:
         self._known: dict[tuple[Identity, bool], str] = {}
-        self._lock = threading.Lock()
         self._threads = os.cpu_count() or 1
+        self._stopped = threading.Event()
 
     def digests(self, wanted: Iterable[tuple[FileContent, bool]]) -> list[str]:
         """Return the digest of each content, in order.
@@ -24,19 +32,31 @@ class DigestCache:
             wanted: Contents, each with whether it is large (SHA-256) or small (git blob id).
         """
         asked = list(wanted)
-        with self._lock:  # one scan hashes; another that wants the same files finds them done
-            missing = [pair for pair in asked if (pair[0].identity, pair[1]) not in self._known]
-            if missing:
-                with ThreadPoolExecutor(self._threads, thread_name_prefix="hub-hash") as pool:
-                    for (content, large), digest in zip(missing, pool.map(_digest, missing), strict=True):
-                        self._known[content.identity, large] = digest
-            return [self._known[content.identity, large] for content, large in asked]
+        missing = [pair for pair in asked if (pair[0].identity, pair[1]) not in self._known]
+        if missing:
+            with ThreadPoolExecutor(self._threads, thread_name_prefix="hub-hash") as pool:
+                for (content, large), digest in zip(missing, pool.map(self._digest, missing), strict=True):
+                    self._known[content.identity, large] = digest
+        return [self._known[content.identity, large] for content, large in asked]
 
+    def stop(self) -> None:
+        """Give up hashing: a process cannot end before its pool's threads have."""
+        self._stopped.set()
 
-def _digest(pair: tuple[FileContent, bool]) -> str:
-    content, large = pair
-    with os.fdopen(content.open(), "rb", buffering=0) as stream:
+    def resume(self) -> None:
+        """Hash again after a stop."""
+        self._stopped.clear()
+
+    def _digest(self, pair: tuple[FileContent, bool]) -> str:
+        content, large = pair
         if large:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-        prefix = f"blob {content.identity.size}\0".encode()
-        return hashlib.file_digest(stream, lambda: hashlib.sha1(prefix, usedforsecurity=False)).hexdigest()
+            state = hashlib.sha256()
+        else:
+            state = hashlib.sha1(f"blob {content.identity.size}\0".encode(), usedforsecurity=False)
+        buffer = memoryview(bytearray(READ_BYTES))
+        with os.fdopen(content.open(), "rb", buffering=0) as stream:
+            while count := stream.readinto(buffer):
+                if self._stopped.is_set():
+                    raise HashingStoppedError("the hub is ending")
+                state.update(buffer[:count])
+        return state.hexdigest()

@@ -154,6 +154,9 @@ class FolderRepository:
         if seen is not None and seen.folder == identity and time.monotonic() - seen.at < RESCAN_SECONDS:
             return seen.snapshot
         with self._lock:
+            newest = self._seen.get(folder)
+            if newest is not None and newest is not seen and newest.folder == identity:
+                return newest.snapshot  # somebody else has scanned it while we waited
             return self._scan(folder, path, identity)
 
     def _scan(self, folder: str, path: str, identity: Identity) -> Snapshot:
@@ -180,4 +183,5 @@ class FolderRepository:
 
     def forget(self) -> None:
         """Scan again on the next use."""
-        self._seen = {}
+        with self._lock:
+            self._seen.clear()

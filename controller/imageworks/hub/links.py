@@ -44,7 +44,8 @@ class LinkSigner:
         """
         fields = parse_qs(query)
         expires = fields.get("Expires", [""])[-1]
-        if not hmac.compare_digest(self._signature(target, expires), fields.get("Signature", [""])[-1]):
+        given = fields.get("Signature", [""])[-1]
+        if not hmac.compare_digest(self._signature(target, expires).encode(), given.encode()):
             return "The link's signature does not match"
         return "The link has expired" if int(expires) < self._clock() else None
 

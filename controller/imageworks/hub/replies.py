@@ -9,6 +9,7 @@ from imageworks.errors import ImageworksError
 from imageworks.hub.content import HubFile
 from imageworks.hub.wire import Request, Response, Slice
 
+SAFE_METHODS: Final = ("GET", "HEAD")
 ONE_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
 UNPRINTABLE: Final = re.compile(r"[^ -~]")
 
@@ -43,6 +44,12 @@ class ReplyError(ImageworksError):
 def error_response(status: HTTPStatus, message: str) -> Response:
     """Return an error reply without a code."""
     return ReplyError(status, message).response()
+
+
+def read_only() -> ReplyError:
+    """Return the error for a method that would change something."""
+    message = "This hub is read-only"
+    return ReplyError(HTTPStatus.METHOD_NOT_ALLOWED, message, headers=(("Allow", ", ".join(SAFE_METHODS)),))
 
 
 def json_response(value: object, *, status: int = HTTPStatus.OK, headers: tuple[tuple[str, str], ...] = ()) -> Response:

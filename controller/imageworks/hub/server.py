@@ -1,5 +1,6 @@
 """The loopback hub: two listeners over one folder tree, the API on the first, signed links on the second."""
 
+import select
 import socket
 import socketserver
 import struct
@@ -15,16 +16,17 @@ from urllib.parse import unquote
 
 from imageworks.errors import ImageworksError
 from imageworks.hub.access import AccessRules
-from imageworks.hub.api import SAFE_METHODS, HubApi
+from imageworks.hub.api import HubApi
 from imageworks.hub.catalogue import Catalogue
 from imageworks.hub.content import ContentChangedError, HubFile, StoragePolicy
+from imageworks.hub.digests import HashingStoppedError
 from imageworks.hub.limits import Quota, RateLimit
 from imageworks.hub.links import LFS_PATH, LinkSigner
-from imageworks.hub.replies import error_response, file_response
+from imageworks.hub.replies import SAFE_METHODS, error_response, file_response, read_only
 from imageworks.hub.wire import ProtocolError, Reader, Request, Response, Takeover, send
 
 IDLE_SECONDS: Final = 120
-POLL_SECONDS: Final = 0.02
+PAUSE_SECONDS: Final = 0.1
 DEFAULT_QUOTAS: Final = (Quota("api", 1000), Quota("resolvers", 5000))
 
 Intercept = Callable[[Request], Response | Takeover | None]
@@ -122,6 +124,7 @@ class HubServer:
 
     def start(self) -> None:
         """Listen on both origins and serve in the background."""
+        self._catalogue.resume()
         try:
             for origin, port in (("hub", self._port), ("cdn", 0)):
                 self._listeners.append(_Listener(self, origin, self._host, port))
@@ -134,6 +137,7 @@ class HubServer:
 
     def stop(self) -> None:
         """Close both origins and all connections, and wait for their threads."""
+        self._catalogue.stop()
         for listener in self._listeners:
             listener.stop()
         self._listeners.clear()
@@ -147,11 +151,18 @@ class HubServer:
     ) -> None:
         self.stop()
 
-    def warm(self) -> int:
-        """Hash everything that is served, so that the first client need not wait; returns the number of files."""
-        found = (self._catalogue.find(name) for name in self._catalogue.names())
-        snapshots = [repository.resolve("main") for repository in found if repository is not None]
-        return sum(len(snapshot.files) for snapshot in snapshots if snapshot is not None)
+    def names(self) -> list[str]:
+        """Return the names of all served repositories."""
+        return self._catalogue.names()
+
+    def warm(self) -> None:
+        """Hash everything that is served, so that the first client need not wait."""
+        try:
+            for name in self.names():
+                if (repository := self._catalogue.find(name)) is not None:
+                    repository.resolve("main")
+        except (HashingStoppedError, OSError, ContentChangedError):
+            return  # nobody waits for it; a client that asks gets the error itself
 
     def respond(self, request: Request) -> Response:
         """Return the answer to a request, without any fault; an intercept may build on it."""
@@ -180,7 +191,7 @@ class HubServer:
         if request.has_authorization:
             return error_response(HTTPStatus.BAD_REQUEST, "Authorization must not be sent to this origin")
         if request.method not in SAFE_METHODS:
-            return error_response(HTTPStatus.METHOD_NOT_ALLOWED, "This origin is read-only")
+            return read_only().response()
         if (problem := self._signer.problem(request.path, request.query)) is not None:
             return error_response(HTTPStatus.FORBIDDEN, problem)
         file = self._linked_file(request.path)
@@ -253,21 +264,35 @@ class _Listener(socketserver.ThreadingTCPServer):
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
         super().__init__((host, port), _Connection)
+        self.socket.setblocking(False)  # noqa: FBT003 - a peer may be gone between select and accept
+        self._wake, self._woken = socket.socketpair()
 
     @property
     def port(self) -> int:
         return int(self.server_address[1])
 
     def start(self) -> None:
-        self._thread = threading.Thread(
-            target=self.serve_forever, args=(POLL_SECONDS,), name=f"hub-{self.origin}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._accept, name=f"hub-{self.origin}", daemon=True)
         self._thread.start()
+
+    def _accept(self) -> None:
+        """Accept connections until woken: unlike serve_forever, without a clock that ticks while nothing happens."""
+        while self._woken not in select.select([self.socket, self._woken], [], [])[0]:
+            try:
+                connection, address = self.get_request()
+            except BlockingIOError:
+                continue
+            except OSError:  # out of descriptors, most likely: let some connections end
+                select.select([self._woken], [], [], PAUSE_SECONDS)
+                continue
+            self.process_request(connection, address)
 
     def stop(self) -> None:
         if self._thread is not None:
-            self.shutdown()
+            self._wake.sendall(b"!")
             self._thread.join()
+        self._wake.close()
+        self._woken.close()
         with self._guard:
             for connection in self._connections:
                 _hang_up(connection)

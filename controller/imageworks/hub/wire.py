@@ -87,7 +87,7 @@ class Response:
 
     def head(self) -> bytes:
         """Return status line and headers as they go on the wire."""
-        lines = [REASONS[self.status]]
+        lines = [REASONS.get(self.status) or f"HTTP/1.1 {self.status} Unknown\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in self.headers]
         # A 304 describes the body it leaves out; a length of zero there would be taken for the file's.
         lines.append("\r\n" if self.status == HTTPStatus.NOT_MODIFIED else f"Content-Length: {self.length}\r\n\r\n")
@@ -174,6 +174,8 @@ def parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:
         if name == "content-length" and headers.get(name, value.strip()) != value.strip():
             raise ProtocolError(HTTPStatus.BAD_REQUEST, "two different Content-Lengths")
         headers[name] = value.strip()
+    if words[2] == "HTTP/1.0":
+        headers.setdefault("connection", "close")
     return words[0], words[1], headers
 
 
