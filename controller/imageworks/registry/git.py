@@ -1,0 +1,255 @@
+"""The registry's git repository: the one way in which the rest of the program reads commits and makes them."""
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from imageworks.registry import git_library, git_read
+from imageworks.registry.git_commit import Change, branch_of, entry_at
+from imageworks.registry.git_layout import Layout, locate
+from imageworks.registry.git_messages import with_trailers
+from imageworks.registry.git_values import (
+    NO_TRAILERS,
+    BlobReference,
+    BlobRefusedError,
+    CommitResult,
+    DetachedHeadError,
+    NotARegistryRepositoryError,
+    Recovery,
+)
+from imageworks.registry.git_writer import CommitRequest, RegistryWriter, with_recovery
+
+if TYPE_CHECKING:
+    from pygit2 import Repository, Tree
+
+LOCK_WAIT_SECONDS: Final = 30.0
+INDEX_WAIT_SECONDS: Final = 5.0
+
+
+class RegistryRepository:
+    """A registry folder in a git repository, at any of its commits; made by :meth:`open`.
+
+    Args:
+        layout: Where it is.
+        repository: The opened repository.
+        host: This host's name, for the fallback identity and the lock's record.
+        index_wait: Seconds to wait for a running git that holds the index.
+    """
+
+    def __init__(
+        self, layout: Layout, repository: "Repository", host: str, *, index_wait: float = INDEX_WAIT_SECONDS
+    ) -> None:
+        self._layout = layout
+        self._repository = repository
+        self._writer = RegistryWriter(layout, repository, host, index_wait=index_wait)
+
+    @classmethod
+    def open(cls, root: Path, *, host: str | None = None, index_wait: float = INDEX_WAIT_SECONDS) -> Self:
+        """Open the repository of a registry folder; writes nothing.
+
+        Args:
+            root: The registry folder: a work tree, a folder in one, or in a linked work tree.
+            host: This host's name; by default IMAGEWORKS_HOST, else the machine's.
+            index_wait: Seconds to wait, after a commit, for a running git that holds the index.
+
+        Raises:
+            NotARegistryRepositoryError: The folder is in no git repository.
+            UnsupportedRepositoryError: The repository cannot be worked with.
+        """
+        layout, repository = locate(root)
+        name = host or os.environ.get("IMAGEWORKS_HOST") or platform.node() or "localhost"
+        return cls(layout, repository, name, index_wait=index_wait)
+
+    @property
+    def root(self) -> Path:
+        """The registry folder, symbolic links followed."""
+        return self._layout.root
+
+    @property
+    def prefix(self) -> str:
+        """The registry's path in its repository; empty when it is the whole."""
+        return self._layout.prefix
+
+    @property
+    def layout(self) -> Layout:
+        """Where the registry, its work tree and its git folders are."""
+        return self._layout
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def head(self) -> str | None:
+        """Return the checked-out commit's id; ``None`` on an unborn branch."""
+        if self._repository.head_is_unborn:
+            return None
+        return str(self._repository.head.target)
+
+    def branch(self) -> str | None:
+        """Return the checked-out branch's short name; ``None`` when HEAD is detached."""
+        try:
+            return branch_of(self._repository).removeprefix("refs/heads/")
+        except DetachedHeadError:
+            return None
+
+    def list_files(self, revision: str | None, folder: str = "") -> dict[str, BlobReference]:
+        """Return the files below a folder of the registry at a commit, by registry path in sorted order.
+
+        Links and submodules are listed too, so that nobody takes their models for deleted; ``refusal`` says what they
+        are, and ``read_blobs`` refuses them.
+
+        Args:
+            revision: Commit id; ``None`` (an unborn branch) gives nothing.
+            folder: Registry path of the folder; empty for the whole registry.
+
+        Raises:
+            UnsafePathError: The folder, or one above it, is a symbolic link in git.
+        """
+        tree = self._folder(revision, folder)
+        if tree is None:
+            return {}
+        base = f"{folder}/" if folder else ""
+        return dict(sorted(git_read.walk_files(self._repository, tree, base)))
+
+    def read_blob(self, identifier: str, *, limit: int = git_read.DEFAULT_BLOB_LIMIT) -> bytes:
+        """Return a stored file's bytes.
+
+        Args:
+            identifier: The blob's id.
+            limit: Most bytes to accept; looked up before anything is read.
+
+        Raises:
+            BlobRefusedError: It is larger, missing, or no file.
+        """
+        return git_read.read_blob(self._repository.odb, identifier, limit)
+
+    def read_blobs(
+        self, references: Iterable[BlobReference], *, limit: int = git_read.DEFAULT_BLOB_LIMIT
+    ) -> Iterator[tuple[BlobReference, bytes]]:
+        """Yield many listed files' bytes.
+
+        Args:
+            references: From :meth:`list_files`.
+            limit: Most bytes to accept of each.
+
+        Raises:
+            BlobRefusedError: One is larger, or a link or submodule.
+        """
+        return git_read.read_blobs(self._repository.odb, references, limit)
+
+    def read_file(self, revision: str | None, path: str, *, limit: int = git_read.DEFAULT_BLOB_LIMIT) -> bytes | None:
+        """Return one file's bytes at a commit; ``None`` when it has none.
+
+        Args:
+            revision: Commit id; ``None`` gives ``None``.
+            path: Registry path.
+            limit: Most bytes to accept.
+
+        Raises:
+            BlobRefusedError: It is larger, or a link or submodule.
+        """
+        identifier, mode = entry_at(self._tree(revision), self._layout.repository_path(path))
+        if not identifier or mode == git_read.TREE_MODE:
+            return None
+        reference = BlobReference(identifier, 0, mode)
+        if reference.refusal:
+            raise BlobRefusedError(f"{path}: is {reference.refusal} in git, not a plain file")
+        return self.read_blob(identifier, limit=limit)
+
+    def tree_id(self, revision: str | None, folder: str = "") -> str | None:
+        """Return the id of a folder (or file) at a commit, which is the same exactly while its contents are.
+
+        Args:
+            revision: Commit id.
+            folder: Registry path; empty for the whole registry.
+        """
+        path = self._layout.repository_path(folder)
+        tree = self._tree(revision)
+        if tree is None:
+            return None
+        return entry_at(tree, path)[0] or None if path else str(tree.id)
+
+    def _tree(self, revision: str | None) -> "Tree | None":
+        return None if revision is None else git_read.commit_at(self._repository, revision).tree
+
+    def _folder(self, revision: str | None, folder: str) -> "Tree | None":
+        tree = self._tree(revision)
+        return None if tree is None else git_read.subtree(tree, self._layout.repository_path(folder))
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lock(self, *, wait: float = 0.0) -> Iterator[Recovery]:
+        """Hold the registry against other controllers; yields what was put right after a killed one.
+
+        Args:
+            wait: Seconds to wait for another holder.
+
+        Raises:
+            LockHeldError: Another process holds it; the message says who and since when.
+        """
+        with self._writer.lock(wait) as recovery:
+            yield recovery
+
+    def commit(
+        self,
+        changes: Mapping[str, Change],
+        *,
+        message: str,
+        expected: str | None,
+        depends_on: Sequence[str] = (),
+        trailers: Mapping[str, str] = NO_TRAILERS,
+    ) -> CommitResult:
+        """Make one commit of some files on the checked-out branch, leaving all else of the user's as it is.
+
+        Where the branch moved since ``expected``, the commit is made on the new tip if neither the changed paths nor
+        those in ``depends_on`` are different there. Takes the registry's lock unless this object holds it.
+
+        Args:
+            changes: New bytes by registry path; ``None`` deletes.
+            message: Summary line, empty line, body.
+            expected: The commit that the changes were planned on, as :meth:`head` gave it.
+            depends_on: Registry paths (files or folders) whose contents the changes were computed from.
+            trailers: ``Key: value`` lines to end the message with.
+
+        Raises:
+            BranchMovedError: The branch moved and touched these paths; plan again.
+            DetachedHeadError: No branch is checked out.
+            OperationInProgressError: The user is in a merge, rebase or similar.
+            UnsafePathError: A path is not allowed, or a link, submodule or folder is in its way.
+            CommitFailedError: Git could not do it; nothing has changed.
+            LockHeldError: Another controller holds the registry for too long.
+        """
+        place = self._layout.repository_path
+        request = CommitRequest(
+            changes={place(path): change for path, change in changes.items()},
+            message=with_trailers(message, trailers),
+            expected=expected,
+            depends_on=tuple(place(path) for path in depends_on),
+        )
+        if self._writer.locked:
+            return self._writer.commit(request)
+        with self.lock(wait=LOCK_WAIT_SECONDS) as recovery:
+            result = self._writer.commit(request)
+        return with_recovery(result, recovery)
+
+
+def init_repository(path: Path, *, branch: str | None = None, host: str | None = None) -> RegistryRepository:
+    """Return the repository of a registry folder, making a new one unless the folder already is in one.
+
+    Args:
+        path: The registry folder, made when missing.
+        branch: Name of a new repository's first branch; by default the user's ``init.defaultBranch``, else ``main``.
+        host: As for :meth:`RegistryRepository.open`.
+
+    Raises:
+        UnsupportedRepositoryError: The repository that the folder is in cannot be worked with.
+    """
+    path = path.expanduser().absolute()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        return RegistryRepository.open(path, host=host)
+    except NotARegistryRepositoryError:
+        git_library.make_repository(path, branch or git_library.default_branch())
+    return RegistryRepository.open(path, host=host)

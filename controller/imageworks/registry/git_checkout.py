@@ -1,0 +1,81 @@
+"""What follows a commit: the work tree and the user's index are brought up to it, path by path, and nothing else."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imageworks.failpoints import failpoint
+from imageworks.registry import git_library
+from imageworks.registry.git_commit import entry_at
+from imageworks.registry.git_index import IndexBusyError, IndexChange, update_index
+from imageworks.registry.git_journal import PathChange
+from imageworks.registry.git_layout import Layout
+from imageworks.registry.git_values import LeftAlone
+from imageworks.registry.git_worktree import bring_up_to_date
+
+if TYPE_CHECKING:
+    from pygit2 import Repository, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """What became of the work tree and the index.
+
+    Args:
+        left_alone: Paths that the user changed, with the reason.
+        notes: Lines for the user.
+        finished: Whether nothing is pending any more.
+    """
+
+    left_alone: tuple[LeftAlone, ...]
+    notes: tuple[str, ...]
+    finished: bool
+
+
+def complete(
+    repository: "Repository",
+    layout: Layout,
+    changes: Mapping[str, PathChange],
+    *,
+    index_wait: float,
+    unlock: Callable[[Path], bool],
+) -> Checkout:
+    """Bring the work tree and the index up to the checked-out commit at some paths.
+
+    Args:
+        repository: The repository.
+        layout: Where it is.
+        changes: What was committed, by repository path; a path at which the checked-out commit has something else by
+            now is passed over.
+        index_wait: Seconds to wait for a running git that holds the index.
+        unlock: Removes a lock file if its holder is dead, and says whether it did.
+    """
+    tree: Tree | None = None if repository.head_is_unborn else repository[repository.head.target].tree
+    sparse = "core.sparsecheckout" in repository.config and repository.config.get_bool("core.sparsecheckout")
+    reasons: dict[str, str] = {}
+    index_changes: dict[str, IndexChange] = {}
+    for path, change in changes.items():
+        identifier, mode = entry_at(tree, path)
+        if identifier != change.new:
+            continue
+        data = repository.odb.read(git_library.object_id(change.new))[1] if change.new else None
+        outcome = bring_up_to_date(layout.worktree, path, change.olds, data, sparse=sparse)
+        if outcome.reason:
+            reasons[path] = outcome.reason
+        index_changes[path] = IndexChange(change.olds, change.new, mode, outcome.status)
+    failpoint("git.worktree-updated")
+    notes: tuple[str, ...] = ()
+    finished = True
+    if index_changes:
+        try:
+            reasons |= update_index(layout.git_dir, index_changes, wait=index_wait, unlock=unlock)
+        except IndexBusyError:
+            finished = False
+            notes = ("another git holds index.lock: git status shows our files as changed until the next run",)
+        except (OSError, git_library.git_error()) as error:
+            finished = False
+            notes = (f"the git index could not be updated ({error}): git status shows our files as changed",)
+    failpoint("git.index-updated")
+    left = tuple(LeftAlone(layout.registry_path(path), reason) for path, reason in sorted(reasons.items()))
+    return Checkout(left, notes, finished)

@@ -1,0 +1,187 @@
+"""Making one commit: new trees only along the changed paths, and the branch moved by compare-and-swap."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from imageworks.registry import git_library
+from imageworks.registry.git_read import TREE_MODE, subtree
+from imageworks.registry.git_values import PLAIN_MODES, BlobReference, DetachedHeadError, UnsafePathError
+
+if TYPE_CHECKING:
+    from pygit2 import Object, Oid, Repository, Signature, Tree
+
+PLAIN_MODE: Final = 0o100644
+Change = bytes | None
+Nested = dict[str, "Change | Nested"]
+
+
+def nest(changes: Mapping[str, Change]) -> Nested:
+    """Return changes by path as changes by folder.
+
+    Args:
+        changes: New bytes by path, ``None`` to delete.
+
+    Raises:
+        UnsafePathError: A path cannot be one in a git tree, or is a file and a folder at once.
+    """
+    root: Nested = {}
+    for path, change in changes.items():
+        *folders, name = path.split("/")
+        for part in (*folders, name):
+            _check_part(path, part)
+        folder = root
+        for part in folders:
+            inner = folder.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise UnsafePathError(f"{path}: {part} would be a file and a folder at once")
+            folder = inner
+        if name in folder:
+            raise UnsafePathError(f"{path}: would be a file and a folder at once")
+        folder[name] = change
+    return root
+
+
+def _check_part(path: str, part: str) -> None:
+    bad = part in {"", ".", ".."} or part.lower() == ".git" or any(c in "\\:" or ord(c) < ord(" ") for c in part)
+    if bad or not part.isprintable():
+        raise UnsafePathError(f"{path!r}: {part!r} cannot be a name in the registry")
+
+
+def write_tree(repository: "Repository", base: "Tree | None", changes: Nested, where: str = "") -> "Oid | None":
+    """Write the tree that some changes make of a tree; only folders on the changed paths are written anew.
+
+    Args:
+        repository: Where to write.
+        base: The tree before; ``None`` for an empty one.
+        changes: New bytes by folder and name, ``None`` to delete.
+        where: The folder's path, for messages; empty or ending in ``/``.
+
+    Returns:
+        The new tree's id; ``None`` when nothing is left in it.
+
+    Raises:
+        UnsafePathError: A link, submodule, or folder stands where a file should be, or the other way round.
+    """
+    builder = repository.TreeBuilder() if base is None else repository.TreeBuilder(base)
+    for name, change in changes.items():
+        existing: Object | None = builder.get(name)  # pygit2's types forget that it may be missing
+        mode = 0 if existing is None else int(existing.filemode)
+        if isinstance(change, dict):
+            if mode not in {0, TREE_MODE}:
+                raise _in_the_way(where + name, mode)
+            inner = write_tree(repository, existing, change, f"{where}{name}/")  # type: ignore[arg-type] # a tree by its mode
+            if inner is not None:
+                builder.insert(name, inner, TREE_MODE)
+            elif mode:
+                builder.remove(name)
+            continue
+        if mode and mode not in PLAIN_MODES:
+            raise _in_the_way(where + name, mode)
+        if change is not None:
+            builder.insert(name, repository.create_blob(change), mode or PLAIN_MODE)
+        elif mode:
+            builder.remove(name)
+    return builder.write() if len(builder) else None
+
+
+def _in_the_way(path: str, mode: int) -> UnsafePathError:
+    what = "a folder" if mode == TREE_MODE else BlobReference("", 0, mode).refusal or "a file"
+    return UnsafePathError(
+        f"{path}: cannot be written, because {what} stands there in git",
+        remedy=f"Remove it from the repository: git rm -r --cached '{path}', and commit.",
+    )
+
+
+def empty_tree(repository: "Repository") -> "Oid":
+    """Return the id of a tree without files, writing it when it is missing."""
+    return repository.TreeBuilder().write()
+
+
+def branch_of(repository: "Repository") -> str:
+    """Return the full name of the checked-out branch, which may be unborn.
+
+    Raises:
+        DetachedHeadError: No branch is checked out.
+    """
+    head = repository.references["HEAD"]
+    target = head.target
+    if not isinstance(target, str):
+        raise DetachedHeadError(
+            f"{repository.workdir}: no branch is checked out (HEAD is detached at {str(target)[:10]})",
+            remedy="Check one out, for example with: git switch main (or git switch -c NAME to keep these commits).",
+        )
+    return target
+
+
+def tip_of(repository: "Repository", branch: str) -> "Oid | None":
+    """Return the commit that a branch points to; ``None`` while it is unborn."""
+    try:
+        return repository.references[branch].target  # type: ignore[return-value] # a branch is no symbolic ref
+    except KeyError:
+        return None
+
+
+def entry_at(tree: "Tree | None", path: str) -> tuple[str, int]:
+    """Return the id and mode of what stands at a path in a tree; ``("", 0)`` when nothing does."""
+    if tree is None:
+        return "", 0
+    folder, _, name = path.rpartition("/")
+    try:
+        parent = subtree(tree, folder)
+    except UnsafePathError:
+        return "", 0
+    if parent is None or name not in parent:
+        return "", 0
+    entry = parent[name]
+    return str(entry.id), int(entry.filemode)
+
+
+class BranchWriter:
+    """Writes one commit object and moves a branch to it.
+
+    Args:
+        repository: Where to write.
+        branch: The branch's full name.
+        parent: The commit that it must point to; ``None`` while it is unborn.
+        tree: The commit's tree.
+        message: The commit's message.
+        author: Who commits, and when: given once, so that the same commit keeps the same id.
+    """
+
+    def __init__(
+        self,
+        repository: "Repository",
+        *,
+        branch: str,
+        parent: "Oid | None",
+        tree: "Oid",
+        message: str,
+        author: "Signature",
+    ) -> None:
+        self._repository = repository
+        self._branch = branch
+        self._arguments = (author, author, message, tree, [] if parent is None else [parent])
+
+    def write(self) -> "Oid":
+        """Write the commit object and leave the branch where it is; returns its id."""
+        return self._repository.create_commit(None, *self._arguments)
+
+    def move(self) -> "Oid":
+        """Move the branch, if it still points to the parent; the commit is the one that ``write`` made.
+
+        Raises:
+            OSError: It does not, or cannot be moved; the branch must be read again, for it may have moved all the same.
+            GitError: Likewise; libgit2 raises either.
+        """
+        return self._repository.create_commit(self._branch, *self._arguments)
+
+
+def has_moved(repository: "Repository", branch: str, commit: "Oid") -> bool:
+    """Return whether a branch contains a commit, read again from disk."""
+    tip = tip_of(repository, branch)
+    if tip is None:
+        return False
+    try:
+        return tip == commit or repository.descendant_of(tip, commit)
+    except git_library.git_error():
+        return False

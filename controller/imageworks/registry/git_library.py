@@ -1,0 +1,126 @@
+"""The one door to libgit2: importing it, setting it up safely, and making its objects."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pygit2 import Config, Index, IndexEntry, Oid, Repository, Signature
+
+
+def _prepare() -> None:
+    """Turn on fsync and look for the user's git settings where the environment says now.
+
+    Without fsync an acknowledged commit does not survive a power cut. libgit2 reads HOME once a process, which is wrong
+    for a long-lived one and for tests, so its search path is set each time a repository is opened.
+    """
+    import pygit2
+    from pygit2.enums import ConfigLevel
+
+    pygit2.settings.enable_fsync_gitdir(True)  # noqa: FBT003 # pygit2's own signature
+    home = os.environ.get("HOME") or str(Path.home())
+    replaced = "GIT_CONFIG_GLOBAL" in os.environ  # libgit2 does not know the variable; its file is read by identity()
+    xdg = Path(os.environ.get("XDG_CONFIG_HOME") or Path(home, ".config"), "git")
+    pygit2.settings.search_path[ConfigLevel.GLOBAL] = "" if replaced else home
+    pygit2.settings.search_path[ConfigLevel.XDG] = "" if replaced else str(xdg)
+    if os.environ.get("GIT_CONFIG_NOSYSTEM", "") not in {"", "0", "false"}:
+        pygit2.settings.search_path[ConfigLevel.SYSTEM] = ""
+
+
+def git_error() -> type[Exception]:
+    """Return the class of libgit2's errors, for an except clause."""
+    from pygit2 import GitError
+
+    return GitError
+
+
+def open_repository(path: Path) -> "Repository":
+    """Open the repository at a folder, without looking further up.
+
+    Args:
+        path: A work tree, linked work tree or git folder.
+    """
+    import pygit2
+    from pygit2.enums import RepositoryOpenFlag
+
+    _prepare()
+    return pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
+
+
+def make_repository(path: Path, branch: str) -> "Repository":
+    """Make a new repository with a work tree.
+
+    Args:
+        path: Its folder, made when missing.
+        branch: Name of the first branch.
+    """
+    import pygit2
+
+    _prepare()
+    return pygit2.init_repository(str(path), initial_head=branch)
+
+
+def default_branch() -> str:
+    """Return the name that the user's git settings give a first branch, else ``main``."""
+    import pygit2
+
+    _prepare()
+    config = _named_global_config()
+    try:
+        return (config if config is not None else pygit2.Config.get_global_config())["init.defaultBranch"] or "main"
+    except (OSError, KeyError, pygit2.GitError):
+        return "main"
+
+
+def signature(repository: "Repository", host: str) -> "Signature":
+    """Return who commits: the repository's configured user, else the controller under its host's name.
+
+    Args:
+        repository: The repository whose settings count.
+        host: This host's name.
+    """
+    import pygit2
+
+    for config in (repository.config, _named_global_config()):
+        if config is None or "user.name" not in config or "user.email" not in config:
+            continue
+        with contextlib.suppress(ValueError):  # empty or unusable, as git itself would find
+            return pygit2.Signature((config["user.name"] or "").strip(), (config["user.email"] or "").strip())
+    return pygit2.Signature("imageworks controller", f"controller@{host}")
+
+
+def _named_global_config() -> "Config | None":
+    import pygit2
+
+    file = os.environ.get("GIT_CONFIG_GLOBAL")
+    return pygit2.Config(file) if file and Path(file).is_file() else None
+
+
+def object_id(hexadecimal: str) -> "Oid":
+    """Return libgit2's form of an object id in hex."""
+    from pygit2 import Oid
+
+    return Oid(hex=hexadecimal)
+
+
+def blob_id(data: bytes) -> str:
+    """Return the id that git gives these bytes as a file."""
+    from pygit2 import hash as hash_blob
+
+    return str(hash_blob(data))
+
+
+def index_at(path: Path) -> "Index":
+    """Return an index that reads and writes a file of its own, belonging to no repository."""
+    from pygit2 import Index
+
+    return Index(str(path))
+
+
+def index_entry(path: str, blob: str, mode: int) -> "IndexEntry":
+    """Return an index entry without file times, which makes git look at the file's content."""
+    from pygit2 import IndexEntry, Oid
+    from pygit2.enums import FileMode
+
+    return IndexEntry(path, Oid(hex=blob), FileMode(mode))

@@ -1,0 +1,132 @@
+"""The lock that keeps two controllers from working on one registry at once (I10).
+
+The file is ``imageworks/controller.lock`` in the repository's common git folder, not in a user's state folder: there,
+two users of one host, or one user with two spellings of the path, would not see each other, and work trees linked to
+the repository, whose refs are the same, would not either. It is never unlinked: whoever had it open would hold a lock
+on nothing while the next one locks a new file. For the same reason the file's inode is compared after locking. The
+operating system frees the lock with its process, so a dead holder blocks nobody.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from imageworks.registry.git_values import LockHeldError, LockHolder, UnsupportedRepositoryError
+
+FOLDER: Final = "imageworks"
+LOCK_FILE: Final = "controller.lock"
+POLL_SECONDS: Final = 0.05
+RECORD_BYTES: Final = 4096
+
+
+@contextlib.contextmanager
+def hold(common_dir: Path, *, wait: float, host: str) -> Iterator[Path]:
+    """Hold the registry's lock; yields the lock file.
+
+    Args:
+        common_dir: The repository's common git folder.
+        wait: Seconds to wait for another holder; 0 asks once.
+        host: This host's name, for the record inside.
+
+    Raises:
+        LockHeldError: Another process holds it, still after waiting.
+        UnsupportedRepositoryError: The lock file cannot be made.
+    """
+    file = common_dir / FOLDER / LOCK_FILE
+    descriptor = _acquire(file, wait)
+    try:
+        _write_holder(descriptor, host)
+        yield file
+    finally:
+        os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+
+
+def _acquire(file: Path, wait: float) -> int:
+    deadline = time.monotonic() + wait
+    while True:
+        descriptor = _open(file)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = read_holder(file)
+            os.close(descriptor)
+            if time.monotonic() >= deadline:
+                raise LockHeldError(file, holder) from None
+            time.sleep(POLL_SECONDS)
+            continue
+        if _is_same_file(descriptor, file):
+            return descriptor
+        os.close(descriptor)  # someone removed the file between our open and our lock: lock the one that is there now
+
+
+def _open(file: Path) -> int:
+    try:
+        file.parent.mkdir(exist_ok=True)
+        return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise UnsupportedRepositoryError(
+            f"{file}: the registry's lock cannot be made: {error.strerror}",
+            remedy="The repository's .git folder must be writable by you.",
+        ) from error
+
+
+def _is_same_file(descriptor: int, file: Path) -> bool:
+    try:
+        there = file.lstat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), there)
+
+
+def _write_holder(descriptor: int, host: str) -> None:
+    record = {
+        "pid": os.getpid(),
+        "host": host,
+        "command": command_name(sys.argv),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": process_start(os.getpid()),
+    }
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(record).encode(), 0)
+
+
+def command_name(arguments: list[str]) -> str:
+    """Return a program and its subcommand without options and values, which may hold secrets.
+
+    Args:
+        arguments: As in ``sys.argv``.
+    """
+    program = Path(arguments[0]).name if arguments and arguments[0] not in {"", "-c", "-m"} else "python"
+    words = [word for word in arguments[1:2] if word.isalpha()]
+    return " ".join([program, *words])
+
+
+def read_holder(file: Path) -> LockHolder | None:
+    """Return who wrote the record in a lock file; ``None`` when there is none that can be read.
+
+    Args:
+        file: The lock file.
+    """
+    try:
+        with file.open("rb") as stream:
+            record = json.loads(stream.read(RECORD_BYTES))
+        return LockHolder(**record)
+    except (OSError, ValueError, TypeError):  # not yet written, or by a later version
+        return None
+
+
+def process_start(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot; 0 where that cannot be known."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    return int(text.rpartition(")")[2].split()[19])

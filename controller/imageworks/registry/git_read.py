@@ -1,0 +1,142 @@
+"""Reading a registry out of commits: which files a folder has, their bytes, and cheap ids of whole folders."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from imageworks.registry import git_library
+from imageworks.registry.git_values import (
+    SUBMODULE_MODE,
+    BlobReference,
+    BlobRefusedError,
+    UnknownRevisionError,
+    UnsafePathError,
+)
+
+if TYPE_CHECKING:
+    from pygit2 import Commit, Odb, Repository, Tree
+
+TREE_MODE: Final = 0o040000
+COMMIT_KIND: Final = 1  # GIT_OBJECT_COMMIT
+BLOB_KIND: Final = 3  # GIT_OBJECT_BLOB
+DEFAULT_BLOB_LIMIT: Final = 64 * 1024 * 1024
+
+
+def subtree(tree: "Tree", path: str) -> "Tree | None":
+    """Return the folder at a path below a tree; ``None`` when there is none.
+
+    Args:
+        tree: Where to start.
+        path: Folder names joined by ``/``; empty for the tree itself.
+
+    Raises:
+        UnsafePathError: Something on the way is a symbolic link; it is never followed.
+    """
+    for part in filter(None, path.split("/")):
+        if part not in tree:
+            return None
+        entry = tree[part]
+        mode = int(entry.filemode)
+        if mode == TREE_MODE:
+            tree = entry  # type: ignore[assignment] # pygit2 types every entry as an Object
+        elif mode == SUBMODULE_MODE:
+            return None
+        else:
+            raise UnsafePathError(
+                f"{path}: {part} is not a folder in git but {BlobReference('', 0, mode).refusal or 'a file'}",
+                remedy="Replace it by a real folder in the repository.",
+            )
+    return tree
+
+
+def commit_at(repository: "Repository", hexadecimal: str) -> "Commit":
+    """Return a commit by its full id.
+
+    Args:
+        repository: Where it is.
+        hexadecimal: Its 40 hex digits.
+
+    Raises:
+        UnknownRevisionError: There is no such commit.
+    """
+    from_hex = git_library.object_id
+    try:
+        found = repository[from_hex(hexadecimal)]
+    except (KeyError, ValueError) as error:
+        raise UnknownRevisionError(
+            f"{hexadecimal}: no such commit in the registry's repository", remedy="Look with `git log`."
+        ) from error
+    if int(found.type) != COMMIT_KIND:
+        raise UnknownRevisionError(f"{hexadecimal}: is not a commit")
+    return found  # type: ignore[return-value] # by its kind
+
+
+def walk_files(repository: "Repository", tree: "Tree", base: str) -> Iterator[tuple[str, BlobReference]]:
+    """Yield each file below a tree with its path.
+
+    Args:
+        repository: Where the tree's objects are.
+        tree: The folder.
+        base: What paths begin with; empty or ending in ``/``.
+    """
+    odb = repository.odb
+    folders = [(base, tree)]
+    while folders:
+        prefix, folder = folders.pop()
+        for entry in folder:
+            mode = int(entry.filemode)
+            path = prefix + _name(entry.raw_name)
+            if mode == TREE_MODE:
+                folders.append((path + "/", entry))  # type: ignore[arg-type] # as in subtree()
+            elif mode == SUBMODULE_MODE:
+                yield path, BlobReference(str(entry.id), 0, mode)
+            else:
+                yield path, BlobReference(str(entry.id), odb.read_header(entry.id)[1], mode)
+
+
+def _name(raw: bytes | None) -> str:
+    # A name that is no UTF-8 keeps its odd bytes as escapes: it can be shown, and is no valid name of anything of ours.
+    return (raw or b"").decode("utf-8", "backslashreplace")
+
+
+def read_blob(odb: "Odb", hexadecimal: str, limit: int) -> bytes:
+    """Return a stored file's bytes, whose size is looked up first.
+
+    Args:
+        odb: The object database.
+        hexadecimal: The blob's id.
+        limit: Most bytes to accept.
+
+    Raises:
+        BlobRefusedError: It is larger, or no blob, or missing.
+    """
+    identifier = git_library.object_id(hexadecimal)
+    try:
+        size = odb.read_header(identifier)[1]
+    except (KeyError, git_library.git_error()) as error:
+        raise BlobRefusedError(f"git object {hexadecimal} is missing", remedy="Look with `git fsck --full`.") from error
+    if size > limit:
+        raise BlobRefusedError(f"git object {hexadecimal} has {size} bytes; at most {limit} are read")
+    kind, data = odb.read(identifier)
+    if int(kind) != BLOB_KIND:
+        raise BlobRefusedError(f"git object {hexadecimal} is not a file")
+    return data
+
+
+def read_blobs(odb: "Odb", references: Iterable[BlobReference], limit: int) -> Iterator[tuple[BlobReference, bytes]]:
+    """Yield many stored files' bytes; each is checked against its listed size and kind first.
+
+    Args:
+        odb: The object database.
+        references: What to read, from a listing.
+        limit: Most bytes to accept of each.
+
+    Raises:
+        BlobRefusedError: One is larger, or not a plain file.
+    """
+    make = git_library.object_id
+    for reference in references:
+        if reference.refusal:
+            raise BlobRefusedError(f"git object {reference.id} is {reference.refusal}, not a plain file")
+        if reference.size > limit:
+            raise BlobRefusedError(f"git object {reference.id} has {reference.size} bytes; at most {limit} are read")
+        yield reference, odb.read(make(reference.id))[1]

@@ -1,0 +1,115 @@
+"""Telling a lock file that a killed process left behind from one that somebody needs, and removing only the first.
+
+Git's lock files carry no owner, and git closes `index.lock` while an editor is open for the commit message, so an open
+file proves a holder and no open file proves nothing. On Linux a lock therefore counts as dead when, at two looks with
+some time between, it is the same unchanged file, no process has it open, and no git program that could be working in
+this repository runs: one whose folder is inside it or cannot be seen, or which was pointed to a repository by option or
+variable. Elsewhere: when the file is older than a minute and no git program runs at all. Both only under the
+controller's own lock, so that it can be no other controller's. A process in another container cannot be seen; the file
+being unchanged over time is all there is against that.
+"""
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+PROC: Final = Path("/proc")
+SETTLE_SECONDS: Final = 0.2
+SETTLE_SECONDS_UNKNOWN: Final = 1.0
+OLD_SECONDS: Final = 60.0
+GIT_VARIABLES: Final = (b"GIT_DIR=", b"GIT_INDEX_FILE=", b"GIT_WORK_TREE=")
+PLATFORM: str = sys.platform  # typed as text, so that the checker looks at every platform's branch
+
+
+def remove_if_dead(lock: Path, folders: Iterable[Path], *, ours: bool) -> bool:
+    """Remove a git lock file if nobody alive can hold it; returns whether it is gone.
+
+    Args:
+        lock: The lock file, such as ``.git/index.lock``.
+        folders: The repository's work tree and git folders.
+        ours: Whether our journal says that a controller died in the middle of a commit, which makes it likely ours.
+    """
+    folders = tuple(folders)
+    before = _look(lock)
+    if before is None:
+        return True
+    if _has_holder(lock, folders):
+        return False
+    time.sleep(SETTLE_SECONDS if ours else SETTLE_SECONDS_UNKNOWN)
+    if _look(lock) != before or _has_holder(lock, folders):
+        return False
+    lock.unlink(missing_ok=True)
+    return True
+
+
+def _look(lock: Path) -> tuple[int, int, int, int] | None:
+    try:
+        status = lock.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _has_holder(lock: Path, folders: tuple[Path, ...]) -> bool:
+    if PLATFORM != "linux":
+        return _may_have_holder_elsewhere(lock)
+    return any(_has_open(process, lock) or _is_git_inside(process, folders) for process in _processes())
+
+
+def _processes() -> Iterator[Path]:
+    own = str(os.getpid())
+    for process in PROC.iterdir():
+        if process.name.isdigit() and process.name != own:
+            yield process
+
+
+def _has_open(process: Path, lock: Path) -> bool:
+    try:
+        target = lock.lstat()
+        for descriptor in (process / "fd").iterdir():
+            try:
+                status = descriptor.stat()
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode) and os.path.samestat(status, target):
+                return True
+    except OSError:  # ended meanwhile, or another user's: _is_git_inside() takes such a git for a holder
+        return False
+    return False
+
+
+def _is_git_inside(process: Path, folders: tuple[Path, ...]) -> bool:
+    try:
+        name = (process / "comm").read_bytes().strip()
+    except OSError:
+        return False
+    if not name.startswith((b"git", b"tig", b"lazygit")):
+        return False
+    try:
+        if (process / "stat").read_bytes().rpartition(b")")[2].split()[0] in {b"Z", b"X"}:
+            return False
+        here = (process / "cwd").readlink()
+        arguments = (process / "cmdline").read_bytes().split(b"\0")
+        environment = (process / "environ").read_bytes().split(b"\0")
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    pointed = any(part.startswith((b"--git-dir", b"--work-tree")) for part in arguments)
+    pointed = pointed or any(part.startswith(GIT_VARIABLES) for part in environment)
+    return pointed or any(here.is_relative_to(folder) for folder in folders)
+
+
+def _may_have_holder_elsewhere(lock: Path) -> bool:
+    try:
+        age = time.time() - lock.lstat().st_mtime
+    except FileNotFoundError:
+        return False
+    listing = subprocess.run(["ps", "-Ao", "comm="], capture_output=True, text=True, check=True)  # noqa: S607 # the system's own ps, on PATH everywhere
+    running = any(Path(line.strip()).name.startswith("git") for line in listing.stdout.splitlines())
+    return running or age < OLD_SECONDS

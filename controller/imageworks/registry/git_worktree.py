@@ -1,0 +1,155 @@
+"""Bringing single work-tree files to what was committed, unless the user changed them.
+
+Files are not synced to disk one by one: what they hold is in git already, durably, and ``git status`` shows a file that
+a power cut tore. Folders are opened one after the other without following links, so nothing outside is ever written.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from imageworks.registry import git_library
+
+LARGEST_COMPARED: Final = 64 * 1024 * 1024
+ABSENT: Final = ""
+FOREIGN: Final = "?"
+FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """What became of one work-tree file.
+
+    Args:
+        status: The file's state when it now holds exactly the committed bytes; else ``None``.
+        reason: Why it was left as the user has it; empty when it was not.
+    """
+
+    status: os.stat_result | None = None
+    reason: str = ""
+
+
+class UserOwnedError(Exception):
+    """The user put something else at this place; internal, turned into a reason."""
+
+
+def bring_up_to_date(
+    worktree: Path, path: str, olds: frozenset[str], new: bytes | None, *, sparse: bool
+) -> FileOutcome:
+    """Make one file hold what was committed if it holds what was committed before.
+
+    Args:
+        worktree: The work tree.
+        path: The file's path in it.
+        olds: Blob ids that the file may hold now; ``""`` for no file.
+        new: The committed bytes; ``None`` when the file was deleted.
+        sparse: Whether files may be missing because of a sparse checkout.
+    """
+    *folders, name = path.split("/")
+    allowed = olds | {ABSENT} if sparse else olds
+    try:
+        with _folder(worktree, folders, make=new is not None and ABSENT in allowed) as parent:
+            if parent is None:
+                return FileOutcome(reason="" if new is None else "you have deleted it")
+            outcome = _bring(parent, name, allowed, new)
+    except UserOwnedError as error:
+        return FileOutcome(reason=str(error))
+    except OSError as error:
+        return FileOutcome(reason=f"its file cannot be written: {error.strerror}")
+    if new is None:
+        _remove_empty(worktree, folders)
+    return outcome
+
+
+def _bring(parent: int, name: str, olds: frozenset[str], new: bytes | None) -> FileOutcome:
+    wanted = ABSENT if new is None else git_library.blob_id(new)
+    draft = f".{wanted[:16]}.imageworks-draft"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(draft, dir_fd=parent)  # of a killed run; its name follows from the content
+    found, before = _identify(parent, name)
+    if found == wanted:
+        return FileOutcome(status=before)
+    if found not in olds and (before is None or _without_carriage_returns(parent, name) not in olds):
+        return FileOutcome(reason="you have deleted it" if before is None else "you have changed its file")
+    if new is None:
+        os.unlink(name, dir_fd=parent)
+        return FileOutcome()
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=parent)
+    with os.fdopen(descriptor, "wb") as stream:
+        if before is not None:
+            os.fchmod(stream.fileno(), stat.S_IMODE(before.st_mode))
+        stream.write(new)
+    if _state(_stat(parent, name)) != _state(before):  # an editor saved it between our look and now
+        os.unlink(draft, dir_fd=parent)
+        return FileOutcome(reason="you have changed its file")
+    os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
+    return FileOutcome(status=_stat(parent, name))
+
+
+def _identify(parent: int, name: str) -> tuple[str, os.stat_result | None]:
+    status = _stat(parent, name)
+    if status is None:
+        return ABSENT, None
+    data = _read(parent, name, status)
+    return (FOREIGN if data is None else git_library.blob_id(data)), status
+
+
+def _without_carriage_returns(parent: int, name: str) -> str:
+    # Where core.autocrlf checked the file out with CRLF, that is no edit of the user's.
+    status = _stat(parent, name)
+    data = None if status is None else _read(parent, name, status)
+    return FOREIGN if data is None or b"\r\n" not in data else git_library.blob_id(data.replace(b"\r\n", b"\n"))
+
+
+def _stat(parent: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _state(status: os.stat_result | None) -> tuple[int, ...]:
+    return () if status is None else (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _read(parent: int, name: str, status: os.stat_result) -> bytes | None:
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_COMPARED:
+        return None
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=parent)
+    with os.fdopen(descriptor, "rb") as stream:
+        return stream.read()
+
+
+@contextlib.contextmanager
+def _folder(worktree: Path, parts: list[str], *, make: bool) -> Iterator[int | None]:
+    descriptor = os.open(worktree, FOLDER_FLAGS)
+    try:
+        for part in parts:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=descriptor)
+            try:
+                inner = os.open(part, FOLDER_FLAGS, dir_fd=descriptor)
+            except FileNotFoundError:
+                yield None
+                return
+            except NotADirectoryError as error:  # also what a symbolic link gives with these flags
+                raise UserOwnedError(f"{part} is not a folder in your work tree") from error
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _remove_empty(worktree: Path, parts: list[str]) -> None:
+    # As git does: a folder without files disappears with its last one.
+    for depth in range(len(parts), 0, -1):
+        try:
+            worktree.joinpath(*parts[:depth]).rmdir()
+        except OSError:
+            return

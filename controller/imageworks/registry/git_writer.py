@@ -1,0 +1,246 @@
+"""The writing side of a registry's repository: lock, recover, commit, check out, in that order.
+
+A commit goes: objects → journal → branch (compare-and-swap) → work tree → index → journal removed. A kill before the
+branch moves leaves unreachable objects; a kill after it leaves a journal, which the next holder of the lock completes.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from imageworks.failpoints import failpoint
+from imageworks.registry import git_library, git_lock, git_stale
+from imageworks.registry.git_checkout import complete
+from imageworks.registry.git_commit import (
+    BranchWriter,
+    Change,
+    branch_of,
+    empty_tree,
+    entry_at,
+    has_moved,
+    nest,
+    tip_of,
+    write_tree,
+)
+from imageworks.registry.git_journal import Journal, PathChange
+from imageworks.registry.git_layout import Layout
+from imageworks.registry.git_values import (
+    BranchMovedError,
+    CommitFailedError,
+    CommitResult,
+    LeftAlone,
+    OperationInProgressError,
+    Recovery,
+)
+
+if TYPE_CHECKING:
+    from pygit2 import Oid, Repository, Tree
+
+ATTEMPTS: Final = 12
+BACKOFF_SECONDS: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRequest:
+    """One commit to make.
+
+    Args:
+        changes: New bytes by repository path; ``None`` deletes.
+        message: The whole message.
+        expected: The commit that the changes were planned on; ``None`` for an unborn branch.
+        depends_on: Repository paths whose contents the changes were computed from.
+    """
+
+    changes: Mapping[str, Change]
+    message: str
+    expected: str | None
+    depends_on: tuple[str, ...]
+
+
+class RegistryWriter:
+    """Makes commits in one work tree.
+
+    Args:
+        layout: Where it is.
+        repository: The opened repository.
+        host: This host's name.
+        index_wait: Seconds to wait for a running git that holds the index.
+    """
+
+    def __init__(self, layout: Layout, repository: "Repository", host: str, *, index_wait: float) -> None:
+        self._layout = layout
+        self._repository = repository
+        self._host = host
+        self._index_wait = index_wait
+        self._journal = Journal(layout.git_dir)
+        self._interrupted = False
+        self.locked = False
+
+    @contextlib.contextmanager
+    def lock(self, wait: float) -> Iterator[Recovery]:
+        """Hold the registry against other controllers; yields what was put right after a killed one.
+
+        Args:
+            wait: Seconds to wait for another holder.
+
+        Raises:
+            LockHeldError: Another process holds it.
+        """
+        with git_lock.hold(self._layout.common_dir, wait=wait, host=self._host):
+            self.locked = True
+            try:
+                yield self._recover()
+            finally:
+                self.locked = False
+
+    def _recover(self) -> Recovery:
+        if not self._journal.exists():
+            return Recovery()
+        self._interrupted = True
+        notes = [
+            f"removed {lock.name}, which a killed process had left" for lock in self._locks() if self._unlock(lock)
+        ]
+        done = complete(
+            self._repository,
+            self._layout,
+            self._journal.read(),
+            index_wait=self._index_wait,
+            unlock=self._unlock,
+        )
+        if done.finished:
+            self._journal.clear()
+            self._interrupted = False
+            notes.append("completed a commit that was interrupted")
+        return Recovery((*notes, *done.notes), done.left_alone)
+
+    def _locks(self) -> tuple[Path, ...]:
+        """Return the git lock files that exist among those that a commit of ours makes."""
+        names = [self._layout.git_dir / "HEAD.lock", self._layout.git_dir / "index.lock"]
+        target = self._repository.references["HEAD"].target
+        if isinstance(target, str):
+            names.append(self._layout.common_dir / f"{target}.lock")
+        return tuple(name for name in names if name.exists())
+
+    def _unlock(self, lock: Path) -> bool:
+        folders = {self._layout.worktree, self._layout.git_dir, self._layout.common_dir}
+        return git_stale.remove_if_dead(lock, folders, ours=self._interrupted)
+
+    def commit(self, request: CommitRequest) -> CommitResult:
+        """Make one commit; the lock must be held.
+
+        Raises:
+            RegistryGitError: As :meth:`RegistryRepository.commit` says.
+        """
+        nested = nest(request.changes)
+        notes: list[str] = []
+        for attempt in range(ATTEMPTS):
+            self._refuse_operation_in_progress()
+            branch = branch_of(self._repository)
+            tip = tip_of(self._repository, branch)
+            base = None if tip is None else self._repository[tip].tree
+            self._refuse_moved(request, tip, base)
+            tree = write_tree(self._repository, base, nested) or empty_tree(self._repository)
+            if (base is not None and tree == base.id) or (base is None and not request.changes):
+                return CommitResult(str(tip or ""), created=False, notes=tuple(notes))
+            writer = BranchWriter(
+                self._repository,
+                branch=branch,
+                parent=tip,
+                tree=tree,
+                message=request.message,
+                author=git_library.signature(self._repository, self._host),
+            )
+            commit = writer.write()
+            failpoint("git.objects-written")
+            changes = self._path_changes(request.changes, base)
+            self._journal.write(changes)
+            failpoint("git.journal-written")
+            if self._move(writer, branch, commit, notes, attempt):
+                failpoint("git.ref-moved")
+                return self._check_out(commit, changes, notes)
+        raise CommitFailedError(
+            f"{self._layout.root}: the branch kept moving, {ATTEMPTS} times in a row",
+            remedy="Let the other program finish, then run the command again.",
+        )
+
+    def _move(self, writer: BranchWriter, branch: str, commit: "Oid", notes: list[str], attempt: int) -> bool:
+        """Move the branch; returns false when it is worth another attempt, and raises when it is not."""
+        try:
+            writer.move()
+        except (OSError, ValueError, git_library.git_error()) as error:  # ValueError: the branch exists by now
+            if has_moved(self._repository, branch, commit):
+                return True  # an error after the rename: read back, never assumed
+            if not self._interrupted:
+                self._journal.clear()
+            lock = self._layout.common_dir / f"{branch}.lock"
+            if lock.exists() and self._unlock(lock):
+                notes.append(f"removed {lock.name}, which a killed process had left")
+            elif attempt == ATTEMPTS - 1:
+                raise CommitFailedError(
+                    f"{self._layout.root}: git could not move {branch.removeprefix('refs/heads/')}: {error}",
+                    remedy="Nothing was changed. If no git is running there, look with `git status`.",
+                ) from error
+            else:
+                time.sleep(BACKOFF_SECONDS * (attempt + 1))
+            return False
+        return True
+
+    def _check_out(self, commit: "Oid", changes: Mapping[str, PathChange], notes: list[str]) -> CommitResult:
+        done = complete(
+            self._repository,
+            self._layout,
+            changes,
+            index_wait=self._index_wait,
+            unlock=self._unlock,
+        )
+        if done.finished:
+            self._journal.clear()
+        return CommitResult(
+            str(commit),
+            created=True,
+            changed=tuple(sorted(self._layout.registry_path(path) for path in changes)),
+            left_alone=done.left_alone,
+            notes=(*notes, *done.notes),
+        )
+
+    def _path_changes(self, changes: Mapping[str, Change], base: "Tree | None") -> dict[str, PathChange]:
+        result = {}
+        for path, data in changes.items():
+            old, new = entry_at(base, path)[0], "" if data is None else git_library.blob_id(data)
+            if old != new:
+                result[path] = PathChange(frozenset({old}), new)
+        return result
+
+    def _refuse_moved(self, request: CommitRequest, tip: "Oid | None", base: "Tree | None") -> None:
+        if request.expected == (None if tip is None else str(tip)):
+            return
+        planned = None if request.expected is None else self._repository[request.expected].tree
+        watched = dict.fromkeys((*request.changes, *request.depends_on))
+        moved = [path for path in watched if entry_at(planned, path) != entry_at(base, path)]
+        if moved:
+            paths = tuple(self._layout.registry_path(path) for path in moved)
+            raise BranchMovedError(paths, "" if tip is None else str(tip))
+
+    def _refuse_operation_in_progress(self) -> None:
+        state = self._repository.state()
+        if int(state) == 0:
+            return
+        name = state.name.split("_")[0].lower()
+        raise OperationInProgressError(
+            f"{self._layout.worktree}: a {name} is in progress, which a commit now would become part of",
+            remedy=f"Finish it or give it up (`git status` says how; `git {name} --abort` undoes it), then run again.",
+        )
+
+
+def with_recovery(result: CommitResult, recovery: Recovery) -> CommitResult:
+    """Return a commit's result with what was recovered before it.
+
+    Args:
+        result: The commit's own.
+        recovery: From taking the lock.
+    """
+    left: dict[str, LeftAlone] = {item.path: item for item in (*recovery.left_alone, *result.left_alone)}
+    return replace(result, left_alone=tuple(left.values()), notes=(*recovery.notes, *result.notes))
