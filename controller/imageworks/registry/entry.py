@@ -22,6 +22,7 @@ class InvalidEntryError(ImageworksError):
             remedy=f"Only the controller writes entries: restore it with `git checkout HEAD~1 -- {file}` and commit.",
         )
         self.file = file
+        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)

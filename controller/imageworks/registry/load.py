@@ -1,0 +1,158 @@
+"""Load a registry as one commit has it: manifests, this host's entries, settings, and what is wrong in any of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Final
+
+from imageworks.registry import entry as entries
+from imageworks.registry import manifest as manifests
+from imageworks.registry import settings as registry_settings
+from imageworks.registry.diagnostic import Diagnostic, whole_file
+from imageworks.registry.document import Document, Places
+from imageworks.registry.entry import Entry, InvalidEntryError
+from imageworks.registry.git import RegistryRepository
+from imageworks.registry.git_values import BlobReference, BlobRefusedError
+from imageworks.registry.manifest import Manifest
+from imageworks.registry.parsed import ParsedManifests
+from imageworks.registry.reader import Refusal
+from imageworks.registry.settings import RegistrySettings, read_settings
+from imageworks.registry.validate import (
+    Checked,
+    check_manifest,
+    check_settings_file,
+    is_manifest_path,
+    validate_documents,
+)
+from imageworks.registry.yaml_gate import MAX_BYTES, parse_yaml
+
+ENTRY_DEPTH: Final = 2  # discovered/<host>/<name>.json
+ENTRY_LIMIT_BYTES: Final = 4 * 1024 * 1024
+_TOO_LARGE: Final = Refusal("larger than 64 KiB", "split it: a manifest describes one model")
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryState:
+    """A registry at one commit, as one host sees it.
+
+    Args:
+        revision: The commit; ``None`` on an unborn branch.
+        host: The host whose entries these are.
+        settings: registry.yaml's settings for the host.
+        manifests: The valid manifests by name.
+        entries: The host's valid entries by name.
+        blocked: Names that cannot be looked at, with what is wrong.
+        diagnostics: Everything that is wrong, sorted.
+        declared: How many manifest files there are, valid or not.
+    """
+
+    revision: str | None
+    host: str
+    settings: RegistrySettings = field(default_factory=RegistrySettings)
+    manifests: Mapping[str, Manifest] = field(default_factory=dict)
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    blocked: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
+    declared: int = 0
+
+
+def load_registry(
+    repository: RegistryRepository, host: str, *, revision: str | None, cache: ParsedManifests
+) -> RegistryState:
+    """Return the registry's state at a commit; one bad document blocks only itself (I9).
+
+    Args:
+        repository: The registry.
+        host: The host whose entries are wanted.
+        revision: The commit; ``None`` gives an empty registry.
+        cache: Parsed manifests by blob id.
+    """
+    settings = _settings(repository, revision)
+    checked = _manifests(repository, revision, cache)
+    recorded = repository.list_files(revision, entries.FOLDER)
+    hosts = {file.split("/")[1] for file in recorded if file.count("/") == ENTRY_DEPTH}
+    valid, problems = validate_documents(checked, settings.document, {name: {} for name in hosts})
+    own = f"{entries.FOLDER}/{host}/"
+    found, broken = _entries(repository, {file: ref for file, ref in recorded.items() if file.startswith(own)})
+    diagnostics = [*settings.diagnostics, *(item for items in problems.values() for item in items), *broken.values()]
+    blocked = {manifests.manifest_name(file): tuple(items) for file, items in problems.items()}
+    blocked |= {name: (item,) for name, item in broken.items() if name not in blocked}
+    document = settings.document.value if settings.document else None
+    return RegistryState(
+        revision=revision,
+        host=host,
+        settings=read_settings(document if isinstance(document, dict) else {}, host),
+        manifests={name: item.manifest for name, item in valid.items() if name not in broken},
+        entries=found,
+        blocked=blocked,
+        diagnostics=tuple(sorted(diagnostics)),
+        declared=len(checked),
+    )
+
+
+def _settings(repository: RegistryRepository, revision: str | None) -> Checked:
+    try:
+        content = repository.read_file(revision, registry_settings.FILE, limit=MAX_BYTES)
+    except BlobRefusedError as error:
+        return Checked(None, (whole_file(registry_settings.FILE, error.message, error.remedy or ""),))
+    return Checked(None) if content is None else check_settings_file(registry_settings.FILE, content)
+
+
+def _manifests(repository: RegistryRepository, revision: str | None, cache: ParsedManifests) -> dict[str, Checked]:
+    checked: dict[str, Checked] = {}
+    for file, reference in repository.list_files(revision, manifests.FOLDER).items():
+        if not is_manifest_path(file) or file.count("/") != 1:
+            continue
+        value = None if reference.refusal else cache.get(reference.id)
+        if value is not None:
+            checked[file] = Checked(Document(file, value, _Places(repository, reference, file)))
+            continue
+        one = check_manifest(file, _content(repository, reference))
+        if one.document is not None:
+            cache.put(reference.id, one.document.value)
+        checked[file] = one
+    return checked
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Finds the places in a manifest whose value came from the cache, by parsing it after all."""
+
+    repository: RegistryRepository
+    reference: BlobReference
+    file: str
+
+    def __call__(self) -> Places:
+        data = self.repository.read_blob(self.reference.id, limit=MAX_BYTES)
+        return parse_yaml(data, self.file).find_places()
+
+
+def _content(repository: RegistryRepository, reference: BlobReference) -> bytes | Refusal:
+    if reference.refusal:
+        return Refusal(reference.refusal)
+    if reference.size > MAX_BYTES:
+        return _TOO_LARGE
+    return repository.read_blob(reference.id, limit=MAX_BYTES)
+
+
+def _entries(
+    repository: RegistryRepository, references: Mapping[str, BlobReference]
+) -> tuple[dict[str, Entry], dict[str, Diagnostic]]:
+    found: dict[str, Entry] = {}
+    broken: dict[str, Diagnostic] = {}
+    readable: dict[str, BlobReference] = {}
+    for file, reference in references.items():
+        if reference.refusal or reference.size > ENTRY_LIMIT_BYTES:
+            problem = reference.refusal or "larger than 4 MiB"
+            remedy = "restore it from an earlier commit"
+            broken[PurePosixPath(file).stem] = whole_file(file, f"the entry is {problem}", remedy)
+        elif file.endswith(entries.SUFFIX):
+            readable[file] = reference
+    contents = repository.read_blobs(readable.values(), limit=ENTRY_LIMIT_BYTES)
+    for file, (_reference, data) in zip(readable, contents, strict=True):
+        try:
+            entry = entries.read_entry(file, data)
+            found[entry.name] = entry
+        except InvalidEntryError as error:
+            broken[PurePosixPath(file).stem] = whole_file(file, error.problem, error.remedy or "")
+    return found, broken

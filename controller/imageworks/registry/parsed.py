@@ -1,0 +1,83 @@
+"""A cache of manifests that were parsed and found valid, by git blob id: what cannot change is not looked at twice."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from imageworks import __version__
+from imageworks.registry.document import JsonValue
+from imageworks.registry.schema import schema_dir
+
+_GATE_FILES: Final = ("yaml_gate.py", "validate.py", "schema.py")
+
+
+class ParsedManifests:
+    """Valid manifests' values by blob id, kept in one file of the cache folder.
+
+    Args:
+        file: The cache file; one for each registry.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._format = _rules_fingerprint()
+        self._values = self._read()
+        self._used: dict[str, JsonValue] = {}
+
+    def get(self, blob: str) -> JsonValue:
+        """Return the value of a valid manifest, or ``None`` when it is not known."""
+        value = self._values.get(blob)
+        if value is not None:
+            self._used[blob] = value
+        return value
+
+    def put(self, blob: str, value: JsonValue) -> None:
+        """Remember a valid manifest's value."""
+        self._used[blob] = value
+
+    def save(self) -> None:
+        """Write what was used, when it is not what was read; a cache that cannot be written is none."""
+        if self._used.keys() == self._values.keys():
+            return
+        body = json.dumps({"format": self._format, "manifests": self._used}, separators=(",", ":"))
+        with suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, draft = tempfile.mkstemp(dir=self._file.parent, prefix=self._file.name)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(body)
+            Path(draft).replace(self._file)
+
+    def _read(self) -> Mapping[str, JsonValue]:
+        try:
+            content = json.loads(self._file.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(content, dict) or content.get("format") != self._format:
+            return {}
+        manifests = content.get("manifests")
+        return manifests if isinstance(manifests, dict) else {}
+
+
+def _rules_fingerprint() -> str:
+    """Return a digest of everything that decides whether a manifest is valid, so that new rules empty the cache."""
+    digest = hashlib.sha256(__version__.encode())
+    digest.update((schema_dir() / "manifest.schema.json").read_bytes())
+    for name in _GATE_FILES:
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    return digest.hexdigest()
+
+
+def cache_file(cache_dir: Path, registry: Path) -> Path:
+    """Return where a registry's parsed manifests are kept.
+
+    Args:
+        cache_dir: The host's cache folder.
+        registry: The registry folder.
+    """
+    key = hashlib.sha256(os.fsencode(registry.resolve())).hexdigest()[:16]
+    return cache_dir / "manifests" / f"{key}.json"
