@@ -1,0 +1,260 @@
+"""What no single file can show: two names that clash, a location that nobody defines, two models in one folder.
+
+Pure over parsed documents, so that `validate`, CI and the controller say the same of the same registry.
+"""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from imageworks.registry.diagnostic import Diagnostic, at, whole_file
+from imageworks.registry.document import Document, Pointer
+from imageworks.registry.manifest import HuggingFaceSource, Manifest, PathSource, State, is_commit, read_manifest
+from imageworks.registry.settings import Location, read_settings
+from imageworks.registry.wording import suggest
+
+_ANY_HOST: Final = "\0"
+_SHARING_REMEDY: Final = (
+    "give one of them another location; only quantizations of one repository at one revision,"
+    " each named by `quantization`, may share a folder"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A schema-valid manifest beside the document that it was read from."""
+
+    manifest: Manifest
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """The folder that a manifest's files would go to."""
+
+    target: tuple[str, ...]
+    content: tuple[str, ...]
+    hosts: frozenset[str]
+
+
+def fold(name: str) -> str:
+    """Return a name as a file system that ignores case and normalises Unicode would see it."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def declare(document: Document) -> Declared:
+    """Return the manifest of a schema-valid document."""
+    fields = document.value if isinstance(document.value, dict) else {}
+    return Declared(read_manifest(document.file, fields), document)
+
+
+def check_names(files: Iterable[str]) -> Iterator[Diagnostic]:
+    """Yield manifests whose names differ only in case, in Unicode form or in suffix.
+
+    Args:
+        files: Paths of all manifests, valid or not: a broken one still holds its name.
+    """
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for file in sorted(files):
+        stem = file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+        by_name[fold(stem)].append(file)
+    for clashing in by_name.values():
+        if len(clashing) > 1:
+            for file in clashing:
+                other = clashing[1] if file == clashing[0] else clashing[0]
+                yield whole_file(file, f"the same model name as {other}", "rename or remove one of the two")
+
+
+def check_settings(settings: Document) -> Iterator[Diagnostic]:
+    """Yield what registry.yaml refers to and does not define.
+
+    Args:
+        settings: The schema-valid registry.yaml.
+    """
+    locations = _part(settings.value, "locations")
+    for kind, name in _part(settings.value, "routing").items():
+        if isinstance(name, str) and name not in locations:
+            yield at(settings, ("routing", kind), f'unknown location "{name}"', _of_locations(name, locations))
+    for host, rules in _part(settings.value, "hosts").items():
+        for name, override in _part(rules, "locations").items():
+            has_path = isinstance(override, str) or "path" in _part(_part(rules, "locations"), name)
+            if name not in locations and not has_path:
+                pointer: Pointer = ("hosts", host, "locations", name)
+                yield at(settings, pointer, f'unknown location "{name}"', "define it, or give its path", key=True)
+
+
+def check_references(
+    declared: Iterable[Declared], settings: Document | None, known_hosts: Collection[str]
+) -> Iterator[Diagnostic]:
+    """Yield locations and hosts that a manifest names and nobody defines.
+
+    Args:
+        declared: The schema-valid manifests.
+        settings: The valid registry.yaml; without it nothing can be said.
+        known_hosts: Hosts that have entries in the registry.
+    """
+    if settings is None:
+        return
+    locations = _all_locations(settings)
+    rules = _part(settings.value, "hosts")
+    hosts = sorted({*rules, *known_hosts})
+    labels = sorted({f"{key}={value}" for rule in rules.values() for key, value in _part(rule, "labels").items()})
+    for item in declared:
+        location = item.manifest.location
+        if location is not None and not location.startswith(("/", "~")) and location not in locations:
+            message = f'unknown location "{location}"'
+            yield at(item.document, ("location",), message, _of_locations(location, locations))
+        for index, wanted in enumerate(item.manifest.hosts):
+            known = labels if "=" in wanted else hosts
+            if wanted not in known:
+                what = "host label" if "=" in wanted else "host"
+                remedy = f"{suggest(wanted, known, what=f'{what}s')}; hosts are defined in registry.yaml"
+                yield at(item.document, ("hosts", index), f'unknown {what} "{wanted}"', remedy)
+
+
+def check_previously(declared: Collection[Declared]) -> Iterator[Diagnostic]:
+    """Yield former names that are still in use, that two models claim, or that lead in a circle.
+
+    Args:
+        declared: The schema-valid manifests.
+    """
+    current = {fold(item.manifest.name): item for item in declared}
+    claims: dict[str, list[Declared]] = defaultdict(list)
+    for item in declared:
+        for former in {fold(name) for name in item.manifest.previously}:
+            claims[former].append(item)
+    for item in declared:
+        own = fold(item.manifest.name)
+        for index, former in enumerate(item.manifest.previously):
+            pointer: Pointer = ("previously", index)
+            holder = current.get(fold(former))
+            rivals = sorted(rival.manifest.file for rival in claims[fold(former)] if rival is not item)
+            if fold(former) == own:
+                yield at(item.document, pointer, f'"{former}" is its own former name', "remove it from previously")
+            elif holder is not None and _leads_to(holder, own, current):
+                message = f'"{former}" and "{item.manifest.name}" are each other\'s former names'
+                yield at(item.document, pointer, message, "keep `previously` only in the manifest with the new name")
+            elif holder is not None:
+                message = f'"{former}" is the name of {holder.manifest.file}, so nothing was renamed'
+                yield at(item.document, pointer, message, "remove that manifest, or this former name")
+            elif rivals:
+                message = f'"{former}" is claimed as a former name by {rivals[0]} too'
+                yield at(item.document, pointer, message, "keep it in one of them")
+
+
+def _leads_to(start: Declared, name: str, current: Mapping[str, Declared]) -> bool:
+    """Return whether following former names from a manifest arrives at a name."""
+    pending, seen = [start], set[str]()
+    while pending:
+        for former in map(fold, pending.pop().manifest.previously):
+            if former == name:
+                return True
+            if former in current and former not in seen:
+                seen.add(former)
+                pending.append(current[former])
+    return False
+
+
+def check_targets(declared: Iterable[Declared], settings: Document | None) -> Iterator[Diagnostic]:
+    """Yield manifests whose files would go to one folder on one host.
+
+    Several quantizations of one repository at one revision may share their folder; anything else may not.
+
+    Args:
+        declared: The schema-valid manifests.
+        settings: The valid registry.yaml, if there is one.
+    """
+    rules = _part(settings.value if settings else None, "hosts")
+    labels = {host: _part(rule, "labels") for host, rule in rules.items()}
+    locations = _all_locations(settings) if settings else {}
+    routing = _part(settings.value if settings else None, "routing")
+    by_target: dict[tuple[str, ...], list[tuple[Declared, _Claim]]] = defaultdict(list)
+    for item in declared:
+        claim = _claim(item.manifest, locations, routing, labels)
+        if claim is not None:
+            by_target[claim.target].append((item, claim))
+    for claims in by_target.values():
+        for item, claim in claims:
+            rivals = (
+                other for other, rival in claims if other is not item and not _may_share(item, claim, other, rival)
+            )
+            if (rival := next(rivals, None)) is not None:
+                message = f"its files would go to the same folder as those of {rival.manifest.file}"
+                yield at(item.document, ("source",), message, _SHARING_REMEDY)
+
+
+def _may_share(item: Declared, claim: _Claim, other: Declared, rival: _Claim) -> bool:
+    if not (claim.hosts & rival.hosts or _ANY_HOST in claim.hosts | rival.hosts):
+        return True
+    own, theirs = item.manifest.text("quantization"), other.manifest.text("quantization")
+    return claim.content == rival.content and own is not None and theirs is not None and fold(own) != fold(theirs)
+
+
+def _claim(
+    manifest: Manifest,
+    locations: Mapping[str, Location],
+    routing: Mapping[str, object],
+    labels: Mapping[str, Mapping[str, object]],
+) -> _Claim | None:
+    """Return the folder that a manifest claims, as far as it can be told without looking at a host."""
+    if manifest.state is State.ABSENT:
+        return None
+    source = manifest.source
+    if isinstance(source, PathSource) and manifest.location is None:
+        target, content = ("path", fold(source.path.rstrip("/"))), ("path", source.path)
+    elif isinstance(source, HuggingFaceSource):
+        place, layout = _place(manifest, locations, routing)
+        suffix = "" if source.revision == "main" or is_commit(source.revision) else "@" + source.revision
+        folder = manifest.name if layout == "flat" else source.repo + suffix.replace("/", "-")
+        target, content = (place, fold(folder)), (source.repo, source.revision)
+    else:
+        return None
+    return _Claim(target, content, _hosts(manifest, labels))
+
+
+def _place(manifest: Manifest, locations: Mapping[str, Location], routing: Mapping[str, object]) -> tuple[str, str]:
+    """Return a key for the root of a manifest's location, and its layout."""
+    name: object = manifest.location
+    if name is None:
+        container = manifest.text("format")
+        if container is None:
+            # Detection will route it; until then it can only clash with others that wait for the same.
+            return "routed", "owner/repo"
+        name = routing.get(container, routing.get("default"))
+    location = locations.get(name) if isinstance(name, str) else None
+    if location is not None:
+        return location.path.rstrip("/"), location.layout
+    return str(name).rstrip("/"), "owner/repo"
+
+
+def _hosts(manifest: Manifest, labels: Mapping[str, Mapping[str, object]]) -> frozenset[str]:
+    """Return the hosts that a manifest is for."""
+    if not manifest.hosts:
+        return frozenset({_ANY_HOST})
+    chosen = {wanted for wanted in manifest.hosts if "=" not in wanted}
+    for wanted in manifest.hosts:
+        key, equals, value = wanted.partition("=")
+        if equals:
+            chosen |= {host for host, own in labels.items() if own.get(key) == value}
+    return frozenset(chosen)
+
+
+def _all_locations(settings: Document) -> dict[str, Location]:
+    """Return every location that some host has."""
+    document = settings.value if isinstance(settings.value, dict) else {}
+    found: dict[str, Location] = {}
+    for host in [*sorted(_part(document, "hosts"), reverse=True), ""]:
+        found |= read_settings(document, host).locations
+    return found
+
+
+def _of_locations(name: str, locations: Iterable[str]) -> str:
+    return suggest(name, sorted(locations), what="locations in registry.yaml")
+
+
+def _part(value: object, key: str) -> Mapping[str, object]:
+    """Return an object field of an object, empty when there is none."""
+    part = value.get(key) if isinstance(value, Mapping) else None
+    return part if isinstance(part, Mapping) else {}

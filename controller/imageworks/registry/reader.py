@@ -1,0 +1,106 @@
+"""Where the bytes of a registry come from: the work tree, or anything else that can list a folder's files."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from imageworks.registry.json_gate import MAX_BYTES as MAX_FILE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a file's content was not read.
+
+    Args:
+        reason: What it is, to be put after "is": ``a symbolic link``.
+        remedy: What to do about it.
+    """
+
+    reason: str
+    remedy: str = "put a plain file in its place"
+
+
+class RegistryReader(Protocol):
+    """One state of a registry: its work tree, or a commit."""
+
+    def file(self, path: str) -> bytes | Refusal | None:
+        """Return one file's content by its path within the registry; ``None`` when there is none."""
+        ...
+
+    def files(self, folder: str) -> Mapping[str, bytes | Refusal]:
+        """Return the files anywhere below a folder, by their ``/``-separated paths within the registry."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkTreeReader:
+    """A registry as it stands on disk, uncommitted edits included; follows no symbolic link.
+
+    Args:
+        root: The registry folder.
+    """
+
+    root: Path
+
+    def file(self, path: str) -> bytes | Refusal | None:
+        """Return one file's content by its path within the registry; ``None`` when there is none."""
+        return read_plain_file(self.root / path)
+
+    def files(self, folder: str) -> Mapping[str, bytes | Refusal]:
+        """Return the files anywhere below a folder, by their ``/``-separated paths within the registry."""
+        found: dict[str, bytes | Refusal] = {}
+        top = self.root / folder
+        if top.is_symlink():
+            return {folder: Refusal("a symbolic link", "put a plain folder in its place")}
+        for path, is_link in _walk(top):
+            name = path.relative_to(self.root).as_posix()
+            content = Refusal("a symbolic link") if is_link else read_plain_file(path)
+            if content is not None:
+                found[name] = content
+        return found
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield every non-folder below a folder, and whether it is a symbolic link; hidden names are left out."""
+    pending = [folder]
+    while pending:
+        current = pending.pop()
+        try:
+            children = sorted(os.scandir(current), key=lambda child: child.name)
+        except FileNotFoundError:
+            continue
+        for child in children:
+            if child.name.startswith("."):
+                continue
+            if child.is_dir(follow_symlinks=False):
+                pending.append(Path(child.path))
+            else:
+                yield Path(child.path), child.is_symlink()
+
+
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def read_plain_file(path: Path) -> bytes | Refusal | None:
+    """Return a file's content, or why it is not read; ``None`` when there is none.
+
+    Reads no more than a document may have, so that a huge file costs nothing: the gate then refuses it by its length.
+
+    Args:
+        path: The file. A link is not followed; a pipe or device is not waited for.
+    """
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if path.is_symlink():
+            return Refusal("a symbolic link")
+        return Refusal(f"unreadable ({error.strerror})", "make it a plain file that you may read")
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return Refusal("not a plain file")
+        return stream.read(MAX_FILE_BYTES + 1)

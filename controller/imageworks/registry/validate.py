@@ -1,0 +1,322 @@
+"""Validate documents: each by itself, then all of them together; used by the command, by CI and by reconcile alike.
+
+A document that is wrong blocks only itself. What is right with the others is returned beside what is wrong, so that the
+caller can go on with them and still knows the names that a broken manifest holds.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from imageworks.registry import entry as entries
+from imageworks.registry import manifest as manifests
+from imageworks.registry import settings as registry_settings
+from imageworks.registry.crosscheck import (
+    Declared,
+    check_names,
+    check_previously,
+    check_references,
+    check_settings,
+    check_targets,
+    declare,
+)
+from imageworks.registry.diagnostic import Diagnostic, at, from_error, from_problems, whole_file
+from imageworks.registry.document import Document, DocumentError
+from imageworks.registry.json_gate import parse_json
+from imageworks.registry.merge import SNAPSHOT_FOLDER
+from imageworks.registry.reader import Refusal, RegistryReader, WorkTreeReader, read_plain_file
+from imageworks.registry.schema import check
+from imageworks.registry.yaml_gate import parse_yaml
+
+_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._()-]{0,78}[A-Za-z0-9_)])?", re.ASCII)
+_WINDOWS_NAMES: Final = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+_NAME_REMEDY: Final = "use up to 80 letters, digits and `. _ - ( )`, starting with a letter or digit"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One file after its own checks.
+
+    Args:
+        document: The parsed document; ``None`` when it is not usable.
+        diagnostics: What is wrong in it.
+    """
+
+    document: Document | None
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """A registry after all checks.
+
+    Args:
+        settings: registry.yaml, when it is valid.
+        manifests: The valid manifests, by model name.
+        entries: The valid entries, by host and model name.
+        blocked: Names of models whose manifest is wrong, with what is wrong; such a model is not deleted, only broken.
+        diagnostics: Everything that is wrong, sorted by place.
+        files: How many files were looked at.
+    """
+
+    settings: Document | None = None
+    manifests: Mapping[str, Declared] = field(default_factory=dict)
+    entries: Mapping[str, Mapping[str, Document]] = field(default_factory=dict)
+    blocked: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
+    files: int = 0
+
+
+def is_manifest_path(path: str) -> bool:
+    """Return whether a path within the registry is one that holds, or was meant to hold, a manifest."""
+    place = PurePosixPath(path)
+    hidden = any(part.startswith(".") for part in place.parts)
+    return place.parts[0] == manifests.FOLDER and place.suffix.lower() in manifests.SUFFIXES and not hidden
+
+
+def check_manifest(file: str, content: bytes | Refusal) -> Checked:
+    """Check one manifest by itself; depends on nothing but its arguments, so the result may be cached by content.
+
+    Args:
+        file: Its path, which gives the model's name.
+        content: Its bytes, or why they were not read.
+    """
+    if isinstance(content, Refusal):
+        return Checked(None, (_refused(file, content),))
+    name = manifests.manifest_name(file)
+    if problem := _bad_name(name):
+        return Checked(None, (whole_file(file, problem, _NAME_REMEDY),))
+    return _check_yaml(file, content, "manifest")
+
+
+def check_settings_file(file: str, content: bytes | Refusal) -> Checked:
+    """Check a registry.yaml by itself.
+
+    Args:
+        file: Its path.
+        content: Its bytes, or why they were not read.
+    """
+    if isinstance(content, Refusal):
+        return Checked(None, (_refused(file, content),))
+    checked = _check_yaml(file, content, "registry")
+    if checked.document is None:
+        return checked
+    problems = tuple(check_settings(checked.document))
+    return Checked(None if problems else checked.document, problems)
+
+
+def check_entry(file: str, content: bytes | Refusal) -> Checked:
+    """Check one entry by itself.
+
+    Args:
+        file: Its path, which gives the model's name.
+        content: Its bytes, or why they were not read.
+    """
+    checked = _check_json(file, content, "entry")
+    if checked.document is None or not isinstance(checked.document.value, dict):
+        return checked
+    stem, name = PurePosixPath(file).stem, checked.document.value.get("name")
+    if name != stem:
+        message = f'the name "{name}" is not that of the file, "{stem}"'
+        return Checked(None, (at(checked.document, ("name",), message, "restore the file from git"),))
+    return checked
+
+
+def _check_yaml(file: str, content: bytes, schema: str) -> Checked:
+    try:
+        document = parse_yaml(content, file)
+    except DocumentError as error:
+        return Checked(None, (from_error(error),))
+    return _check_schema(document, schema)
+
+
+def _check_json(file: str, content: bytes | Refusal, schema: str) -> Checked:
+    if isinstance(content, Refusal):
+        return Checked(None, (_refused(file, content),))
+    try:
+        document = parse_json(content, file)
+    except DocumentError as error:
+        return Checked(None, (from_error(error),))
+    return _check_schema(document, schema)
+
+
+def _check_schema(document: Document, schema: str) -> Checked:
+    problems = check(schema, document.value, written=document.written)
+    if problems:
+        return Checked(None, tuple(sorted(from_problems(document, problems))))
+    return Checked(document)
+
+
+def _refused(file: str, refusal: Refusal) -> Diagnostic:
+    return whole_file(file, f"the file is {refusal.reason}", refusal.remedy)
+
+
+def _bad_name(name: str) -> str | None:
+    if not _NAME.fullmatch(name):
+        return f"the file name gives a model name that is not allowed: {name[:100]!r}"
+    if _WINDOWS_NAMES.fullmatch(name):
+        return f"the name {name!r} is reserved on Windows"
+    return None
+
+
+def validate_documents(
+    checked: Mapping[str, Checked],
+    settings: Document | None,
+    entries_by_host: Mapping[str, Mapping[str, Document]],
+) -> tuple[dict[str, Declared], dict[str, list[Diagnostic]]]:
+    """Check manifests against each other; return the valid ones by name, and all problems by file.
+
+    Args:
+        checked: Every manifest by its path within the registry, after `check_manifest`.
+        settings: The valid registry.yaml, if there is one.
+        entries_by_host: Valid entries; their hosts are known hosts.
+    """
+    problems: dict[str, list[Diagnostic]] = defaultdict(list)
+    for file, one in checked.items():
+        problems[file].extend(one.diagnostics)
+    declared = [declare(one.document) for _file, one in sorted(checked.items()) if one.document is not None]
+    for diagnostic in (
+        *check_names(checked),
+        *check_references(declared, settings, set(entries_by_host)),
+        *check_previously(declared),
+        *check_targets(declared, settings),
+    ):
+        problems[diagnostic.file].append(diagnostic)
+    valid = {item.manifest.name: item for item in declared if not problems[item.manifest.file]}
+    return valid, {file: sorted(set(found)) for file, found in problems.items() if found}
+
+
+def validate_registry(reader: RegistryReader, *, entries_of: str | None = None) -> Validation:
+    """Validate a whole registry.
+
+    Args:
+        reader: The state of the registry to look at.
+        entries_of: The one host whose entries are wanted; every host's when absent.
+    """
+    content = reader.file(registry_settings.FILE)
+    if content is None:
+        missing = whole_file(registry_settings.FILE, "the file is missing", "make it with `imageworks-models init`")
+        own = Checked(None, (missing,))
+    else:
+        own = check_settings_file(registry_settings.FILE, content)
+    checked, nested = _check_manifests(reader)
+    folder = entries.FOLDER if entries_of is None else f"{entries.FOLDER}/{entries_of}"
+    found_entries = {file: check_entry(file, data) for file, data in reader.files(folder).items() if _is_entry(file)}
+    by_host: dict[str, dict[str, Document]] = defaultdict(dict)
+    for file, one in sorted(found_entries.items()):
+        if one.document is not None:
+            by_host[PurePosixPath(file).parts[1]][PurePosixPath(file).stem] = one.document
+    valid, problems = validate_documents(checked, own.document, by_host)
+    diagnostics = [
+        *own.diagnostics,
+        *nested,
+        *(diagnostic for found in problems.values() for diagnostic in found),
+        *(diagnostic for one in found_entries.values() for diagnostic in one.diagnostics),
+    ]
+    return Validation(
+        settings=own.document,
+        manifests=valid,
+        entries=dict(by_host),
+        blocked={manifests.manifest_name(file): tuple(found) for file, found in sorted(problems.items())},
+        diagnostics=tuple(sorted(diagnostics)),
+        files=1 + len(checked) + len(nested) + len(found_entries),
+    )
+
+
+def _check_manifests(reader: RegistryReader) -> tuple[dict[str, Checked], list[Diagnostic]]:
+    """Return each manifest after its own checks, and what stands where no manifest is looked for."""
+    checked: dict[str, Checked] = {}
+    misplaced: list[Diagnostic] = []
+    for file, content in sorted(reader.files(manifests.FOLDER).items()):
+        place = PurePosixPath(file)
+        if isinstance(content, Refusal) and not is_manifest_path(file):
+            misplaced.append(_refused(file, content))
+        elif not is_manifest_path(file):
+            continue
+        elif len(place.parts) > 2:  # noqa: PLR2004 # models/<name>.yaml has two
+            remedy = f"move it to {manifests.FOLDER}/{place.name}"
+            misplaced.append(whole_file(file, "manifests stand directly in the models folder", remedy))
+        elif place.suffix not in manifests.SUFFIXES:
+            misplaced.append(whole_file(file, "the suffix must be lower-case", f"rename it to {place.stem}.yaml"))
+        else:
+            checked[file] = check_manifest(file, content)
+    return checked, misplaced
+
+
+def _is_entry(file: str) -> bool:
+    return file.endswith(entries.SUFFIX) and len(PurePosixPath(file).parts) == 3  # noqa: PLR2004 # folder, host, file
+
+
+def validate_files(paths: Iterable[Path]) -> Validation:
+    """Validate single files; those that belong to a registry are also checked against the rest of it.
+
+    Args:
+        paths: Manifests, registry.yaml files, entries or snapshots. Diagnostics name them as given here.
+    """
+    found: list[Diagnostic] = []
+    wanted = list(dict.fromkeys(paths))
+    registries: dict[Path, dict[str, Path]] = defaultdict(dict)
+    for path in wanted:
+        root = _registry_of(path)
+        if root is not None and path.exists():
+            registries[root][_absolute(path).relative_to(root).as_posix()] = path
+        else:
+            found.extend(_check_alone(path))
+    for root, members in registries.items():
+        whole = validate_registry(WorkTreeReader(root))
+        found.extend(
+            _renamed(found_in, members[found_in.file]) for found_in in whole.diagnostics if found_in.file in members
+        )
+        for member, path in members.items():
+            if not _is_covered(member):
+                found.extend(_check_alone(path))
+    return Validation(diagnostics=tuple(sorted(set(found))), files=len(wanted))
+
+
+def _is_covered(member: str) -> bool:
+    """Return whether validating the registry looks at this file."""
+    return member == registry_settings.FILE or is_manifest_path(member) or _is_discovered(member)
+
+
+def _is_discovered(member: str) -> bool:
+    return member.startswith(f"{entries.FOLDER}/") and _is_entry(member)
+
+
+def _check_alone(path: Path) -> tuple[Diagnostic, ...]:
+    """Check a file by what its name and folder say it is."""
+    name, content = str(path), read_plain_file(path)
+    if content is None:
+        return (whole_file(name, "there is no such file", "check the spelling of the path"),)
+    if path.name == registry_settings.FILE:
+        checked = check_settings_file(name, content)
+    elif path.suffix in manifests.SUFFIXES:
+        checked = check_manifest(name, content)
+    elif path.suffix == entries.SUFFIX:
+        checked = (
+            _check_json(name, content, "snapshot")
+            if _absolute(path).parent.name == SNAPSHOT_FOLDER
+            else check_entry(name, content)
+        )
+    else:
+        return (whole_file(name, "not a kind of file that can be validated", "give .yaml or .json files"),)
+    return checked.diagnostics
+
+
+def _registry_of(path: Path) -> Path | None:
+    """Return the nearest folder above a file that holds a registry.yaml."""
+    for folder in _absolute(path).parents:
+        if (folder / registry_settings.FILE).is_file():
+            return folder
+    return None
+
+
+def _absolute(path: Path) -> Path:
+    """Return an absolute path without `..`, with the links of its folder resolved but not its own."""
+    return path.parent.resolve() / path.name
+
+
+def _renamed(diagnostic: Diagnostic, path: Path) -> Diagnostic:
+    return Diagnostic(str(path), diagnostic.line, diagnostic.column, diagnostic.message, diagnostic.remedy)
