@@ -1,10 +1,13 @@
 """The unmodified huggingface_hub, as a program and as a library, against the loopback hub."""
 
+import functools
 import hashlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,13 @@ FILES = {
     "onnx/model.onnx": b"onnx" * 100,
     "onnx/deep/notes #1 é.txt": b"name",
 }
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    """The standard library's file server, without its log on stderr."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
 
 
 @pytest.fixture
@@ -249,3 +259,23 @@ def test_faults_reach_the_client(api: HfApi, hub: HubServer, tmp_path: Path) -> 
     path = Path(api.hf_hub_download("acme/tiny", "config.json", cache_dir=tmp_path))
 
     assert path.read_bytes() == bytes(byte ^ 0xFF for byte in b"{}\n")  # which is why we verify and it does not
+
+
+def test_large_files_can_come_from_a_plain_static_server(
+    root: Path, tiny: HubRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    old = tiny.commit_id
+    tiny.commit({"model.safetensors": b"new weights"})
+    handler = functools.partial(QuietFiles, directory=str(root))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as static:
+        threading.Thread(target=static.serve_forever, args=(0.02,), daemon=True).start()
+        with HubServer(root, cdn_url=f"http://127.0.0.1:{static.server_port}") as hub:
+            api = HfApi(endpoint=hub.url, token=False)
+            for revision, expected in (("main", b"new weights"), (old, WEIGHTS)):
+                path = api.hf_hub_download(
+                    "acme/tiny", "model.safetensors", revision=revision, cache_dir=tmp_path / "cache"
+                )
+                assert Path(path).read_bytes() == expected
+            assert not [request for request in hub.requests if request.origin == "cdn"]
+        static.shutdown()

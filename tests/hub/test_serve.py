@@ -45,7 +45,7 @@ def test_it_prints_the_endpoint_serves_and_ends_cleanly(tmp_path: Path, number: 
         rest, talk = process.communicate(timeout=20)
 
     assert (process.returncode, rest) == (0, "")
-    assert "Serving 1 repositories" in talk
+    assert "Serving 1 repository of" in talk
     assert "acme/tiny" in talk
     assert "hub GET /acme/tiny/resolve/main/a.txt 200" in talk
     assert "warning" not in talk

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from imageworks.hub.content import StoragePolicy, git_object_id
 from imageworks.hub.limits import Quota
 from imageworks.hub.replies import parse_range
 from imageworks.hub.server import HubServer, HubStartError
+from imageworks.hub.wire import Request, Response
 from support.hub import Fault, Faults, HubRepository, body, header, ignore_range, no_length, reset, stall, truncate
 
 SMALL = b"0123456789"
@@ -327,10 +329,86 @@ def test_other_faults_change_one_thing_only(hub: HubServer) -> None:
     assert ask(small(hub), Range="bytes=2-4").body == SMALL[2:5]
 
 
+@pytest.mark.parametrize("rate", [None, 1_000_000])
+def test_files_of_git_repositories_are_sent_whole_and_in_part(root: Path, rate: int | None) -> None:
+    folder = root / "acme" / "versioned"
+    folder.mkdir()
+    (folder / "model.gguf").write_bytes(LARGE)
+    identity = ("-c", "user.name=Ann", "-c", "user.email=ann@example.com")
+    for command in (("init", "-q", "-b", "main"), ("add", "-A"), (*identity, "commit", "-q", "-m", "First")):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    with HubServer(root, bytes_per_second=rate, cdn_url="http://127.0.0.1:9") as hub:
+        location = ask(f"{hub.url}/acme/versioned/resolve/main/model.gguf", "HEAD").headers["Location"]
+
+        assert location.startswith(hub.cdn_url)  # no static server can see inside git
+        assert ask(location).body == LARGE
+        assert ask(location, Range="bytes=5-").body == LARGE[5:]
+
+
+def test_a_git_repository_that_cannot_be_opened_is_an_error_of_its_own(hub: HubServer, root: Path) -> None:
+    (root / "acme" / "broken" / ".git").mkdir(parents=True)
+
+    reply = ask(f"{hub.url}/api/models/acme/broken")
+
+    assert (reply.status, "broken" in reply.headers["X-Error-Message"]) == (500, True)
+    assert hub.names() == ["acme/broken", "acme/tiny"]
+    hub.warm()
+    assert ask(small(hub)).status == 200
+
+
 def test_a_rate_slows_bodies_and_loses_nothing(hub: HubServer) -> None:
     hub.bytes_per_second = 1_000_000
 
     assert ask(link(hub)).body == LARGE
+
+
+def test_a_file_that_is_replaced_while_it_is_asked_for_is_not_sent(hub: HubServer, root: Path) -> None:
+    path = root / "acme/tiny/small.txt"
+
+    def replaced(server: HubServer, request: Request) -> Response:
+        response = server.respond(request)
+        path.unlink()
+        path.write_bytes(b"other file")
+        return response
+
+    Faults.install(hub).add(replaced, where="small.txt")
+
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        ask(small(hub))
+    assert ask(small(hub)).body == b"other file"
+
+
+def test_a_link_outlives_a_new_commit(root: Path) -> None:
+    repository = HubRepository(root, "acme/moving", {"model.gguf": LARGE})
+    with HubServer(root) as hub:
+        url = ask(f"{hub.url}/acme/moving/resolve/main/model.gguf", "HEAD").headers["Location"]
+        repository.commit({"model.gguf": b"new"})
+
+        assert ask(url).body == LARGE
+
+
+def test_links_to_what_is_gone_lead_nowhere(hub: HubServer, root: Path) -> None:
+    url = link(hub)
+    (root / "acme/tiny/model.gguf").unlink()
+
+    assert ask(url).status == 404
+
+
+def test_warming_hashes_everything_and_gives_up_when_the_server_ends(root: Path) -> None:
+    hub = HubServer(root)
+    hub.stop()
+    hub.warm()  # returns at once: nobody is served any more
+
+    with hub:
+        hub.warm()
+        assert hub.names() == ["acme/tiny"]
+        assert ask(small(hub)).body == SMALL
+
+
+def test_it_listens_on_ipv6_when_told_to(root: Path) -> None:
+    with HubServer(root, host="::1") as hub:
+        assert hub.url.startswith("http://[::1]:")
+        assert ask(link(hub)).body == LARGE
 
 
 def test_a_server_can_stop_and_start_again(root: Path) -> None:

@@ -88,8 +88,8 @@ def serve(
     with server:
         typer.echo(f"export HF_ENDPOINT={server.url}")
         names = server.names()
-        _say(f"Serving {len(names)} repositories of {folder}; large files come from {cdn_url or server.cdn_url}.")
-        _say("Ctrl-C ends it.")
+        count = "1 repository" if len(names) == 1 else f"{len(names)} repositories"
+        _say(f"Serving {count} of {folder}; large files come from {cdn_url or server.cdn_url}. Ctrl-C ends it.")
         for name in names:
             _say(f"  {name}")
         threading.Thread(target=server.warm, name="hub-warm", daemon=True).start()

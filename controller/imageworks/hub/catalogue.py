@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import threading
+from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,13 @@ from imageworks.hub.revisions import Repository
 
 NAME_PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 OWNER_AND_NAME: Final = 2
+
+
+class Kind(Enum):
+    """How a repository is kept."""
+
+    GIT = auto()
+    FOLDER = auto()
 
 
 class Catalogue:
@@ -36,12 +44,17 @@ class Catalogue:
         self._root = os.path.realpath(root)
         self._policy = policy
         self._digests = DigestCache()
-        self._open: dict[tuple[str, str], Repository] = {}
+        self._open: dict[tuple[Kind, str], Repository] = {}
         self._single: dict[str, tuple[Identity, bool]] = {}
         self._lock = threading.Lock()
 
     def find(self, name: str) -> Repository | None:
         """Return the repository of that name, or ``None``; links are never followed to one."""
+        found = self._locate(name)
+        return self._get(name, *found) if found is not None else None
+
+    def _locate(self, name: str) -> tuple[Kind, str] | None:
+        """Return what a name stands for and where that is, without opening it."""
         parts = name.split("/")
         if len(parts) > OWNER_AND_NAME or not all(NAME_PART.fullmatch(part) for part in parts):
             return None
@@ -53,9 +66,9 @@ class Catalogue:
             return None
         if _is_real_folder(folder):
             inner = os.path.join(folder, ".git")
-            return self._get("git", name, inner) if _is_real_folder(inner) else self._get("folder", name, folder)
+            return (Kind.GIT, inner) if _is_real_folder(inner) else (Kind.FOLDER, folder)
         bare = f"{folder}.git"
-        return self._get("git", name, bare) if _is_real_folder(bare) else None
+        return (Kind.GIT, bare) if _is_real_folder(bare) else None
 
     def is_single(self, name: str) -> bool:
         """Tell whether a child of the root is a repository rather than an owner."""
@@ -77,13 +90,13 @@ class Catalogue:
         found: set[str] = set()
         for child in sorted(os.listdir(self._root)):
             name = child.removesuffix(".git")
-            if self.find(name) is not None:
+            if self._locate(name) is not None:
                 found.add(name)
             elif NAME_PART.fullmatch(child) and _is_real_folder(os.path.join(self._root, child)):
                 inner = (
                     f"{child}/{entry.removesuffix('.git')}" for entry in os.listdir(os.path.join(self._root, child))
                 )
-                found.update(name for name in inner if self.find(name) is not None)
+                found.update(name for name in inner if self._locate(name) is not None)
         return sorted(found)
 
     def stop(self) -> None:
@@ -94,11 +107,11 @@ class Catalogue:
         """Hash again after a stop."""
         self._digests.resume()
 
-    def _get(self, kind: str, name: str, folder: str) -> Repository:
+    def _get(self, name: str, kind: Kind, folder: str) -> Repository:
         with self._lock:
             found = self._open.get((kind, folder))
             if found is None:
-                if kind == "git":
+                if kind is Kind.GIT:
                     found = GitRepository(folder, self._policy)
                 else:
                     found = FolderRepository(self._root, name, self._digests, self._policy)

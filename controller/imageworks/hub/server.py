@@ -157,12 +157,14 @@ class HubServer:
 
     def warm(self) -> None:
         """Hash everything that is served, so that the first client need not wait."""
-        try:
-            for name in self.names():
+        for name in self.names():
+            try:
                 if (repository := self._catalogue.find(name)) is not None:
                     repository.resolve("main")
-        except (HashingStoppedError, OSError, ContentChangedError):
-            return  # nobody waits for it; a client that asks gets the error itself
+            except HashingStoppedError:
+                return
+            except (OSError, ImageworksError):
+                continue  # whoever asks for this repository gets the error
 
     def respond(self, request: Request) -> Response:
         """Return the answer to a request, without any fault; an intercept may build on it."""
@@ -195,15 +197,22 @@ class HubServer:
         if (problem := self._signer.problem(request.path, request.query)) is not None:
             return error_response(HTTPStatus.FORBIDDEN, problem)
         file = self._linked_file(request.path)
-        if file is None or not file.content.is_current():
+        if file is None:
             return error_response(HTTPStatus.NOT_FOUND, "No such file")
         return file_response(request, file)
 
     def _linked_file(self, path: str) -> HubFile | None:
         found = LFS_PATH.fullmatch(path)
         repository = self._catalogue.find(unquote(found["repository"])) if found else None
-        snapshot = repository.resolve(found["commit"]) if repository is not None and found else None
-        return snapshot.files.get(unquote(found["path"])) if snapshot is not None and found else None
+        if found is None or repository is None:
+            return None
+        for _ in range(2):  # the commit may have moved to a folder of its own since it was last looked at
+            snapshot = repository.resolve(found["commit"])
+            file = snapshot.files.get(unquote(found["path"])) if snapshot is not None else None
+            if file is not None and file.content.is_current():
+                return file
+            repository.forget()
+        return None
 
 
 class _Connection(socketserver.BaseRequestHandler):
