@@ -1,20 +1,22 @@
 """The registry's git repository: the one way in which the rest of the program reads commits and makes them."""
 
 import contextlib
+import itertools
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from imageworks.registry import git_library, git_read
+from imageworks.registry import git_history, git_library, git_read, git_revisions
 from imageworks.registry.git_commit import Change, branch_of, entry_at
 from imageworks.registry.git_layout import Layout, locate
 from imageworks.registry.git_messages import with_trailers
+from imageworks.registry.git_reader import RevisionReader
 from imageworks.registry.git_values import (
     NO_TRAILERS,
     BlobReference,
-    BlobRefusedError,
+    CommitRecord,
     CommitResult,
     DetachedHeadError,
     NotARegistryRepositoryError,
@@ -23,7 +25,7 @@ from imageworks.registry.git_values import (
 from imageworks.registry.git_writer import CommitRequest, RegistryWriter, with_recovery
 
 if TYPE_CHECKING:
-    from pygit2 import Repository, Tree
+    from pygit2 import Commit, Repository, Tree
 
 LOCK_WAIT_SECONDS: Final = 30.0
 INDEX_WAIT_SECONDS: Final = 5.0
@@ -138,24 +140,25 @@ class RegistryRepository:
         """
         return git_read.read_blobs(self._repository.odb, references, limit)
 
-    def read_file(self, revision: str | None, path: str, *, limit: int = git_read.DEFAULT_BLOB_LIMIT) -> bytes | None:
-        """Return one file's bytes at a commit; ``None`` when it has none.
+    def find_file(self, revision: str | None, path: str) -> BlobReference | None:
+        """Return what stands at a path at a commit; ``None`` when nothing or a folder does.
 
         Args:
             revision: Commit id; ``None`` gives ``None``.
             path: Registry path.
-            limit: Most bytes to accept.
-
-        Raises:
-            BlobRefusedError: It is larger, or a link or submodule.
         """
         identifier, mode = entry_at(self._tree(revision), self._layout.repository_path(path))
         if not identifier or mode == git_read.TREE_MODE:
             return None
-        reference = BlobReference(identifier, 0, mode)
-        if reference.refusal:
-            raise BlobRefusedError(f"{path}: is {reference.refusal} in git, not a plain file")
-        return self.read_blob(identifier, limit=limit)
+        return git_read.reference(self._repository.odb, git_library.object_id(identifier), mode)
+
+    def at(self, revision: str | None) -> RevisionReader:
+        """Return a reader of the registry as it stands in a commit.
+
+        Args:
+            revision: Commit id; ``None`` (an unborn branch) reads as empty.
+        """
+        return RevisionReader(self, revision)
 
     def tree_id(self, revision: str | None, folder: str = "") -> str | None:
         """Return the id of a folder (or file) at a commit, which is the same exactly while its contents are.
@@ -169,6 +172,80 @@ class RegistryRepository:
         if tree is None:
             return None
         return entry_at(tree, path)[0] or None if path else str(tree.id)
+
+    def uncommitted(self, folder: str = "") -> tuple[str, ...]:
+        """Return the files of a folder that differ from the checked-out commit, staged or not, untracked ones included.
+
+        Args:
+            folder: Registry path; empty for the whole registry.
+        """
+        below = self._layout.repository_path(folder)
+        status = self._repository.status(untracked_files="all")
+        return tuple(
+            sorted(
+                self._layout.registry_path(path)
+                for path in status
+                if not below or path == below or path.startswith(f"{below}/")
+            )
+        )
+
+    # --- history ---------------------------------------------------------------------------------------------------
+
+    def resolve(self, revision: str) -> str:
+        """Return the full id of the commit that a text means: hex, branch, tag, ``HEAD~2``, a date, ``2 days ago``.
+
+        Args:
+            revision: What a person typed.
+
+        Raises:
+            UnknownRevisionError: It means no commit.
+        """
+        return git_revisions.resolve(self._repository, revision)
+
+    def log(
+        self,
+        paths: str | Sequence[str] | None = None,
+        *,
+        limit: int | None = None,
+        revision: str | None = None,
+        first_parent: bool = False,
+    ) -> Iterator[CommitRecord]:
+        """Yield the commits that touched some paths, newest first, each with all registry paths that it changed.
+
+        Args:
+            paths: Registry paths; ``*`` and ``?`` match within one name, a folder stands for all in it. By default
+                the whole registry.
+            limit: Most commits to yield.
+            revision: Where to start; by default the checked-out commit.
+            first_parent: Follow only first parents, so that a merged pull request is one commit.
+        """
+        start = revision or self.head()
+        if start is None:
+            return
+        asked = [paths] if isinstance(paths, str) else list(paths or ("",))
+        patterns = [] if not self.prefix and "" in asked else [self._layout.repository_path(path) for path in asked]
+        found = git_history.log(self._repository, git_library.object_id(start), patterns, first_parent=first_parent)
+        for commit, _ in itertools.islice(found, limit):
+            yield self._record(commit)
+
+    def last_applied(self, host: str) -> CommitRecord | None:
+        """Return the newest commit that a host's controller made, by its trailers and the files that it changed.
+
+        Args:
+            host: The host's name.
+        """
+        start = self.head()
+        if start is None:
+            return None
+        own = [self._layout.repository_path(path) for path in (f"discovered/{host}", f"snapshot/{host}.json")]
+        commit = git_history.last_applied(self._repository, git_library.object_id(start), host, own)
+        return None if commit is None else self._record(commit)
+
+    def _record(self, commit: "Commit") -> CommitRecord:
+        changed = git_history.changed_paths(commit)
+        inside = f"{self.prefix}/" if self.prefix else ""
+        own = tuple(self._layout.registry_path(path) for path in changed if path.startswith(inside))
+        return git_history.record(commit, own)
 
     def _tree(self, revision: str | None) -> "Tree | None":
         return None if revision is None else git_read.commit_at(self._repository, revision).tree

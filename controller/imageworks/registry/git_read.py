@@ -13,7 +13,7 @@ from imageworks.registry.git_values import (
 )
 
 if TYPE_CHECKING:
-    from pygit2 import Commit, Odb, Repository, Tree
+    from pygit2 import Commit, Odb, Oid, Repository, Tree
 
 TREE_MODE: Final = 0o040000
 COMMIT_KIND: Final = 1  # GIT_OBJECT_COMMIT
@@ -87,10 +87,20 @@ def walk_files(repository: "Repository", tree: "Tree", base: str) -> Iterator[tu
             path = prefix + _name(entry.raw_name)
             if mode == TREE_MODE:
                 folders.append((path + "/", entry))  # type: ignore[arg-type] # as in subtree()
-            elif mode == SUBMODULE_MODE:
-                yield path, BlobReference(str(entry.id), 0, mode)
             else:
-                yield path, BlobReference(str(entry.id), odb.read_header(entry.id)[1], mode)
+                yield path, reference(odb, entry.id, mode)
+
+
+def reference(odb: "Odb", identifier: "Oid", mode: int) -> BlobReference:
+    """Return a file's reference, with its size from the object's header.
+
+    Args:
+        odb: The object database.
+        identifier: The blob's id.
+        mode: Git's file mode of it.
+    """
+    size = 0 if mode == SUBMODULE_MODE else header(odb, identifier)
+    return BlobReference(str(identifier), size, mode)
 
 
 def _name(raw: bytes | None) -> str:
@@ -107,19 +117,11 @@ def read_blob(odb: "Odb", hexadecimal: str, limit: int) -> bytes:
         limit: Most bytes to accept.
 
     Raises:
-        BlobRefusedError: It is larger, or no blob, or missing.
+        BlobRefusedError: It is larger, or no blob, or missing, or damaged.
     """
     identifier = git_library.object_id(hexadecimal)
-    try:
-        size = odb.read_header(identifier)[1]
-    except (KeyError, git_library.git_error()) as error:
-        raise BlobRefusedError(f"git object {hexadecimal} is missing", remedy="Look with `git fsck --full`.") from error
-    if size > limit:
-        raise BlobRefusedError(f"git object {hexadecimal} has {size} bytes; at most {limit} are read")
-    kind, data = odb.read(identifier)
-    if int(kind) != BLOB_KIND:
-        raise BlobRefusedError(f"git object {hexadecimal} is not a file")
-    return data
+    _refuse_larger(hexadecimal, header(odb, identifier), limit)
+    return _content(odb, identifier)
 
 
 def read_blobs(odb: "Odb", references: Iterable[BlobReference], limit: int) -> Iterator[tuple[BlobReference, bytes]]:
@@ -131,12 +133,44 @@ def read_blobs(odb: "Odb", references: Iterable[BlobReference], limit: int) -> I
         limit: Most bytes to accept of each.
 
     Raises:
-        BlobRefusedError: One is larger, or not a plain file.
+        BlobRefusedError: One is larger, or not a plain file, or missing, or damaged.
     """
-    make = git_library.object_id
-    for reference in references:
-        if reference.refusal:
-            raise BlobRefusedError(f"git object {reference.id} is {reference.refusal}, not a plain file")
-        if reference.size > limit:
-            raise BlobRefusedError(f"git object {reference.id} has {reference.size} bytes; at most {limit} are read")
-        yield reference, odb.read(make(reference.id))[1]
+    for blob in references:
+        if blob.refusal:
+            raise BlobRefusedError(f"git object {blob.id} is {blob.refusal}, not a plain file")
+        _refuse_larger(blob.id, blob.size, limit)
+        yield blob, _content(odb, git_library.object_id(blob.id))
+
+
+def header(odb: "Odb", identifier: "Oid") -> int:
+    """Return a stored object's size without reading it.
+
+    Raises:
+        BlobRefusedError: It is missing or damaged.
+    """
+    try:
+        return odb.read_header(identifier)[1]
+    except (KeyError, git_library.git_error()) as error:
+        raise _damaged(identifier) from error
+
+
+def _content(odb: "Odb", identifier: "Oid") -> bytes:
+    try:
+        kind, data = odb.read(identifier)
+    except (KeyError, git_library.git_error()) as error:
+        raise _damaged(identifier) from error
+    if int(kind) != BLOB_KIND:
+        raise BlobRefusedError(f"git object {identifier} is not a file")
+    return data
+
+
+def _refuse_larger(hexadecimal: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise BlobRefusedError(f"git object {hexadecimal} has {size} bytes; at most {limit} are read")
+
+
+def _damaged(identifier: "Oid") -> BlobRefusedError:
+    return BlobRefusedError(
+        f"git object {identifier} is missing or damaged",
+        remedy="Look with `git fsck --full`; fetch it again from another clone.",
+    )

@@ -1,0 +1,50 @@
+"""A registry as it stands in one commit, behind the same interface as the one on disk."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imageworks.registry.git_values import BlobReference, UnsafePathError
+from imageworks.registry.json_gate import MAX_BYTES as MAX_FILE_BYTES
+from imageworks.registry.reader import Refusal
+
+if TYPE_CHECKING:
+    from imageworks.registry.git import RegistryRepository
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionReader:
+    """A registry at a commit; a :class:`~imageworks.registry.reader.RegistryReader`.
+
+    Args:
+        repository: The registry's repository.
+        revision: Commit id; ``None`` (an unborn branch) reads as empty.
+    """
+
+    repository: "RegistryRepository"
+    revision: str | None
+
+    def file(self, path: str) -> bytes | Refusal | None:
+        """Return one file's content by its path within the registry; ``None`` when there is none."""
+        reference = self.repository.find_file(self.revision, path)
+        return None if reference is None else self._content(reference)
+
+    def files(self, folder: str) -> Mapping[str, bytes | Refusal]:
+        """Return the files anywhere below a folder, by their ``/``-separated paths within the registry."""
+        try:
+            listed = self.repository.list_files(self.revision, folder)
+        except UnsafePathError:
+            return {folder: Refusal("a symbolic link", "put a plain folder in its place")}
+        start = len(folder) + 1 if folder else 0
+        return {
+            path: self._content(reference)
+            for path, reference in listed.items()
+            if path[start] != "." and "/." not in path[start:]
+        }
+
+    def _content(self, reference: BlobReference) -> bytes | Refusal:
+        if reference.refusal:
+            return Refusal(reference.refusal)
+        if reference.size > MAX_FILE_BYTES:
+            return Refusal(f"{reference.size} bytes long", f"keep it within {MAX_FILE_BYTES} bytes")
+        return self.repository.read_blob(reference.id)

@@ -1,0 +1,88 @@
+"""From what a person types (an id, a branch, ``HEAD~2``, a date, ``2 days ago``) to a commit."""
+
+import re
+import time
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from imageworks.registry import git_library
+from imageworks.registry.git_values import UnknownRevisionError
+
+if TYPE_CHECKING:
+    from pygit2 import Repository
+
+SECONDS: Final = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3600,
+    "day": 86_400,
+    "week": 604_800,
+    "month": 2_629_800,
+    "year": 31_557_600,
+}
+_AGO: Final = re.compile(rf"(\d+|an?)\s+({'|'.join(SECONDS)})s?\s+ago", re.IGNORECASE)
+_DATE_ONLY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def resolve(repository: "Repository", revision: str) -> str:
+    """Return the full id of the commit that a text means.
+
+    A date means the state at its end, an instant (``2026-11-01T12:00``, ``2 days ago``, ``yesterday``) the state then:
+    the last commit on the checked-out branch's first-parent line that is not younger. A ref of that name comes first.
+
+    Args:
+        repository: Where to look.
+        revision: Hex id or its start, branch, tag, ``HEAD~n``, date or age.
+
+    Raises:
+        UnknownRevisionError: It means no commit.
+    """
+    from pygit2 import Commit
+
+    text = revision.strip()
+    try:
+        return str(repository.revparse_single(text).peel(Commit).id)
+    except (KeyError, ValueError, git_library.git_error()):
+        pass
+    moment = instant(text, time.time())
+    if moment is None:
+        raise UnknownRevisionError(
+            f"{revision!r}: names no commit, branch, tag or date of the registry's repository",
+            remedy="Use an id from `imageworks-models history`, a branch or tag, HEAD~2, 2026-11-01, or '2 days ago'.",
+        )
+    if repository.head_is_unborn:
+        raise UnknownRevisionError(f"{revision!r}: the registry has no commit yet")
+    commit: Commit | None = repository[repository.head.target].peel(Commit)
+    while commit is not None and commit.commit_time > moment:
+        commit = commit.parents[0] if commit.parent_ids else None
+    if commit is None:
+        raise UnknownRevisionError(
+            f"{revision!r}: the registry's first commit is younger", remedy="Look with `imageworks-models history`."
+        )
+    return str(commit.id)
+
+
+def instant(text: str, now: float) -> float | None:
+    """Return the time that a date or age means, in seconds since 1970; ``None`` when it is neither.
+
+    Args:
+        text: ``2026-11-01`` (its end, local time), an ISO 8601 time, ``now``, ``yesterday``, ``3 weeks ago``.
+        now: The present, in seconds since 1970.
+    """
+    words = {"now": now, "yesterday": now - SECONDS["day"]}
+    if text.lower() in words:
+        return words[text.lower()]
+    ago = _AGO.fullmatch(text)
+    if ago:
+        count = int(ago[1]) if ago[1].isdigit() else 1
+        return now - count * SECONDS[ago[2].lower()]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if _DATE_ONLY.fullmatch(text):
+        moment += timedelta(days=1, seconds=-1)
+    try:
+        return moment.astimezone().timestamp()
+    except (OverflowError, ValueError):
+        return None
