@@ -110,7 +110,7 @@ def check_references(
             known = labels if "=" in wanted else hosts
             if wanted not in known:
                 what = "host label" if "=" in wanted else "host"
-                remedy = f"{suggest(wanted, known, what=f'{what}s')}; hosts are defined in registry.yaml"
+                remedy = f"{suggest(wanted, known, what=f'{what}s')} (registry.yaml defines them)"
                 yield at(item.document, ("hosts", index), f'unknown {what} "{wanted}"', remedy)
 
 
