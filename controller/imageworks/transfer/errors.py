@@ -119,3 +119,10 @@ class PublishError(TransferError):
 
     def __init__(self, message: str, *, remedy: str | None = None, reason: str = "publish-failed") -> None:
         super().__init__(message, remedy=remedy, reason=reason)
+
+
+class TransferCancelledError(TransferError):
+    """The transfer was called off, because another file of the model failed or the program ends."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: called off", reason="cancelled")

@@ -26,6 +26,10 @@ class RemoteFile:
     large: bool
 
 
+NO_LINK = "link-needs-credentials"
+"""The reason of a LinkError that means: there is no link that works without credentials, stream the file instead."""
+
+
 class LinkError(ImageworksError):
     """A provider cannot give a link to a file, or its bytes.
 

@@ -1,0 +1,149 @@
+"""Fetch the files of models: small ones in Python, large ones through one aria2c, all of them verified."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from imageworks.transfer.downloads import DownloadQueue
+from imageworks.transfer.errors import TransferCancelledError
+from imageworks.transfer.files import FileSource, Progress, RemoteFile
+from imageworks.transfer.jobs import Job, Limiter, TransferOptions, told_of_disk
+from imageworks.transfer.large import LargeFetch
+from imageworks.transfer.names import check_names
+from imageworks.transfer.retries import Clock, SystemClock
+from imageworks.transfer.staging import StagingArea
+from imageworks.transfer.streaming import fetch_streamed
+
+VERIFIERS = 2
+"""How many large files may still be verified while their successors already come."""
+CANCEL_SECONDS = 10.0
+"""How long a model that is given up may take to leave its connections."""
+
+
+class TransferEngine:
+    """Brings models' files into their staging areas; ``fetch`` may be called from several threads at once.
+
+    Args:
+        options: How transfers behave.
+        clock: What tells the time and waits between tries; tests give another.
+    """
+
+    def __init__(self, options: TransferOptions | None = None, *, clock: Clock | None = None) -> None:
+        self._options = options or TransferOptions()
+        self._clock = clock or SystemClock()
+        limit = self._options.limit_bytes_per_second
+        self._queue = DownloadQueue(
+            {"max-overall-download-limit": str(limit or 0)},
+            stall_seconds=self._options.stall_seconds,
+            clock=self._clock,
+        )
+        self._limiter = Limiter(limit, self._clock)
+        self._slots = threading.Semaphore(self._options.jobs)
+        self._streams = ThreadPoolExecutor(self._options.streams, thread_name_prefix="stream")
+        self._large = ThreadPoolExecutor(self._options.jobs + VERIFIERS, thread_name_prefix="large")
+        self._sharing = threading.Lock()
+        self._busy = {"streams": 0, "large": 0}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def aria2_pid(self) -> int | None:
+        """The process id of aria2c while it runs."""
+        return self._queue.pid
+
+    def close(self) -> None:
+        """End aria2c and all threads; what came so far stays resumable."""
+        self._streams.shutdown(wait=False, cancel_futures=True)
+        self._large.shutdown(wait=False, cancel_futures=True)
+        self._queue.close()
+
+    def fetch(
+        self, model: str, source: FileSource, files: Sequence[RemoteFile], staging: StagingArea, progress: Progress
+    ) -> None:
+        """Bring every file into the staging area, verified and fsynced; what is there already is not fetched again.
+
+        Args:
+            model: The model's name, for progress.
+            source: Where the bytes come from.
+            files: All files of the model that are to be published.
+            staging: Where they go.
+            progress: Who is told.
+
+        Raises:
+            TransferError: A file was given up; what came of it and the others is kept and resumes.
+            LinkError: The provider refuses a file, or fails too often in a row.
+            UnsafeNameError: A name is not let onto the disk.
+        """
+        check_names(file.path for file in files)
+        missing = staging.missing(files)
+        firsts = {file.digest: file for file in reversed(missing)}
+        job = Job(model, source, staging, progress, self._options, self._clock, self._limiter)
+        progress.start(model, sum(file.size for file in firsts.values()))
+        try:
+            self._fetch_all(job, sorted(firsts.values(), key=lambda file: -file.size))
+            for file in staging.missing(missing):
+                with told_of_disk(file, staging.path):
+                    first = staging.place(firsts[file.digest])
+                    staging.link_or_copy(first, file, known=first.stat())
+        finally:
+            progress.finish(model)
+
+    def _fetch_all(self, job: Job, files: Sequence[RemoteFile]) -> None:
+        """Fetch all at once; when one is given up, call the others off and raise for that one."""
+        futures = [self._submit(job, file) for file in files]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            if all(future.exception() is None for future in done):
+                return
+        finally:  # also when the program is interrupted
+            job.stop.set()
+            for future in futures:
+                future.cancel()
+            wait(futures, CANCEL_SECONDS)
+        errors = [error for future in futures if not future.cancelled() and (error := future.exception(0)) is not None]
+        raise next((error for error in errors if not isinstance(error, TransferCancelledError)), errors[0])
+
+    def _submit(self, job: Job, file: RemoteFile) -> "Future[None]":
+        if file.large and file.size > self._options.stream_up_to_bytes:
+            return self._large.submit(LargeFetch(file, job, self._queue, self._slot).run)
+        return self._streams.submit(self._stream, file, job)
+
+    def _stream(self, file: RemoteFile, job: Job) -> None:
+        if job.stop.is_set():
+            raise TransferCancelledError(file.path)
+        with self._sharing_limit("streams"):
+            fetch_streamed(file, job)
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        with self._slots, self._sharing_limit("large"):
+            yield
+
+    @contextmanager
+    def _sharing_limit(self, kind: str) -> Iterator[None]:
+        """While both aria2 and streams are busy, each gets half of the limit."""
+        self._count(kind, 1)
+        try:
+            yield
+        finally:
+            self._count(kind, -1)
+
+    def _count(self, kind: str, step: int) -> None:
+        limit = self._options.limit_bytes_per_second
+        if limit is None:
+            return
+        with self._sharing:
+            self._busy[kind] += step
+            if self._busy[kind] == (1 if step > 0 else 0):
+                share = limit // 2 if all(self._busy.values()) else limit
+                self._limiter.set_rate(share)
+                self._queue.limit(share)

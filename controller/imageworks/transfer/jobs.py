@@ -1,0 +1,148 @@
+"""What the fetching of one file needs to know: the model it belongs to, the options, and who is told of progress."""
+
+import errno
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imageworks.transfer.errors import DiskFullError, StagingError
+from imageworks.transfer.files import FileSource, Progress, RemoteFile
+from imageworks.transfer.retries import Clock
+from imageworks.transfer.staging import StagingArea
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TransferOptions:
+    """How transfers behave.
+
+    Args:
+        connections: How many connections one large file may use at a time, at most 16.
+        jobs: How many large files come at a time.
+        streams: How many other files come at a time.
+        stream_up_to_bytes: Files up to this size are fetched in Python: a connection of ours that is open already
+            beats aria2's start of a download.
+        limit_bytes_per_second: How much all transfers together may receive; ``None`` for as much as there is.
+        attempts: How many failures in a row, without a byte of progress between, give a file up.
+        stall_seconds: How long a file may receive nothing before its connections are made anew, in seconds.
+        allow_http: Accept links without TLS to hosts other than this one, because the endpoint itself has none.
+    """
+
+    connections: int = 8
+    jobs: int = 4
+    streams: int = 16
+    stream_up_to_bytes: int = 8 * MIB
+    limit_bytes_per_second: int | None = None
+    attempts: int = 5
+    stall_seconds: float = 60.0
+    allow_http: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One model that is being fetched.
+
+    Args:
+        model: Its name, for progress.
+        source: Where its bytes come from.
+        area: Where they go.
+        progress: Who is told.
+        options: How transfers behave.
+        clock: What tells the time and waits.
+        limiter: What slows streams down to the limit.
+        stop: Set when the model is given up.
+    """
+
+    model: str
+    source: FileSource
+    area: StagingArea
+    progress: Progress
+    options: TransferOptions
+    clock: Clock
+    limiter: "Limiter"
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def meter(self) -> "Meter":
+        """Return a counter of the bytes of one file."""
+        return Meter(self)
+
+    def hashed(self, count: int) -> None:
+        """Tell of bytes hashed."""
+        self.progress.verify(self.model, count)
+
+
+class Meter:
+    """Tells of one file's bytes as they come, are found to be here already, or are thrown away.
+
+    Args:
+        job: The model.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._told = 0
+
+    def at(self, received: int) -> None:
+        """So many bytes of the file are here in all."""
+        if received != self._told:
+            self._job.progress.advance(self._job.model, received - self._told)
+            self._told = received
+
+    def at_least(self, received: int) -> None:
+        """So many are here; fewer than told before only means that a resumed download has not looked yet."""
+        self.at(max(received, self._told))
+
+
+class Limiter:
+    """Lets threads receive so many bytes a second together.
+
+    Args:
+        bytes_per_second: The limit; ``None`` for none.
+        clock: What tells the time and waits.
+    """
+
+    def __init__(self, bytes_per_second: int | None, clock: Clock) -> None:
+        self._rate = bytes_per_second
+        self._clock = clock
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+
+    def set_rate(self, bytes_per_second: int | None) -> None:
+        """Change the limit."""
+        with self._lock:
+            self._rate = bytes_per_second
+
+    def take(self, count: int, stop: threading.Event) -> None:
+        """Return when so many more bytes may come."""
+        with self._lock:
+            if self._rate is None:
+                return
+            now = self._clock.now()
+            start = max(now, self._free_at)
+            self._free_at = start + count / self._rate
+        if start > now:
+            self._clock.wait(start - now, stop)
+
+
+@contextmanager
+def told_of_disk(file: RemoteFile, place: Path) -> Iterator[None]:
+    """Say what the disk refused in our words.
+
+    Args:
+        file: What was being written.
+        place: Where.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFullError(str(error.filename or place)) from error
+        read_only = error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}
+        raise StagingError(
+            f"{file.path}: {error.filename or place}: {error.strerror or error}",
+            remedy="make the location writable, or choose another" if read_only else None,
+            reason="read-only" if read_only else "disk-error",
+        ) from error

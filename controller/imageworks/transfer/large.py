@@ -1,0 +1,326 @@
+"""Fetch one large file through aria2, hashing behind it; decide what each way of failing calls for."""
+
+import os
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from imageworks.failpoints import failpoint
+from imageworks.transfer.digests import BUFFER_BYTES, Hasher
+from imageworks.transfer.downloads import Download, DownloadQueue, Ending, Outcome
+from imageworks.transfer.errors import (
+    DigestMismatchError,
+    DiskFullError,
+    SizeMismatchError,
+    StagingError,
+    StalledError,
+    TransferCancelledError,
+    TransferError,
+)
+from imageworks.transfer.files import NO_LINK, LinkError, RemoteFile
+from imageworks.transfer.jobs import MIB, Job, Meter, TransferOptions, told_of_disk
+from imageworks.transfer.renames import start_writeback
+from imageworks.transfer.retries import Attempts
+from imageworks.transfer.streaming import fetch_streamed
+
+PROGRESS_BYTES = MIB
+"""A try that brings less than this counts as one without progress."""
+_WRITEBACK_BYTES = 32 * MIB
+_LARGEST_PIECES_BYTES = 16 * 1024 * MIB
+_SMALLEST_SPLIT_BYTES = MIB
+_LARGEST_SPLIT_BYTES = 32 * MIB
+_LONGEST_TIMEOUT_SECONDS = 30
+_MOST_CONNECTIONS = 16
+
+_UNKNOWN = 1  # among others a control file that does not fit
+_CANNOT_RESUME = 8
+_DISK_FULL = 9
+_REFUSED = frozenset({3, 22, 24})  # not found, refused, unauthorised: a link that has expired looks like any of them
+_DISK = frozenset({14, 15, 16, 17, 18})
+_UNUSABLE = frozenset({10, 11, 12, 13, 32})  # what is here does not fit: piece length, name in use, wrong digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What a failed try calls for.
+
+    Args:
+        discard: Throw away what came.
+        single: From now on use one connection.
+        at_once: The next try needs no wait: it will have a fresh link.
+        fatal: No next try.
+    """
+
+    discard: bool = False
+    single: bool = False
+    at_once: bool = False
+    fatal: TransferError | None = None
+
+
+class LargeFetch:
+    """Brings one large file into its job's area, verified and fsynced.
+
+    Args:
+        file: Which file.
+        job: The model that it belongs to.
+        queue: The aria2 that fetches it.
+        slot: Held while the file's bytes come; verification goes on without it.
+    """
+
+    def __init__(
+        self,
+        file: RemoteFile,
+        job: Job,
+        queue: DownloadQueue,
+        slot: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._file = file
+        self._job = job
+        self._queue = queue
+        self._slot = slot
+        self._meter: Meter = job.meter()
+        self._attempts = Attempts(job.options.attempts)
+        self._single = False
+        self._wrong = False
+        self._most_received = 0
+        self._failed_before: Outcome | None = None
+
+    def run(self) -> None:
+        """Fetch until the file is there; raise TransferError or LinkError when it is given up."""
+        with told_of_disk(self._file, self._job.area.part(self._file)):
+            while not self._found_complete():
+                try:
+                    if self._try():
+                        return
+                except LinkError as error:
+                    if error.reason == NO_LINK:
+                        fetch_streamed(self._file, self._job)
+                        return
+                    if not error.retryable or not self._attempts.failed():
+                        raise
+                    self._wait(error.retry_after)
+
+    def _try(self) -> bool:
+        """Fetch once; return whether the file is there, verified."""
+        with closing(PrefixHasher(self._file, self._job)) as hasher:
+            try:
+                with self._slot():
+                    download = self._start()
+                    outcome = _followed(download, hasher)
+                if outcome.ending is Ending.COMPLETE:
+                    failpoint("transfer.part-written")
+                    hasher.check()
+            except (DigestMismatchError, SizeMismatchError):
+                self._discard()
+                if self._wrong:
+                    raise
+                self._wrong = True
+                return False
+        if outcome.ending is not Ending.COMPLETE:
+            self._fail(outcome, download.received_bytes)
+            return False
+        failpoint("transfer.verified")
+        self._job.area.accept(self._file)
+        self._meter.at(self._file.size)
+        return True
+
+    def _start(self) -> Download:
+        self._stop_if_asked()
+        url = self._job.source.link(self._file)
+        check_link(url, self._file, allow_http=self._job.options.allow_http)
+        download = Download(
+            url,
+            self._job.area.parts,
+            self._job.area.part(self._file).name,
+            _options(self._file, self._job.options, single=self._single),
+            self._job.stop,
+            self._meter.at_least,
+        )
+        self._queue.add(download)
+        return download
+
+    def _found_complete(self) -> bool:
+        """Clear away what cannot be resumed; return whether an earlier run left the whole file, and take it then."""
+        area, file = self._job.area, self._file
+        part, control = area.part(file), area.control(file)
+        resumable = control.is_file() and control.stat().st_size > 0 and part.is_file() and not part.is_symlink()
+        if resumable and part.stat().st_nlink == 1:
+            return False
+        try:
+            if not control.exists() and part.is_file() and part.stat().st_size == file.size:
+                area.verify_part(file)
+                area.accept(file)
+                self._meter.at(file.size)
+                return True
+        except (DigestMismatchError, StagingError):
+            self._job.progress.note(self._job.model, f"{file.path}: what an earlier run left is not right, again")
+        area.discard_part(file)
+        return False
+
+    def _fail(self, outcome: Outcome, received: int) -> None:
+        """Do what a failed try calls for, or raise."""
+        if received - self._most_received >= PROGRESS_BYTES:
+            self._attempts.progressed()
+            self._most_received = received
+        verdict = self._judge(outcome)
+        self._failed_before = outcome
+        if verdict.discard:
+            self._discard()
+        self._single = self._single or verdict.single
+        if verdict.fatal is not None:
+            raise verdict.fatal
+        if not self._attempts.failed():
+            raise self._given_up(outcome)
+        if not verdict.at_once or self._attempts.failures > 1:
+            self._wait(None)
+
+    def _judge(self, outcome: Outcome) -> _Verdict:
+        path = self._file.path
+        if outcome.ending is Ending.CANCELLED:
+            return _Verdict(fatal=TransferCancelledError(path))
+        if outcome.ending is Ending.IMPOSSIBLE:
+            return _Verdict(fatal=outcome.error)
+        if outcome.ending is not Ending.ERROR:  # stalled, or aria2c died
+            return _Verdict(at_once=True)
+        if outcome.code == _DISK_FULL:
+            return _Verdict(fatal=DiskFullError(str(self._job.area.parts)))
+        if outcome.code in _DISK:
+            return _Verdict(fatal=StagingError(f"{path}: {readable(outcome.message)}", reason="disk-error"))
+        if outcome.code == _CANNOT_RESUME:
+            return _Verdict(discard=True, single=True, at_once=True)
+        if outcome.code in _UNUSABLE or (outcome.code == _UNKNOWN and self._failed_before == outcome):
+            return _Verdict(discard=True, at_once=True)
+        return _Verdict(at_once=outcome.code in _REFUSED)
+
+    def _given_up(self, outcome: Outcome) -> TransferError:
+        if outcome.ending is Ending.STALLED:
+            return StalledError(self._file.path, self._job.options.stall_seconds, self._attempts.failures)
+        return TransferError(
+            f"{self._file.path}: {readable(outcome.message) or outcome.ending} (aria2 code {outcome.code})",
+            remedy="check the network or the mirror and run again; what came so far is kept and resumes",
+        )
+
+    def _discard(self) -> None:
+        self._job.area.discard_part(self._file)
+        self._meter.at(0)
+        self._most_received = 0
+
+    def _wait(self, retry_after: float | None) -> None:
+        self._job.clock.wait(self._attempts.wait_seconds(retry_after), self._job.stop)
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self._job.stop.is_set():
+            raise TransferCancelledError(self._file.path)
+
+
+class PrefixHasher:
+    """Hashes a part from the front while aria2 still writes behind; one for each try, never across two.
+
+    A piece that aria2 called complete is not written again within a try. A new try may start from an older control
+    file and write it again, so what was hashed before would prove nothing about the disk.
+
+    Args:
+        file: Which file.
+        job: The model that it belongs to.
+    """
+
+    def __init__(self, file: RemoteFile, job: Job) -> None:
+        self._file = file
+        self._job = job
+        self._hasher = Hasher(file.digest.algorithm, file.size)
+        self._descriptor: int | None = None
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._written_back = 0
+
+    def follow(self, download: Download) -> Outcome:
+        """Hash what becomes complete until the download ends; return how it ended."""
+        while download.outcome is None:
+            download.wait_beyond(self._hasher.received)
+            if download.prefix_bytes > self._hasher.received:
+                self._hash_to(download.prefix_bytes)
+        return download.outcome
+
+    def check(self) -> None:
+        """Hash the rest; raise SizeMismatchError or DigestMismatchError when the part is not the file."""
+        descriptor = self._open()
+        size = os.fstat(descriptor).st_size
+        if size != self._file.size:
+            raise SizeMismatchError(self._file.path, self._file.size, size)
+        self._hash_to(size)
+        if self._hasher.digest() != self._file.digest:
+            raise DigestMismatchError(self._file.path, self._file.digest.value, self._hasher.hexdigest())
+
+    def close(self) -> None:
+        """Close the part."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = self._job.area.open_part(self._file)
+        return self._descriptor
+
+    def _hash_to(self, end: int) -> None:
+        descriptor = self._open()
+        view = memoryview(self._buffer)
+        while (start := self._hasher.received) < end:
+            count = os.preadv(descriptor, [view[: min(len(view), end - start)]], start)
+            if count == 0:
+                raise SizeMismatchError(self._file.path, self._file.size, start)
+            self._hasher.update(view[:count])
+            self._job.hashed(count)
+            if self._hasher.received - self._written_back >= _WRITEBACK_BYTES:
+                start_writeback(descriptor, self._written_back, self._hasher.received - self._written_back)
+                self._written_back = self._hasher.received
+
+
+def _followed(download: Download, hasher: PrefixHasher) -> Outcome:
+    """Hash behind a download until it ends; should hashing fail, end it first: aria2 must not go on writing."""
+    try:
+        return hasher.follow(download)
+    except BaseException:
+        download.unwanted = True
+        download.wait()
+        raise
+
+
+def check_link(url: str, file: RemoteFile, *, allow_http: bool) -> None:
+    """Raise LinkError unless a link is https, or plain http to this machine or where the endpoint is so too.
+
+    Args:
+        url: What the provider gave.
+        file: Which file it is for.
+        allow_http: Whether the endpoint itself is plain http.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    loopback = host in {"localhost", "::1"} or host.startswith("127.")
+    if host and (parts.scheme == "https" or (parts.scheme == "http" and (allow_http or loopback))):
+        return
+    raise LinkError(
+        f"{file.path}: the hub links to {parts.scheme or 'no'}://{host}, which is not https",
+        remedy="use a hub or mirror that serves its files over https",
+        reason="insecure-link",
+    )
+
+
+def readable(message: str) -> str:
+    """Return what aria2 said without the query of any address in it, which may be a signature."""
+    return re.sub(r"(https?://[^\s?]+)\?\S+", r"\1?...", message).strip()
+
+
+def _options(file: RemoteFile, options: TransferOptions, *, single: bool) -> dict[str, str]:
+    """Choose aria2's options for a file; the piece length depends on its size alone, so that any run can resume it."""
+    connections = 1 if single else min(options.connections, _MOST_CONNECTIONS)
+    split = min(max(file.size // (connections * 2), _SMALLEST_SPLIT_BYTES), _LARGEST_SPLIT_BYTES)
+    return {
+        "split": str(connections),
+        "max-connection-per-server": str(connections),
+        "min-split-size": str(split),
+        "piece-length": str(MIB if file.size < _LARGEST_PIECES_BYTES else 4 * MIB),
+        "timeout": str(max(1, min(_LONGEST_TIMEOUT_SECONDS, int(options.stall_seconds)))),
+    }

@@ -1,0 +1,97 @@
+"""Fetch one file in Python, hashing each piece as it is written."""
+
+import os
+
+from imageworks.failpoints import failpoint
+from imageworks.transfer.digests import Hasher, hash_descriptor
+from imageworks.transfer.errors import DigestMismatchError, SizeMismatchError, TransferCancelledError
+from imageworks.transfer.files import LinkError, RemoteFile
+from imageworks.transfer.jobs import MIB, Job, Meter, told_of_disk
+from imageworks.transfer.retries import Attempts
+from imageworks.transfer.staging import write_all
+
+RESUMED_FROM_BYTES = 8 * MIB
+"""Parts below this are fetched anew: asking for the rest costs as much."""
+
+
+def fetch_streamed(file: RemoteFile, job: Job) -> None:
+    """Bring one file into the job's area, verified and fsynced.
+
+    Args:
+        file: Which file.
+        job: The model that it belongs to.
+
+    Raises:
+        LinkError: The provider refuses, or fails too often in a row.
+        TransferError: Wrong bytes came twice, or the disk refuses.
+    """
+    attempts = Attempts(job.options.attempts)
+    meter = job.meter()
+    wrong = False
+    while True:
+        before = _kept_bytes(file, job)
+        try:
+            with told_of_disk(file, job.area.part(file)):
+                _fetch_once(file, job, meter, before)
+        except (DigestMismatchError, SizeMismatchError):
+            job.area.discard_part(file)
+            meter.at(0)
+            if wrong:
+                raise
+            wrong = True
+        except LinkError as error:
+            if _kept_bytes(file, job) - before >= MIB:
+                attempts.progressed()
+            if not error.retryable or not attempts.failed():
+                raise
+            job.clock.wait(attempts.wait_seconds(error.retry_after), job.stop)
+        else:
+            return
+
+
+def _fetch_once(file: RemoteFile, job: Job, meter: Meter, offset: int) -> None:
+    hasher = Hasher(file.digest.algorithm, file.size)
+    descriptor = _open(file, job, hasher, offset)
+    try:
+        meter.at(hasher.received)
+        if hasher.received < file.size:
+            with job.source.stream(file, hasher.received) as pieces:
+                for piece in pieces:
+                    if job.stop.is_set():
+                        raise TransferCancelledError(file.path)
+                    job.limiter.take(len(piece), job.stop)
+                    write_all(descriptor, memoryview(piece))
+                    hasher.update(piece)
+                    meter.at(hasher.received)
+                    job.hashed(len(piece))
+                    if hasher.received > file.size:
+                        break
+    finally:
+        os.close(descriptor)
+    failpoint("transfer.part-written")
+    if hasher.received != file.size:
+        raise SizeMismatchError(file.path, file.size, hasher.received)
+    if hasher.digest() != file.digest:
+        raise DigestMismatchError(file.path, file.digest.value, hasher.hexdigest())
+    failpoint("transfer.verified")
+    job.area.accept(file)
+
+
+def _kept_bytes(file: RemoteFile, job: Job) -> int:
+    """Return how much of the file an earlier try left that is worth going on from."""
+    part = job.area.part(file)
+    if file.size < RESUMED_FROM_BYTES or not part.is_file() or part.is_symlink() or job.area.control(file).exists():
+        return 0
+    return part.stat().st_size
+
+
+def _open(file: RemoteFile, job: Job, hasher: Hasher, offset: int) -> int:
+    """Open the part for writing, with what it already holds hashed."""
+    if not 0 < offset <= file.size:
+        return job.area.create_part(file)
+    reading = job.area.open_part(file)
+    try:
+        hash_descriptor(reading, hasher, progress=job.hashed)
+    finally:
+        os.close(reading)
+    return os.open(job.area.part(file), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
