@@ -5,12 +5,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from imageworks.registry.json_gate import MAX_BYTES as MAX_FILE_BYTES
-
-if TYPE_CHECKING:
-    from imageworks.registry.git import RegistryRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,48 +60,6 @@ class WorkTreeReader:
             content = Refusal("a symbolic link") if is_link else read_plain_file(path)
             if content is not None:
                 found[name] = content
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class RevisionReader:
-    """A registry as a commit has it; what is uncommitted does not exist.
-
-    Args:
-        repository: The registry's repository.
-        revision: The commit's id; ``None`` for the nothing that an unborn branch holds.
-    """
-
-    repository: "RegistryRepository"
-    revision: str | None
-
-    def file(self, path: str) -> bytes | Refusal | None:
-        """Return one file's content by its path within the registry; ``None`` when there is none."""
-        from imageworks.registry.git_values import BlobRefusedError, UnsafePathError
-
-        try:
-            return self.repository.read_file(self.revision, path, limit=MAX_FILE_BYTES)
-        except (BlobRefusedError, UnsafePathError):
-            return Refusal("too large, or not a plain file in git")
-
-    def files(self, folder: str) -> Mapping[str, bytes | Refusal]:
-        """Return the files anywhere below a folder, by their ``/``-separated paths within the registry."""
-        from imageworks.registry.git_values import UnsafePathError
-
-        try:
-            listed = self.repository.list_files(self.revision, folder)
-        except UnsafePathError:
-            return {folder: Refusal("a symbolic link", "put a plain folder in its place")}
-        found: dict[str, bytes | Refusal] = {}
-        for path, reference in listed.items():
-            if any(part.startswith(".") for part in path.split("/")):
-                continue
-            if reference.refusal:
-                found[path] = Refusal(reference.refusal)
-            elif reference.size > MAX_FILE_BYTES:
-                found[path] = Refusal("too large")
-            else:
-                found[path] = self.repository.read_blob(reference.id, limit=MAX_FILE_BYTES)
         return found
 
 
