@@ -14,6 +14,8 @@ Plain (unquoted) scalars mean exactly this, quoted ones are always text:
 | anything else: ``NO``, ``yes``, ``on``, ``012``,     | text           |
 | ``0x10``, ``12:30:00``, ``2026-11-20``, ``.inf``,    |                |
 | ``1_000``, ``+1``                                    |                |
+
+Within brackets and braces libyaml wants text with a colon in quotes, ``{ollama: "qwen2.5vl:7b"}``; in a block not.
 """
 
 import math
@@ -38,6 +40,7 @@ MAX_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 16
 MAX_EVENTS: Final = 5000
 MAX_INTEGER: Final = 2**63 - 1
+MAX_INTEGER_LENGTH: Final = len(str(-MAX_INTEGER))
 
 _SHOWN_CHARACTERS = 40
 
@@ -100,7 +103,7 @@ _TRANSLATIONS: Final[tuple[tuple[str, str, str], ...]] = (
     ("alphabetic or numeric character", "anchors and aliases are not allowed", "put the text in quotes"),
     ("did not find expected <document start>", "only one document is allowed in a file", _INDENT_REMEDY),
     ("did not find expected node content", "a value was expected here", "give a value, or put the text in quotes"),
-    ("expected a comment or a line break", "text stands on the line that opens a block", "start it on the next line"),
+    ("expected comment or line break", "text stands on the line that opens a block", "start it on the next line"),
     ("indentation", "the indent is wrong here", _INDENT_REMEDY),
 )
 
@@ -344,7 +347,7 @@ def _resolve(builder: _Builder, event: _Event, text: str) -> JsonValue:
     if match is None:
         return text
     whole = match.group(1) is None and match.group(2) is None
-    if whole and len(text) <= len(str(MAX_INTEGER)) and abs(number := int(text)) <= MAX_INTEGER:
+    if whole and len(text) <= MAX_INTEGER_LENGTH and abs(number := int(text)) <= MAX_INTEGER:
         return number
     if not whole and math.isfinite(real := float(text)):
         return real
