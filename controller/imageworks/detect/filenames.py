@@ -26,6 +26,8 @@ class Container(StrEnum):
     FLAX = "flax"
     COREML = "coreml"
     TFLITE = "tflite"
+    CTRANSLATE2 = "ctranslate2"
+    GGML = "ggml"
 
 
 class Role(StrEnum):

@@ -1,0 +1,112 @@
+"""Where a model's chat template is and what it mentions. Templates are programs of strangers: none is ever rendered."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from imageworks.detect.filenames import Role, classify
+from imageworks.detect.gguf import GgufHeader
+from imageworks.detect.jsons import parse_object
+
+_KEY: Final = "tokenizer.chat_template"
+_ORDER: Final = ("chat_template.jinja", "chat_template.jinja2", "chat_template.json")
+_LARGEST: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """A model's chat template.
+
+    Args:
+        source: ``external`` (a file of its own), ``embedded`` (in the tokenizer's config or a GGUF header) or ``none``.
+        path: The relative path of the file that holds it.
+        sha256: The digest of the template's text.
+        names: The names of all templates, when there are several.
+        text: The default template, for looking words up in it.
+        others: Other files that hold templates.
+    """
+
+    source: str = "none"
+    path: str | None = None
+    sha256: str | None = None
+    names: tuple[str, ...] = ()
+    text: str = ""
+    others: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, object]:
+        """Return what an entry records of it."""
+        return {"source": self.source, "path": self.path, "sha256": self.sha256}
+
+
+def find_chat_template(
+    paths: Iterable[str], read_small: Callable[[str], bytes | None], gguf: tuple[str, GgufHeader] | None = None
+) -> ChatTemplate:
+    """Return the template that a loader would take: a file of its own, else the tokenizer's config, else GGUF's key.
+
+    Args:
+        paths: The listing's relative paths.
+        read_small: Returns a small file's content, or ``None`` when it cannot be had.
+        gguf: The path and header of a GGUF file, if that is what the model is.
+    """
+    listed = set(paths)
+    files = sorted(
+        (path for path in listed if classify(path).role is Role.CHAT_TEMPLATE),
+        key=lambda path: (path.count("/"), _ORDER.index(path) if path in _ORDER else len(_ORDER), path),
+    )
+    for path in files:
+        templates = _templates_in_file(path, read_small(path))
+        if templates:
+            others = tuple(other for other in files if other != path)
+            return _template("external", path, templates, others)
+    config = parse_object(read_small("tokenizer_config.json")) if "tokenizer_config.json" in listed else None
+    embedded = _templates(config.get("chat_template")) if config else {}
+    if embedded:
+        return _template("embedded", "tokenizer_config.json", embedded, ())
+    if gguf:
+        path, header = gguf
+        held = {
+            key[len(_KEY) :].lstrip(".") or "default": header.text(key)
+            for key in header.metadata
+            if key.startswith(_KEY)
+        }
+        texts = {name: value for name, value in held.items() if value}
+        if texts:
+            return _template("embedded", path, texts, ())
+    return ChatTemplate()
+
+
+def _templates_in_file(path: str, data: bytes | None) -> dict[str, str]:
+    """Return the templates that a file holds, by name."""
+    if not data or len(data) > _LARGEST:
+        return {}
+    if not path.endswith(".json"):
+        return {"default": data.decode(errors="replace")}
+    content = parse_object(data)
+    return _templates(content.get("chat_template")) if content else {}
+
+
+def _templates(value: object) -> dict[str, str]:
+    """Return templates by name: a text is the default one, a list holds named ones."""
+    if isinstance(value, str):
+        return {"default": value} if 0 < len(value) <= _LARGEST else {}
+    if isinstance(value, Mapping):
+        value = [{"name": name, "template": template} for name, template in value.items()]
+    if not isinstance(value, list):
+        return {}
+    named: dict[str, str] = {}
+    for item in value[:64]:
+        if isinstance(item, Mapping):
+            name, template = item.get("name"), item.get("template")
+            if isinstance(name, str) and isinstance(template, str) and 0 < len(template) <= _LARGEST:
+                named[name[:80]] = template
+    return named
+
+
+def _template(source: str, path: str, templates: Mapping[str, str], others: tuple[str, ...]) -> ChatTemplate:
+    """Return the value for templates of one place."""
+    text = templates.get("default") or next(iter(templates.values()))
+    names = tuple(sorted(templates)) if len(templates) > 1 else ()
+    searched = "\n".join([text, *(template for name, template in sorted(templates.items()) if name != "default")])
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return ChatTemplate(source, path, digest, names, searched[:_LARGEST], others)

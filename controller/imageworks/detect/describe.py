@@ -1,0 +1,341 @@
+"""One answer to what a set of files is: used alike before a download, after it, by scans and by the Python API."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Final
+
+from imageworks import naming
+from imageworks.detect.architecture import architecture_of_config, architecture_of_gguf, text_part
+from imageworks.detect.capabilities import Capabilities, CapabilityHints, capabilities_of
+from imageworks.detect.chat_template import ChatTemplate, find_chat_template
+from imageworks.detect.completeness import missing_companions, missing_parts
+from imageworks.detect.containers import Candidate, Kind, kind_of, rank_containers
+from imageworks.detect.evidence import Claim, Detection, Evidence, Level, decide
+from imageworks.detect.facts import HeaderReader, ListedFile, ModelFacts, SmallReader, Subject, read_nothing
+from imageworks.detect.filenames import Container, NamedFile, QuantGroups, Role, classify, group_quants
+from imageworks.detect.gguf import GgufHeader, read_gguf
+from imageworks.detect.jsons import EMPTY, LARGEST, parse_object, part, text
+from imageworks.detect.names import claim_of_files, claim_of_repository
+from imageworks.detect.quantization import claims_of_config, claims_of_recipe, claims_of_side_file
+from imageworks.detect.ranges import HeaderError
+from imageworks.detect.readme import Readme, license_of_file, read_readme
+from imageworks.detect.safetensors import SafetensorsHeader, read_safetensors
+from imageworks.detect.safety import safety_of
+from imageworks.detect.tensors import claim_of_gguf, claims_of_names, claims_of_safetensors, parameters_of
+from imageworks.quant_labels import quantization_label
+
+_WITHOUT_TOKENIZER: Final = frozenset(
+    {"vit", "dinov2", "detr", "sam", "swin", "convnext", "beit", "deit", "wav2vec2", "timm"}
+)
+
+
+def describe(
+    files: Iterable[ListedFile],
+    read_small: SmallReader = read_nothing,
+    read_header: HeaderReader | None = None,
+    *,
+    subject: Subject | None = None,
+    most_headers: int = 2,
+) -> ModelFacts:
+    """Return what a set of files is; give the files of one variant for an answer about that variant.
+
+    Args:
+        files: Paths and sizes.
+        read_small: Gives small files; called for configs, templates, the README and shard indexes only.
+        read_header: Gives the beginnings of weights; without it, names and configs must do.
+        subject: What is known besides the files.
+        most_headers: The most headers to read: few over a network, many on a disk.
+    """
+    listing = {file.path: file.size for file in files}
+    return _Description(listing, read_small, read_header, subject or Subject(), most_headers).facts()
+
+
+@dataclass
+class _Description:
+    """One listing while it is being looked at; each thing is read once, when first needed."""
+
+    files: Mapping[str, int]
+    read_small: SmallReader
+    read_header: HeaderReader | None
+    subject: Subject
+    most_headers: int
+    warnings: list[str] = field(default_factory=list)
+
+    @cached_property
+    def named(self) -> dict[str, NamedFile]:
+        """What each file's name says."""
+        return {path: classify(path) for path in self.files}
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The containers, ranked."""
+        return rank_containers(self.files, self.named)
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What kind of thing it is."""
+        return kind_of(self.files)
+
+    @cached_property
+    def config(self) -> Mapping[str, object]:
+        """The parsed ``config.json``, else the one of a pipeline's main part, else nothing."""
+        for path in ("config.json", "params.json", "transformer/config.json", "unet/config.json"):
+            found = self._json(path)
+            if found:
+                return found
+        return EMPTY
+
+    @cached_property
+    def weights(self) -> list[str]:
+        """The paths of the weights in the first container."""
+        if not self.candidates:
+            return []
+        first = self.candidates[0].container
+        return sorted(
+            path for path, file in self.named.items() if file.role is Role.WEIGHTS and file.container is first
+        )
+
+    @cached_property
+    def gguf(self) -> tuple[str, GgufHeader] | None:
+        """The header of the model's (first) GGUF file, when the listing holds one variant."""
+        if self.read_header is None or not self.candidates or self.candidates[0].container is not Container.GGUF:
+            return None
+        variants = self.quants.variants
+        path = variants[0].files[0] if variants else ""
+        header = self._gguf_header(path) if path else None
+        return (path, header) if header else None
+
+    @cached_property
+    def quants(self) -> QuantGroups:
+        """GGUF files by quantization."""
+        return group_quants(path for path, file in self.named.items() if file.container is Container.GGUF)
+
+    @cached_property
+    def headers(self) -> list[tuple[str, SafetensorsHeader]]:
+        """Headers of safetensors files, largest files first, as many as may be read."""
+        read = self.read_header
+        wanted = [path for path in self.weights if path.endswith(".safetensors")]
+        found: list[tuple[str, SafetensorsHeader]] = []
+        if read is None:
+            return found
+        for path in sorted(wanted, key=lambda path: (-self.files[path], path))[: self.most_headers]:
+            try:
+                header = read_safetensors(partial(read, path), self.files[path], path)
+            except HeaderError as error:
+                self.warnings.append(error.message)
+                continue
+            if header.expected_size > self.files[path]:
+                self.warnings.append(f"{path}: it should have {header.expected_size} bytes and has {self.files[path]}")
+            found.append((path, header))
+        return found
+
+    @cached_property
+    def indexes(self) -> dict[str, Mapping[str, object]]:
+        """Parsed shard indexes of the weights."""
+        paths = [path for path, file in self.named.items() if file.role is Role.INDEX and "safetensors" in path]
+        return {path: found for path in paths if (found := self._json(path))}
+
+    @cached_property
+    def readme_path(self) -> str | None:
+        """The README at the root."""
+        found = sorted(path for path, file in self.named.items() if file.role is Role.README and "/" not in path)
+        return found[0] if found else None
+
+    @cached_property
+    def readme(self) -> Readme | None:
+        """What the README says."""
+        data = self.read_small(self.readme_path) if self.readme_path else None
+        return read_readme(data) if data is not None else None
+
+    def facts(self) -> ModelFacts:
+        """Put it all together."""
+        detection = self._detection()
+        card = self.readme.card if self.readme else None
+        template = find_chat_template(self.files, self.read_small, self.gguf)
+        task = self.subject.task or (card.task if card else None)
+        library = self.subject.library or (card.library if card else None)
+        complete = bool(self.headers) and len(self.headers) == len(self.weights)
+        parameters = parameters_of((header for _, header in self.headers), detection.details) if complete else None
+        if self.gguf and len(self.quants.variants) == 1 and len(self.quants.variants[0].files) == 1:
+            parameters = self.gguf[1].parameters
+        architecture = architecture_of_config(self.config) if self.config else {}
+        if not architecture and self.gguf:
+            architecture = architecture_of_gguf(self.gguf[1], self.gguf[0])
+        if parameters:
+            architecture["parameter_count"] = parameters
+        configs = [found for path in _CONFIGS_WITH_CODE if (found := self._json(path))]
+        problems = missing_parts(self.files, self.indexes)
+        if self.kind is Kind.MODEL:
+            problems += missing_companions(self.files, detection.container, language=self._needs_tokenizer())
+        warnings = [*detection.warnings, *self.warnings, *(card.warnings if card else ())]
+        return ModelFacts(
+            detection=detection,
+            candidates=self.candidates,
+            kind=self.kind,
+            family=self._family(detection),
+            producer=naming.producer_of(repo=self.subject.repo) if self.subject.repo else None,
+            quants=self.quants,
+            capabilities=self._capabilities(template, task),
+            chat_template=template,
+            architecture=architecture,
+            license=self._license(),
+            readme_file=self.readme_path,
+            readme=self.readme,
+            safety=safety_of(self.files, configs),
+            problems=problems,
+            warnings=tuple(dict.fromkeys(warnings)),
+            total_size=sum(self.files.values()),
+            parameters=parameters,
+            library=library,
+            task=task,
+        )
+
+    def _json(self, path: str) -> Mapping[str, object] | None:
+        """Return a JSON file of the listing, or ``None``."""
+        if path not in self.files or self.files[path] > LARGEST:
+            return None
+        return parse_object(self.read_small(path))
+
+    def _detection(self) -> Detection:
+        """Return container and quantization, with everything that speaks for them."""
+        container = self.candidates[0].container if self.candidates else None
+        told = [candidate.evidence for candidate in self.candidates[:1]]
+        claims = list(self._claims(container))
+        found = decide(container, claims, container_evidence=told)
+        if container is Container.SAFETENSORS and found.container is container and self._is_mlx():
+            found = decide(Container.MLX, claims, container_evidence=told)
+        if found.container is None and self.subject.fallback_container:
+            fallback = self.subject.fallback_container.lower()
+            if fallback in {container.value for container in Container}:
+                found = decide(Container(fallback), claims)
+        if found.quantization is None and self.subject.fallback_quantization:
+            label = quantization_label(self.subject.fallback_quantization)
+            if label:
+                claims.append(Claim(label, Evidence(Level.DTYPE, "--format", "what the user said")))
+                found = decide(found.container, claims, container_evidence=told)
+        return found
+
+    def _claims(self, container: Container | None) -> Iterable[Claim]:
+        """Yield what every source says of the quantization."""
+        if container is Container.GGUF:
+            if len(self.quants.variants) <= 1:
+                claim = claim_of_gguf(self.gguf[1], self.gguf[0]) if self.gguf else None
+                if claim:
+                    yield claim
+        else:
+            if container is Container.SAFETENSORS:
+                yield from claims_of_safetensors(self.headers, complete=len(self.headers) == len(self.weights))
+                for path, index in self.indexes.items():
+                    if "/" not in path:
+                        yield from claims_of_names(part(index, "weight_map"), path)
+            yield from claims_of_config(self.config)
+            yield from self._side_claims()
+            yield from self._dtype_claims()
+        named = claim_of_files(self.weights, self.named)
+        if named:
+            yield named
+        repository = claim_of_repository(self.subject.repo, container)
+        if repository:
+            yield repository
+
+    def _side_claims(self) -> Iterable[Claim]:
+        """Yield what the quantization's own files say."""
+        for path, file in self.named.items():
+            if file.role is not Role.QUANTIZATION_CONFIG or "/" in path:
+                continue
+            if path.endswith(".yaml"):
+                data = self.read_small(path)
+                if data and len(data) <= 1 << 20:
+                    yield from claims_of_recipe(data.decode(errors="replace"), path)
+            else:
+                yield from claims_of_side_file(path.lower(), self._json(path) or EMPTY, path)
+
+    def _dtype_claims(self) -> Iterable[Claim]:
+        """Yield the type that the config says the weights have."""
+        for holder in (self.config, text_part(self.config)):
+            for key in ("dtype", "torch_dtype"):
+                value = text(holder, key)
+                label = quantization_label(value.removeprefix("torch.")) if value else None
+                if label:
+                    yield Claim(label, Evidence(Level.DTYPE, "config.json", f"{key} {value}"))
+                    return
+
+    def _is_mlx(self) -> bool:
+        """Tell whether safetensors are MLX's: the library says so, or the header's own note, or the publisher."""
+        card = self.readme.card if self.readme else None
+        library = self.subject.library or (card.library if card else None)
+        noted = any(header.metadata.get("format") == "mlx" for _, header in self.headers)
+        tagged = card is not None and "mlx" in card.tags
+        return library == "mlx" or noted or tagged or self.subject.repo.lower().startswith("mlx-community/")
+
+    def _family(self, detection: Detection) -> str | None:
+        """Return the family, or ``None`` when nothing names it."""
+        if not self.subject.repo:
+            return None
+        container = detection.container.value if detection.container else None
+        return naming.family_of(
+            self.subject.repo,
+            revision=self.subject.revision,
+            download_format=container,
+            quantization=detection.quantization,
+        )
+
+    def _capabilities(self, template: ChatTemplate, task: str | None) -> Capabilities:
+        """Return what it can do."""
+        return capabilities_of(
+            CapabilityHints(
+                config=self.config,
+                template=template.text,
+                names={path.rpartition("/")[2].lower() for path in self.files},
+                task=task,
+                gguf_architecture=self.gguf[1].architecture if self.gguf else None,
+                projector=bool(self.quants.projectors),
+                ollama=self.subject.ollama_capabilities,
+                name=self.subject.repo,
+                pipeline=self.kind is Kind.PIPELINE,
+            )
+        )
+
+    def _license(self) -> str | None:
+        """Return the licence: the card's, the Hub's, GGUF's, the LICENSE file's, else what the README mentions."""
+        if self.readme and self.readme.card.license:
+            return self.readme.card.license
+        if self.subject.license:
+            return self.subject.license
+        if self.gguf and (held := self.gguf[1].text("general.license")):
+            return held[:80].lower()
+        for path, file in sorted(self.named.items()):
+            if file.role is Role.LICENSE and "/" not in path and "policy" not in path.lower():
+                data = self.read_small(path)
+                found = license_of_file(data[: 1 << 16].decode(errors="replace")) if data else None
+                if found:
+                    return found
+        hint = self.readme.signals.get("license_hint") if self.readme else None
+        return hint if isinstance(hint, str) else None
+
+    def _needs_tokenizer(self) -> bool:
+        """Tell whether the architecture reads text."""
+        return text(self.config, "model_type") not in _WITHOUT_TOKENIZER and bool(self.config)
+
+    def _gguf_header(self, path: str) -> GgufHeader | None:
+        """Return a GGUF header, or ``None`` with a warning."""
+        read = self.read_header
+        if read is None:
+            return None
+        try:
+            header = read_gguf(partial(read, path), self.files[path], path)
+        except HeaderError as error:
+            self.warnings.append(error.message)
+            return None
+        if header.expected_size > self.files[path]:
+            self.warnings.append(f"{path}: it should have {header.expected_size} bytes and has {self.files[path]}")
+        return header
+
+
+_CONFIGS_WITH_CODE: Final = (
+    "config.json",
+    "tokenizer_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)

@@ -1,0 +1,61 @@
+"""Small JSON files of strangers, read so that nothing in them can hurt."""
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+LARGEST: Final = 32 << 20
+"""Bytes of the largest JSON file that is read at all; shard indexes of the largest models have under twenty."""
+EMPTY: Final[Mapping[str, object]] = MappingProxyType({})
+
+
+def parse_object(data: bytes | str | None) -> Mapping[str, object] | None:
+    """Return the JSON object in some bytes, or ``None`` when there is none.
+
+    Args:
+        data: The content; ``None`` for a file that is not there.
+    """
+    if data is None or len(data) > LARGEST:
+        return None
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def part(found: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """Return an object inside an object, empty when it is not one.
+
+    Args:
+        found: The outer object.
+        key: Its key.
+    """
+    value = found.get(key)
+    return value if isinstance(value, Mapping) else EMPTY
+
+
+def text(found: Mapping[str, object], key: str) -> str | None:
+    """Return a text inside an object, or ``None`` when it is not one.
+
+    Args:
+        found: The object.
+        key: Its key.
+    """
+    value = found.get(key)
+    return value if isinstance(value, str) else None
+
+
+def whole(found: Mapping[str, object], *keys: str) -> int | None:
+    """Return the first whole number under one of several keys.
+
+    Args:
+        found: The object.
+        keys: Spellings, the usual one first.
+    """
+    for key in keys:
+        value = found.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None
