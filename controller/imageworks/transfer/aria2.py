@@ -118,11 +118,13 @@ class Aria2Process:
         results = self._post({"method": "system.multicall", "params": [wrapped]})
         return [result[0] if isinstance(result, list) else result for result in results]
 
-    def stop(self) -> None:
-        """End the child, letting it write its control files."""
-        if self._process is None:
-            return
-        if self._process.poll() is None:
+    def stop(self, *, idle: bool = False) -> None:
+        """End the child, letting it write its control files.
+
+        Args:
+            idle: It has nothing under way, and so nothing to write: spare the second that it would take.
+        """
+        if self._process is not None and not idle and self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS)

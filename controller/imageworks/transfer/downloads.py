@@ -166,7 +166,7 @@ class DownloadQueue:
         finally:
             process, self._process = self._process, None
             if process is not None:
-                process.stop()
+                process.stop(idle=not self._active)
             with self._wake:
                 self._closing = True
                 for download in (*self._active, *self._new):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
+from imageworks.transfer.direct import DirectClient
 from imageworks.transfer.downloads import DownloadQueue
 from imageworks.transfer.errors import TransferCancelledError
 from imageworks.transfer.files import FileSource, Progress, RemoteFile
@@ -41,6 +42,7 @@ class TransferEngine:
             clock=self._clock,
         )
         self._limiter = Limiter(limit, self._clock)
+        self._direct = DirectClient()
         self._slots = threading.Semaphore(self._options.jobs)
         self._streams = ThreadPoolExecutor(self._options.streams, thread_name_prefix="stream")
         self._large = ThreadPoolExecutor(self._options.jobs + VERIFIERS, thread_name_prefix="large")
@@ -65,6 +67,7 @@ class TransferEngine:
         self._streams.shutdown(wait=False, cancel_futures=True)
         self._large.shutdown(wait=False, cancel_futures=True)
         self._queue.close()
+        self._direct.close()
 
     def fetch(
         self, model: str, source: FileSource, files: Sequence[RemoteFile], staging: StagingArea, progress: Progress
@@ -86,7 +89,7 @@ class TransferEngine:
         check_names(file.path for file in files)
         missing = staging.missing(files)
         firsts = {file.digest: file for file in reversed(missing)}
-        job = Job(model, source, staging, progress, self._options, self._clock, self._limiter)
+        job = Job(model, source, staging, progress, self._options, self._clock, self._limiter, self._direct)
         progress.start(model, sum(file.size for file in firsts.values()))
         try:
             self._fetch_all(job, sorted(firsts.values(), key=lambda file: -file.size))

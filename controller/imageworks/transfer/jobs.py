@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imageworks.transfer.direct import DirectClient
 from imageworks.transfer.errors import DiskFullError, StagingError
 from imageworks.transfer.files import FileSource, Progress, RemoteFile
 from imageworks.transfer.retries import Clock
@@ -33,7 +34,7 @@ class TransferOptions:
 
     connections: int = 8
     jobs: int = 4
-    streams: int = 16
+    streams: int = 10
     stream_up_to_bytes: int = 8 * MIB
     limit_bytes_per_second: int | None = None
     attempts: int = 5
@@ -53,6 +54,7 @@ class Job:
         options: How transfers behave.
         clock: What tells the time and waits.
         limiter: What slows streams down to the limit.
+        direct: What fetches small signed links.
         stop: Set when the model is given up.
     """
 
@@ -63,6 +65,7 @@ class Job:
     options: TransferOptions
     clock: Clock
     limiter: "Limiter"
+    direct: DirectClient
     stop: threading.Event = field(default_factory=threading.Event)
 
     def meter(self) -> "Meter":

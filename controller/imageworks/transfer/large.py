@@ -1,11 +1,9 @@
 """Fetch one large file through aria2, hashing behind it; decide what each way of failing calls for."""
 
 import os
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from imageworks.failpoints import failpoint
 from imageworks.transfer.digests import BUFFER_BYTES, Hasher
@@ -21,6 +19,7 @@ from imageworks.transfer.errors import (
 )
 from imageworks.transfer.files import NO_LINK, LinkError, RemoteFile
 from imageworks.transfer.jobs import MIB, Job, Meter, TransferOptions, told_of_disk
+from imageworks.transfer.links import check_link, without_queries
 from imageworks.transfer.renames import start_writeback
 from imageworks.transfer.retries import Attempts
 from imageworks.transfer.streaming import fetch_streamed
@@ -129,9 +128,8 @@ class LargeFetch:
     def _start(self) -> Download:
         self._stop_if_asked()
         url = self._job.source.link(self._file)
-        check_link(url, self._file, allow_http=self._job.options.allow_http)
         download = Download(
-            url,
+            check_link(url, self._file, allow_http=self._job.options.allow_http),
             self._job.area.parts,
             self._job.area.part(self._file).name,
             _options(self._file, self._job.options, single=self._single),
@@ -187,7 +185,7 @@ class LargeFetch:
         if outcome.code == _DISK_FULL:
             return _Verdict(fatal=DiskFullError(str(self._job.area.parts)))
         if outcome.code in _DISK:
-            return _Verdict(fatal=StagingError(f"{path}: {readable(outcome.message)}", reason="disk-error"))
+            return _Verdict(fatal=StagingError(f"{path}: {without_queries(outcome.message)}", reason="disk-error"))
         if outcome.code == _CANNOT_RESUME:
             return _Verdict(discard=True, single=True, at_once=True)
         if outcome.code in _UNUSABLE or (outcome.code == _UNKNOWN and self._failed_before == outcome):
@@ -198,7 +196,7 @@ class LargeFetch:
         if outcome.ending is Ending.STALLED:
             return StalledError(self._file.path, self._job.options.stall_seconds, self._attempts.failures)
         return TransferError(
-            f"{self._file.path}: {readable(outcome.message) or outcome.ending} (aria2 code {outcome.code})",
+            f"{self._file.path}: {without_queries(outcome.message) or outcome.ending} (aria2 code {outcome.code})",
             remedy="check the network or the mirror and run again; what came so far is kept and resumes",
         )
 
@@ -286,31 +284,6 @@ def _followed(download: Download, hasher: PrefixHasher) -> Outcome:
         download.unwanted = True
         download.wait()
         raise
-
-
-def check_link(url: str, file: RemoteFile, *, allow_http: bool) -> None:
-    """Raise LinkError unless a link is https, or plain http to this machine or where the endpoint is so too.
-
-    Args:
-        url: What the provider gave.
-        file: Which file it is for.
-        allow_http: Whether the endpoint itself is plain http.
-    """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    loopback = host in {"localhost", "::1"} or host.startswith("127.")
-    if host and (parts.scheme == "https" or (parts.scheme == "http" and (allow_http or loopback))):
-        return
-    raise LinkError(
-        f"{file.path}: the hub links to {parts.scheme or 'no'}://{host}, which is not https",
-        remedy="use a hub or mirror that serves its files over https",
-        reason="insecure-link",
-    )
-
-
-def readable(message: str) -> str:
-    """Return what aria2 said without the query of any address in it, which may be a signature."""
-    return re.sub(r"(https?://[^\s?]+)\?\S+", r"\1?...", message).strip()
 
 
 def _options(file: RemoteFile, options: TransferOptions, *, single: bool) -> dict[str, str]:

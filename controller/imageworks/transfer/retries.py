@@ -3,12 +3,15 @@
 import random
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
 LONGEST_RETRY_AFTER_SECONDS = 900.0
+
+
+_jitter = random.Random()  # noqa: S311 - spreads retries, guards nothing
 
 
 class Clock(Protocol):
@@ -46,7 +49,6 @@ class Attempts:
 
     most: int
     failures: int = 0
-    _random: random.Random = field(default_factory=random.Random, repr=False)
 
     def progressed(self) -> None:
         """Bytes came: what failed before no longer counts."""
@@ -64,6 +66,6 @@ class Attempts:
             retry_after: What the server asks for, in seconds.
         """
         if retry_after is not None:
-            return min(retry_after, LONGEST_RETRY_AFTER_SECONDS) + self._random.uniform(0, 1)
+            return min(retry_after, LONGEST_RETRY_AFTER_SECONDS) + _jitter.uniform(0, 1)
         longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (self.failures - 1))
-        return self._random.uniform(longest / 2, longest)
+        return _jitter.uniform(longest / 2, longest)

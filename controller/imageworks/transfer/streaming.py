@@ -1,12 +1,16 @@
 """Fetch one file in Python, hashing each piece as it is written."""
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from imageworks.failpoints import failpoint
 from imageworks.transfer.digests import Hasher, hash_descriptor
+from imageworks.transfer.direct import NotDirectError
 from imageworks.transfer.errors import DigestMismatchError, SizeMismatchError, TransferCancelledError
-from imageworks.transfer.files import LinkError, RemoteFile
+from imageworks.transfer.files import NO_LINK, LinkError, RemoteFile
 from imageworks.transfer.jobs import MIB, Job, Meter, told_of_disk
+from imageworks.transfer.links import check_link
 from imageworks.transfer.retries import Attempts
 from imageworks.transfer.staging import write_all
 
@@ -55,7 +59,7 @@ def _fetch_once(file: RemoteFile, job: Job, meter: Meter, offset: int) -> None:
     try:
         meter.at(hasher.received)
         if hasher.received < file.size:
-            with job.source.stream(file, hasher.received) as pieces:
+            with _opened(file, job, hasher.received) as pieces:
                 for piece in pieces:
                     if job.stop.is_set():
                         raise TransferCancelledError(file.path)
@@ -75,6 +79,28 @@ def _fetch_once(file: RemoteFile, job: Job, meter: Meter, offset: int) -> None:
         raise DigestMismatchError(file.path, file.digest.value, hasher.hexdigest())
     failpoint("transfer.verified")
     job.area.accept(file)
+
+
+@contextmanager
+def _opened(file: RemoteFile, job: Job, offset: int) -> Iterator[Iterator[bytes | memoryview]]:
+    """Open the bytes by the quickest way that there is for this file."""
+    with ExitStack() as stack:
+        pieces = _direct(file, job, stack) if file.large and offset == 0 else None
+        yield stack.enter_context(job.source.stream(file, offset)) if pieces is None else pieces
+
+
+def _direct(file: RemoteFile, job: Job, stack: ExitStack) -> Iterator[memoryview] | None:
+    if file.size > job.options.stream_up_to_bytes:
+        return None  # it is here because it has no link
+    try:
+        url = check_link(job.source.link(file), file, allow_http=job.options.allow_http)
+        return stack.enter_context(job.direct.stream(url, file))
+    except NotDirectError:
+        return None
+    except LinkError as error:
+        if error.reason != NO_LINK:
+            raise
+        return None
 
 
 def _kept_bytes(file: RemoteFile, job: Job) -> int:
