@@ -71,7 +71,7 @@ def _validator(name: str) -> "Validator":
 def check(
     name: str, value: JsonValue, *, written: Callable[[Pointer], str | None] = lambda _pointer: None
 ) -> list[Problem]:
-    """Return what is wrong in a document by its schema, in a stable order; empty when it is valid.
+    """Return what is wrong in a document by its schema, in a stable order and at most a hundred; empty when valid.
 
     Args:
         name: The schema's name.
@@ -87,10 +87,14 @@ def check(
     if not errors:
         return []
     mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}
-    problems = dict.fromkeys(
-        problem
-        for error in errors
-        if error.validator == "type" or tuple(error.absolute_path) not in mistyped
-        for problem in describe(name, error, written)
+    # One error can stand for thousands of unknown keys, and looking for the nearest right spelling of each takes time.
+    problems = islice(
+        (
+            problem
+            for error in errors
+            if error.validator == "type" or tuple(error.absolute_path) not in mistyped
+            for problem in describe(name, error, written)
+        ),
+        MAX_PROBLEMS,
     )
-    return sorted(problems, key=lambda problem: ([str(step) for step in problem.pointer], problem.message))
+    return sorted(set(problems), key=lambda problem: ([str(step) for step in problem.pointer], problem.message))
