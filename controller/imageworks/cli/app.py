@@ -33,7 +33,7 @@ def _show_version(value: bool) -> None:  # noqa: FBT001 # typer calls it with th
 
 @app.callback()
 def root(
-    version: Annotated[  # noqa: FBT002 # a flag of the command line
+    version: Annotated[  # a flag of the command line
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:

@@ -32,7 +32,7 @@ def validate_command(
     registry: Annotated[
         Path | None, typer.Option("--registry", metavar="DIR", help="The registry to validate when no files are named.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> int:
     """Check manifests and settings; name each problem as file:line:column: message, with its remedy."""
     from imageworks.config import find_registry

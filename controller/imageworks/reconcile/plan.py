@@ -77,6 +77,18 @@ class Reason(StrEnum):
     INCONSISTENT_LISTING = "inconsistent-listing"
     LICENSE_DENIED = "license-denied"
     PRUNE_REFUSED = "prune-refused"
+    DISABLED = "disabled"
+    UNEXPECTED_REPLY = "unexpected-reply"
+
+
+def reason_of(word: str, otherwise: Reason) -> Reason:
+    """Return the reason that a room below names by a word.
+
+    Args:
+        word: A kebab-case word, as errors of the lower rooms carry it.
+        otherwise: What it is taken for when plans have no such reason.
+    """
+    return Reason(word) if word in set(Reason) else otherwise
 
 
 @dataclass(frozen=True, slots=True)

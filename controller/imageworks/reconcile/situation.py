@@ -80,10 +80,12 @@ class Upstream:
         ref: The branch, tag or commit that was asked for.
         repo: The repository's canonical name; ``None`` for a local source.
         container: The weights' container format, if it is clear from the names.
-        source: Where the bytes come from; ``None`` in a plan that is only shown.
+        quantization: The label that the chosen weights' names say, if they say one.
+        source: Where the bytes come from; ``None`` when they are where they belong.
         warnings: What a person should know.
         license: The licence's identifier, if the source tells one.
         tags: The source's tags.
+        pipeline_tag: The task that the source names.
     """
 
     files: tuple[RemoteFile, ...]
@@ -91,10 +93,12 @@ class Upstream:
     ref: str | None = None
     repo: str | None = None
     container: str | None = None
+    quantization: str | None = None
     source: FileSource | None = None
     warnings: tuple[str, ...] = ()
     license: str | None = None
     tags: tuple[str, ...] = ()
+    pipeline_tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

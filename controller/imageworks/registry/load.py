@@ -12,7 +12,7 @@ from imageworks.registry.diagnostic import Diagnostic, whole_file
 from imageworks.registry.document import Document, Places
 from imageworks.registry.entry import Entry, InvalidEntryError
 from imageworks.registry.git import RegistryRepository
-from imageworks.registry.git_values import BlobReference, BlobRefusedError
+from imageworks.registry.git_values import BlobReference
 from imageworks.registry.manifest import Manifest
 from imageworks.registry.parsed import ParsedManifests
 from imageworks.registry.reader import Refusal
@@ -91,11 +91,10 @@ def load_registry(
 
 
 def _settings(repository: RegistryRepository, revision: str | None) -> Checked:
-    try:
-        content = repository.read_file(revision, registry_settings.FILE, limit=MAX_BYTES)
-    except BlobRefusedError as error:
-        return Checked(None, (whole_file(registry_settings.FILE, error.message, error.remedy or ""),))
-    return Checked(None) if content is None else check_settings_file(registry_settings.FILE, content)
+    reference = repository.find_file(revision, registry_settings.FILE)
+    if reference is None:
+        return Checked(None)
+    return check_settings_file(registry_settings.FILE, _content(repository, reference))
 
 
 def _manifests(repository: RegistryRepository, revision: str | None, cache: ParsedManifests) -> dict[str, Checked]:

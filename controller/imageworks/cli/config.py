@@ -1,0 +1,42 @@
+"""The ``config`` command: the effective settings and where each came from."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imageworks.cli.output import complain, say, table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application.
+
+    Args:
+        app: The application's root.
+    """
+    app.command("config")(config_command)
+
+
+def config_command(
+    registry: Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print stable JSON.")] = False,
+) -> None:
+    """Show every effective setting and where it came from."""
+    from imageworks.config import RegistryNotFoundError, find_registry, load_host_settings, user_config_file
+    from imageworks.reconcile.settings_view import effective_settings
+
+    try:
+        root = find_registry(registry)
+    except RegistryNotFoundError as error:
+        root = None
+        complain(f"note: {error.render()}")
+    host = load_host_settings(registry=root)
+    for warning in host.warnings:
+        complain(f"warning: {warning}")
+    settings = effective_settings(root, host)
+    if as_json:
+        say(json.dumps([{"name": s.name, "value": s.value, "origin": s.origin} for s in settings], indent=2))
+        return
+    say(table(("SETTING", "VALUE", "FROM"), [(s.name, s.value, s.origin) for s in settings]))
+    complain(f"the user's config is {user_config_file()}")

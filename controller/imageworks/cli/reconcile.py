@@ -1,0 +1,221 @@
+"""The ``reconcile`` command: plan, show, ask, apply, commit."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imageworks.cli.output import complain, human_bytes, human_duration, paint, printable, say, wants_colour
+from imageworks.errors import ExitCode, ImageworksError, UsageError
+
+if TYPE_CHECKING:
+    from imageworks.reconcile.plan import Plan
+    from imageworks.reconcile.report import Outcome, Report
+
+
+class Format(StrEnum):
+    """How a plan is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+class StalePlanError(ImageworksError):
+    """A saved plan is not what would be done now."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application.
+
+    Args:
+        app: The application's root.
+    """
+    app.command("reconcile")(reconcile_command)
+
+
+def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the documented command line
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Models to consider; all if none.")
+    ] = None,
+    registry: Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing, anywhere.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before applying.")] = False,
+    detailed: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 0 for no changes, 1 for an error, 2 for changes.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
+    form: Annotated[Format, typer.Option("--format", help="How the plan is printed.")] = Format.TEXT,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save the plan, and apply nothing.")] = None,
+    saved: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE", help="Apply a saved plan; refused when it is stale.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove installed models that no manifest declares.")] = False,
+    confirm: Annotated[
+        list[str] | None, typer.Option("--confirm", metavar="NAME", help="Confirm the removal of a model by name.")
+    ] = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Let --prune work when nothing is declared at all.")
+    ] = False,
+    force_prune: Annotated[
+        bool, typer.Option("--force-prune", help="Let --prune remove more than 30 % of ten models or more.")
+    ] = False,
+    commit: Annotated[bool, typer.Option("--commit/--no-commit", help="Commit entries and snapshot.")] = True,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, max=64, help="Models at once.")] = None,
+    wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another controller.")] = 0.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show how far downloads are.")] = True,
+) -> int:
+    """Make this host be as the registry declares: plan, show, ask, apply, commit.
+
+    Reads manifests as the checked-out commit has them; uncommitted edits do not count. On a terminal it asks before
+    applying, elsewhere it does not.
+    """
+    from imageworks.config import find_registry, load_host_settings
+    from imageworks.log import start_logging
+    from imageworks.reconcile.run import Run, RunOptions
+    from imageworks.reconcile.situation import PruneOptions
+
+    if dry_run and saved:
+        raise UsageError("--dry-run and --plan exclude each other")
+    form = Format.JSON if as_json else form
+    root = find_registry(registry)
+    host = load_host_settings(registry=root)
+    if not dry_run:
+        start_logging(host.log_dir)
+    options = RunOptions(
+        names=tuple(names or ()),
+        prune=PruneOptions(enabled=prune, allow_empty=allow_empty, force=force_prune),
+        offline=offline,
+        jobs=jobs,
+        commit=commit,
+        read_only=dry_run or out is not None,
+    )
+    from imageworks.cli.progress import show_progress
+
+    with (
+        show_progress(quiet=quiet, wanted=progress) as shown,
+        Run.open(root, host, options, progress=shown, wait=wait) as run,
+    ):
+        plan = run.plan()
+        if saved is not None:
+            _check_saved(saved, plan)
+        _show(plan, form, quiet=quiet and form is Format.TEXT)
+        if out is not None:
+            _save(plan, out)
+        if options.read_only or not plan.has_changes:
+            return _plan_code(plan, detailed=detailed)
+        skipped = _ask(plan, asked_names=set(confirm or ()), yes=yes or saved is not None)
+        if skipped is None:
+            complain("nothing was changed")
+            return ExitCode.FAILURE
+        report = run.apply(plan, skipped=skipped)
+    _show_report(report, form, quiet=quiet)
+    if report.failed or plan.has_errors:
+        return ExitCode.FAILURE
+    return ExitCode.CHANGES if detailed else ExitCode.SUCCESS
+
+
+def _show(plan: "Plan", form: Format, *, quiet: bool) -> None:
+    from imageworks.cli.plan_view import plan_json, plan_markdown, plan_text
+
+    if form is Format.JSON:
+        say(plan_json(plan))
+    elif form is Format.MARKDOWN:
+        say(plan_markdown(plan))
+    elif not quiet:
+        say(plan_text(plan, colour=wants_colour(sys.stdout)))
+
+
+def _plan_code(plan: "Plan", *, detailed: bool) -> int:
+    if plan.has_errors:
+        return ExitCode.FAILURE
+    return ExitCode.CHANGES if detailed and plan.has_changes else ExitCode.SUCCESS
+
+
+def _save(plan: "Plan", out: Path) -> None:
+    from imageworks.cli.plan_view import plan_json
+
+    try:
+        out.write_text(plan_json(plan) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ImageworksError(f"{out}: cannot be written: {error.strerror}") from error
+    complain(f"plan saved to {out}; apply it with `imageworks-models reconcile --plan {out}`")
+
+
+def _check_saved(saved: Path, plan: "Plan") -> None:
+    """Refuse a saved plan unless exactly the same would be done now."""
+    try:
+        document = json.loads(saved.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{saved}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{saved}: not a saved plan: {error}") from error
+    now = json.loads(json.dumps(plan.document()))
+    if not isinstance(document, dict) or document.get("format_version") != now["format_version"]:
+        raise UsageError(f"{saved}: not a saved plan of this version", remedy="Save it anew with --out.")
+    for key in ("host", "registry_revision", "changes"):
+        if document.get(key) != now[key]:
+            raise StalePlanError(
+                f"{saved}: stale: {key.replace('_', ' ')} is not what it was when the plan was saved",
+                remedy="Nothing was done. Save a new plan with --out and review it.",
+            )
+
+
+def _ask(plan: "Plan", *, asked_names: set[str], yes: bool) -> dict[str, str] | None:
+    """Ask for what must be asked; return the changes to leave out with why, or ``None`` to do nothing."""
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    skipped: dict[str, str] = {}
+    for change in plan.effective:
+        if change.needs_confirmation and change.name not in asked_names:
+            if terminal:
+                answer = typer.prompt(
+                    f"Remove {change.name}, {human_bytes(change.bytes_freed)}? Type its name",
+                    default="",
+                    show_default=False,
+                    err=True,
+                )
+                if answer.strip() == change.name:
+                    continue
+            skipped[change.name] = f"not confirmed; run again with --confirm {change.name}"
+    rest = [change for change in plan.effective if change.name not in skipped]
+    if not terminal or yes or (not rest and not plan.records_stale):
+        return skipped
+    return skipped if typer.confirm("Apply this plan?", default=False, err=True) else None
+
+
+def _show_report(report: "Report", form: Format, *, quiet: bool) -> None:
+    if form is Format.JSON:
+        complain(json.dumps(report.document(), sort_keys=True, ensure_ascii=False))
+        return
+    colour = wants_colour(sys.stdout)
+    for outcome in report.outcomes:
+        if not outcome.done:
+            complain(f"error: {outcome.change.name}: {outcome.error}")
+        elif not quiet and form is Format.TEXT:
+            say(_outcome_line(outcome, colour=colour))
+    for name, why in (report.skipped or {}).items():
+        complain(f"skipped: {name}: {why}")
+    for note in report.notes:
+        complain(f"note: {note}")
+    if quiet or form is not Format.TEXT:
+        return
+    done = sum(1 for outcome in report.outcomes if outcome.done)
+    commit = f"; committed {report.commit[:10]}" if report.commit else ""
+    say(f"Done: {done} of {len(report.outcomes)} changes{commit}.")
+
+
+def _outcome_line(outcome: "Outcome", *, colour: bool) -> str:
+    mark = paint(outcome.change.action.symbol, "green", colour=colour)
+    where = f"  {outcome.change.path[1]}" if outcome.change.path[1] else ""
+    return (
+        printable(
+            f"{outcome.change.name}: {outcome.change.action.value} done in {human_duration(outcome.seconds)}{where}"
+        )
+        if not colour
+        else f"{mark} {printable(outcome.change.name)}: done{printable(where)}"
+    )

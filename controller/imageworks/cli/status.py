@@ -1,0 +1,49 @@
+"""The ``status`` command: is each model as declared, is it healthy, and if not, why."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from imageworks.cli.output import say, table
+from imageworks.errors import ExitCode
+
+FORMAT_VERSION: Final = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application.
+
+    Args:
+        app: The application's root.
+    """
+    app.command("status")(status_command)
+
+
+def status_command(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models to show; all if none.")] = None,
+    registry: Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print stable JSON.")] = False,
+) -> int:
+    """Show each model's sync and health with the reason; writes nothing. Exits with 1 when something is wrong."""
+    from imageworks.config import find_registry, load_host_settings
+    from imageworks.reconcile.run import Run, RunOptions
+    from imageworks.reconcile.status import model_statuses
+
+    root = find_registry(registry)
+    host = load_host_settings(registry=root)
+    options = RunOptions(names=tuple(names or ()), offline=offline, read_only=True)
+    with Run.open(root, host, options) as run:
+        plan = run.plan()
+        statuses = model_statuses(plan, run.situation)
+    if as_json:
+        document = {"format_version": FORMAT_VERSION, "host": plan.host, "models": [s.document() for s in statuses]}
+        say(json.dumps(document, indent=2, ensure_ascii=False))
+    elif not statuses:
+        say(f"No models are declared or recorded for {plan.host}.")
+    else:
+        rows = [(s.name, s.sync.value, s.health.value, s.reason) for s in statuses]
+        say(table(("MODEL", "SYNC", "HEALTH", "REASON"), rows))
+    return ExitCode.FAILURE if any(s.wrong for s in statuses) else ExitCode.SUCCESS

@@ -1,0 +1,254 @@
+"""Apply a plan: bring, publish, move and remove models. One model's failure never stops another (I9)."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from imageworks.config import HostSettings
+from imageworks.errors import ImageworksError
+from imageworks.failpoints import failpoint
+from imageworks.log import event
+from imageworks.reconcile.compose import Facts, compose_entry, emptied_entry, moved_entry
+from imageworks.reconcile.gather import staging_key_of
+from imageworks.reconcile.intents import Intents
+from imageworks.reconcile.places import Places
+from imageworks.reconcile.plan import Action, Change, Reason
+from imageworks.reconcile.report import Outcome
+from imageworks.reconcile.situation import Case, Place, Upstream
+from imageworks.registry.entry import ArtifactFile, Entry
+from imageworks.transfer.digests import Algorithm, Digest, hash_file
+from imageworks.transfer.engine import TransferEngine
+from imageworks.transfer.errors import TransferError
+from imageworks.transfer.files import Progress, RemoteFile
+from imageworks.transfer.publish import publish
+from imageworks.transfer.removal import move_directory, remove_owned
+from imageworks.transfer.staging import StagingArea
+from imageworks.transfer.state import StateDatabase
+
+Describe = Callable[[Path, Iterable[ArtifactFile], Upstream], Facts]
+
+
+class ApplyError(ImageworksError):
+    """A change cannot be carried out as planned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The few narrow classes through which applying touches the world.
+
+    Args:
+        engine: Brings bytes into staging.
+        state: The host's verified files.
+        intents: What is about to be published.
+        places: Locations on this host.
+        host: This host's settings.
+        progress: Who is told.
+        describe: Looks at verified files and says what the model is.
+    """
+
+    engine: TransferEngine
+    state: StateDatabase
+    intents: Intents
+    places: Places
+    host: HostSettings
+    progress: Progress
+    describe: Describe
+
+
+def apply_changes(
+    changes: Iterable[Change], cases: Mapping[str, Case], entries: Mapping[str, Entry], tools: Tools, *, jobs: int
+) -> list[Outcome]:
+    """Carry out changes, several models at once, and return one outcome for each.
+
+    Args:
+        changes: What to do; blocked ones are passed over.
+        cases: What is known of each declared model.
+        entries: What is recorded, by name.
+        tools: How the world is touched.
+        jobs: Models at once.
+    """
+    doing = [change for change in changes if change.action is not Action.BLOCKED]
+    if not doing:
+        return []
+    with ThreadPoolExecutor(max(1, min(jobs, len(doing))), thread_name_prefix="model") as pool:
+        futures: list[Future[Outcome]] = []
+        try:
+            futures = [pool.submit(_apply_one, change, cases.get(change.name), entries, tools) for change in doing]
+            return [future.result() for future in futures]
+        except BaseException:
+            # ^C: models that have not begun do not begin, those under way end with the engine.
+            for future in futures:
+                future.cancel()
+            tools.engine.close()
+            raise
+
+
+def _apply_one(change: Change, case: Case | None, entries: Mapping[str, Entry], tools: Tools) -> Outcome:
+    began = time.monotonic()
+    event("apply", model=change.name, action=change.action.value, reason=change.reason.value)
+    try:
+        entry = _carry_out(change, case, entries, tools)
+    except ImageworksError as error:
+        event("failed", model=change.name, error=error.message)
+        reason = getattr(error, "reason", None)
+        return Outcome(change, error=error.render(), reason=reason, seconds=time.monotonic() - began)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        text = f"{where}{os.strerror(error.errno) if error.errno else error}"
+        event("failed", model=change.name, error=text)
+        return Outcome(change, error=text, reason="system", seconds=time.monotonic() - began)
+    event("done", model=change.name, action=change.action.value, path=change.path[1])
+    return Outcome(change, entry=entry, recorded=True, seconds=time.monotonic() - began)
+
+
+def _carry_out(change: Change, case: Case | None, entries: Mapping[str, Entry], tools: Tools) -> Entry | None:
+    if change.action is Action.REMOVE:
+        return _remove(change, entries[change.name], tools)
+    if case is None or not isinstance(case.place, Place):
+        raise ApplyError(f"{change.name}: nothing is known of where it belongs")
+    if change.action is Action.MOVE:
+        return _move(change, case, case.place, tools)
+    if not isinstance(case.upstream, Upstream):
+        raise ApplyError(f"{change.name}: its source was not looked at")
+    if change.action is Action.ADOPT:
+        return _adopt(case, case.place, case.upstream, tools)
+    return _bring(change, case, case.place, case.upstream, tools)
+
+
+def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: Tools) -> Entry:
+    """Install, update or repair: a complete verified tree in staging, then one rename."""
+    name = change.name
+    place.root.mkdir(parents=True, exist_ok=True)
+    area = StagingArea.open(place.root, staging_key_of(name, tools.host.host, upstream), target=place.path)
+    by_path = {file.path: file for file in upstream.files}
+    in_place = set(by_path) - set(change.fetch) - set(change.reuse)
+    _take(area, [(place.path / path, by_path[path]) for path in sorted(in_place)], change, tools)
+    _take(area, [(Path(source), by_path[path]) for path, source in sorted(change.reuse.items())], change, tools)
+    if upstream.source is None:
+        raise ApplyError(f"{name}: its source gives no bytes")
+    tools.engine.fetch(name, upstream.source, upstream.files, area, tools.progress)
+    artifacts = [_artifact(area.place(file), file) for file in upstream.files]
+    facts = tools.describe(area.tree, artifacts, upstream)
+    tools.intents.announce(name, place.path)
+    failpoint("apply.announced")
+    owned = _owned_at(case.entry, place)
+    publish(area, place.path, owned=owned)
+    failpoint("apply.published")
+    _remember(tools.state, place.path, upstream.files, artifacts)
+    old = case.entry
+    if old is not None and old.path not in {None, place.path} and old.installed_by_us:
+        _remove_files(old, [file.path for file in old.files], tools)
+    return compose_entry(case, place, artifacts, facts, acquisition="installed")
+
+
+def _owned_at(entry: Entry | None, place: Place) -> frozenset[str]:
+    if entry is None or entry.path != place.path:
+        return frozenset()
+    return frozenset(file.path for file in entry.files)
+
+
+def _take(area: StagingArea, wanted: Iterable[tuple[Path, RemoteFile]], change: Change, tools: Tools) -> None:
+    """Take bytes over from files on this machine; what turns out to be something else is fetched instead."""
+    for source, file in wanted:
+        if area.has(file):
+            continue
+        try:
+            known = _known(tools.state, source, file)
+            area.link_or_copy(source, file, known=known)
+        except (TransferError, OSError) as error:
+            tools.progress.note(change.name, f"{source} is not reused ({error}); {file.path} is fetched instead")
+
+
+def _known(state: StateDatabase, path: Path, file: RemoteFile) -> os.stat_result | None:
+    """Return what a file looks like if its content is known to be the wanted one, else ``None``."""
+    found = path.stat()
+    fingerprint = state.fingerprint(path)
+    if fingerprint is None or not fingerprint.matches(found):
+        return None
+    value = fingerprint.sha256 if file.digest.algorithm is Algorithm.SHA256 else fingerprint.git_blob
+    return found if value == file.digest.value else None
+
+
+def _artifact(path: Path, file: RemoteFile) -> ArtifactFile:
+    """Return a verified file as it is recorded: large ones are named by their sha256 already, small ones are hashed."""
+    if file.digest.algorithm is Algorithm.SHA256:
+        return ArtifactFile(file.path, file.size, file.digest.value)
+    return ArtifactFile(file.path, file.size, hash_file(path, Algorithm.SHA256).value)
+
+
+def _remember(
+    state: StateDatabase, folder: Path, files: Iterable[RemoteFile], artifacts: Iterable[ArtifactFile]
+) -> None:
+    """Remember what was verified, so that nobody reads it again while it looks the same."""
+    stats = {}
+    for file in files:
+        with suppress(OSError):
+            stats[file.path] = (folder / file.path).stat()
+    state.remember_all(
+        (folder / file.path, stats[file.path], Digest(Algorithm.SHA256, file.sha256))
+        for file in artifacts
+        if file.path in stats
+    )
+    state.remember_all(
+        (folder / file.path, stats[file.path], file.digest)
+        for file in files
+        if file.path in stats and file.digest.algorithm is Algorithm.GIT_BLOB
+    )
+
+
+def _adopt(case: Case, place: Place, upstream: Upstream, tools: Tools) -> Entry:
+    """Take over what was found: every byte was compared while looking, so only the record is new."""
+    base = place.path if place.path.is_dir() else place.root
+    artifacts = [_artifact(base / file.path, file) for file in upstream.files]
+    _remember(tools.state, base, upstream.files, artifacts)
+    facts = tools.describe(base, artifacts, upstream)
+    ours = case.published_by_us or (case.entry is not None and case.entry.installed_by_us)
+    return compose_entry(case, place, artifacts, facts, acquisition="installed" if ours else "adopted")
+
+
+def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
+    entry = case.entry
+    if entry is None or entry.path is None:
+        raise ApplyError(f"{change.name}: nothing is recorded that could move")
+    if change.reason is Reason.LOCATION_CHANGED and not case.occupant.matching >= {f.path for f in entry.files}:
+        _check_allowed(entry.path, tools)
+        place.root.mkdir(parents=True, exist_ok=True)
+        move_directory(
+            entry.path,
+            place.path,
+            owned=frozenset(file.path for file in entry.files),
+            old_root=tools.places.root_of(entry.path),
+            new_root=place.root,
+            key=staging_key_of(change.name, tools.host.host, Upstream(files=(), commit=entry.revision)),
+        )
+        failpoint("apply.moved")
+        tools.state.forget([entry.path / file.path for file in entry.files])
+        _remember(tools.state, place.path, (), entry.files)
+    return moved_entry(entry, change.name, place)
+
+
+def _remove(change: Change, entry: Entry, tools: Tools) -> Entry | None:
+    if change.drop:
+        _remove_files(entry, change.drop, tools)
+        failpoint("apply.removed")
+    return emptied_entry(entry) if change.reason is Reason.DECLARED_ABSENT else None
+
+
+def _remove_files(entry: Entry, paths: Iterable[str], tools: Tools) -> None:
+    _check_allowed(entry.base, tools)
+    owned = list(paths)
+    remove_owned(entry.base, owned, tools.places.root_of(entry.base))
+    tools.state.forget([entry.base / path for path in owned])
+
+
+def _check_allowed(path: Path, tools: Tools) -> None:
+    """Refuse to touch what a record names outside the host's own roots: records come by pull request too."""
+    if not tools.host.allows(path):
+        raise ApplyError(
+            f"{path} is outside the folders that this host allows",
+            remedy="Nothing was touched. Add its root to roots in the user's config.toml if that is meant.",
+        )

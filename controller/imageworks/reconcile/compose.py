@@ -1,0 +1,159 @@
+"""Compose the entry of a model that stands verified on disk."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from imageworks.naming import display_name, family_of, parameter_size_in, producer_of
+from imageworks.reconcile.situation import Case, Place, Upstream
+from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256, directory_checksum
+from imageworks.registry.manifest import HuggingFaceSource, PathSource
+
+SCHEMA_VERSION = 1
+UNASSIGNED = "unassigned"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a look at the files said of the model.
+
+    Args:
+        container: How the weights are packed.
+        quantization: Precision or scheme.
+        family: The model's family.
+        capabilities: What it can do.
+        chat_template: Where its template is.
+        license: Its licence's identifier.
+        metadata: Further facts, for the entry's metadata.
+    """
+
+    container: str | None = None
+    quantization: str | None = None
+    family: str | None = None
+    capabilities: Mapping[str, bool] | None = None
+    chat_template: Mapping[str, object] | None = None
+    license: str | None = None
+    metadata: Mapping[str, object] | None = None
+
+
+def compose_entry(
+    case: Case,
+    place: Place,
+    files: Iterable[ArtifactFile],
+    facts: Facts,
+    *,
+    acquisition: str,
+    now: datetime | None = None,
+) -> Entry:
+    """Return the entry that records a model as it stands.
+
+    Args:
+        case: What was declared and offered.
+        place: Where it stands.
+        files: Its verified files.
+        facts: What a look at the files said.
+        acquisition: ``installed`` by us, or ``adopted`` as found.
+        now: When; the present when absent.
+    """
+    manifest, upstream = case.manifest, case.upstream if isinstance(case.upstream, Upstream) else Upstream(files=())
+    listed = tuple(sorted(files, key=lambda file: file.path))
+    container = facts.container or upstream.container or manifest.text("format")
+    quantization = facts.quantization or upstream.quantization or manifest.text("quantization")
+    family = facts.family or _family(case, upstream, container, quantization)
+    backend = manifest.text("backend") or UNASSIGNED
+    repo = upstream.repo
+    name = display_name(family, parameter_size=parameter_size_in(family), quantization=quantization)
+    fields: dict[str, object] = {
+        "schema_version": SCHEMA_VERSION,
+        "name": manifest.name,
+        "managed": True,
+        "backend": backend,
+        "backend_config": {"model_path": str(place.path)},
+        "display_name": name,
+        "family": family,
+        "served_model_id": manifest.text("served_model_id") or manifest.name,
+        "source_provider": "huggingface" if isinstance(manifest.source, HuggingFaceSource) else "local",
+        "producer": producer_of(repo=repo)
+        if repo
+        else producer_of(relative_path=str(place.path.relative_to(place.root))),
+        "download_format": container,
+        "quantization": quantization,
+        "download_location": place.location,
+        "download_path": str(place.path),
+        "download_files": [file.path for file in listed],
+        "download_size_bytes": sum(file.size for file in listed),
+        "download_directory_checksum": directory_checksum(listed),
+        "downloaded_at": (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "artifacts": {
+            "aggregate_sha256": aggregate_sha256(listed),
+            "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in listed],
+        },
+        "resolved": {"repo": repo, "revision": upstream.commit, "ref": upstream.ref},
+        "verification": "pinned-digest" if upstream.commit else "trust-on-first-use",
+        "license": facts.license or upstream.license,
+        "capabilities": dict(facts.capabilities) if facts.capabilities else None,
+        "chat_template": dict(facts.chat_template) if facts.chat_template else None,
+        "conditions": [
+            {"type": "Ready", "status": "True", "reason": "Verified", "message": f"{len(listed)} files verified"}
+        ],
+        "metadata": {**(facts.metadata or {}), **_provenance(case, place, upstream, acquisition)},
+    }
+    return Entry(manifest.name, {key: value for key, value in fields.items() if value is not None}, listed)
+
+
+def _family(case: Case, upstream: Upstream, container: str | None, quantization: str | None) -> str:
+    declared = case.manifest.text("family")
+    if declared:
+        return declared
+    if upstream.repo:
+        return family_of(upstream.repo, revision=upstream.ref, download_format=container, quantization=quantization)
+    return family_of(case.manifest.name)
+
+
+def _provenance(case: Case, place: Place, upstream: Upstream, acquisition: str) -> dict[str, object]:
+    recorded: dict[str, object] = {"acquisition": acquisition}
+    if case.manifest.selection:
+        recorded["selection"] = case.manifest.selection
+    if isinstance(case.manifest.source, PathSource):
+        recorded["source_path"] = case.manifest.source.path
+        if case.manifest.location is None and len(upstream.files) == 1 and place.path.name == upstream.files[0].path:
+            recorded["single_file"] = True
+    if upstream.pipeline_tag:
+        recorded["pipeline_tag"] = upstream.pipeline_tag
+    return recorded
+
+
+def moved_entry(entry: Entry, name: str, place: Place) -> Entry:
+    """Return an entry under another name or at another place.
+
+    Args:
+        entry: What is recorded.
+        name: The name from now on.
+        place: Where the files are from now on.
+    """
+    backend_config = {**entry.part("backend_config"), "model_path": str(place.path)}
+    fields = {
+        **entry.fields,
+        "name": name,
+        "download_path": str(place.path),
+        "download_location": place.location,
+        "backend_config": backend_config,
+    }
+    return Entry(name, fields, entry.files)
+
+
+def emptied_entry(entry: Entry) -> Entry:
+    """Return an entry whose files are gone and whose description stays.
+
+    Args:
+        entry: What is recorded.
+    """
+    kept = {
+        key: value
+        for key, value in entry.fields.items()
+        if not key.startswith("download") and key not in {"artifacts", "verification"}
+    }
+    config = {key: value for key, value in entry.part("backend_config").items() if key != "model_path"}
+    kept["backend_config"] = config
+    kept["conditions"] = [{"type": "Ready", "status": "False", "reason": "DeclaredAbsent", "message": "files removed"}]
+    return Entry(entry.name, kept)

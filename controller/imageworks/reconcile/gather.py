@@ -1,0 +1,264 @@
+"""Gather the situation: registry, disk and sources looked at once, as values for the planner. Writes nothing."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from imageworks.errors import UsageError
+from imageworks.providers.local import LocalSource
+from imageworks.reconcile.decide import has_files, needs_upstream
+from imageworks.reconcile.intents import Intents
+from imageworks.reconcile.observe import DiskObserver
+from imageworks.reconcile.places import Places
+from imageworks.reconcile.plan import Reason
+from imageworks.reconcile.records import Records
+from imageworks.reconcile.situation import (
+    Case,
+    FileState,
+    Observation,
+    Obstacle,
+    Occupant,
+    Orphan,
+    Place,
+    Situation,
+    Upstream,
+)
+from imageworks.reconcile.upstream import Sources
+from imageworks.registry.entry import Entry
+from imageworks.registry.load import RegistryState
+from imageworks.registry.manifest import Manifest, PathSource, Prune, State
+from imageworks.transfer.content import ContentIndex
+from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.staging import StagingArea, staging_key
+
+ASKING_THREADS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Everything that gathering looks through.
+
+    Args:
+        registry: The registry at the commit to reconcile.
+        places: Locations on this host.
+        disk: Files on this host.
+        sources: Where models come from.
+        content: Bytes that are already here.
+        intents: What an interrupted run was about to publish.
+        records: Entries and snapshot as they should be.
+        prune_of: What a recorded model's manifest said of pruning in the last applied commit.
+        notes: What a person should know of the whole.
+    """
+
+    registry: RegistryState
+    places: Places
+    disk: DiskObserver
+    sources: Sources
+    content: ContentIndex
+    intents: Intents
+    records: Records
+    prune_of: Callable[[str], Prune | None]
+    notes: tuple[str, ...] = ()
+
+
+def gather(look: Look, names: Collection[str] = ()) -> Situation:
+    """Return everything that a plan is made from.
+
+    Args:
+        look: What to look through.
+        names: The models to consider; all when empty.
+
+    Raises:
+        UsageError: A name is neither declared nor recorded.
+    """
+    registry = look.registry
+    _check_names(registry, names)
+    applied = {name: m for name, m in registry.manifests.items() if applies(m, registry)}
+    renamed = _renames(applied.values(), registry)
+    wanted = [m for name, m in sorted(applied.items()) if not names or name in names]
+    announced = look.intents.announced()
+    cases = _ask([_recorded(look, manifest, renamed) for manifest in wanted], look)
+    cases = [_placed(look, case, announced) for case in cases]
+    taken = {case.previous_name for case in cases if case.previous_name} | set(renamed.values())
+    return Situation(
+        host=registry.host,
+        revision=registry.revision,
+        cases=tuple(cases),
+        blocked=_blocked(registry, names),
+        orphans=tuple(_orphans(look, names, set(applied) | taken)),
+        unmanaged=tuple(_unmanaged(look, names, set(registry.manifests) | taken)),
+        declared=registry.declared,
+        diagnostics=tuple(d.render() for d in registry.diagnostics),
+        notes=look.notes,
+        free_bytes=dict(look.places.free),
+        staged_bytes={case.manifest.name: _staged(case, registry.host) for case in cases},
+        records_stale=look.records.stale(registry),
+    )
+
+
+def applies(manifest: Manifest, registry: RegistryState) -> bool:
+    """Return whether a manifest is meant for the registry state's host."""
+    return manifest.applies_to(registry.host, registry.settings.labels)
+
+
+def _check_names(registry: RegistryState, names: Collection[str]) -> None:
+    known = {*registry.manifests, *registry.entries, *registry.blocked}
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            remedy = f"Did you mean {near[0]!r}?" if near else "`imageworks-models status` shows what there is."
+            raise UsageError(f"no model is called {name!r} here", remedy=remedy)
+
+
+def _blocked(registry: RegistryState, names: Collection[str]) -> dict[str, Obstacle]:
+    blocked = {}
+    for name, diagnostics in registry.blocked.items():
+        if diagnostics and (not names or name in names):
+            manifest = diagnostics[0].file.startswith("models/")
+            reason = Reason.INVALID_MANIFEST if manifest else Reason.INVALID_ENTRY
+            blocked[name] = Obstacle(reason, f"{diagnostics[0].render()}")
+    return blocked
+
+
+def _renames(manifests: Iterable[Manifest], registry: RegistryState) -> dict[str, str]:
+    """Return each declared model whose entry stands under a previous name, with that name."""
+    renamed = {}
+    for manifest in manifests:
+        if manifest.name in registry.entries:
+            continue
+        for old in manifest.previously:
+            if old in registry.entries and old not in registry.manifests and old not in registry.blocked:
+                renamed[manifest.name] = old
+                break
+    return renamed
+
+
+def _recorded(look: Look, manifest: Manifest, renamed: Mapping[str, str]) -> Case:
+    previous = renamed.get(manifest.name)
+    entry = look.registry.entries.get(previous or manifest.name)
+    if manifest.state is State.SUSPENDED:
+        return Case(manifest, entry=entry, previous_name=previous)
+    observation = look.disk.observe(entry) if entry is not None else None
+    return Case(manifest, entry=entry, previous_name=previous, observation=observation)
+
+
+def _ask(cases: list[Case], look: Look) -> list[Case]:
+    """Ask the sources of all cases that need it, several at once, and return all cases in their order."""
+    asking = [i for i, case in enumerate(cases) if needs_upstream(case)]
+    if not asking:
+        return cases
+    with ThreadPoolExecutor(min(ASKING_THREADS, len(asking))) as pool:
+        answers = list(pool.map(look.sources.ask, [cases[i] for i in asking]))
+    answered = list(cases)
+    for i, answer in zip(asking, answers, strict=True):
+        answered[i] = replace(cases[i], upstream=answer)
+    return answered
+
+
+def _placed(look: Look, case: Case, announced: Mapping[str, Path]) -> Case:
+    """Return a case with its place and, where bytes are to come, what lies there and what can be reused."""
+    manifest, entry, upstream = case.manifest, case.entry, case.upstream
+    if manifest.state is not State.PRESENT or manifest.source is None:
+        return case
+    asked = upstream if isinstance(upstream, Upstream) else None
+    recorded = entry.text("download_format") if entry else None
+    container = manifest.text("format") or (asked.container if asked else None) or recorded
+    repo = asked.repo if asked else entry.repo if entry else None
+    if asked is None and not has_files(entry):
+        return case  # nothing to place: the obstacle is all there is to say
+    place = look.places.place(manifest, container=container, repo=repo)
+    case = replace(case, place=place)
+    if isinstance(place, Obstacle):
+        return case
+    if asked is None:
+        return _moved_already(look, case, place)
+    if isinstance(manifest.source, PathSource) and manifest.location is None:
+        everything = frozenset(file.path for file in asked.files)
+        return replace(case, occupant=Occupant(exists=True, matching=everything))
+    occupant = look.disk.occupant(place.path, asked.files)
+    missing = [file for file in asked.files if file.path not in occupant.matching]
+    found = {file.path: _source_of(file, asked, look) for file in missing}
+    return replace(
+        case,
+        occupant=occupant,
+        reuse={path: source for path, source in found.items() if source is not None},
+        published_by_us=announced.get(manifest.name) == place.path,
+    )
+
+
+def _source_of(file: RemoteFile, asked: Upstream, look: Look) -> Path | None:
+    if isinstance(asked.source, LocalSource):
+        return asked.source.place(file)
+    return look.content.find(file, asked.repo)
+
+
+def _moved_already(look: Look, case: Case, place: Place) -> Case:
+    """Look at the target of a move, in case an earlier run was killed between the move and its record."""
+    entry = case.entry
+    if entry is None or entry.path == place.path:
+        return case
+    there = Entry(entry.name, {**entry.fields, "download_path": str(place.path)}, entry.files)
+    seen = look.disk.observe(there)
+    if seen is None:
+        return case
+    present = {file.path for file in entry.files if file.path not in seen.damaged}
+    differing = {path for path, state in seen.damaged.items() if state is not FileState.MISSING}
+    return replace(case, occupant=replace(case.occupant, matching=frozenset(present), differing=frozenset(differing)))
+
+
+def _orphans(look: Look, names: Collection[str], declared: Collection[str]) -> Iterable[Orphan]:
+    registry = look.registry
+    owners = _owners(registry)
+    for name, entry in sorted(registry.entries.items()):
+        if not entry.managed or name in declared or name in registry.blocked or (names and name not in names):
+            continue
+        shared = {file.path for file in entry.files if owners.get((str(entry.path), file.path), 0) > 1}
+        yield Orphan(
+            entry=entry,
+            observation=look.disk.observe(entry),
+            prune=look.prune_of(name),
+            excluded=name in registry.manifests,
+            shared=frozenset(shared),
+        )
+
+
+def _owners(registry: RegistryState) -> dict[tuple[str, str], int]:
+    """Return how many entries own each file; several quantizations may share a folder and its small files."""
+    counts: dict[tuple[str, str], int] = {}
+    folders: dict[str, list[Entry]] = {}
+    for entry in registry.entries.values():
+        folders.setdefault(str(entry.path), []).append(entry)
+    for path, sharing in folders.items():
+        if len(sharing) > 1:
+            for entry in sharing:
+                for file in entry.files:
+                    counts[path, file.path] = counts.get((path, file.path), 0) + 1
+    return counts
+
+
+def _unmanaged(
+    look: Look, names: Collection[str], declared: Collection[str]
+) -> Iterable[tuple[Entry, Observation | None]]:
+    for name, entry in sorted(look.registry.entries.items()):
+        if not entry.managed and name not in declared and (not names or name in names):
+            yield entry, look.disk.observe(entry)
+
+
+def _staged(case: Case, host: str) -> int:
+    """Return how many bytes of a model an interrupted run left in its staging area."""
+    if not isinstance(case.place, Place) or not isinstance(case.upstream, Upstream):
+        return 0
+    area = StagingArea(case.place.root, staging_key_of(case.manifest.name, host, case.upstream))
+    if not area.path.is_dir():
+        return 0
+    total = sum(file.size for file in case.upstream.files)
+    return max(0, total - area.bytes_to_write(case.upstream.files))
+
+
+def staging_key_of(name: str, host: str, upstream: Upstream) -> str:
+    """Return the staging key of one model at one commit, so that an interrupted run is found again."""
+    files = ",".join(sorted(file.digest.value for file in upstream.files)) if upstream.commit is None else ""
+    return staging_key(name, host, upstream.commit or files)

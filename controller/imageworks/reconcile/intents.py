@@ -1,0 +1,55 @@
+"""What this host was about to publish: written before the rename and removed after the commit.
+
+A controller that is killed between the two leaves a complete model without an entry. The note says that its bytes are
+ours, so that the next run records them as installed by us and not as found.
+"""
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+class Intents:
+    """One small file for each model that is under way.
+
+    Args:
+        state_dir: The host's state folder.
+        registry: The registry folder; two registries on one host do not mix.
+    """
+
+    def __init__(self, state_dir: Path, registry: Path) -> None:
+        key = hashlib.sha256(os.fsencode(registry.resolve())).hexdigest()[:16]
+        self._folder = state_dir / "intents" / key
+
+    def announce(self, name: str, path: Path) -> None:
+        """Say, durably, that a model is about to appear at a path.
+
+        Args:
+            name: The variant name.
+            path: The model's folder.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        draft = self._folder / f"{name}.new"
+        with draft.open("w", encoding="utf-8") as stream:
+            json.dump({"path": str(path)}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(self._folder / f"{name}.json")
+
+    def announced(self) -> dict[str, Path]:
+        """Return the paths that were announced and not settled, by name."""
+        found = {}
+        for file in sorted(self._folder.glob("*.json")):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                found[file.stem] = Path(json.loads(file.read_text(encoding="utf-8"))["path"])
+        return found
+
+    def settle(self, name: str) -> None:
+        """Forget a model whose entry is committed.
+
+        Args:
+            name: The variant name.
+        """
+        (self._folder / f"{name}.json").unlink(missing_ok=True)

@@ -1,0 +1,50 @@
+"""The message of a controller's commit: a summary, a line a change, and trailers that say what was reconciled."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from imageworks.reconcile.plan import Action
+from imageworks.reconcile.report import Outcome
+
+_DONE: Final = {
+    Action.INSTALL: "installed",
+    Action.UPDATE: "updated",
+    Action.MOVE: "moved",
+    Action.ADOPT: "adopted",
+    Action.REPAIR: "repaired",
+    Action.REMOVE: "removed",
+}
+
+
+def summary(outcomes: Iterable[Outcome]) -> str:
+    """Return what was done in a few words, such as ``2 installed, 1 removed``."""
+    counts = Counter(outcome.change.action for outcome in outcomes if outcome.done and outcome.recorded)
+    return ", ".join(f"{counts[action]} {word}" for action, word in _DONE.items() if counts[action])
+
+
+def commit_message(host: str, outcomes: Iterable[Outcome]) -> str:
+    """Return a commit's message without its trailers.
+
+    Args:
+        host: The host that was reconciled.
+        outcomes: What came of each change.
+    """
+    done = [outcome for outcome in outcomes if outcome.done and outcome.recorded]
+    head = f"Reconcile {host}: {summary(done) or 'refresh the snapshot'}"
+    if not done:
+        return head
+    return head + "\n\n" + "\n".join(_line(outcome) for outcome in done)
+
+
+def _line(outcome: Outcome) -> str:
+    change = outcome.change
+    old, new = ((revision or "")[:12] for revision in change.revision)
+    revision = f" {old}..{new}" if old and new and old != new else f" {new or old}" if new or old else ""
+    return f"{change.action.symbol} {change.name} ({change.reason.value}){revision}"
+
+
+def trailers(host: str, revision: str | None) -> dict[str, str]:
+    """Return the trailers that say which commit's manifests were reconciled, and where."""
+    named = {"Reconciled-Revision": revision} if revision else {}
+    return {**named, "Host": host}

@@ -1,0 +1,99 @@
+"""Look at the disk: how recorded files stand, and what lies where a model is to go. Reads only."""
+
+import os
+import stat as modes
+from collections.abc import Iterable
+from pathlib import Path
+
+from imageworks.reconcile.situation import FileState, Observation, Occupant
+from imageworks.registry.entry import Entry
+from imageworks.transfer.digests import Algorithm, Digest, hash_file
+from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.state import Fingerprint, StateDatabase
+
+
+class DiskObserver:
+    """Compares files with what is recorded or wanted; a file that looks as it did when it was hashed is not read again.
+
+    Args:
+        state: The host's verified files.
+    """
+
+    def __init__(self, state: StateDatabase) -> None:
+        self._known: dict[str, Fingerprint] = state.load_below(Path("/"))
+        self.learned: list[tuple[Path, os.stat_result, Digest]] = []
+        """Digests computed while looking, for whoever may write the state."""
+
+    def observe(self, entry: Entry) -> Observation | None:
+        """Return how an entry's files stand, or ``None`` when it records no bytes on disk.
+
+        Args:
+            entry: What is recorded.
+        """
+        if entry.path is None or not entry.files:
+            return None
+        base = str(entry.base)
+        damaged: dict[str, FileState] = {}
+        for file in entry.files:
+            path = f"{base}/{file.path}"
+            try:
+                found = os.stat(path)  # noqa: PTH116 # ten thousand models: a Path for each file costs more than the call
+            except OSError:
+                damaged[file.path] = FileState.MISSING
+                continue
+            if found.st_size != file.size:
+                damaged[file.path] = FileState.SIZE
+            elif self._sha256(path, found) != file.sha256:
+                damaged[file.path] = FileState.DIGEST
+        exists = len(damaged) < len(entry.files) or entry.path.exists()
+        return Observation(path=entry.path, exists=exists, damaged=damaged)
+
+    def occupant(self, target: Path, wanted: Iterable[RemoteFile]) -> Occupant:
+        """Return what lies at a target folder, compared with the wanted files.
+
+        Args:
+            target: The model's folder.
+            wanted: The files that are to be there.
+        """
+        if not target.exists():
+            return Occupant(exists=os.path.lexists(target))
+        matching, differing = set(), set()
+        for file in wanted:
+            path = target / file.path
+            try:
+                found = path.lstat()
+            except OSError:
+                continue
+            right = modes.S_ISREG(found.st_mode) and found.st_size == file.size
+            if right and self.digest(path, found, file.digest.algorithm) == file.digest:
+                matching.add(file.path)
+            else:
+                differing.add(file.path)
+        return Occupant(exists=True, matching=frozenset(matching), differing=frozenset(differing))
+
+    def digest(self, path: Path, found: os.stat_result, algorithm: Algorithm) -> Digest | None:
+        """Return a file's digest, read from the file only when it is not known; ``None`` when it cannot be read.
+
+        Args:
+            path: The file.
+            found: What it looks like now.
+            algorithm: Which digest is wanted.
+        """
+        known = self._known.get(str(path))
+        if known is not None and known.matches(found):
+            value = known.sha256 if algorithm is Algorithm.SHA256 else known.git_blob
+            if value is not None:
+                return Digest(algorithm, value)
+        try:
+            digest = hash_file(path, algorithm)
+        except OSError:
+            return None
+        self.learned.append((path, found, digest))
+        return digest
+
+    def _sha256(self, path: str, found: os.stat_result) -> str | None:
+        known = self._known.get(path)
+        if known is not None and known.sha256 is not None and known.matches(found):
+            return known.sha256
+        digest = self.digest(Path(path), found, Algorithm.SHA256)
+        return None if digest is None else digest.value

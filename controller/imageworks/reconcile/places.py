@@ -1,0 +1,128 @@
+"""Where models belong on this host: locations as roots that exist or can be made, within what the host allows."""
+
+from pathlib import Path
+from typing import Final
+
+from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSettings
+from imageworks.reconcile.decide import target_folder
+from imageworks.reconcile.plan import Reason
+from imageworks.reconcile.situation import Obstacle, Place
+from imageworks.registry.manifest import HuggingFaceSource, Manifest, PathSource
+from imageworks.registry.settings import Location, RegistrySettings
+from imageworks.transfer.paths import filesystem_key, free_bytes, nearest_existing
+
+LINUX: Final = "linux_wsl"
+WINDOWS: Final = "windows_lmstudio"
+CUSTOM: Final = "custom"
+# Below these, a folder that does not exist is a drive that is not mounted: nothing invents it.
+MOUNT_PARENTS: Final = frozenset(map(Path, ("/", "/mnt", "/media", "/run/media", "/Volumes")))
+
+
+class Places:
+    """Resolves locations on one host, looking at each root once.
+
+    Args:
+        settings: The registry's settings for this host.
+        host: This host's own settings; its roots bound everything.
+    """
+
+    def __init__(self, settings: RegistrySettings, host: HostSettings) -> None:
+        self._settings = settings
+        self._host = host
+        self._roots: dict[str, Location | Obstacle] = {}
+        self._filesystems: dict[str, str] = {}
+        self.free: dict[str, tuple[str, int]] = {}
+
+    def place(self, manifest: Manifest, *, container: str | None, repo: str | None) -> Place | Obstacle:
+        """Return where a model belongs.
+
+        Args:
+            manifest: What is declared.
+            container: The weights' container format, for routing.
+            repo: The repository's canonical name, if it has one.
+        """
+        source = manifest.source
+        if isinstance(source, PathSource) and manifest.location is None:
+            path = Path(source.path).expanduser()
+            if not self._host.allows(path):
+                return self._forbidden(path, manifest.file)
+            root = path.parent
+            return Place(root=root, path=path, location=CUSTOM, filesystem=self._filesystem(root))
+        wanted = manifest.location or self._settings.route(container) or LINUX
+        if wanted not in self._roots:
+            self._roots[wanted] = self._resolve(wanted, manifest.file)
+        location = self._roots[wanted]
+        if isinstance(location, Obstacle):
+            return location
+        root = Path(location.path)
+        ref = source.revision if isinstance(source, HuggingFaceSource) else None
+        path = target_folder(root, location.layout, manifest.name, repo, ref)
+        return Place(root=root, path=path, location=location.name, filesystem=self._filesystem(root))
+
+    def existing_roots(self) -> list[Path]:
+        """Return the roots of all locations that exist on this host and that it allows."""
+        named = [Location(LINUX, str(DEFAULT_WEIGHTS)), *self._settings.locations.values()]
+        roots = dict.fromkeys(Path(self._override(location)).expanduser() for location in named)
+        return [root for root in roots if root.is_dir() and self._host.allows(root)]
+
+    def root_of(self, path: Path) -> Path:
+        """Return the root that a recorded folder lies below: a location's, else the host's own.
+
+        Args:
+            path: A recorded model's folder.
+        """
+        named = [Path(self._override(location)).expanduser() for location in self._settings.locations.values()]
+        above = [root for root in (*named, *self._host.roots) if path.is_relative_to(root) and path != root]
+        return max(above, key=lambda root: len(root.parts), default=path.parent)
+
+    def _override(self, location: Location) -> str:
+        """Return a location's path, where the host's environment or user names it instead of the registry."""
+        own = {LINUX: self._host.model_root, WINDOWS: self._host.lmstudio_root}.get(location.name)
+        return str(own) if own is not None else location.path
+
+    def _resolve(self, wanted: str, file: str) -> Location | Obstacle:
+        location = self._named(wanted)
+        if location is None:
+            known = ", ".join(sorted(self._settings.locations)) or "none"
+            return Obstacle(
+                Reason.LOCATION_UNKNOWN, f"{file}: location {wanted!r} is not defined; registry.yaml has {known}"
+            )
+        root = Path(self._override(location)).expanduser()
+        if not self._host.allows(root):
+            return self._forbidden(root, file)
+        existing = nearest_existing(root)
+        if existing != root and existing in MOUNT_PARENTS:
+            message = (
+                f"location {location.name}: {root} is not there and cannot be made: nothing is mounted below {existing}"
+            )
+            return Obstacle(Reason.LOCATION_UNAVAILABLE, message)
+        if not existing.is_dir():
+            return Obstacle(Reason.LOCATION_UNAVAILABLE, f"location {location.name}: {existing} is not a folder")
+        return Location(name=location.name, path=str(root), layout=location.layout, kind=location.kind)
+
+    def _named(self, wanted: str) -> Location | None:
+        if wanted.startswith(("/", "~")):
+            return Location(name=CUSTOM, path=wanted)
+        if wanted in self._settings.locations:
+            return self._settings.locations[wanted]
+        if wanted == LINUX:
+            return Location(name=LINUX, path=str(DEFAULT_WEIGHTS))
+        if wanted == WINDOWS:
+            return Location(name=WINDOWS, path=str(DEFAULT_WINDOWS_LMSTUDIO), layout="publisher/repo", kind="lmstudio")
+        return None
+
+    def _forbidden(self, path: Path, file: str) -> Obstacle:
+        allowed = ", ".join(str(root) for root in self._host.roots)
+        return Obstacle(
+            Reason.ROOT_NOT_ALLOWED,
+            f"{file}: {path} is outside the folders that this host allows ({allowed}); "
+            "add it to roots in the user's config.toml if that is meant",
+        )
+
+    def _filesystem(self, root: Path) -> str:
+        if str(root) not in self._filesystems:
+            existing = nearest_existing(root)
+            key = str(filesystem_key(existing))
+            self._filesystems[str(root)] = key
+            self.free.setdefault(key, (str(root), free_bytes(existing)))
+        return self._filesystems[str(root)]

@@ -1,0 +1,374 @@
+"""One reconcile run: lock, gather, plan, apply, commit. The door through which every command reconciles."""
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from imageworks.config import HostSettings
+from imageworks.providers.huggingface import HubClient
+from imageworks.providers.local import LocalSource, LocalSourceError, remote_files
+from imageworks.providers.local import observe as observe_local
+from imageworks.reconcile.apply import Tools, apply_changes
+from imageworks.reconcile.describe import describe
+from imageworks.reconcile.gather import Look, gather, staging_key_of
+from imageworks.reconcile.intents import Intents
+from imageworks.reconcile.messages import commit_message, trailers
+from imageworks.reconcile.observe import DiskObserver
+from imageworks.reconcile.places import Places
+from imageworks.reconcile.plan import Action, Change, Plan
+from imageworks.reconcile.planner import make_plan
+from imageworks.reconcile.records import Records
+from imageworks.reconcile.report import Outcome, Report
+from imageworks.reconcile.situation import Case, Place, PruneOptions, Situation, Upstream
+from imageworks.reconcile.upstream import Sources
+from imageworks.registry.entry import Entry
+from imageworks.registry.git import RegistryRepository
+from imageworks.registry.git_values import BranchMovedError, CommitResult
+from imageworks.registry.load import RegistryState, load_registry
+from imageworks.registry.manifest import FOLDER as MODELS
+from imageworks.registry.manifest import SUFFIXES, Prune, read_manifest
+from imageworks.registry.merge import COMPATIBILITY_FILE, snapshot_file
+from imageworks.registry.parsed import ParsedManifests, cache_file
+from imageworks.registry.validate import check_manifest
+from imageworks.transfer.aria2 import find_aria2c
+from imageworks.transfer.content import ContentIndex
+from imageworks.transfer.digests import Algorithm, Digest
+from imageworks.transfer.engine import TransferEngine
+from imageworks.transfer.files import NullProgress, Progress
+from imageworks.transfer.jobs import TransferOptions
+from imageworks.transfer.publish import recover
+from imageworks.transfer.staging import sweep_stale
+from imageworks.transfer.state import StateDatabase
+
+STATE_FILE: Final = "state.sqlite3"
+COMMIT_ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What one run is asked to do.
+
+    Args:
+        names: The models to consider; all when empty.
+        prune: What may be removed; ``enabled`` adds to what registry.yaml says.
+        offline: Whether the network may not be used.
+        jobs: Models and large files at once; registry.yaml's when absent.
+        commit: Whether what was done is committed.
+        read_only: Whether nothing may be written, anywhere.
+    """
+
+    names: tuple[str, ...] = ()
+    prune: PruneOptions = field(default_factory=PruneOptions)
+    offline: bool = False
+    jobs: int | None = None
+    commit: bool = True
+    read_only: bool = False
+
+
+class Run:
+    """A run on one registry and host; made by :meth:`open`, which locks unless the run is read-only.
+
+    Args:
+        repository: The registry.
+        host: This host's settings.
+        options: What is asked.
+        progress: Who is told.
+    """
+
+    def __init__(
+        self, repository: RegistryRepository, host: HostSettings, options: RunOptions, progress: Progress
+    ) -> None:
+        self._repository = repository
+        self._host = host
+        self._options = options
+        self._progress = progress
+        self._open = ExitStack()
+        self._parsed = ParsedManifests(cache_file(host.cache_dir, repository.root))
+        self._records = Records(repository, cache_file(host.cache_dir / "snapshots", repository.root))
+        self._intents = Intents(host.state_dir, repository.root)
+        self._notes: list[str] = []
+        self._state: StateDatabase
+        self._sources: Sources
+        self._registry: RegistryState
+        self._places: Places
+        self._disk: DiskObserver
+        self._situation: Situation
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        root: Path,
+        host: HostSettings,
+        options: RunOptions,
+        *,
+        progress: Progress | None = None,
+        wait: float = 0.0,
+    ) -> Iterator[Self]:
+        """Open a run; a run that may write holds the registry's lock until it ends (I10).
+
+        Args:
+            root: The registry folder.
+            host: This host's settings.
+            options: What is asked.
+            progress: Who is told; no one when absent.
+            wait: Seconds to wait for another controller.
+        """
+        repository = RegistryRepository.open(root, host=host.host)
+        with cls(repository, host, options, progress or NullProgress()) as run:
+            if not options.read_only:
+                recovery = run._open.enter_context(repository.lock(wait=wait))
+                run._notes += recovery.notes
+                run._notes += [f"{left.path}: {left.reason}" for left in recovery.left_alone]
+            run._look()
+            yield run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @property
+    def registry(self) -> RegistryState:
+        """The registry as it was read."""
+        return self._registry
+
+    @property
+    def situation(self) -> Situation:
+        """Everything that the last plan was made from."""
+        return self._situation
+
+    def _look(self) -> None:
+        """Load the registry and open what looking needs."""
+        read_only = self._options.read_only
+        self._registry = load_registry(
+            self._repository, self._host.host, revision=self._repository.head(), cache=self._parsed
+        )
+        if not read_only:
+            self._parsed.save()
+        state_file = self._host.state_dir / STATE_FILE
+        self._state = self._open.enter_context(StateDatabase.open(state_file, read_only=read_only))
+        self._notes += self._state.notes
+        self._places = Places(self._registry.settings, self._host)
+        if not read_only:
+            self._recover()
+        self._disk = DiskObserver(self._state)
+        self._sources = Sources(self._open_hub, self._look_local)
+        self._open.callback(self._sources.close)
+
+    def _recover(self) -> None:
+        """Finish publishes that a killed run left half-way, wherever a location of ours exists."""
+        for root in self._places.existing_roots():
+            for report in recover(root):
+                self._notes.append(f"{report.target}: finished a publish that was interrupted")
+
+    def _open_hub(self) -> HubClient:
+        return HubClient.from_environment(
+            os.environ,
+            cache_dir=self._host.cache_dir,
+            write_cache=not self._options.read_only,
+            offline=self._options.offline,
+            told=lambda text: self._progress.note("hub", text),
+        )
+
+    def _look_local(self, path: Path) -> Upstream:
+        if not self._host.allows(path):
+            allowed = ", ".join(str(root) for root in self._host.roots)
+            raise LocalSourceError(
+                f"{path} is outside the folders that this host allows ({allowed})",
+                remedy="add it to roots in the user's config.toml if that is meant",
+                reason="root-not-allowed",
+            )
+        model = observe_local(path)
+
+        def digest(file: Path, algorithm: Algorithm) -> Digest:
+            found = self._disk.digest(file, file.stat(), algorithm)
+            if found is None:
+                raise LocalSourceError(f"{file}: cannot be read", reason="source-missing")
+            return found
+
+        return Upstream(files=remote_files(model, digest), source=LocalSource(model))
+
+    def plan(self) -> Plan:
+        """Return what would change."""
+        look = Look(
+            registry=self._registry,
+            places=self._places,
+            disk=self._disk,
+            sources=self._sources,
+            content=ContentIndex(self._state, os.environ),
+            intents=self._intents,
+            records=self._records,
+            prune_of=_Applied(self._repository, self._host.host),
+            notes=(*self._notes, *self._uncommitted()),
+        )
+        self._situation = gather(look, self._options.names)
+        enabled = self._options.prune.enabled or self._registry.settings.prune
+        return make_plan(self._situation, replace(self._options.prune, enabled=enabled))
+
+    def _uncommitted(self) -> list[str]:
+        changed = [path for path in self._repository.uncommitted(MODELS) if path.endswith(SUFFIXES)]
+        return [f"{path} has uncommitted changes, which do not count: commit them first" for path in changed]
+
+    def apply(self, plan: Plan, *, skipped: Mapping[str, str] | None = None) -> Report:
+        """Carry a plan out and commit what was done; removals come last, and only after everything else went well.
+
+        Args:
+            plan: A plan of this run.
+            skipped: Names of changes that are not to be made, with why.
+        """
+        skip = dict(skipped or {})
+        chosen = [change for change in plan.effective if change.name not in skip]
+        cases = {case.manifest.name: case for case in self._situation.cases}
+        if any(change.fetch for change in chosen):
+            find_aria2c()
+        self._state.remember_all(self._disk.learned)
+        first = [change for change in chosen if not _prunes(change)]
+        last = [change for change in chosen if _prunes(change)]
+        outcomes = self._carry_out(first, cases)
+        if last and (plan.has_errors or any(not outcome.done for outcome in outcomes)):
+            skip |= {change.name: "nothing is removed while another model is blocked or failed" for change in last}
+        else:
+            outcomes += self._carry_out(last, cases)
+        outcomes.sort(key=lambda outcome: outcome.change.name)
+        result = self._commit(outcomes) if self._options.commit else None
+        if result is not None:
+            self._settle(outcomes, cases)
+        return Report(
+            host=self._host.host,
+            outcomes=tuple(outcomes),
+            skipped=skip,
+            commit=result.id if result is not None and result.created else None,
+            notes=_notes_of(result),
+        )
+
+    def _carry_out(self, changes: list[Change], cases: Mapping[str, Case]) -> list[Outcome]:
+        transfer = self._registry.settings.transfer
+        jobs = self._options.jobs or transfer.jobs
+        options = TransferOptions(
+            connections=transfer.connections,
+            jobs=jobs,
+            limit_bytes_per_second=transfer.limit,
+            allow_http=os.environ.get("HF_ENDPOINT", "").startswith("http://"),
+        )
+        with TransferEngine(options) as engine:
+            tools = Tools(
+                engine=engine,
+                state=self._state,
+                intents=self._intents,
+                places=self._places,
+                host=self._host,
+                progress=self._progress,
+                describe=describe,
+            )
+            return apply_changes(changes, cases, self._registry.entries, tools, jobs=jobs)
+
+    def _commit(self, outcomes: Collection[Outcome]) -> CommitResult | None:
+        """Commit entries and snapshot; where people moved the branch meanwhile, merge with what they declared."""
+        recorded = [outcome for outcome in outcomes if outcome.done and outcome.recorded]
+        written = {outcome.entry.name: outcome.entry for outcome in recorded if outcome.entry is not None}
+        gone = {outcome.change.name for outcome in recorded if outcome.entry is None}
+        gone |= {name for outcome in recorded if (name := outcome.change.previous_name) is not None}
+        registry = self._registry
+        for attempt in range(COMMIT_ATTEMPTS):
+            if not recorded and not self._records.stale(registry):
+                self._records.remember(registry)
+                return None
+            try:
+                result = self._try_commit(registry, written, gone - set(written), outcomes)
+            except BranchMovedError:
+                if attempt + 1 == COMMIT_ATTEMPTS:
+                    raise
+                registry = self._reload()
+                continue
+            self._registry = self._reload()
+            self._records.remember(self._registry)
+            self._write_compatible()
+            return result
+        return None
+
+    def _try_commit(
+        self,
+        registry: RegistryState,
+        written: Mapping[str, Entry],
+        gone: Collection[str],
+        outcomes: Collection[Outcome],
+    ) -> CommitResult:
+        return self._repository.commit(
+            self._records.changes(registry, written, gone=gone),
+            message=commit_message(registry.host, outcomes),
+            expected=registry.revision,
+            depends_on=(MODELS, "registry.yaml"),
+            trailers=trailers(registry.host, registry.revision),
+        )
+
+    def _reload(self) -> RegistryState:
+        return load_registry(self._repository, self._host.host, revision=self._repository.head(), cache=self._parsed)
+
+    def _write_compatible(self) -> None:
+        """Write the snapshot's bytes to the git-ignored file that older consumers read."""
+        reference = self._repository.find_file(self._registry.revision, snapshot_file(self._host.host))
+        if reference is None:
+            return
+        target = self._repository.root / COMPATIBILITY_FILE
+        draft = target.with_name(f".{COMPATIBILITY_FILE}.new")
+        draft.write_bytes(self._repository.read_blob(reference.id))
+        draft.replace(target)
+
+    def _settle(self, outcomes: Collection[Outcome], cases: Mapping[str, Case]) -> None:
+        for outcome in outcomes:
+            if outcome.done:
+                self._intents.settle(outcome.change.name)
+        if self._options.names or any(not outcome.done for outcome in outcomes):
+            return
+        wanted = {
+            staging_key_of(case.manifest.name, self._host.host, case.upstream)
+            for case in cases.values()
+            if isinstance(case.upstream, Upstream)
+        }
+        roots = {case.place.root for case in cases.values() if isinstance(case.place, Place)}
+        for root in roots:
+            if root.is_dir():
+                sweep_stale(root, wanted)
+
+
+def _prunes(change: Change) -> bool:
+    return change.action is Action.REMOVE
+
+
+def _notes_of(result: CommitResult | None) -> tuple[str, ...]:
+    if result is None:
+        return ()
+    return (*result.notes, *(f"{left.path}: {left.reason}" for left in result.left_alone))
+
+
+class _Applied:
+    """What manifests said in the commit that this host applied last."""
+
+    def __init__(self, repository: RegistryRepository, host: str) -> None:
+        self._repository = repository
+        self._host = host
+        self._revision: str | None = None
+        self._looked = False
+
+    def __call__(self, name: str) -> Prune | None:
+        """Return what a model's manifest said of pruning; ``None`` when it said nothing or is not to be found."""
+        if not self._looked:
+            record = self._repository.last_applied(self._host)
+            self._revision = record.trailers.get("Reconciled-Revision") if record else None
+            self._looked = True
+        for suffix in SUFFIXES:
+            file = f"{MODELS}/{name}{suffix}"
+            content = self._repository.at(self._revision).file(file)
+            if isinstance(content, bytes):
+                document = check_manifest(file, content).document
+                if document is not None and isinstance(document.value, dict):
+                    return read_manifest(file, document.value).prune
+        return None

@@ -1,0 +1,90 @@
+"""Each model's standing in two words: is it as declared (sync), and are its bytes good (health). Pure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imageworks.reconcile.plan import Action, Plan, Reason
+from imageworks.reconcile.situation import Observation, Situation
+from imageworks.registry.manifest import State
+
+
+class Sync(StrEnum):
+    """Whether a model is as declared."""
+
+    SYNCED = "synced"
+    OUT_OF_SYNC = "out-of-sync"
+    BLOCKED = "blocked"
+    SUSPENDED = "suspended"
+    UNDECLARED = "undeclared"
+
+
+class Health(StrEnum):
+    """Whether a model's recorded bytes are there and unchanged."""
+
+    HEALTHY = "healthy"
+    DAMAGED = "damaged"
+    MISSING = "missing"
+    NONE = "no-files"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One model's standing.
+
+    Args:
+        name: The variant name.
+        sync: Whether it is as declared.
+        health: Whether its bytes are good.
+        reason: Why not, or empty.
+    """
+
+    name: str
+    sync: Sync
+    health: Health
+    reason: str = ""
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a person should do something about it."""
+        return self.sync is Sync.BLOCKED or self.health in {Health.DAMAGED, Health.MISSING}
+
+    def document(self) -> dict[str, str]:
+        """Return the status as JSON values."""
+        return {"name": self.name, "sync": self.sync.value, "health": self.health.value, "reason": self.reason}
+
+
+def model_statuses(plan: Plan, situation: Situation) -> list[ModelStatus]:
+    """Return the standing of every model that a plan considered, by name.
+
+    Args:
+        plan: What would change.
+        situation: What the plan was made from.
+    """
+    observed = {case.manifest.name: case.observation for case in situation.cases}
+    observed |= {orphan.entry.name: orphan.observation for orphan in situation.orphans}
+    observed |= {entry.name: observation for entry, observation in situation.unmanaged}
+    found: dict[str, ModelStatus] = {}
+    for case in situation.cases:
+        suspended = case.manifest.state is State.SUSPENDED
+        name = case.manifest.name
+        found[name] = ModelStatus(name, Sync.SUSPENDED if suspended else Sync.SYNCED, _health(case.observation))
+    for drift in plan.drift:
+        reason = f"{drift.reason.value}: {drift.message}"
+        found[drift.name] = ModelStatus(drift.name, Sync.UNDECLARED, _health(observed.get(drift.name)), reason)
+    for entry, observation in situation.unmanaged:
+        found.setdefault(entry.name, ModelStatus(entry.name, Sync.UNDECLARED, _health(observation)))
+    for change in plan.changes:
+        sync = Sync.BLOCKED if change.action is Action.BLOCKED else Sync.OUT_OF_SYNC
+        if change.reason in {Reason.UNDECLARED, Reason.HOST_EXCLUDED}:
+            sync = Sync.UNDECLARED
+        reason = f"{change.reason.value}: {change.message}" if change.message else change.reason.value
+        found[change.name] = ModelStatus(change.name, sync, _health(observed.get(change.name)), reason)
+    return [found[name] for name in sorted(found)]
+
+
+def _health(observation: Observation | None) -> Health:
+    if observation is None:
+        return Health.NONE
+    if not observation.exists:
+        return Health.MISSING
+    return Health.DAMAGED if observation.damaged else Health.HEALTHY

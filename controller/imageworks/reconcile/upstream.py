@@ -1,0 +1,97 @@
+"""Ask a model's source what it offers at one resolved commit; what it answers instead becomes an obstacle."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from imageworks.errors import ImageworksError
+from imageworks.providers.huggingface import HubClient
+from imageworks.providers.select import select_files
+from imageworks.providers.select_values import SelectionError
+from imageworks.reconcile.decide import has_files, staleness
+from imageworks.reconcile.plan import Reason, reason_of
+from imageworks.reconcile.situation import Case, Obstacle, Upstream
+from imageworks.registry.manifest import HuggingFaceSource, PathSource
+from imageworks.transfer.files import LinkError
+from imageworks.transfer.names import UnsafeNameError
+
+
+class Sources:
+    """Answers for every kind of source; used from several threads at once.
+
+    Args:
+        open_hub: Makes the hub's client, once, when the first hub source is asked.
+        look_local: Returns what a local path offers.
+    """
+
+    def __init__(self, open_hub: Callable[[], HubClient], look_local: Callable[[Path], Upstream]) -> None:
+        self._open_hub = open_hub
+        self._look_local = look_local
+        self._hub: HubClient | None = None
+
+    def ask(self, case: Case) -> Upstream | Obstacle:
+        """Return what a case's source offers, or why it offers nothing.
+
+        Args:
+            case: A case whose source must be asked.
+        """
+        source = case.manifest.source
+        try:
+            if isinstance(source, HuggingFaceSource):
+                return self._hugging_face(case, source)
+            if isinstance(source, PathSource):
+                return self._look_local(Path(source.path).expanduser())
+        except LinkError as error:
+            return _obstacle(reason_of(error.reason, Reason.UNEXPECTED_REPLY), error)
+        except SelectionError as error:
+            return _obstacle(Reason.SELECTION, error, file=case.manifest.file)
+        except UnsafeNameError as error:
+            return _obstacle(Reason.UNSAFE_NAME, error)
+        except OSError as error:
+            return Obstacle(Reason.SOURCE_MISSING, f"{error.filename}: {os.strerror(error.errno or 0)}")
+        return Obstacle(Reason.PROVIDER_UNAVAILABLE, "this kind of source is not known")
+
+    def open(self) -> HubClient:
+        """Return the hub's client, made on first use."""
+        if self._hub is None:
+            self._hub = self._open_hub()
+        return self._hub
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._hub is not None:
+            self._hub.close()
+
+    def _hugging_face(self, case: Case, source: HuggingFaceSource) -> Upstream:
+        hub, entry = self.open(), case.entry
+        # What is recorded is repaired at its own commit; a branch was resolved once and is not chased.
+        recorded = entry.revision if entry is not None and has_files(entry) and staleness(case) is None else None
+        resolved = hub.resolve(source.repo, recorded or source.revision)
+        hub.check_access(resolved)
+        listing = hub.listing(resolved.repo, resolved.commit)
+        selection = select_files(
+            listing.files,
+            format=case.manifest.text("format"),
+            quantization=case.manifest.text("quantization"),
+            include=source.include,
+            include_optional=source.optional,
+            subfolder=source.subfolder,
+        )
+        return Upstream(
+            files=selection.files,
+            commit=resolved.commit,
+            ref=source.revision,
+            repo=resolved.repo,
+            container=selection.container,
+            quantization=selection.quantization,
+            source=hub.source(resolved.repo, resolved.commit),
+            warnings=selection.warnings,
+            license=resolved.license,
+            tags=resolved.tags,
+            pipeline_tag=resolved.pipeline_tag,
+        )
+
+
+def _obstacle(reason: Reason, error: ImageworksError, *, file: str | None = None) -> Obstacle:
+    text = error.message if error.remedy is None else f"{error.message}; {error.remedy}"
+    return Obstacle(reason, f"{file}: {text}" if file else text)

@@ -1,0 +1,79 @@
+"""Read a host's snapshot for display, and check that the committed one is what manifests and entries give."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from imageworks.errors import ImageworksError
+from imageworks.registry.git import RegistryRepository
+from imageworks.registry.load import RegistryState, load_registry
+from imageworks.registry.merge import SNAPSHOT_FOLDER, load_owners, merge, render_snapshot, snapshot_file
+from imageworks.registry.parsed import ParsedManifests
+
+
+class SnapshotError(ImageworksError):
+    """A snapshot cannot be shown."""
+
+
+def read_snapshot(root: Path, host: str) -> list[Mapping[str, object]]:
+    """Return a host's merged models as last recorded; display only, never an input of anything that is written.
+
+    Args:
+        root: The registry folder.
+        host: The host's name.
+
+    Raises:
+        SnapshotError: The file is no snapshot.
+    """
+    path = root / snapshot_file(host)
+    try:
+        models = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise SnapshotError(
+            f"{path}: cannot be read: {error}", remedy="Bring it back with `git checkout -- snapshot` or reconcile."
+        ) from error
+    if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
+        raise SnapshotError(f"{path}: not a snapshot", remedy="Bring it back with `git checkout -- snapshot`.")
+    return models
+
+
+def expected_snapshot(registry: RegistryState) -> bytes:
+    """Return the snapshot that a registry state's manifests and entries give.
+
+    Args:
+        registry: The registry at some commit, as one host sees it.
+    """
+    labels = registry.settings.labels
+    declared = [m for m in registry.manifests.values() if m.applies_to(registry.host, labels)]
+    return render_snapshot(merge(declared, registry.entries.values(), load_owners()))
+
+
+def check_snapshots(repository: RegistryRepository, cache: ParsedManifests) -> list[str]:
+    """Return what is wrong with the committed snapshots, one line each.
+
+    A snapshot must be what its own commit's manifests and entries give. Manifests that people commit later do not make
+    it wrong: it waits for the next reconcile. So each is compared at the commit that last touched it.
+
+    Args:
+        repository: The registry.
+        cache: Parsed manifests by blob id.
+    """
+    problems = []
+    for file in repository.list_files(repository.head(), SNAPSHOT_FOLDER):
+        host = Path(file).stem
+        written = next(iter(repository.log(file, limit=1)), None)
+        reference = repository.find_file(written.id, file) if written else None
+        if written is None or reference is None:
+            continue
+        state = load_registry(repository, host, revision=written.id, cache=cache)
+        if repository.read_blob(reference.id) != expected_snapshot(state):
+            problems.append(
+                f"{file}:1:1: not what manifests and entries give at {written.short_id}; "
+                "it is generated, so take the edit back or run `imageworks-models reconcile`"
+            )
+        edited = repository.root / file
+        if edited.is_file() and edited.read_bytes() != repository.read_blob(reference.id):
+            problems.append(f"{file}:1:1: edited by hand; take it back with `git checkout -- {file}`")
+    return problems

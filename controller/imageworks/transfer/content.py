@@ -1,0 +1,76 @@
+"""Find bytes that are already on this machine, so that they are linked or copied and never fetched twice."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from imageworks.transfer.digests import Algorithm
+from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.state import StateDatabase
+
+OLLAMA_SYSTEM_STORE: Final = Path("/usr/share/ollama/.ollama/models")
+
+
+class ContentIndex:
+    """Knows where content may lie, by its sha256: files verified before, the Hugging Face cache, Ollama's blobs.
+
+    What it returns are candidates of the right size; whoever takes one verifies it while taking it.
+
+    Args:
+        state: The host's verified files.
+        environment: The process's environment: HF_HOME, HF_HUB_CACHE, OLLAMA_MODELS.
+    """
+
+    def __init__(self, state: StateDatabase, environment: Mapping[str, str]) -> None:
+        self._state = state
+        self._hub_cache = hub_cache_folder(environment)
+        self._blobs = [store / "blobs" for store in ollama_stores(environment)]
+
+    def find(self, file: RemoteFile, repo: str | None) -> Path | None:
+        """Return a file on this machine that should hold a wanted file's bytes.
+
+        Args:
+            file: What is wanted.
+            repo: The repository that it belongs to, for the Hugging Face cache's layout.
+        """
+        for candidate in self._candidates(file, repo):
+            try:
+                if candidate.stat().st_size == file.size and os.access(candidate, os.R_OK):
+                    return candidate
+            except OSError:
+                continue
+        return None
+
+    def _candidates(self, file: RemoteFile, repo: str | None) -> Iterator[Path]:
+        # Both kinds of digest name the cache's blobs: the sha256 of a large file, git's blob id of a small one.
+        if repo is not None:
+            yield self._hub_cache / f"models--{repo.replace('/', '--')}" / "blobs" / file.digest.value
+        if file.digest.algorithm is Algorithm.SHA256:
+            yield from self._state.locate(file.digest.value)
+            for blobs in self._blobs:
+                yield blobs / f"sha256-{file.digest.value}"
+
+
+def hub_cache_folder(environment: Mapping[str, str]) -> Path:
+    """Return the Hugging Face cache's folder by its own variables.
+
+    Args:
+        environment: The process's environment.
+    """
+    explicit = environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE")
+    if explicit:
+        return Path(explicit).expanduser()
+    cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(environment.get("HF_HOME") or f"{cache}/huggingface").expanduser() / "hub"
+
+
+def ollama_stores(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the model folders of Ollama that may exist here, by its own rules.
+
+    Args:
+        environment: The process's environment.
+    """
+    if environment.get("OLLAMA_MODELS"):
+        return (Path(environment["OLLAMA_MODELS"]).expanduser(),)
+    return (Path("~/.ollama/models").expanduser(), OLLAMA_SYSTEM_STORE)
