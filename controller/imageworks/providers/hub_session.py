@@ -20,6 +20,7 @@ _ATTEMPTS: Final = 5
 _CONNECT_ATTEMPTS: Final = 3
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _DOWN_SECONDS: Final = 20.0
+_SHORT_BYTES: Final = 65536
 _FAILING: Final = frozenset({500, 502, 503, 504})
 
 Answer = TypeVar("Answer", Reply, OpenReply)
@@ -143,6 +144,7 @@ class HubSession:
             if target is None:
                 return reply
             self.check_target(target, reply)
+            _drain(reply)
             url = target
         raise _too_many_redirects(url)
 
@@ -185,7 +187,7 @@ class HubSession:
         own = self.is_own(url)
         pause = _FIRST_PAUSE_SECONDS
         for tried in range(1, _ATTEMPTS + 1):
-            wait = pause
+            wait = pause + random.uniform(0, pause / 10)  # noqa: S311 # spreads threads, guards no secret
             failure: HubError | None = None
             if own:
                 self._check_up(url)
@@ -206,10 +208,10 @@ class HubSession:
                 later = self._later(reply, quota, own=own)
                 if later is None:
                     return reply
-                wait, failure = max(later[0] or pause, 0.0), later[1]
+                wait, failure = wait if later[0] is None else later[0], later[1]
             if tried == _ATTEMPTS:
                 raise failure
-            self._pace.pause(wait + random.uniform(0, 0.1) * pause, urlsplit(url).netloc)  # noqa: S311 # spreads threads
+            self._pace.pause(wait, urlsplit(url).netloc)
             pause *= 2
         raise AssertionError("unreachable")
 
@@ -243,6 +245,14 @@ def redirect_target(reply: Reply | OpenReply) -> str | None:
     """
     location = reply.headers.get("location")
     return urljoin(reply.url, location) if reply.status in REDIRECTS and location else None
+
+
+def _drain(reply: OpenReply) -> None:
+    """Read a redirect's short text, so that its connection serves again."""
+    length = reply.headers.get("content-length", "")
+    if length.isdigit() and int(length) <= _SHORT_BYTES:
+        for _ in reply.chunks:
+            continue
 
 
 def _unreachable(url: str, why: str) -> HubUnreachableError:
