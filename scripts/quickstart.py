@@ -114,11 +114,12 @@ def example(registry: Path) -> list[str]:
 def served(hub: Path, programs: Path) -> Iterator[str]:
     """Serve a folder as a hub on a free loopback port, and yield its URL."""
     command = [str(programs / "imageworks-models"), "hub", "serve", str(hub), "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    log = (SCRATCH / "hub.log").open("w", encoding="utf-8")
+    with log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as server:
         try:
             line = server.stdout.readline() if server.stdout else ""
             if "HF_ENDPOINT=" not in line:
-                raise SystemExit("the loopback hub did not start")
+                raise SystemExit(f"the loopback hub did not start; see {log.name}")
             yield line.split("HF_ENDPOINT=")[1].strip()
         finally:
             server.terminate()

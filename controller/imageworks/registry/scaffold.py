@@ -60,12 +60,12 @@ _EXAMPLE: Final = """\
 # with `imageworks-models reconcile --dry-run`.
 schema_version: 1
 source:
-  huggingface: sentence-transformers/all-MiniLM-L6-v2
+  huggingface: Qwen/Qwen2.5-0.5B-Instruct
   revision: "main"              # a branch, a tag or a commit id, always in quotes; a full commit id is a pin
 format: safetensors             # detected when absent
 backend: unassigned             # vllm, ollama, lmdeploy, gguf, lmstudio or unassigned
 location: {weights}             # one of the locations in registry.yaml, or an absolute path
-display_name: Example (all-MiniLM-L6-v2)
+display_name: Example (Qwen2.5 0.5B)
 roles: [embedding]
 state: suspended                # hands off: nothing happens until this says present
 """
