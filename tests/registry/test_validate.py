@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -220,6 +221,13 @@ def test_many_manifests_in_one_folder_give_one_problem_each() -> None:
                 'models/c.yaml:2:14: "a" and "c" are each other\'s former names',
             ],
         ),
+        (
+            {"a": "previously: [b]", "b": "backend: vlm"},
+            [
+                'models/a.yaml:2:14: "b" is the name of models/b.yaml, so nothing was renamed',
+                'models/b.yaml:2:10: backend: "vlm" is not a known value',
+            ],
+        ),
         ({"a": "previously: [old, older]"}, []),
     ],
 )
@@ -324,6 +332,26 @@ def test_a_linked_models_folder_is_refused(tmp_path: Path) -> None:
     root = write(tmp_path / "r", {"registry.yaml": SETTINGS})
     (root / "models").symlink_to(write(tmp_path / "elsewhere", {"x.yaml": "schema_version: 1\n"}))
     assert lines(validate_registry(WorkTreeReader(root))) == ["models:1:1: the file is a symbolic link"]
+
+
+def test_what_cannot_be_read_is_said_and_not_passed_over(tmp_path: Path) -> None:
+    root = write(tmp_path / "r", {"real.yaml": SETTINGS, "models": "a file", "elsewhere/h/m.json": entry()})
+    (root / "registry.yaml").symlink_to(root / "real.yaml")
+    (root / "discovered").symlink_to(root / "elsewhere")
+    assert lines(validate_registry(WorkTreeReader(root))) == [
+        "discovered:1:1: the file is a symbolic link",
+        "models:1:1: the file is no folder that can be listed (Not a directory)",
+        "registry.yaml:1:1: the file is a symbolic link",
+    ]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(root / "s.yaml"))
+        (found,) = lines(validate_files([root / "s.yaml"]))
+    assert "s.yaml:1:1: the file is unreadable (" in found
+    (found,) = lines(validate_files([root]))
+    assert found == f"{root}:1:1: not a kind of file that can be validated"
+    (root / "folder.yaml").mkdir()
+    (found,) = lines(validate_files([root / "folder.yaml"]))
+    assert found.endswith("folder.yaml:1:1: the file is a folder")
 
 
 def test_readers_agree(tmp_path: Path) -> None:

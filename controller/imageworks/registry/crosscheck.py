@@ -11,7 +11,15 @@ from typing import Final
 
 from imageworks.registry.diagnostic import Diagnostic, at, whole_file
 from imageworks.registry.document import Document, Pointer
-from imageworks.registry.manifest import HuggingFaceSource, Manifest, PathSource, State, is_commit, read_manifest
+from imageworks.registry.manifest import (
+    HuggingFaceSource,
+    Manifest,
+    PathSource,
+    State,
+    is_commit,
+    manifest_name,
+    read_manifest,
+)
 from imageworks.registry.settings import Location, read_settings
 from imageworks.registry.wording import suggest
 
@@ -58,8 +66,7 @@ def check_names(files: Iterable[str]) -> Iterator[Diagnostic]:
     """
     by_name: dict[str, list[str]] = defaultdict(list)
     for file in sorted(files):
-        stem = file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-        by_name[fold(stem)].append(file)
+        by_name[fold(manifest_name(file))].append(file)
     for clashing in by_name.values():
         if len(clashing) > 1:
             for file in clashing:
@@ -114,12 +121,14 @@ def check_references(
                 yield at(item.document, ("hosts", index), f'unknown {what} "{wanted}"', remedy)
 
 
-def check_previously(declared: Collection[Declared]) -> Iterator[Diagnostic]:
+def check_previously(declared: Collection[Declared], files: Iterable[str]) -> Iterator[Diagnostic]:
     """Yield former names that are still in use, that two models claim, or that lead in a circle.
 
     Args:
         declared: The schema-valid manifests.
+        files: Paths of all manifests, valid or not: a broken one still holds its name.
     """
+    holders = {fold(manifest_name(file)): file for file in files}
     current = {fold(item.manifest.name): item for item in declared}
     claims: dict[str, list[Declared]] = defaultdict(list)
     for item in declared:
@@ -128,19 +137,19 @@ def check_previously(declared: Collection[Declared]) -> Iterator[Diagnostic]:
     for item in declared:
         own = fold(item.manifest.name)
         for index, former in enumerate(item.manifest.previously):
+            folded = fold(former)
             pointer: Pointer = ("previously", index)
-            holder = current.get(fold(former))
-            rivals = sorted(rival.manifest.file for rival in claims[fold(former)] if rival is not item)
-            if fold(former) == own:
+            rival = next((other for other in claims[folded] if other is not item), None)
+            if folded == own:
                 yield at(item.document, pointer, f'"{former}" is its own former name', "remove it from previously")
-            elif holder is not None and _leads_to(holder, own, current):
+            elif folded in current and _leads_to(current[folded], own, current):
                 message = f'"{former}" and "{item.manifest.name}" are each other\'s former names'
                 yield at(item.document, pointer, message, "keep `previously` only in the manifest with the new name")
-            elif holder is not None:
-                message = f'"{former}" is the name of {holder.manifest.file}, so nothing was renamed'
+            elif folded in holders:
+                message = f'"{former}" is the name of {holders[folded]}, so nothing was renamed'
                 yield at(item.document, pointer, message, "remove that manifest, or this former name")
-            elif rivals:
-                message = f'"{former}" is claimed as a former name by {rivals[0]} too'
+            elif rival is not None:
+                message = f'"{former}" is claimed as a former name by {rival.manifest.file} too'
                 yield at(item.document, pointer, message, "keep it in one of them")
 
 

@@ -55,16 +55,15 @@ class WorkTreeReader:
         top = self.root / folder
         if top.is_symlink():
             return {folder: Refusal("a symbolic link", "put a plain folder in its place")}
-        for path, is_link in _walk(top):
-            name = path.relative_to(self.root).as_posix()
-            content = Refusal("a symbolic link") if is_link else read_plain_file(path)
+        for path, refusal in _walk(top):
+            content = refusal or read_plain_file(path)
             if content is not None:
-                found[name] = content
+                found[path.relative_to(self.root).as_posix()] = content
         return found
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield every non-folder below a folder, and whether it is a symbolic link; hidden names are left out."""
+def _walk(folder: Path) -> Iterator[tuple[Path, Refusal | None]]:
+    """Yield every non-folder below a folder, and why it is not to be opened; hidden names are left out."""
     pending = [folder]
     while pending:
         current = pending.pop()
@@ -72,13 +71,16 @@ def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
             children = sorted(os.scandir(current), key=lambda child: child.name)
         except FileNotFoundError:
             continue
+        except OSError as error:
+            yield current, Refusal(f"no folder that can be listed ({error.strerror})", "put a folder in its place")
+            continue
         for child in children:
             if child.name.startswith("."):
                 continue
             if child.is_dir(follow_symlinks=False):
                 pending.append(Path(child.path))
             else:
-                yield Path(child.path), child.is_symlink()
+                yield Path(child.path), Refusal("a symbolic link") if child.is_symlink() else None
 
 
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -100,7 +102,9 @@ def read_plain_file(path: Path) -> bytes | Refusal | None:
         if path.is_symlink():
             return Refusal("a symbolic link")
         return Refusal(f"unreadable ({error.strerror})", "make it a plain file that you may read")
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        return Refusal("a folder", "name the files in it") if stat.S_ISDIR(mode) else Refusal("not a plain file")
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return Refusal("not a plain file")
         return stream.read(MAX_FILE_BYTES + 1)

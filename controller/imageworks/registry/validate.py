@@ -181,7 +181,7 @@ def validate_documents(
     for diagnostic in (
         *check_names(checked),
         *check_references(declared, settings, set(entries_by_host)),
-        *check_previously(declared),
+        *check_previously(declared, checked),
         *check_targets(declared, settings),
     ):
         problems[diagnostic.file].append(diagnostic)
@@ -204,7 +204,9 @@ def validate_registry(reader: RegistryReader, *, entries_of: str | None = None) 
         own = check_settings_file(registry_settings.FILE, content)
     checked, nested = _check_manifests(reader)
     folder = entries.FOLDER if entries_of is None else f"{entries.FOLDER}/{entries_of}"
-    found_entries = {file: check_entry(file, data) for file, data in reader.files(folder).items() if _is_entry(file)}
+    found_entries = {
+        file: check_entry(file, data) for file, data in reader.files(folder).items() if _is_looked_at(file, data)
+    }
     by_host: dict[str, dict[str, Document]] = defaultdict(dict)
     for file, one in sorted(found_entries.items()):
         if one.document is not None:
@@ -244,6 +246,11 @@ def _check_manifests(reader: RegistryReader) -> tuple[dict[str, Checked], list[D
         else:
             checked[file] = check_manifest(file, content)
     return checked, misplaced
+
+
+def _is_looked_at(file: str, content: bytes | Refusal) -> bool:
+    """Return whether a file below the entries' folder is an entry, or might hide some."""
+    return _is_entry(file) or isinstance(content, Refusal)
 
 
 def _is_entry(file: str) -> bool:
