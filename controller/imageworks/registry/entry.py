@@ -76,6 +76,14 @@ class Entry:
         return Path(value) if value and value.startswith("/") else None
 
     @property
+    def base(self) -> Path:
+        """The folder that the files' relative paths start from; a single file's is its parent."""
+        if self.path is None:
+            raise ValueError(f"{self.name} has no files")
+        single = len(self.files) == 1 and self.part("metadata").get("single_file") is True
+        return self.path.parent if single else self.path
+
+    @property
     def revision(self) -> str | None:
         """The commit that was installed."""
         value = self.part("resolved").get("revision")
