@@ -8,6 +8,8 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from imageworks.http import HttpPool, Reply
+from imageworks.hub.limits import Quota
 from imageworks.hub.server import HubServer
 from imageworks.providers.hub_errors import (
     GatedError,
@@ -19,7 +21,10 @@ from imageworks.providers.hub_errors import (
     UnexpectedReplyError,
     UpstreamGoneError,
 )
+from imageworks.providers.hub_pace import Pace
+from imageworks.providers.hub_session import HubSession
 from imageworks.providers.hub_source import HubSource
+from imageworks.providers.hub_token import Token
 from imageworks.transfer.files import FileSource, RemoteFile
 from support.hub import Fault, Faults, HubRepository, header, ignore_range, no_length, reset, status, truncate
 from support.providers import CANARY, COMMIT, Clock, absent, answer, client, large, metadata, small
@@ -256,11 +261,82 @@ def test_a_small_file_may_come_from_the_hubs_own_cache(httpserver: HTTPServer, t
     assert [request.headers.get("Authorization") for request, _ in httpserver.log] == [f"Bearer {CANARY}"] * 2
 
 
-def test_a_downgrade_to_plain_http_is_refused() -> None:
-    from imageworks.http import HttpPool, Reply
-    from imageworks.providers.hub_pace import Pace
-    from imageworks.providers.hub_session import HubSession
+def test_an_expired_link_is_asked_for_again(root: Path, tmp_path: Path) -> None:
+    commit = HubRepository(root, "o/m", FILES).commit_id
+    clock = Clock()
+    file = large("model.safetensors", WEIGHTS)
+    with HubServer(root, link_lifetime=60, clock=clock.now) as hub, HttpPool(user_agent="aria2") as stranger:
+        source = client(hub.url, tmp_path, clock=clock).source("o/m", commit)
+        first = source.link(file)
+        assert stranger.request("GET", first, {}).body == WEIGHTS
+        clock.time += 3600
+        assert stranger.request("GET", first, {}).status == 403
+        second = source.link(file)
+        assert second != first
+        assert stranger.request("GET", second, {}).body == WEIGHTS
 
+
+def test_an_enforced_quota_is_never_overrun(root: Path, tmp_path: Path) -> None:
+    commit = HubRepository(root, "o/m", FILES).commit_id
+    clock = Clock()
+    quotas = (Quota("api", 1000), Quota("resolvers", 3, window_seconds=60, enforced=True))
+    log: list[str] = []
+    with HubServer(root, quotas=quotas, clock=clock.now, log=log.append) as hub:
+        source = client(hub.url, tmp_path, clock=clock).source("o/m", commit)
+        for _ in range(10):
+            source.link(large("model.safetensors", WEIGHTS))
+    assert len(log) == 10
+    assert not [line for line in log if line.endswith("429")]
+    assert len(clock.slept) == 3
+    assert all(60 <= seconds <= 62 for seconds in clock.slept)
+
+
+@pytest.mark.parametrize(
+    ("status_code", "headers", "says"),
+    [
+        (200, {"Content-Length": "5"}, "5 bytes are announced"),
+        (206, {"Content-Range": "bytes 0-3/4"}, "unexpected answer HTTP 206"),
+        (404, {}, "no longer there"),
+        (418, {}, "unexpected answer HTTP 418"),
+    ],
+)
+def test_an_answer_of_the_hub_itself_that_is_not_the_file(
+    httpserver: HTTPServer, tmp_path: Path, status_code: int, headers: dict[str, str], says: str
+) -> None:
+    file = absent("x.json")
+    httpserver.expect_request(f"/o/m/resolve/{COMMIT}/x.json").respond_with_response(
+        Response(b"abcde"[: 5 if status_code == 200 else 4], status_code, headers)
+    )
+    with pytest.raises(HubError, match=says):
+        fetched(client(httpserver.url_for(""), tmp_path).source("o/m", COMMIT), file)
+
+
+def test_more_bytes_than_listed_are_refused(httpserver: HTTPServer, tmp_path: Path) -> None:
+    def endless(_request: Request) -> Response:
+        return Response(iter([b"abc", b"def"]))
+
+    httpserver.expect_request(f"/o/m/resolve/{COMMIT}/x.json").respond_with_handler(endless)
+    with pytest.raises(InconsistentListingError, match="more bytes come"):
+        fetched(client(httpserver.url_for(""), tmp_path).source("o/m", COMMIT), absent("x.json"))
+
+
+def test_bytes_behind_a_redirect_loop_are_given_up(httpserver: HTTPServer, tmp_path: Path) -> None:
+    path = f"/o/m/resolve/{COMMIT}/x.json"
+    httpserver.expect_request(path).respond_with_data("", 302, {"Location": path})
+    with pytest.raises(UnexpectedReplyError, match="redirects"):
+        fetched(client(httpserver.url_for(""), tmp_path).source("o/m", COMMIT), absent("x.json"))
+
+
+def test_a_link_is_refused_where_the_second_origin_fails(root: Path, tmp_path: Path) -> None:
+    commit = HubRepository(root, "o/m", FILES).commit_id
+    with HubServer(root) as hub:
+        Faults.install(hub).add(status(418), origin="cdn")
+        with pytest.raises(UnexpectedReplyError, match="HTTP 418") as caught:
+            fetched(client(hub.url, tmp_path).source("o/m", commit), large("model.safetensors", WEIGHTS))
+    assert caught.value.retryable
+
+
+def test_a_downgrade_to_plain_http_is_refused() -> None:
     session = HubSession("https://hub.example", None, HttpPool(user_agent="test"), Pace(), offline=False)
     reply = Reply("https://hub.example/o/m", 302, {})
     assert session.check_target("https://cdn.example/x?s=1", reply) == "https://cdn.example/x?s=1"
@@ -281,11 +357,6 @@ def test_a_downgrade_to_plain_http_is_refused() -> None:
     ],
 )
 def test_the_token_belongs_to_one_origin(url: str, *, own: bool) -> None:
-    from imageworks.http import HttpPool
-    from imageworks.providers.hub_pace import Pace
-    from imageworks.providers.hub_session import HubSession
-    from imageworks.providers.hub_token import Token
-
     session = HubSession(
         "https://hub.example/mirror", Token(CANARY, "HF_TOKEN"), HttpPool(user_agent="test"), Pace(), offline=False
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from huggingface_hub.errors import OIDCError
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
@@ -83,6 +84,15 @@ def test_a_trusted_publishers_exchange_is_the_librarys(monkeypatch: pytest.Monke
     found = find_token({"HF_OIDC_RESOURCE": "models/o/m", "HF_TOKEN": "hf_one"})
     assert found is not None
     assert found.value == "hf_exchanged"
+
+
+def test_a_failed_exchange_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise OIDCError("no provider")
+
+    monkeypatch.setattr(huggingface_hub, "get_token", fail)
+    with pytest.raises(UnauthorisedError, match="HF_OIDC_RESOURCE failed: no provider"):
+        find_token({"HF_OIDC_RESOURCE": "models/o/m"})
 
 
 def test_a_refused_login_is_renewed_once_and_the_request_repeated(

@@ -3,7 +3,7 @@
 All are LinkError, so that the transfer room, which knows nothing of hubs, can tell what is worth another try.
 """
 
-from imageworks.transfer.files import LinkError
+from imageworks.transfer.files import NO_LINK, LinkError
 
 TOKEN_REMEDY = "Set HF_TOKEN, or run `hf auth login`, with a token that may read it."  # noqa: S105 # advice, no secret
 
@@ -106,4 +106,4 @@ class UnexpectedReplyError(HubError):
 class LinkNeedsCredentialsError(HubError):
     """The bytes of a large file come only from the hub itself and only with the token: stream it, give no link."""
 
-    default_reason = "link-needs-credentials"
+    default_reason = NO_LINK
