@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from imageworks.detect.jsons import EMPTY, part, text
+from imageworks.detect.jsons import part, text
 
 FLAGS: Final = ("text", "vision", "embedding", "audio", "thinking", "reasoning", "tools")
 """The capability flags of an entry; each is always said, as true or false."""
@@ -114,7 +114,7 @@ class CapabilityHints:
         pipeline: Whether it is a diffusers pipeline.
     """
 
-    config: Mapping[str, object] = EMPTY
+    config: Mapping[str, object] = field(default_factory=dict)
     template: str = ""
     names: Collection[str] = ()
     task: str | None = None
@@ -144,6 +144,8 @@ def capabilities_of(hints: CapabilityHints) -> Capabilities:
     known = bool(hints.config or hints.template or hints.gguf_architecture)
     for flag, pattern in _NAMES.items():
         # a config would have told of another modality; thinking and embedding are trained in, and show in names alone
+        if flag == "embedding" and ("rerank" in hints.name.lower() or hints.task in _NOT_EMBEDDING_TASKS):
+            continue
         if (not known or flag not in {"vision", "audio"}) and pattern.search(hints.name.lower()):
             evidence.setdefault(flag, "name")
     if "thinking" in evidence:

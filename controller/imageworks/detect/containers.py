@@ -1,6 +1,6 @@
 """Which containers a listing holds, which of them is the model, and what kind of model it is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -59,7 +59,7 @@ def rank_containers(files: Mapping[str, int], named: Mapping[str, NamedFile]) ->
     for path, file in named.items():
         if file.container is None or file.role is not Role.WEIGHTS:
             continue
-        container = _refined(path, file.container, files)
+        container = refined_container(path, file.container, files)
         count[container] = count.get(container, 0) + 1
         size[container] = size.get(container, 0) + files[path]
         example.setdefault(container, path)
@@ -83,11 +83,19 @@ def _rank(container: Container) -> int:
     return -1 if container is Container.SAFETENSORS else _ORDER.index(container)
 
 
-def _refined(path: str, container: Container, files: Mapping[str, int]) -> Container:
-    """Return the container of a ``.bin`` by its company: CTranslate2 and the first ggml files are no pickles."""
+def refined_container(path: str, container: Container, files: Collection[str]) -> Container:
+    """Return the container of a ``.bin`` by its company: CTranslate2 and ggml files are no pickles.
+
+    Args:
+        path: The file's relative path.
+        container: What its name alone says.
+        files: All paths of the listing.
+    """
     if container is not Container.PYTORCH or not path.endswith(".bin"):
         return container
     folder, _, name = path.rpartition("/")
+    if folder == "metal":
+        return Container.METAL
     beside = f"{folder}/" if folder else ""
     if name == "model.bin" and any(
         beside + other in files for other in ("vocabulary.json", "vocabulary.txt", "shared_vocabulary.json")

@@ -3,12 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from types import MappingProxyType
 from typing import Final
 
 from imageworks.detect.filenames import Container
-
-NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 class Level(IntEnum):
@@ -82,7 +79,7 @@ class Detection:
 
     container: Container | None
     quantization: str | None
-    details: Mapping[str, object] = NOTHING
+    details: Mapping[str, object] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
     confidence: float = 0.0
     warnings: tuple[str, ...] = ()
@@ -102,7 +99,7 @@ def decide(
     told = tuple(container_evidence)
     if not ranked:
         level = min((item.level for item in told), default=None)
-        return Detection(container, None, NOTHING, told, level.confidence if level else 0.0)
+        return Detection(container, None, {}, told, level.confidence if level else 0.0)
     best = ranked[0]
     label = best.label
     details: dict[str, object] = dict(best.details)

@@ -28,6 +28,7 @@ class Container(StrEnum):
     TFLITE = "tflite"
     CTRANSLATE2 = "ctranslate2"
     GGML = "ggml"
+    METAL = "metal"
 
 
 class Role(StrEnum):

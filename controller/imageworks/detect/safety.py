@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from imageworks.detect.containers import refined_container
 from imageworks.detect.filenames import Container, classify
 from imageworks.detect.jsons import EMPTY
 
@@ -16,6 +17,9 @@ _BY_SUFFIX: Final[Mapping[str, str]] = {
     ".llamafile": "program", ".ipynb": "notebook", ".whl": "package", ".jar": "program", ".plan": "native code",
     ".engine": "native code",
 }  # fmt: skip
+
+
+_PICKLED_STATE: Final = frozenset({"training_args.bin", "optimizer.bin", "scheduler.bin"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,8 @@ def safety_of(paths: Iterable[str], configs: Iterable[Mapping[str, object]] = ()
         paths: The listing's relative paths.
         configs: Parsed ``config.json``, ``tokenizer_config.json`` and the like.
     """
-    listed = sorted(paths)
-    risky = [RiskyFile(path, reason) for path in listed if (reason := _reason(path))]
+    listed = frozenset(paths)
+    risky = [RiskyFile(path, reason) for path in sorted(listed) if (reason := _reason(path, listed))]
     classes: list[str] = []
     for config in configs:
         mapped = config.get("auto_map", EMPTY)
@@ -77,10 +81,14 @@ def safety_of(paths: Iterable[str], configs: Iterable[Mapping[str, object]] = ()
     return Safety(tuple(risky), bool(classes), tuple(dict.fromkeys(classes))[:32])
 
 
-def _reason(path: str) -> str | None:
+def _reason(path: str, listed: frozenset[str]) -> str | None:
     """Return how a file can run code, or ``None`` when it cannot."""
+    container = classify(path).container
     name = path.rpartition("/")[2].lower()
     suffix = name[name.rfind(".") :] if "." in name else ""
     if suffix == ".bin":
-        return "pickle" if classify(path).container is Container.PYTORCH or name.startswith("training_args") else None
+        pickled = container is Container.PYTORCH and refined_container(path, container, listed) is container
+        return "pickle" if pickled or name in _PICKLED_STATE else None
+    if container is Container.MLX:
+        return None
     return _BY_SUFFIX.get(suffix)
