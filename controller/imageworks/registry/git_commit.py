@@ -42,8 +42,8 @@ def nest(changes: Mapping[str, Change]) -> Nested:
 
 
 def _check_part(path: str, part: str) -> None:
-    bad = part in {"", ".", ".."} or part.lower() == ".git" or any(c in "\\:" or ord(c) < ord(" ") for c in part)
-    if bad or not part.isprintable():
+    bad = part in {"", ".", ".."} or part.lower() == ".git" or any(c in "\\:" for c in part)
+    if bad or part.lower().startswith("git~") or not part.isprintable():
         raise UnsafePathError(f"{path!r}: {part!r} cannot be a name in the registry")
 
 
@@ -160,6 +160,7 @@ class BranchWriter:
     ) -> None:
         self._repository = repository
         self._branch = branch
+        self._parent = parent
         self._arguments = (author, author, message, tree, [] if parent is None else [parent])
 
     def write(self) -> "Oid":
@@ -171,9 +172,26 @@ class BranchWriter:
 
         Raises:
             OSError: It does not, or cannot be moved; the branch must be read again, for it may have moved all the same.
-            GitError: Likewise; libgit2 raises either.
+            ValueError: Likewise.
+            GitError: Likewise; libgit2 raises any of them.
         """
+        if self._parent is None:
+            return self._create_branch()
         return self._repository.create_commit(self._branch, *self._arguments)
+
+    def _create_branch(self) -> "Oid":
+        # Without a parent, libgit2's create_commit overwrites a branch that somebody made a moment ago (measured: the
+        # first of eight writers' commits was lost), so the comparison is made here, under git's own lock on the ref.
+        commit = self.write()
+        author, _, message, *_ = self._arguments
+        self._repository.set_ident(author.name, author.email)  # for the reflog: set_target cannot take a signature
+        with self._repository.transaction() as transaction:
+            transaction.lock_ref(self._branch)
+            if tip_of(self._repository, self._branch) is not None:
+                raise FileExistsError(f"{self._branch} exists by now")
+            subject = message.split("\n", 1)[0]
+            transaction.set_target(self._branch, commit, message=f"commit (initial): {subject}")
+        return commit
 
 
 def has_moved(repository: "Repository", branch: str, commit: "Oid") -> bool:

@@ -68,10 +68,10 @@ def update_index(
     target = git_dir / "index"
     with _locked(git_dir / "index.lock", wait=wait, unlock=unlock) as (lock, descriptor):
         copy = git_dir / FOLDER / "index.copy"
+        for left_over in (copy, copy.with_name(f"{copy.name}.lock")):  # of a killed run, under our own lock
+            left_over.unlink(missing_ok=True)
         before = target.read_bytes() if target.exists() else None
-        if before is None:
-            copy.unlink(missing_ok=True)
-        else:
+        if before is not None:
             copy.write_bytes(before)
             os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
         index = git_library.index_at(copy)

@@ -38,7 +38,7 @@ def remove_if_dead(lock: Path, folders: Iterable[Path], *, ours: bool) -> bool:
     before = _look(lock)
     if before is None:
         return True
-    if _has_holder(lock, folders):
+    if not stat.S_ISREG(before[0]) or _has_holder(lock, folders):
         return False
     time.sleep(SETTLE_SECONDS if ours else SETTLE_SECONDS_UNKNOWN)
     if _look(lock) != before or _has_holder(lock, folders):
@@ -47,12 +47,12 @@ def remove_if_dead(lock: Path, folders: Iterable[Path], *, ours: bool) -> bool:
     return True
 
 
-def _look(lock: Path) -> tuple[int, int, int, int] | None:
+def _look(lock: Path) -> tuple[int, int, int, int, int] | None:
     try:
         status = lock.lstat()
     except FileNotFoundError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _has_holder(lock: Path, folders: tuple[Path, ...]) -> bool:

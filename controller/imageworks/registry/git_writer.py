@@ -39,8 +39,8 @@ from imageworks.registry.git_values import (
 if TYPE_CHECKING:
     from pygit2 import Oid, Repository, Tree
 
-ATTEMPTS: Final = 12
-BACKOFF_SECONDS: Final = 0.02
+RACE_SECONDS: float = 20.0
+POLL_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,57 +136,61 @@ class RegistryWriter:
         """
         nested = nest(request.changes)
         notes: list[str] = []
-        for attempt in range(ATTEMPTS):
+        deadline = time.monotonic() + RACE_SECONDS
+        while True:
             self._refuse_operation_in_progress()
             branch = branch_of(self._repository)
             tip = tip_of(self._repository, branch)
             base = None if tip is None else self._repository[tip].tree
             self._refuse_moved(request, tip, base)
-            tree = write_tree(self._repository, base, nested) or empty_tree(self._repository)
-            if (base is not None and tree == base.id) or (base is None and not request.changes):
-                return CommitResult(str(tip or ""), created=False, notes=tuple(notes))
-            writer = BranchWriter(
-                self._repository,
-                branch=branch,
-                parent=tip,
-                tree=tree,
-                message=request.message,
-                author=git_library.signature(self._repository, self._host),
-            )
-            commit = writer.write()
-            failpoint("git.objects-written")
             changes = self._path_changes(request.changes, base)
-            self._journal.write(changes)
+            if not changes:
+                return CommitResult("" if tip is None else str(tip), created=False, notes=tuple(notes))
+            try:
+                tree = write_tree(self._repository, base, nested) or empty_tree(self._repository)
+                writer = BranchWriter(
+                    self._repository,
+                    branch=branch,
+                    parent=tip,
+                    tree=tree,
+                    message=request.message,
+                    author=git_library.signature(self._repository, self._host),
+                )
+                commit = writer.write()
+                failpoint("git.objects-written")
+                self._journal.write(changes)
+            except (OSError, git_library.git_error()) as error:
+                raise self._failed("git could not write the commit", error) from error
             failpoint("git.journal-written")
-            if self._move(writer, branch, commit, notes, attempt):
+            if self._move(writer, branch, commit, notes, deadline):
                 failpoint("git.ref-moved")
                 return self._check_out(commit, changes, notes)
-        raise CommitFailedError(
-            f"{self._layout.root}: the branch kept moving, {ATTEMPTS} times in a row",
-            remedy="Let the other program finish, then run the command again.",
-        )
 
-    def _move(self, writer: BranchWriter, branch: str, commit: "Oid", notes: list[str], attempt: int) -> bool:
+    def _move(self, writer: BranchWriter, branch: str, commit: "Oid", notes: list[str], deadline: float) -> bool:
         """Move the branch; returns false when it is worth another attempt, and raises when it is not."""
         try:
             writer.move()
-        except (OSError, ValueError, git_library.git_error()) as error:  # ValueError: the branch exists by now
+        except (OSError, ValueError, git_library.git_error()) as error:
             if has_moved(self._repository, branch, commit):
                 return True  # an error after the rename: read back, never assumed
             if not self._interrupted:
                 self._journal.clear()
             lock = self._layout.common_dir / f"{branch}.lock"
-            if lock.exists() and self._unlock(lock):
-                notes.append(f"removed {lock.name}, which a killed process had left")
-            elif attempt == ATTEMPTS - 1:
-                raise CommitFailedError(
-                    f"{self._layout.root}: git could not move {branch.removeprefix('refs/heads/')}: {error}",
-                    remedy="Nothing was changed. If no git is running there, look with `git status`.",
-                ) from error
-            else:
-                time.sleep(BACKOFF_SECONDS * (attempt + 1))
+            if time.monotonic() >= deadline:
+                raise self._failed(f"git could not move {branch.removeprefix('refs/heads/')}", error) from error
+            if lock.exists():
+                if self._unlock(lock):
+                    notes.append(f"removed {lock.name}, which a killed process had left")
+                else:
+                    time.sleep(POLL_SECONDS)
             return False
         return True
+
+    def _failed(self, what: str, error: Exception) -> CommitFailedError:
+        return CommitFailedError(
+            f"{self._layout.root}: {what}: {error}",
+            remedy="Nothing was changed. Look for free space, permissions of the .git folder, and `git status`.",
+        )
 
     def _check_out(self, commit: "Oid", changes: Mapping[str, PathChange], notes: list[str]) -> CommitResult:
         done = complete(

@@ -1,0 +1,116 @@
+"""History: which commits touched what, and the command that shows it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from imageworks.cli import history
+from imageworks.registry.git import RegistryRepository
+from support.git import git, make_registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> RegistryRepository:
+    repository = make_registry(tmp_path, {"registry.yaml": b"schema_version: 1\n", "models/a.yaml": b"1"})
+    steps: list[tuple[str, dict[str, bytes | None]]] = [
+        ("Install a", {"discovered/h1/a.json": b"1", "snapshot/h1.json": b"1"}),
+        ("Add b", {"models/b.yaml": b"1"}),
+        ("Install b", {"discovered/h2/b.json": b"1", "snapshot/h2.json": b"1"}),
+        ("Change a", {"models/a.yaml": b"2"}),
+        ("Remove a", {"models/a.yaml": None, "discovered/h1/a.json": None}),
+    ]
+    for subject, changes in steps:
+        trailers = {"Reconciled-Revision": repository.head() or "", "Host": "h1"} if "Install" in subject else {}
+        repository.commit(changes, message=f"{subject}\n\nBody: x", expected=repository.head(), trailers=trailers)
+    return repository
+
+
+def subjects(repository: RegistryRepository, *paths: str, **options: bool) -> list[str]:
+    return [record.subject for record in repository.log(paths, **options)]  # type: ignore[arg-type]
+
+
+def test_a_path_or_pattern_names_exactly_the_commits_that_touched_it(registry: RegistryRepository) -> None:
+    assert subjects(registry, "models/a.yaml") == ["Remove a", "Change a", "First"]
+    assert subjects(registry, "discovered/*/a.json") == ["Remove a", "Install a"]
+    assert subjects(registry, "discovered/h2") == ["Install b"]
+    assert subjects(registry, "models/a.yaml", "discovered/*/a.json") == ["Remove a", "Change a", "Install a", "First"]
+    assert subjects(registry, "models/c.yaml") == []
+    assert len(list(registry.log())) == 6
+    assert len(list(registry.log(limit=2))) == 2
+
+
+def test_a_record_has_everything_that_history_shows(registry: RegistryRepository) -> None:
+    record = next(iter(registry.log("discovered/h2")))
+    assert record.changed == ("discovered/h2/b.json", "snapshot/h2.json")
+    assert record.trailers["Host"] == "h1"
+    assert record.author == "imageworks controller"
+    assert record.short_id == record.id[:10]
+    assert record.when.utcoffset() is not None
+
+
+def test_merges_show_as_the_commits_they_brought_or_as_one_along_first_parents(
+    tmp_path: Path, registry: RegistryRepository
+) -> None:
+    git(tmp_path, "switch", "-qc", "pr")
+    registry.commit({"models/c.yaml": b"1"}, message="Add c", expected=registry.head())
+    git(tmp_path, "switch", "-q", "main")
+    registry.commit({"other": b"1"}, message="Other", expected=registry.head())
+    git(tmp_path, "merge", "-q", "--no-ff", "-m", "Merge pr", "pr")
+    assert subjects(registry, "models/c.yaml") == ["Add c"]
+    assert subjects(registry, "models/c.yaml", first_parent=True) == ["Merge pr"]
+
+
+def test_the_log_agrees_with_gits_own(tmp_path: Path, registry: RegistryRepository) -> None:
+    for path in ("models/a.yaml", "models", "discovered", "snapshot/h1.json"):
+        assert subjects(registry, path) == git(tmp_path, "log", "--format=%s", "--", path).splitlines()
+
+
+def test_last_applied_is_the_hosts_own_newest_commit_and_cannot_be_forged(registry: RegistryRepository) -> None:
+    genuine = registry.last_applied("h1")
+    assert genuine is not None
+    assert genuine.subject == "Install a"
+    head = registry.head()
+    assert head is not None
+    forged = {"Reconciled-Revision": head, "Host": "h1"}
+    registry.commit({"models/evil.yaml": b"1"}, message="Looks nice", expected=head, trailers=forged)
+    registry.commit(
+        {"discovered/h1/evil.json": b"1"},
+        message="No such commit",
+        expected=registry.head(),
+        trailers={"Reconciled-Revision": "0" * 40, "Host": "h1"},
+    )
+    assert registry.last_applied("h1") == genuine
+    assert registry.last_applied("h3") is None
+
+
+def run(folder: Path, *arguments: str) -> str:
+    app = typer.Typer()
+    history.register(app)
+    done = CliRunner().invoke(app, [*arguments, "--registry", str(folder)], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_the_history_command_shows_a_models_commits(tmp_path: Path, registry: RegistryRepository) -> None:
+    lines = run(tmp_path, "a").splitlines()
+    assert [line.split()[:4] for line in lines[:1]] == [["DATE", "AUTHOR", "COMMIT", "CHANGED"]]
+    assert [line.rstrip().endswith(end) for line, end in zip(lines[1:], ("Remove a", "Change a"), strict=False)] == [
+        True,
+        True,
+    ]
+    assert "manifest,entry " in lines[1]
+    assert "entry,snapshot " in lines[3]
+    assert len(run(tmp_path, "--limit", "2").splitlines()) == 3
+    assert "No commit has changed zz" in run(tmp_path, "zz")
+    assert "No commit has changed *" in run(tmp_path, "*")
+    assert next(iter(registry.log())).short_id in run(tmp_path)
+
+
+def test_the_history_command_speaks_json(tmp_path: Path, registry: RegistryRepository) -> None:
+    document = json.loads(run(tmp_path, "b", "--json"))
+    assert document["format_version"] == 1
+    assert [commit["layers"] for commit in document["commits"]] == [["entry", "snapshot"], ["manifest"]]
+    assert document["commits"][1]["id"] == next(iter(registry.log("models/b.yaml"))).id
