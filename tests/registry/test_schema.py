@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from imageworks.registry.document import Pointer
 from imageworks.registry.schema import SCHEMA_NAMES, UnknownSchemaError, check, load_schema, schema_dir, schema_text
+from imageworks.registry.wording import HANDLERS
 from imageworks.registry.yaml_gate import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +104,31 @@ def test_a_schema_is_closed_except_where_it_says_that_it_is_open() -> None:
         for key, rules in properties(load_schema(name)):
             if "properties" in rules and key not in {"metadata", "policies"}:
                 assert rules.get("additionalProperties") is False, (name, key)
+
+
+ANNOTATIONS = {"$schema", "$id", "title", "description", "examples", "default"}
+APPLICATORS = {"properties", "items", "propertyNames"}
+
+
+def keywords(rules: object) -> Iterator[str]:
+    """Yield every keyword that a schema uses."""
+    if not isinstance(rules, dict):
+        return
+    for keyword, value in rules.items():
+        yield keyword
+        if keyword == "properties":
+            for inner in value.values():
+                yield from keywords(inner)
+        elif keyword == "oneOf":
+            for inner in value:
+                yield from keywords(inner)
+        elif keyword not in ANNOTATIONS:
+            yield from keywords(value) if keyword in {"items", "additionalProperties", "propertyNames"} else ()
+
+
+@pytest.mark.parametrize("name", SCHEMA_NAMES)
+def test_there_are_words_for_every_keyword(name: str) -> None:
+    assert set(keywords(load_schema(name))) <= set(HANDLERS) | ANNOTATIONS | APPLICATORS
 
 
 def test_a_full_manifest_is_valid() -> None:

@@ -126,6 +126,11 @@ def test_unknown_locations_and_hosts() -> None:
     ]
 
 
+def test_hosts_where_none_are_defined() -> None:
+    (found,) = validate_registry(registry({"a.yaml": "hosts: [anyone]"}, "schema_version: 1\n")).diagnostics
+    assert found.remedy == "there are no hosts (registry.yaml defines them)"
+
+
 def test_a_host_with_entries_is_known() -> None:
     entry = json.dumps({"schema_version": 1, "name": "m", "managed": True}).encode()
     reader = registry({"a.yaml": "hosts: [server]"}, more={"discovered/server/m.json": entry})
