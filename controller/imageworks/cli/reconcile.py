@@ -66,6 +66,7 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
     ] = False,
     commit: Annotated[bool, typer.Option("--commit/--no-commit", help="Commit entries and snapshot.")] = True,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, max=64, help="Models at once.")] = None,
+    now: Annotated[bool, typer.Option("--now", help="Download outside the registry's transfer window too.")] = False,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another controller.")] = 0.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show how far downloads are.")] = True,
@@ -94,6 +95,7 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
         jobs=jobs,
         commit=commit,
         read_only=dry_run or out is not None,
+        any_time=now,
     )
     from imageworks.cli.progress import show_progress
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -59,6 +60,7 @@ class RunOptions:
         jobs: Models and large files at once; registry.yaml's when absent.
         commit: Whether what was done is committed.
         read_only: Whether nothing may be written, anywhere.
+        any_time: Whether downloads may run outside the registry's transfer window.
     """
 
     names: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class RunOptions:
     jobs: int | None = None
     commit: bool = True
     read_only: bool = False
+    any_time: bool = False
 
 
 class Run:
@@ -207,7 +210,7 @@ class Run:
             intents=self._intents,
             records=self._records,
             prune_of=_Applied(self._repository, self._host.host),
-            notes=(*self._notes, *self._uncommitted()),
+            notes=(*self._notes, *self._uncommitted(), *self._unsupported(), *self._closed_window()),
         )
         self._situation = gather(look, self._options.names)
         enabled = self._options.prune.enabled or self._registry.settings.prune
@@ -217,6 +220,17 @@ class Run:
         changed = [path for path in self._repository.uncommitted(MODELS) if path.endswith(SUFFIXES)]
         return [f"{path} has uncommitted changes, which do not count: commit them first" for path in changed]
 
+    def _unsupported(self) -> list[str]:
+        settings = self._registry.settings
+        asked = {"commit.push": settings.push, "commit.branch": settings.branch is not None}
+        return [f"registry.yaml: {key} is not carried out by this version" for key, is_set in asked.items() if is_set]
+
+    def _closed_window(self) -> list[str]:
+        transfer = self._registry.settings.transfer
+        if self._options.any_time or transfer.open_at(datetime.now().astimezone().time()):
+            return []
+        return [f"downloads wait for the transfer window {transfer.window} (--now fetches at once)"]
+
     def apply(self, plan: Plan, *, skipped: Mapping[str, str] | None = None) -> Report:
         """Carry a plan out and commit what was done; removals come last, and only after everything else went well.
 
@@ -225,6 +239,8 @@ class Run:
             skipped: Names of changes that are not to be made, with why.
         """
         skip = dict(skipped or {})
+        for note in self._closed_window():
+            skip |= {change.name: note for change in plan.effective if change.fetch}
         chosen = [change for change in plan.effective if change.name not in skip]
         cases = {case.manifest.name: case for case in self._situation.cases}
         if any(change.fetch for change in chosen):

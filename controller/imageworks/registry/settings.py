@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import time
 from typing import Final
 
 FILE: Final = "registry.yaml"
@@ -34,13 +35,24 @@ class TransferSettings:
         connections: Connections for each file.
         jobs: Files at once.
         limit: Bytes per second over all, or ``None``.
-        window: Hours of the day in which large downloads may run, as ``22:00-06:00``, or ``None``.
+        window: Hours of the day in which downloads may run, as ``22:00-06:00``, or ``None``.
     """
 
     connections: int = 8
     jobs: int = 4
     limit: int | None = None
     window: str | None = None
+
+    def open_at(self, now: time) -> bool:
+        """Return whether downloads may run at a time of day; a window may reach over midnight.
+
+        Args:
+            now: The host's local time of day.
+        """
+        if self.window is None:
+            return True
+        first, last = (time.fromisoformat(part.strip()) for part in self.window.split("-"))
+        return first <= now < last if first <= last else now >= first or now < last
 
 
 @dataclass(frozen=True, slots=True)
