@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ LOOPBACK = ("127.", "localhost", "::1")
 
 
 @pytest.fixture(autouse=True)
-def isolated_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give each test a home of its own and an environment without the developer's settings; yields that home."""
+def isolated_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test a home of its own and an environment without the developer's settings; returns that home."""
     home = tmp_path_factory.mktemp("home")
     for name in list(os.environ):
         if name not in PASSED_THROUGH and not name.startswith(("PYTEST_", "COV_", "HYPOTHESIS")):

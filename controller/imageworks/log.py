@@ -14,6 +14,8 @@ LOG_FILE: Final = "model_downloader.log"
 LOGGER: Final = logging.getLogger("imageworks")
 MAX_BYTES: Final = 5 * 1024 * 1024
 BACKUPS: Final = 3
+LOGGER.addHandler(logging.NullHandler())  # without a log file, nothing of ours goes to stderr behind the command's back
+LOGGER.propagate = False
 # Hugging Face tokens, bearer headers, signed links' signatures, and user:password@ in URLs.
 _SECRET: Final = re.compile(
     r"hf_[A-Za-z0-9]{8,}|(?<=Bearer )\S+|(?<=token:)[^\s\"']+"
@@ -68,7 +70,6 @@ def start_logging(log_dir: Path) -> None:
     handler.setFormatter(JsonFormatter())
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.DEBUG if debugging() else logging.INFO)
-    LOGGER.propagate = False
 
 
 def event(name: str, /, **fields: object) -> None:
