@@ -159,7 +159,7 @@ def test_each_kind_of_source(source: str) -> None:
 
 NEAR_MISSES: list[tuple[str, Pointer, str, str]] = [
     ("quantisation: awq", ("quantisation",), 'unknown key "quantisation"', 'did you mean "quantization"?'),
-    ("backned: vllm", ("backned",), 'unknown key "backned"', 'did you mean "backend"?'),
+    ("backendd: vllm", ("backendd",), 'unknown key "backendd"', 'did you mean "backend"?'),
     ("backend: vlm", ("backend",), '"vlm" is not a known value', 'did you mean "vllm"?'),
     ("backend: VLLM", ("backend",), '"VLLM" is not a known value', 'did you mean "vllm"?'),
     ("backend: kubernetes", ("backend",), "is not a known value", "values that can stand here: vllm, ollama"),

@@ -105,7 +105,7 @@ def test_names_are_unique_without_regard_to_case_suffix_or_validity() -> None:
     assert list(result.manifests) == ["z"]
 
 
-@pytest.mark.parametrize("name", ["a b", "-a", "a:b", "caf\u00e9", "a" * 81, "con", "NUL.x", "a\u200bb", "a\n"])
+@pytest.mark.parametrize("name", ["a b", "-a", "a:b", "abc\u00e9", "a" * 81, "con", "NUL.x", "a\u200bb", "a\n"])
 def test_file_names_that_cannot_name_a_model(name: str) -> None:
     (found,) = validate({f"{name}.yaml": "roles: [x]"})
     assert "name" in found
