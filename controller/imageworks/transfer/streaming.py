@@ -14,7 +14,7 @@ from imageworks.transfer.links import check_link
 from imageworks.transfer.retries import Attempts
 from imageworks.transfer.staging import write_all
 
-RESUMED_FROM_BYTES = 8 * MIB
+RESUMED_FROM_BYTES = MIB
 """Parts below this are fetched anew: asking for the rest costs as much."""
 
 
@@ -37,7 +37,12 @@ def fetch_streamed(file: RemoteFile, job: Job) -> None:
         try:
             with told_of_disk(file, job.area.part(file)):
                 _fetch_once(file, job, meter, before)
-        except (DigestMismatchError, SizeMismatchError):
+        except SizeMismatchError as error:
+            if error.received > error.expected or not attempts.failed():
+                job.area.discard_part(file)
+                raise
+            job.clock.wait(attempts.wait_seconds(), job.stop)  # most likely the connection broke
+        except DigestMismatchError:
             job.area.discard_part(file)
             meter.at(0)
             if wrong:
@@ -106,14 +111,15 @@ def _direct(file: RemoteFile, job: Job, stack: ExitStack) -> Iterator[memoryview
 def _kept_bytes(file: RemoteFile, job: Job) -> int:
     """Return how much of the file an earlier try left that is worth going on from."""
     part = job.area.part(file)
-    if file.size < RESUMED_FROM_BYTES or not part.is_file() or part.is_symlink() or job.area.control(file).exists():
+    if part.is_symlink() or not part.is_file() or job.area.control(file).exists():
         return 0
-    return part.stat().st_size
+    size = part.stat().st_size
+    return size if RESUMED_FROM_BYTES <= size <= file.size else 0
 
 
 def _open(file: RemoteFile, job: Job, hasher: Hasher, offset: int) -> int:
     """Open the part for writing, with what it already holds hashed."""
-    if not 0 < offset <= file.size:
+    if not offset:
         return job.area.create_part(file)
     reading = job.area.open_part(file)
     try:
