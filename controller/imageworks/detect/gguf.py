@@ -275,7 +275,7 @@ class _Reader:
             try:
                 for done in range(left):  # noqa: B007 - how far it came is what counts when it fails
                     position += unpack(data, position)[0] + 8
-            except struct.error:
+            except (struct.error, OverflowError):
                 data = self._beginning.need(position + 8)
                 left -= done
             else:
