@@ -118,3 +118,24 @@ def test_many_threads_never_ask_more_than_allowed() -> None:
 )
 def test_how_long_an_answer_asks_to_wait(headers: dict[str, str], seconds: float | None) -> None:
     assert asked_wait(headers, lambda: 10.0) == seconds
+
+
+def test_a_closed_client_wakes_whoever_waits() -> None:
+    waiting = threading.Event()
+    budget = Pace(told=lambda _text: waiting.set())
+    ask(budget, 0, 300)
+    errors: list[RateLimitedError] = []
+
+    def wait_for_the_next_window() -> None:
+        try:
+            ask(budget, 1)
+        except RateLimitedError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait_for_the_next_window)
+    thread.start()
+    assert waiting.wait(10)
+    budget.stop()
+    thread.join(10)
+    assert len(errors) == 1
+    assert errors[0].retryable

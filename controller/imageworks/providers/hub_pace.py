@@ -38,7 +38,7 @@ class Pace:
     Args:
         longest_wait: The longest single wait, in seconds; a longer one is an error.
         now: A clock that never goes back, in seconds.
-        sleep: Waits so many seconds.
+        sleep: Waits so many seconds; when absent, `stop` cuts the wait short.
         told: Gets one line when a wait of more than a few seconds begins.
     """
 
@@ -47,16 +47,21 @@ class Pace:
         *,
         longest_wait: float = LONGEST_WAIT_SECONDS,
         now: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
         told: Callable[[str], None] | None = None,
     ) -> None:
         self._longest_wait = longest_wait
         self._now = now
-        self._sleep = sleep
+        self._stopped = threading.Event()
+        self._sleep = sleep or self._stopped.wait
         self._told = told
         self._lock = threading.Lock()
         self._windows: dict[Quota, _Window] = {}
         self._in_flight = dict.fromkeys(Quota, 0)
+
+    def stop(self) -> None:
+        """Wake all threads that wait, and let none wait again: an interrupted run must not hang for minutes."""
+        self._stopped.set()
 
     def now(self) -> float:
         """Return the clock's time, in seconds."""
@@ -120,13 +125,15 @@ class Pace:
             host: Who wants it, for messages.
 
         Raises:
-            RateLimitedError: The wait would be longer than we are willing to make.
+            RateLimitedError: The wait would be longer than we are willing to make, or the client was closed.
         """
         if seconds > self._longest_wait:
             raise too_long(seconds, host)
         if self._told is not None and seconds > 3:  # noqa: PLR2004 # shorter ones are not worth a line
             self._told(f"{host} asks to wait {seconds:.0f} s before the next request")
         self._sleep(seconds)
+        if self._stopped.is_set():
+            raise too_long(seconds, host)
 
 
 def too_long(seconds: float, host: str) -> RateLimitedError:

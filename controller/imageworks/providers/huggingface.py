@@ -60,7 +60,8 @@ class HubClient:
         pace: Pace | None = None,
     ) -> None:
         self._pool = pool or HttpPool(user_agent=f"imageworks-models/{__version__}")
-        self._session = HubSession(endpoint, token, self._pool, pace or Pace(), offline=offline)
+        self._pace = pace or Pace()
+        self._session = HubSession(endpoint, token, self._pool, self._pace, offline=offline)
         self._cache = HubCache(cache_dir, self._session.endpoint, writable=write_cache)
 
     @classmethod
@@ -112,7 +113,8 @@ class HubClient:
         return self._session.endpoint
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and wake the threads that wait for the hub's next window."""
+        self._pace.stop()
         self._pool.close()
 
     def resolve(self, repo: str, revision: str = "main") -> ResolvedRevision:

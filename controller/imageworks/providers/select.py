@@ -148,8 +148,9 @@ def _supports(
         return False
     if COPIES.match(one.path) and not any(COPIES.match(w.path) for w in chosen):
         return optional
-    here = [w for w in weights if one.folder and w.folder == one.folder]
-    return not here or any(w.path == c.path for w in here for c in chosen)
+    # A folder whose weights were all passed over (onnx/, another precision) keeps its configuration to itself.
+    passed_over = one.folder and any(weight.folder == one.folder for weight in weights)
+    return not passed_over or any(weight.folder == one.folder for weight in chosen)
 
 
 def _indexes(one: NamedRemote, chosen: list[NamedRemote], weights: list[NamedRemote], container: Container) -> bool:
