@@ -5,19 +5,20 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imageworks.config import HostSettings
 from imageworks.errors import ImageworksError
 from imageworks.failpoints import failpoint
 from imageworks.log import event
-from imageworks.reconcile.compose import Facts, compose_entry, emptied_entry, moved_entry
+from imageworks.reconcile.compose import compose_entry, emptied_entry, moved_entry
 from imageworks.reconcile.gather import staging_key_of
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Action, Change, Reason
 from imageworks.reconcile.report import Outcome
+from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry
 from imageworks.transfer.digests import Algorithm, Digest, hash_file
@@ -29,7 +30,7 @@ from imageworks.transfer.removal import move_directory, remove_owned
 from imageworks.transfer.staging import StagingArea
 from imageworks.transfer.state import StateDatabase
 
-Describe = Callable[[Path, Iterable[ArtifactFile], Upstream], Facts]
+Describe = Callable[[Path, Iterable[ArtifactFile], Upstream], Mapping[str, object]]
 
 
 class ApplyError(ImageworksError):
@@ -48,6 +49,7 @@ class Tools:
         host: This host's settings.
         progress: Who is told.
         describe: Looks at verified files and says what the model is.
+        sharing: Which models stand in one folder.
     """
 
     engine: TransferEngine
@@ -57,6 +59,7 @@ class Tools:
     host: HostSettings
     progress: Progress
     describe: Describe
+    sharing: Sharing = field(default_factory=Sharing)
 
 
 def apply_changes(
@@ -132,23 +135,24 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
         raise ApplyError(f"{name}: its source gives no bytes")
     tools.engine.fetch(name, upstream.source, upstream.files, area, tools.progress)
     artifacts = [_artifact(area.place(file), file) for file in upstream.files]
-    facts = tools.describe(area.tree, artifacts, upstream)
+    described = tools.describe(area.tree, artifacts, upstream)
     tools.intents.announce(name, place.path)
     failpoint("apply.announced")
-    owned = _owned_at(case.entry, place)
-    publish(area, place.path, owned=owned)
+    with tools.sharing.turn(place.path):
+        publish(area, place.path, owned=_owned_at(case.entry, place, frozenset(by_path), tools))
     failpoint("apply.published")
-    _remember(tools.state, place.path, upstream.files, artifacts)
+    _remember(tools.state, place.path, artifacts, upstream.files)
     old = case.entry
     if old is not None and old.path not in {None, place.path} and old.installed_by_us:
         _remove_files(old, [file.path for file in old.files], tools)
-    return compose_entry(case, place, artifacts, facts, acquisition="installed")
+    return compose_entry(case, place, artifacts, described, acquisition="installed")
 
 
-def _owned_at(entry: Entry | None, place: Place) -> frozenset[str]:
+def _owned_at(entry: Entry | None, place: Place, wanted: frozenset[str], tools: Tools) -> frozenset[str]:
+    """Return which files at a place are the model's to replace or drop; what another model has there too stays."""
     if entry is None or entry.path != place.path:
         return frozenset()
-    return frozenset(file.path for file in entry.files)
+    return frozenset(file.path for file in entry.files) - (tools.sharing.others(entry) - wanted)
 
 
 def _take(area: StagingArea, wanted: Iterable[tuple[Path, RemoteFile]], change: Change, tools: Tools) -> None:
@@ -181,13 +185,13 @@ def _artifact(path: Path, file: RemoteFile) -> ArtifactFile:
 
 
 def _remember(
-    state: StateDatabase, folder: Path, files: Iterable[RemoteFile], artifacts: Iterable[ArtifactFile]
+    state: StateDatabase, folder: Path, artifacts: Iterable[ArtifactFile], files: Iterable[RemoteFile] = ()
 ) -> None:
     """Remember what was verified, so that nobody reads it again while it looks the same."""
-    stats = {}
-    for file in files:
+    artifacts, stats = list(artifacts), {}
+    for artifact in artifacts:
         with suppress(OSError):
-            stats[file.path] = (folder / file.path).stat()
+            stats[artifact.path] = (folder / artifact.path).stat()
     state.remember_all(
         (folder / file.path, stats[file.path], Digest(Algorithm.SHA256, file.sha256))
         for file in artifacts
@@ -204,10 +208,10 @@ def _adopt(case: Case, place: Place, upstream: Upstream, tools: Tools) -> Entry:
     """Take over what was found: every byte was compared while looking, so only the record is new."""
     base = place.path if place.path.is_dir() else place.root
     artifacts = [_artifact(base / file.path, file) for file in upstream.files]
-    _remember(tools.state, base, upstream.files, artifacts)
-    facts = tools.describe(base, artifacts, upstream)
+    _remember(tools.state, base, artifacts, upstream.files)
+    described = tools.describe(base, artifacts, upstream)
     ours = case.published_by_us or (case.entry is not None and case.entry.installed_by_us)
-    return compose_entry(case, place, artifacts, facts, acquisition="installed" if ours else "adopted")
+    return compose_entry(case, place, artifacts, described, acquisition="installed" if ours else "adopted")
 
 
 def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
@@ -217,17 +221,21 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
     if change.reason is Reason.LOCATION_CHANGED and not case.occupant.matching >= {f.path for f in entry.files}:
         _check_allowed(entry.path, tools)
         place.root.mkdir(parents=True, exist_ok=True)
-        move_directory(
-            entry.path,
-            place.path,
-            owned=frozenset(file.path for file in entry.files),
-            old_root=tools.places.root_of(entry.path),
-            new_root=place.root,
-            key=staging_key_of(change.name, tools.host.host, Upstream(files=(), commit=entry.revision)),
-        )
+        with tools.sharing.turn(entry.path, place.path):
+            shared = tools.sharing.others(entry)
+            move_directory(
+                entry.path,
+                place.path,
+                owned=frozenset(file.path for file in entry.files),
+                shared=shared,
+                old_root=tools.places.root_of(entry.path),
+                new_root=place.root,
+                key=staging_key_of(change.name, tools.host.host, Upstream(files=(), commit=entry.revision)),
+            )
+            tools.sharing.leave(entry)
         failpoint("apply.moved")
-        tools.state.forget([entry.path / file.path for file in entry.files])
-        _remember(tools.state, place.path, (), entry.files)
+        tools.state.forget([entry.path / file.path for file in entry.files if file.path not in shared])
+        _remember(tools.state, place.path, entry.files)
     return moved_entry(entry, change.name, place)
 
 
@@ -240,8 +248,10 @@ def _remove(change: Change, entry: Entry, tools: Tools) -> Entry | None:
 
 def _remove_files(entry: Entry, paths: Iterable[str], tools: Tools) -> None:
     _check_allowed(entry.base, tools)
-    owned = list(paths)
-    remove_owned(entry.base, owned, tools.places.root_of(entry.base))
+    with tools.sharing.turn(entry.base):
+        owned = [path for path in paths if path not in tools.sharing.others(entry)]
+        remove_owned(entry.base, owned, tools.places.root_of(entry.base))
+        tools.sharing.leave(entry)
     tools.state.forget([entry.base / path for path in owned])
 
 

@@ -1,7 +1,6 @@
 """Compose the entry of a model that stands verified on disk."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from imageworks.naming import display_name, family_of, parameter_size_in, producer_of
@@ -13,34 +12,11 @@ SCHEMA_VERSION = 1
 UNASSIGNED = "unassigned"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a look at the files said of the model.
-
-    Args:
-        container: How the weights are packed.
-        quantization: Precision or scheme.
-        family: The model's family.
-        capabilities: What it can do.
-        chat_template: Where its template is.
-        license: Its licence's identifier.
-        metadata: Further facts, for the entry's metadata.
-    """
-
-    container: str | None = None
-    quantization: str | None = None
-    family: str | None = None
-    capabilities: Mapping[str, bool] | None = None
-    chat_template: Mapping[str, object] | None = None
-    license: str | None = None
-    metadata: Mapping[str, object] | None = None
-
-
 def compose_entry(
     case: Case,
     place: Place,
     files: Iterable[ArtifactFile],
-    facts: Facts,
+    described: Mapping[str, object],
     *,
     acquisition: str,
     now: datetime | None = None,
@@ -51,19 +27,21 @@ def compose_entry(
         case: What was declared and offered.
         place: Where it stands.
         files: Its verified files.
-        facts: What a look at the files said.
+        described: What a look at the files said, by an entry's own keys.
         acquisition: ``installed`` by us, or ``adopted`` as found.
         now: When; the present when absent.
     """
     manifest, upstream = case.manifest, case.upstream if isinstance(case.upstream, Upstream) else Upstream(files=())
     listed = tuple(sorted(files, key=lambda file: file.path))
-    container = facts.container or upstream.container or manifest.text("format")
-    quantization = facts.quantization or upstream.quantization or manifest.text("quantization")
-    family = facts.family or _family(case, upstream, container, quantization)
+    container = described.get("download_format") or upstream.container or manifest.text("format")
+    quantization = _text(described.get("quantization") or upstream.quantization or manifest.text("quantization"))
+    family = manifest.text("family") or _text(described.get("family")) or family_of(manifest.name)
     backend = manifest.text("backend") or UNASSIGNED
-    repo = upstream.repo
     name = display_name(family, parameter_size=parameter_size_in(family), quantization=quantization)
+    metadata = described.get("metadata")
+    producer = described.get("producer") or producer_of(relative_path=_below(place))
     fields: dict[str, object] = {
+        **described,
         "schema_version": SCHEMA_VERSION,
         "name": manifest.name,
         "managed": True,
@@ -73,9 +51,7 @@ def compose_entry(
         "family": family,
         "served_model_id": manifest.text("served_model_id") or manifest.name,
         "source_provider": "huggingface" if isinstance(manifest.source, HuggingFaceSource) else "local",
-        "producer": producer_of(repo=repo)
-        if repo
-        else producer_of(relative_path=str(place.path.relative_to(place.root))),
+        "producer": producer,
         "download_format": container,
         "quantization": quantization,
         "download_location": place.location,
@@ -88,26 +64,26 @@ def compose_entry(
             "aggregate_sha256": aggregate_sha256(listed),
             "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in listed],
         },
-        "resolved": {"repo": repo, "revision": upstream.commit, "ref": upstream.ref},
+        "resolved": {"repo": upstream.repo, "revision": upstream.commit, "ref": upstream.ref},
         "verification": "pinned-digest" if upstream.commit else "trust-on-first-use",
-        "license": facts.license or upstream.license,
-        "capabilities": dict(facts.capabilities) if facts.capabilities else None,
-        "chat_template": dict(facts.chat_template) if facts.chat_template else None,
+        "license": described.get("license") or upstream.license,
         "conditions": [
             {"type": "Ready", "status": "True", "reason": "Verified", "message": f"{len(listed)} files verified"}
         ],
-        "metadata": {**(facts.metadata or {}), **_provenance(case, place, upstream, acquisition)},
+        "metadata": {
+            **(metadata if isinstance(metadata, Mapping) else {}),
+            **_provenance(case, place, upstream, acquisition),
+        },
     }
     return Entry(manifest.name, {key: value for key, value in fields.items() if value is not None}, listed)
 
 
-def _family(case: Case, upstream: Upstream, container: str | None, quantization: str | None) -> str:
-    declared = case.manifest.text("family")
-    if declared:
-        return declared
-    if upstream.repo:
-        return family_of(upstream.repo, revision=upstream.ref, download_format=container, quantization=quantization)
-    return family_of(case.manifest.name)
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _below(place: Place) -> str:
+    return place.path.relative_to(place.root).as_posix()
 
 
 def _provenance(case: Case, place: Place, upstream: Upstream, acquisition: str) -> dict[str, object]:

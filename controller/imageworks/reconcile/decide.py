@@ -145,7 +145,7 @@ def _absent(case: Case) -> Change | None:
     message = "declared absent: the entry stays, the files go"
     if not entry.installed_by_us:
         message = "declared absent: the entry stays; its files were there before us and stay"
-    return removal(entry, Reason.DECLARED_ABSENT, message, case.observation)
+    return removal(entry, Reason.DECLARED_ABSENT, message, case.observation, shared=case.shared)
 
 
 def removal(
@@ -280,7 +280,7 @@ def _fetching(case: Case, action: Action, reason: Reason, message: str, *, old: 
         fetch=tuple(file.path for file in fetched),
         reuse={path: str(source) for path, source in reused.items()},
         keep=len(kept),
-        drop=tuple(file.path for file in old.files if file.path not in wanted) if old else (),
+        drop=tuple(file.path for file in old.files if file.path not in wanted | case.shared) if old else (),
         bytes_to_fetch=sum(file.size for file in fetched),
         bytes_reused=sum(file.size for file in incoming if file.path in reused),
         filesystem=place.filesystem,

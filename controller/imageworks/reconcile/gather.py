@@ -15,6 +15,7 @@ from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Reason
 from imageworks.reconcile.records import Records
+from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import (
     Case,
     FileState,
@@ -77,10 +78,11 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
     registry = look.registry
     _check_names(registry, names)
     applied = {name: m for name, m in registry.manifests.items() if applies(m, registry)}
+    sharing = Sharing(registry.entries.values())
     renamed = _renames(applied.values(), registry)
     wanted = [m for name, m in sorted(applied.items()) if not names or name in names]
     announced = look.intents.announced()
-    cases = _ask([_recorded(look, manifest, renamed) for manifest in wanted], look)
+    cases = _ask([_recorded(look, manifest, renamed, sharing) for manifest in wanted], look)
     cases = [_placed(look, case, announced) for case in cases]
     taken = {case.previous_name for case in cases if case.previous_name} | set(renamed.values())
     return Situation(
@@ -88,7 +90,7 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
         revision=registry.revision,
         cases=tuple(cases),
         blocked=_blocked(registry, names),
-        orphans=tuple(_orphans(look, names, set(applied) | taken)),
+        orphans=tuple(_orphans(look, names, set(applied) | taken, sharing)),
         unmanaged=tuple(_unmanaged(look, names, set(registry.manifests) | taken)),
         declared=registry.declared,
         diagnostics=tuple(d.render() for d in registry.diagnostics),
@@ -136,13 +138,14 @@ def _renames(manifests: Iterable[Manifest], registry: RegistryState) -> dict[str
     return renamed
 
 
-def _recorded(look: Look, manifest: Manifest, renamed: Mapping[str, str]) -> Case:
+def _recorded(look: Look, manifest: Manifest, renamed: Mapping[str, str], sharing: Sharing) -> Case:
     previous = renamed.get(manifest.name)
     entry = look.registry.entries.get(previous or manifest.name)
     if manifest.state is State.SUSPENDED:
         return Case(manifest, entry=entry, previous_name=previous)
     observation = look.disk.observe(entry) if entry is not None else None
-    return Case(manifest, entry=entry, previous_name=previous, observation=observation)
+    shared = sharing.others(entry) if entry is not None and has_files(entry) else frozenset()
+    return Case(manifest, entry=entry, previous_name=previous, observation=observation, shared=shared)
 
 
 def _ask(cases: list[Case], look: Look) -> list[Case]:
@@ -209,34 +212,18 @@ def _moved_already(look: Look, case: Case, place: Place) -> Case:
     return replace(case, occupant=replace(case.occupant, matching=frozenset(present), differing=frozenset(differing)))
 
 
-def _orphans(look: Look, names: Collection[str], declared: Collection[str]) -> Iterable[Orphan]:
+def _orphans(look: Look, names: Collection[str], declared: Collection[str], sharing: Sharing) -> Iterable[Orphan]:
     registry = look.registry
-    owners = _owners(registry)
     for name, entry in sorted(registry.entries.items()):
         if not entry.managed or name in declared or name in registry.blocked or (names and name not in names):
             continue
-        shared = {file.path for file in entry.files if owners.get((str(entry.path), file.path), 0) > 1}
         yield Orphan(
             entry=entry,
             observation=look.disk.observe(entry),
             prune=look.prune_of(name),
             excluded=name in registry.manifests,
-            shared=frozenset(shared),
+            shared=sharing.others(entry) if has_files(entry) else frozenset(),
         )
-
-
-def _owners(registry: RegistryState) -> dict[tuple[str, str], int]:
-    """Return how many entries own each file; several quantizations may share a folder and its small files."""
-    counts: dict[tuple[str, str], int] = {}
-    folders: dict[str, list[Entry]] = {}
-    for entry in registry.entries.values():
-        folders.setdefault(str(entry.path), []).append(entry)
-    for path, sharing in folders.items():
-        if len(sharing) > 1:
-            for entry in sharing:
-                for file in entry.files:
-                    counts[path, file.path] = counts.get((path, file.path), 0) + 1
-    return counts
 
 
 def _unmanaged(

@@ -24,6 +24,7 @@ from imageworks.reconcile.plan import Action, Change, Plan
 from imageworks.reconcile.planner import make_plan
 from imageworks.reconcile.records import Records
 from imageworks.reconcile.report import Outcome, Report
+from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Place, PruneOptions, Situation, Upstream
 from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import Entry
@@ -283,6 +284,7 @@ class Run:
                 host=self._host,
                 progress=self._progress,
                 describe=describe,
+                sharing=Sharing(self._registry.entries.values()),
             )
             return apply_changes(changes, cases, self._registry.entries, tools, jobs=jobs)
 

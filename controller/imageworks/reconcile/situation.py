@@ -130,6 +130,7 @@ class Case:
         occupant: What lies at the target.
         reuse: Files on this host that hold wanted bytes, by relative path.
         published_by_us: Whether this host's state says that we put the target there and were killed before recording.
+        shared: Recorded files that another entry owns in the same folder too.
     """
 
     manifest: Manifest
@@ -141,6 +142,7 @@ class Case:
     occupant: Occupant = Occupant()
     reuse: Mapping[str, Path] = field(default_factory=dict)
     published_by_us: bool = False
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
