@@ -252,6 +252,14 @@ def test_missing_shards_are_an_error() -> None:
     assert "incomplete" in (e.value.remedy or "")
 
 
+@pytest.mark.parametrize("numbers", [(0, 1), (0, 1, 2)])
+def test_shards_may_count_from_zero(numbers: tuple[int, ...]) -> None:
+    files = listing("config.json", *(f"model-{number:05d}-of-00002.safetensors" for number in numbers))
+    assert len(select_files(files).files) == len(numbers) + 1
+    with pytest.raises(SelectionError, match=r"shards are missing \(1\)"):
+        select_files([file for file in files if "-00001-" not in file.path])
+
+
 def test_a_glob_that_cuts_shards_is_an_error() -> None:
     with pytest.raises(SelectionError, match="2 of 3 shards") as caught:
         select_files(LLAMA, include=["model-00001*"])

@@ -221,7 +221,9 @@ def check_shards(chosen: list[NamedRemote], weights: list[NamedRemote]) -> None:
             groups.setdefault(key, set()).add(one.says.shard)
     listed = {one.path for one in weights}
     for (pattern, shards), present in groups.items():
-        missing = sorted(set(range(1, shards + 1)) - present)
+        # Some uploads count from 0, to N-1 or to N (gpt-oss): their index, which is content, settles the last one.
+        needed = range(shards) if 0 in present else range(1, shards + 1)
+        missing = sorted(set(needed) - present)
         if missing:
             some = ", ".join(str(number) for number in missing[:5])
             left = any(_SHARD_NUMBER.sub("#", path) == pattern for path in listed - {one.path for one in chosen})
