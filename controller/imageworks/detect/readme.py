@@ -50,7 +50,7 @@ _REASONING: Final = re.compile(
     re.IGNORECASE,
 )
 _LICENSE_LINE: Final = re.compile(
-    r"licen[cs]e[ds]?(?:[:=\-|\]*_`\"'(]|[^\S\n]|is|the|under|an|a){0,12}?"
+    r"licen[cs]e[ds]?(?:[:=\-|\[\]*_`\"'(]|[^\S\n]|is|the|under|an|a){0,12}?"
     r"(apache[ -](?:license[, ]{0,2})?(?:version )?2(?:\.0)?|mit|bsd-[23]-clause"
     r"|cc[ -]by(?:[ -](?:nc|sa|nd)){0,3}[ -]\d\.\d|a?gpl[ -]?v?[23](?:\.0)?|llama ?[234](?:\.\d)?|gemma"
     r"|openrail(?:\+\+|-?m)?|mrl|cc0(?:-1\.0)?|unlicense)(?!\w)",
