@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from imageworks.reconcile.plan import Action, Change, Reason
@@ -325,19 +324,3 @@ def _change(case: Case, action: Action, reason: Reason, message: str) -> Change:
         revision=(entry.revision if entry else None, commit),
         warnings=upstream.warnings if isinstance(upstream, Upstream) else (),
     )
-
-
-def target_folder(root: Path, layout: str, manifest_name: str, repo: str | None, ref: str | None) -> Path:
-    """Return a model's folder below a location's root.
-
-    Args:
-        root: The location's root.
-        layout: ``owner/repo``, ``publisher/repo`` (the same shape) or ``flat``.
-        manifest_name: The variant name, used by ``flat`` and where there is no repository.
-        repo: The repository's name.
-        ref: The declared revision; a branch or tag other than ``main`` gets a suffix, a pin does not.
-    """
-    if layout == "flat" or repo is None:
-        return root / manifest_name
-    suffix = "" if ref is None or ref == "main" or is_commit(ref) else "@" + ref.replace("/", "-")
-    return root.joinpath(*(repo + suffix).split("/"))

@@ -154,7 +154,11 @@ def _ask(cases: list[Case], look: Look) -> list[Case]:
     if not asking:
         return cases
     with ThreadPoolExecutor(min(ASKING_THREADS, len(asking))) as pool:
-        answers = list(pool.map(look.sources.ask, [cases[i] for i in asking]))
+        try:
+            answers = list(pool.map(look.sources.ask, [cases[i] for i in asking]))
+        except BaseException:
+            look.sources.close()  # wakes threads that wait for a hub's rate limit, which would hold up ^C
+            raise
     answered = list(cases)
     for i, answer in zip(asking, answers, strict=True):
         answered[i] = replace(cases[i], upstream=answer)

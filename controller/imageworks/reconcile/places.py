@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Final
 
 from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSettings
-from imageworks.reconcile.decide import target_folder
 from imageworks.reconcile.plan import Reason
 from imageworks.reconcile.situation import Obstacle, Place
+from imageworks.registry.layout import target_folder
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, PathSource
 from imageworks.registry.settings import Location, RegistrySettings
 from imageworks.transfer.paths import filesystem_key, free_bytes, nearest_existing
@@ -24,10 +24,12 @@ class Places:
     Args:
         settings: The registry's settings for this host.
         host: This host's own settings; its roots bound everything.
+        invalid: What is wrong with registry.yaml; then nothing is placed anywhere.
     """
 
-    def __init__(self, settings: RegistrySettings, host: HostSettings) -> None:
+    def __init__(self, settings: RegistrySettings, host: HostSettings, *, invalid: str | None = None) -> None:
         self._settings = settings
+        self._invalid = invalid
         self._host = host
         self._roots: dict[str, Location | Obstacle] = {}
         self._filesystems: dict[str, str] = {}
@@ -42,6 +44,8 @@ class Places:
             repo: The repository's canonical name, if it has one.
         """
         source = manifest.source
+        if self._invalid is not None:
+            return Obstacle(Reason.INVALID_SETTINGS, f"no location is known: {self._invalid}")
         if isinstance(source, PathSource) and manifest.location is None:
             path = Path(source.path).expanduser()
             if not self._host.allows(path):

@@ -160,7 +160,8 @@ class Run:
         state_file = self._host.state_dir / STATE_FILE
         self._state = self._open.enter_context(StateDatabase.open(state_file, read_only=read_only))
         self._notes += self._state.notes
-        self._places = Places(self._registry.settings, self._host)
+        invalid = next((item.render() for item in self._registry.settings_invalid), None)
+        self._places = Places(self._registry.settings, self._host, invalid=invalid)
         if not read_only:
             self._recover()
         self._disk = DiskObserver(self._state)

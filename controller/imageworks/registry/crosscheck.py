@@ -11,12 +11,12 @@ from typing import Final
 
 from imageworks.registry.diagnostic import Diagnostic, at, whole_file
 from imageworks.registry.document import Document, Pointer
+from imageworks.registry.layout import folder_name
 from imageworks.registry.manifest import (
     HuggingFaceSource,
     Manifest,
     PathSource,
     State,
-    is_commit,
     manifest_name,
     read_manifest,
 )
@@ -215,8 +215,7 @@ def _claim(
         target, content = ("path", fold(source.path.rstrip("/"))), ("path", source.path)
     elif isinstance(source, HuggingFaceSource):
         place, layout = _place(manifest, locations, routing)
-        suffix = "" if source.revision == "main" or is_commit(source.revision) else "@" + source.revision
-        folder = manifest.name if layout == "flat" else source.repo + suffix.replace("/", "-")
+        folder = folder_name(layout, manifest.name, source.repo, source.revision)
         target, content = (place, fold(folder)), (source.repo, source.revision)
     else:
         return None

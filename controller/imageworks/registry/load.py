@@ -22,6 +22,8 @@ from imageworks.registry.validate import (
     check_manifest,
     check_settings_file,
     is_manifest_path,
+    misplaced,
+    name_problem,
     validate_documents,
 )
 from imageworks.registry.yaml_gate import MAX_BYTES, parse_yaml
@@ -42,6 +44,7 @@ class RegistryState:
         manifests: The valid manifests by name.
         entries: The host's valid entries by name.
         blocked: Names that cannot be looked at, with what is wrong.
+        settings_invalid: What is wrong with registry.yaml; then no location is known and nothing can be placed.
         diagnostics: Everything that is wrong, sorted.
         declared: How many manifest files there are, valid or not.
     """
@@ -52,6 +55,7 @@ class RegistryState:
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     entries: Mapping[str, Entry] = field(default_factory=dict)
     blocked: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
+    settings_invalid: tuple[Diagnostic, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     declared: int = 0
 
@@ -68,13 +72,18 @@ def load_registry(
         cache: Parsed manifests by blob id.
     """
     settings = _settings(repository, revision)
-    checked = _manifests(repository, revision, cache)
+    checked, out_of_place = _manifests(repository, revision, cache)
     recorded = repository.list_files(revision, entries.FOLDER)
     hosts = {file.split("/")[1] for file in recorded if file.count("/") == ENTRY_DEPTH}
     valid, problems = validate_documents(checked, settings.document, {name: {} for name in hosts})
     own = f"{entries.FOLDER}/{host}/"
     found, broken = _entries(repository, {file: ref for file, ref in recorded.items() if file.startswith(own)})
-    diagnostics = [*settings.diagnostics, *(item for items in problems.values() for item in items), *broken.values()]
+    diagnostics = [
+        *settings.diagnostics,
+        *out_of_place,
+        *(item for items in problems.values() for item in items),
+        *broken.values(),
+    ]
     blocked = {manifests.manifest_name(file): tuple(items) for file, items in problems.items()}
     blocked |= {name: (item,) for name, item in broken.items() if name not in blocked}
     document = settings.document.value if settings.document else None
@@ -85,6 +94,7 @@ def load_registry(
         manifests={name: item.manifest for name, item in valid.items() if name not in broken},
         entries=found,
         blocked=blocked,
+        settings_invalid=settings.diagnostics,
         diagnostics=tuple(sorted(diagnostics)),
         declared=len(checked),
     )
@@ -97,20 +107,26 @@ def _settings(repository: RegistryRepository, revision: str | None) -> Checked:
     return check_settings_file(registry_settings.FILE, _content(repository, reference))
 
 
-def _manifests(repository: RegistryRepository, revision: str | None, cache: ParsedManifests) -> dict[str, Checked]:
+def _manifests(
+    repository: RegistryRepository, revision: str | None, cache: ParsedManifests
+) -> tuple[dict[str, Checked], list[Diagnostic]]:
+    """Return each manifest after its own checks, from the cache where its bytes were valid before."""
     checked: dict[str, Checked] = {}
+    out_of_place: list[Diagnostic] = []
     for file, reference in repository.list_files(revision, manifests.FOLDER).items():
-        if not is_manifest_path(file) or file.count("/") != 1:
-            continue
-        value = None if reference.refusal else cache.get(reference.id)
-        if value is not None:
-            checked[file] = Checked(Document(file, value, _Places(repository, reference, file)))
-            continue
-        one = check_manifest(file, _content(repository, reference))
-        if one.document is not None:
-            cache.put(reference.id, one.document.value)
-        checked[file] = one
-    return checked
+        refusal = Refusal(reference.refusal) if reference.refusal else None
+        problem = misplaced(file, refusal)
+        if problem is not None:
+            out_of_place.append(problem)
+        elif is_manifest_path(file):
+            value = None if refusal or name_problem(file) else cache.get(reference.id)
+            if value is not None:
+                checked[file] = Checked(Document(file, value, _Places(repository, reference, file)))
+                continue
+            checked[file] = one = check_manifest(file, _content(repository, reference))
+            if one.document is not None:
+                cache.put(reference.id, one.document.value)
+    return checked, out_of_place
 
 
 @dataclass(frozen=True, slots=True)

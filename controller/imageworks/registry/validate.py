@@ -86,9 +86,8 @@ def check_manifest(file: str, content: bytes | Refusal) -> Checked:
     """
     if isinstance(content, Refusal):
         return Checked(None, (_refused(file, content),))
-    name = manifests.manifest_name(file)
-    if problem := _bad_name(name):
-        return Checked(None, (whole_file(file, problem, _NAME_REMEDY),))
+    if problem := name_problem(file):
+        return Checked(None, (problem,))
     return _check_yaml(file, content, "manifest")
 
 
@@ -228,24 +227,45 @@ def validate_registry(reader: RegistryReader, *, entries_of: str | None = None) 
     )
 
 
+def misplaced(file: str, refusal: Refusal | None = None) -> Diagnostic | None:
+    """Return what is wrong with a file's being where it is below models/; ``None`` when a manifest may stand there.
+
+    Args:
+        file: Its path within the registry.
+        refusal: Why it is not read, if so.
+    """
+    place = PurePosixPath(file)
+    if not is_manifest_path(file):
+        return _refused(file, refusal) if refusal is not None else None
+    if len(place.parts) > 2:  # noqa: PLR2004 # models/<name>.yaml has two
+        remedy = f"move it to {manifests.FOLDER}/{place.name}"
+        return whole_file(file, "manifests stand directly in the models folder", remedy)
+    if place.suffix not in manifests.SUFFIXES:
+        return whole_file(file, "the suffix must be lower-case", f"rename it to {place.stem}.yaml")
+    return None
+
+
+def name_problem(file: str) -> Diagnostic | None:
+    """Return what is wrong with the model name that a manifest's file name gives.
+
+    Args:
+        file: Its path within the registry.
+    """
+    problem = _bad_name(manifests.manifest_name(file))
+    return None if problem is None else whole_file(file, problem, _NAME_REMEDY)
+
+
 def _check_manifests(reader: RegistryReader) -> tuple[dict[str, Checked], list[Diagnostic]]:
     """Return each manifest after its own checks, and what stands where no manifest is looked for."""
     checked: dict[str, Checked] = {}
-    misplaced: list[Diagnostic] = []
+    out_of_place: list[Diagnostic] = []
     for file, content in sorted(reader.files(manifests.FOLDER).items()):
-        place = PurePosixPath(file)
-        if isinstance(content, Refusal) and not is_manifest_path(file):
-            misplaced.append(_refused(file, content))
-        elif not is_manifest_path(file):
-            continue
-        elif len(place.parts) > 2:  # noqa: PLR2004 # models/<name>.yaml has two
-            remedy = f"move it to {manifests.FOLDER}/{place.name}"
-            misplaced.append(whole_file(file, "manifests stand directly in the models folder", remedy))
-        elif place.suffix not in manifests.SUFFIXES:
-            misplaced.append(whole_file(file, "the suffix must be lower-case", f"rename it to {place.stem}.yaml"))
-        else:
+        problem = misplaced(file, content if isinstance(content, Refusal) else None)
+        if problem is not None:
+            out_of_place.append(problem)
+        elif is_manifest_path(file):
             checked[file] = check_manifest(file, content)
-    return checked, misplaced
+    return checked, out_of_place
 
 
 def _is_looked_at(file: str, content: bytes | Refusal) -> bool:

@@ -1,0 +1,26 @@
+"""Where a model's folder is below its location's root: one rule for the plan and for the checks between manifests."""
+
+from pathlib import Path
+
+from imageworks.registry.manifest import is_commit
+
+
+def target_folder(root: Path, layout: str, manifest_name: str, repo: str | None, ref: str | None) -> Path:
+    """Return a model's folder below a location's root.
+
+    Args:
+        root: The location's root.
+        layout: ``owner/repo``, ``publisher/repo`` (the same shape) or ``flat``.
+        manifest_name: The variant name, used by ``flat`` and where there is no repository.
+        repo: The repository's name.
+        ref: The declared revision; a branch or tag other than ``main`` gets a suffix, a pin does not.
+    """
+    if layout == "flat" or repo is None:
+        return root / manifest_name
+    suffix = "" if ref is None or ref == "main" or is_commit(ref) else "@" + ref.replace("/", "-")
+    return root.joinpath(*(repo + suffix).split("/"))
+
+
+def folder_name(layout: str, manifest_name: str, repo: str | None, ref: str | None) -> str:
+    """Return a model's folder relative to its location's root, ``/``-separated; see `target_folder`."""
+    return target_folder(Path(), layout, manifest_name, repo, ref).as_posix()
