@@ -23,7 +23,7 @@ from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.engine import TransferEngine
 from imageworks.transfer.files import LinkError, NullProgress, RemoteFile
 from imageworks.transfer.jobs import TransferOptions
-from imageworks.transfer.publish import publish, recover
+from imageworks.transfer.publish import PublishMethod, publish, recover
 from imageworks.transfer.staging import StagingArea, write_all
 
 MIB = 1024 * 1024
@@ -296,10 +296,19 @@ class RecordingProgress(NullProgress):
         self.finished.append(model)
 
 
-def child_command(base: str, root: Path, target: Path, files: list[RemoteFile], owned: list[str]) -> list[str]:
+def child_command(
+    base: str, root: Path, target: Path, files: list[RemoteFile], owned: list[str], method: PublishMethod
+) -> list[str]:
     """A command that recovers, fetches the files and publishes them, printing ``done`` at the end."""
     listed = [[file.path, file.size, file.digest.algorithm, file.digest.value, file.large] for file in files]
-    request = {"base": base, "root": str(root), "target": str(target), "files": listed, "owned": owned}
+    request = {
+        "base": base,
+        "root": str(root),
+        "target": str(target),
+        "files": listed,
+        "owned": owned,
+        "method": method,
+    }
     return [sys.executable, __file__, json.dumps(request)]
 
 
@@ -316,7 +325,7 @@ def _main() -> None:
     area = StagingArea.open(root, "model", target=target)
     with TransferEngine(TransferOptions(stream_up_to_bytes=MIB, connections=2)) as engine:
         engine.fetch("model", LinkSource(request["base"]), files, area, NullProgress())
-    publish(area, target, owned=frozenset(request["owned"]))
+    publish(area, target, owned=frozenset(request["owned"]), method=PublishMethod(request["method"]))
     sys.stdout.write("done\n")
 
 

@@ -139,16 +139,20 @@ def recover(root: Path) -> tuple[PublishReport, ...]:
 
 
 def _publish_new(area: StagingArea, target: Path) -> PublishReport:
+    journal = _Journal(target, PublishMethod.RENAME, area.tree.stat().st_ino, frozenset(), ())
     _sync_tree(area.tree)
+    journal.write(area)
     failpoint("publish.before-rename")
     try:
         renames.rename_new(area.tree, target)
     except FileExistsError:
+        _undo(area, journal)
         raise PublishError(f"{target} appeared meanwhile", remedy="run again", reason="target-in-the-way") from None
+    except OSError:
+        _undo(area, journal)
+        raise
     failpoint("publish.after-rename")
-    _sync_parents(area.root, target)
-    area.discard()
-    return PublishReport(target, PublishMethod.RENAME)
+    return _finish(area, journal)
 
 
 def _replace(area: StagingArea, target: Path, owned: frozenset[str], method: PublishMethod) -> PublishReport:

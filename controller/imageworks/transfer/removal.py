@@ -69,7 +69,14 @@ def remove_owned(target: Path, owned: Iterable[str], root: Path) -> int:
 
 
 def move_directory(
-    old: Path, new: Path, *, owned: frozenset[str], old_root: Path, new_root: Path, key: str
+    old: Path,
+    new: Path,
+    *,
+    owned: frozenset[str],
+    old_root: Path,
+    new_root: Path,
+    key: str,
+    shared: frozenset[str] = frozenset(),
 ) -> MoveReport:
     """Move a model's files to another directory; a kill leaves them complete in the old place, the new one, or both.
 
@@ -80,18 +87,20 @@ def move_directory(
         old_root: The old location's root.
         new_root: The new location's root.
         key: The key of a staging area at the new root, from ``staging_key``.
+        shared: Those that another model in the old directory owns too: they come along and stay as well.
     """
     source = check_below(old_root, old)
     destination = check_below(new_root, new)
     here = set(_regular_files(source))
     if missing := sorted(owned - here):
         raise PublishError(f"{old / missing[0]} is not there to be moved", reason="file-missing")
-    if here == owned and not os.path.lexists(destination) and filesystem_key(destination) == filesystem_key(source):
+    alone = here == owned and not shared
+    if alone and not os.path.lexists(destination) and filesystem_key(destination) == filesystem_key(source):
         return _rename(source, destination, old_root.resolve(), new_root.resolve())
     area = StagingArea.open(new_root, key, target=new)
     copied = _stage(area, source, owned)
     report: PublishReport = publish(area, new, owned=frozenset())
-    remove_owned(old, owned, old_root)
+    remove_owned(old, owned - shared, old_root)
     return MoveReport(report.target, copied)
 
 
