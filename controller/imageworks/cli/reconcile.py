@@ -109,6 +109,8 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
         _show(plan, form, quiet=quiet and form is Format.TEXT)
         if out is not None:
             _save(plan, out)
+        if not options.read_only and not plan.has_changes:
+            run.tidy(plan)
         if options.read_only or not plan.has_changes:
             return _plan_code(plan, detailed=detailed)
         skipped = _ask(plan, asked_names=set(confirm or ()), yes=yes or saved is not None)

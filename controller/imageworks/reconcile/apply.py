@@ -236,7 +236,16 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
         failpoint("apply.moved")
         tools.state.forget([entry.path / file.path for file in entry.files if file.path not in shared])
         _remember(tools.state, place.path, entry.files)
+    elif _left_behind(change, entry, place):
+        _remove_files(entry, [file.path for file in entry.files], tools)
     return moved_entry(entry, change.name, place)
+
+
+def _left_behind(change: Change, entry: Entry, place: Place) -> bool:
+    """Return whether a run was killed after a move's new place was complete, and ours still stands in the old one."""
+    if change.reason is not Reason.LOCATION_CHANGED or not entry.installed_by_us or not entry.base.exists():
+        return False
+    return not entry.base.samefile(place.path)  # one folder under two names is the model itself
 
 
 def _remove(change: Change, entry: Entry, tools: Tools) -> Entry | None:

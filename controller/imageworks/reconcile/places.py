@@ -1,5 +1,6 @@
 """Where models belong on this host: locations as roots that exist or can be made, within what the host allows."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -63,9 +64,14 @@ class Places:
         path = target_folder(root, location.layout, manifest.name, repo, ref)
         return Place(root=root, path=path, location=location.name, filesystem=self._filesystem(root))
 
-    def existing_roots(self) -> list[Path]:
-        """Return the roots of all locations that exist on this host and that it allows."""
+    def existing_roots(self, manifests: Iterable[Manifest] = ()) -> list[Path]:
+        """Return the roots of all locations that exist on this host and that it allows.
+
+        Args:
+            manifests: Declared models, of which some may name a folder instead of a location.
+        """
         named = [Location(LINUX, str(DEFAULT_WEIGHTS)), *self._settings.locations.values()]
+        named += [Location(CUSTOM, m.location) for m in manifests if m.location and m.location.startswith(("/", "~"))]
         roots = dict.fromkeys(Path(self._override(location)).expanduser() for location in named)
         return [root for root in roots if root.is_dir() and self._host.allows(root)]
 

@@ -170,7 +170,7 @@ class Run:
 
     def _recover(self) -> None:
         """Finish publishes that a killed run left half-way, wherever a location of ours exists."""
-        for root in self._places.existing_roots():
+        for root in self._places.existing_roots(self._registry.manifests.values()):
             for report in recover(root):
                 self._notes.append(f"{report.target}: finished a publish that was interrupted")
 
@@ -267,6 +267,21 @@ class Run:
             notes=_notes_of(result),
         )
 
+    def tidy(self, plan: Plan) -> None:
+        """Clear away what killed runs left, where a plan has nothing else to do; writes nothing where nothing is left.
+
+        Args:
+            plan: A plan of this run, without changes.
+        """
+        for name, path in self._intents.announced().items():
+            entry = self._registry.entries.get(name)
+            if (entry is not None and entry.path == path) or not (plan.has_errors or path.exists()):
+                self._intents.settle(name)
+        self._write_compatible()
+        if not plan.has_errors and not self._options.names:
+            for root in self._places.existing_roots(self._registry.manifests.values()):
+                sweep_stale(root, ())
+
     def _carry_out(self, changes: list[Change], cases: Mapping[str, Case]) -> list[Outcome]:
         transfer = self._registry.settings.transfer
         jobs = self._options.jobs or transfer.jobs
@@ -337,8 +352,11 @@ class Run:
         if reference is None:
             return
         target = self._repository.root / COMPATIBILITY_FILE
+        wanted = self._repository.read_blob(reference.id)
+        if target.is_file() and target.read_bytes() == wanted:
+            return
         draft = target.with_name(f".{COMPATIBILITY_FILE}.new")
-        draft.write_bytes(self._repository.read_blob(reference.id))
+        draft.write_bytes(wanted)
         draft.replace(target)
 
     def _settle(self, outcomes: Collection[Outcome], cases: Mapping[str, Case]) -> None:
