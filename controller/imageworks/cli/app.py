@@ -14,7 +14,19 @@ from imageworks.cli.output import complain
 from imageworks.errors import ExitCode, ImageworksError
 from imageworks.log import LOGGER, debugging
 
-GROUPS: Final = ("reconcile", "status", "listing", "validate", "history", "snapshot", "init", "schema", "config", "hub")
+GROUPS: Final = (
+    "reconcile",
+    "status",
+    "listing",
+    "analyze",
+    "validate",
+    "history",
+    "snapshot",
+    "init",
+    "schema",
+    "config",
+    "hub",
+)
 
 app = typer.Typer(
     help="Keep AI models as declared: a Git-backed registry with a reconcile controller.",

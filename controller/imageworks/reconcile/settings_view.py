@@ -1,10 +1,11 @@
 """The effective settings of a host and its registry, each with where it came from, for the ``config`` command."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from imageworks.config import HostSettings, Setting
 from imageworks.registry.reader import WorkTreeReader
-from imageworks.registry.settings import FILE, read_settings
+from imageworks.registry.settings import FILE, RegistrySettings, read_settings
 from imageworks.registry.validate import check_settings_file
 
 
@@ -30,10 +31,24 @@ def _origin(host: HostSettings, name: str) -> str:
     return next((setting.origin for setting in host.settings if setting.name == name), "default")
 
 
-def _registry_settings(root: Path, host: HostSettings) -> list[Setting]:
+def registry_settings(root: Path, host: HostSettings) -> RegistrySettings:
+    """Return what a registry.yaml of the work tree gives this host; the defaults when it is not valid.
+
+    Args:
+        root: The registry folder.
+        host: This host's settings.
+    """
+    return read_settings(_given(root), host.host)
+
+
+def _given(root: Path) -> Mapping[str, object]:
     content = WorkTreeReader(root).file(FILE)
     document = check_settings_file(FILE, content).document if content is not None else None
-    given = document.value if document is not None and isinstance(document.value, dict) else {}
+    return document.value if document is not None and isinstance(document.value, dict) else {}
+
+
+def _registry_settings(root: Path, host: HostSettings) -> list[Setting]:
+    given = _given(root)
     settings = read_settings(given, host.host)
     file = str(root / FILE)
 

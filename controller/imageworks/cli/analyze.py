@@ -1,0 +1,127 @@
+"""The ``analyze`` command: what a repository is, without downloading its weights."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imageworks.cli.output import human_bytes, printable, say, table
+from imageworks.errors import ExitCode
+
+if TYPE_CHECKING:
+    from imageworks.reconcile.analysis import Analysis
+    from imageworks.reconcile.places import Places
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application.
+
+    Args:
+        app: The application's root.
+    """
+    app.command("analyze")(analyze_command)
+
+
+def analyze_command(
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="owner/repo, owner/repo@branch, hf.co/owner/repo:Q4_K_M, or a URL.")
+    ],
+    files: Annotated[bool, typer.Option("--files", help="Show every file.")] = False,
+    form: Annotated[str | None, typer.Option("--format", "-f", help="The preferred format.")] = None,
+    backend: Annotated[str | None, typer.Option("--backend", help="The serving backend, for the name.")] = None,
+    registry: Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print stable JSON.")] = False,
+) -> int:
+    """Say what a repository is and what installing it would mean; reads configs and headers, never weights."""
+    from imageworks.config import load_host_settings
+    from imageworks.identifiers import parse_hub_identifier
+    from imageworks.providers.huggingface import HubClient
+    from imageworks.reconcile.analysis import analyze
+
+    endpoint = os.environ.get("HF_ENDPOINT")
+    wanted = parse_hub_identifier(identifier, endpoints=[endpoint] if endpoint else [])
+    cache = load_host_settings().cache_dir
+    with HubClient.from_environment(os.environ, cache_dir=cache, offline=offline) as hub:
+        analysis = analyze(hub, wanted, _places(registry), container=form, backend=backend)
+    if as_json:
+        say(json.dumps(analysis.document(), indent=2, ensure_ascii=False))
+    else:
+        say("\n".join(printable(line) for line in _lines(analysis)))
+        if files:
+            rows = [(file.path, human_bytes(file.size), "large" if file.large else "") for file in analysis.files]
+            say("\n" + table(("FILE", "SIZE", ""), rows, right=frozenset({1})))
+    return ExitCode.SUCCESS
+
+
+def _places(registry: Path | None) -> "Places":
+    from imageworks.config import RegistryNotFoundError, find_registry, load_host_settings
+    from imageworks.reconcile.places import Places
+    from imageworks.reconcile.settings_view import registry_settings
+    from imageworks.registry.settings import RegistrySettings
+
+    host = load_host_settings()
+    try:
+        return Places(registry_settings(find_registry(registry), host), host)
+    except RegistryNotFoundError:
+        return Places(RegistrySettings(), host)
+
+
+def _lines(analysis: "Analysis") -> Iterable[str]:
+    from imageworks.reconcile.situation import Place
+
+    resolved, facts = analysis.resolved, analysis.facts
+    access = [word for word, is_so in (("gated", resolved.gated), ("private", resolved.private)) if is_so]
+    yield f"{resolved.repo} @ {resolved.commit[:12]} ({resolved.ref})" + (f"  [{', '.join(access)}]" if access else "")
+    yield f"  kind          {facts.kind.value}" + (f", {facts.task}" if facts.task else "")
+    for candidate in facts.candidates:
+        sure = f"{candidate.confidence:.0%} sure" if candidate.confidence < 1 else "certain"
+        size = f"{candidate.files} files, {human_bytes(candidate.size)}"
+        yield f"  format        {candidate.container.value}: {size}, {sure}"
+    if facts.quantization:
+        evidence = next((item for item in facts.detection.evidence), None)
+        yield f"  quantization  {facts.quantization}" + (f" ({evidence.source}: {evidence.text})" if evidence else "")
+    for choice in analysis.quantizations:
+        yield f"  offers        {choice.label}: {human_bytes(choice.size)} in {choice.files} files"
+    architecture = facts.architecture
+    shown = [f"{key.replace('_', ' ')} {architecture[key]}" for key in _SHOWN if architecture.get(key) is not None]
+    if shown:
+        yield f"  architecture  {', '.join(shown)}"
+    able = [flag for flag, has in facts.capabilities.flags.items() if has]
+    yield f"  capabilities  {', '.join(able) or 'none known'}"
+    yield f"  chat template {facts.chat_template.source}" + (
+        f" ({facts.chat_template.path})" if facts.chat_template.path else ""
+    )
+    yield f"  license       {facts.license or 'unknown'}"
+    for risky in facts.safety.files:
+        yield f"  runs code     {risky.path}: {risky.reason}"
+    if facts.safety.remote_code:
+        yield f"  runs code     auto_map imports {', '.join(facts.safety.classes)}"
+    for problem in facts.problems:
+        yield f"  incomplete    {problem.message}"
+    for warning in facts.warnings:
+        yield f"  warning       {warning}"
+    yield f"  size          {human_bytes(analysis.total_bytes)} in {len(analysis.files)} files"
+    if analysis.selection is None:
+        yield f"  open question {(analysis.open_question or '').replace(chr(10), ' ')}"
+    else:
+        chosen = analysis.selection.files
+        yield f"  would fetch   {human_bytes(sum(file.size for file in chosen))} in {len(chosen)} files"
+    yield f"  would be      {analysis.name}"
+    place = analysis.place
+    yield f"  would go to   {place.path}" if isinstance(place, Place) else f"  cannot go     {place.message}"
+
+
+_SHOWN = (
+    "model_type",
+    "num_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "num_kv_heads",
+    "context_length",
+    "vocab_size",
+    "parameter_count",
+)
