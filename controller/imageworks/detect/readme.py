@@ -8,7 +8,7 @@ from typing import Final
 
 LARGEST_HASHED: Final = 10 << 20
 """READMEs of this many bytes and more are recorded without their digest."""
-LARGEST_READ: Final = 1 << 20
+LARGEST_READ: Final = 1 << 18
 """Bytes in which signals are searched."""
 LARGEST_FRONT: Final = 1 << 20
 """Bytes of front matter; a card with more is not read."""

@@ -1,0 +1,1 @@
+"""Thin doors to what is below: the Python API of earlier tools."""

@@ -1,0 +1,30 @@
+"""The Python API of the model downloader: thin doors, each opened when first asked for."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from imageworks.tools.model_downloader.formats import (
+        FormatDetector,
+        FormatInfo,
+        detect_format_and_quant,
+    )
+    from imageworks.tools.model_downloader.url_analyzer import URLAnalysis, URLAnalyzer
+
+__all__ = ["FormatDetector", "FormatInfo", "URLAnalysis", "URLAnalyzer", "detect_format_and_quant"]
+
+_HOMES: Final = {
+    "FormatDetector": "formats",
+    "FormatInfo": "formats",
+    "detect_format_and_quant": "formats",
+    "URLAnalysis": "url_analyzer",
+    "URLAnalyzer": "url_analyzer",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Return a door by its name, importing what stands behind it."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
