@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from imageworks.transfer import jobs
 from imageworks.transfer.engine import TransferEngine
 from imageworks.transfer.errors import (
     Aria2NotFoundError,
@@ -31,6 +32,7 @@ from support.transfer import (
     RecordingProgress,
     content,
     remote,
+    stage,
     tree,
 )
 
@@ -102,6 +104,14 @@ def test_what_is_here_already_is_not_fetched_again(server: FaultServer, area: St
     _, progress = fetch(server, area, [WEIGHTS])
     assert not server.requests
     assert progress.total == 0
+
+
+def test_what_an_earlier_run_staged_and_no_one_wants_is_dropped(server: FaultServer, area: StagingArea) -> None:
+    stage(area, {"unwanted/old.bin": b"x", "model.safetensors": BIG})
+    fetch(server, area, [WEIGHTS])
+    assert tree(area.tree) == {"model.safetensors": BIG}
+    assert [path.name for path in area.tree.iterdir()] == ["model.safetensors"]
+    assert not server.requests
 
 
 def test_equal_files_are_fetched_once(server: FaultServer, area: StagingArea) -> None:
@@ -410,8 +420,36 @@ def test_a_limit_slows_streams_down(area: StagingArea) -> None:
     assert 1.0 <= sum(clock.waits) <= 2.1  # 200,000 bytes at 100,000 a second, the last piece waited for by no one
 
 
-def test_a_full_disk_is_said_clearly(server: FaultServer, small_disk: Path) -> None:
+DISK_WAYS = pytest.mark.parametrize(
+    ("large", "options"),
+    [(True, OPTIONS), (False, OPTIONS), (True, TransferOptions(stream_up_to_bytes=len(BIG)))],
+    ids=["aria2", "stream", "direct"],
+)
+
+
+@DISK_WAYS
+def test_a_file_that_does_not_fit_is_not_begun(
+    server: FaultServer, small_disk: Path, options: TransferOptions, *, large: bool
+) -> None:
     area = StagingArea.open(small_disk, "model")
-    for large in (True, False):
-        with pytest.raises(DiskFullError, match="no space left"):
-            fetch(server, area, [remote("model.safetensors", BIG, large=large)], clock=FakeClock())
+    with pytest.raises(DiskFullError, match="no space left"):
+        fetch(server, area, [remote("model.safetensors", BIG, large=large)], options=options)
+    assert not server.requests
+
+
+@DISK_WAYS
+def test_a_disk_that_fills_up_meanwhile_is_said_clearly_and_at_once(
+    server: FaultServer,
+    small_disk: Path,
+    options: TransferOptions,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    large: bool,
+) -> None:
+    monkeypatch.setattr(jobs, "free_bytes", lambda _path: 1 << 40)
+    area = StagingArea.open(small_disk, "model")
+    clock = FakeClock()
+    with pytest.raises(DiskFullError, match="no space left"):
+        fetch(server, area, [remote("model.safetensors", BIG, large=large)], clock=clock, options=options)
+    assert clock.waits == []
+    assert tree(area.tree) == {}

@@ -179,6 +179,17 @@ def test_a_hard_link_reused_from_the_old_directory_survives_it(root: Path, targe
     assert (target / "kept.bin").stat().st_nlink == 1
 
 
+def test_a_journal_that_cannot_be_read_stops_only_its_own_model(root: Path, target: Path) -> None:
+    opened(root, target)
+    for key, text in (("a", "{}"), ("b", "not json"), ("c", '{"target": "../../etc"}')):
+        StagingArea.open(root, key).journal.write_text(text)
+    seen: list[str] = []
+    assert recover(root, on_error=lambda error: seen.append(error.reason)) == ()
+    assert seen == ["journal-unreadable", "journal-unreadable", "outside-root"]
+    with pytest.raises(PublishError, match="cannot be read"):
+        recover(root)
+
+
 def test_recover_with_nothing_to_do_leaves_a_resumable_area_alone(root: Path, target: Path) -> None:
     area = opened(root, target)
     assert recover(root) == ()

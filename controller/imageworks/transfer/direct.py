@@ -61,12 +61,10 @@ class DirectClient:
         if parts.scheme in getproxies() and not proxy_bypass(host):
             raise NotDirectError
         try:
-            answer = self._ask(url)
+            with _told_of_server(file, host):
+                answer = self._ask(url)
             _check(answer, file)
-            yield self._pieces(answer)
-        except (OSError, http.client.HTTPException) as error:
-            self._drop(parts.scheme, parts.netloc)
-            raise LinkError(f"{file.path}: {host}: {error!r}", retryable=True) from None
+            yield self._pieces(answer, file, host)
         except BaseException:
             self._drop(parts.scheme, parts.netloc)  # an answer that was not read to its end
             raise
@@ -87,9 +85,13 @@ class DirectClient:
         connection.request("GET", target, headers=headers)
         return connection.getresponse()
 
-    def _pieces(self, answer: http.client.HTTPResponse) -> Iterator[memoryview]:
+    def _pieces(self, answer: http.client.HTTPResponse, file: RemoteFile, host: str) -> Iterator[memoryview]:
         view = memoryview(self._threads.buffer)
-        while count := answer.readinto(view):
+        while True:
+            with _told_of_server(file, host):  # not around the yield: what the disk refuses is not the server's doing
+                count = answer.readinto(view)
+            if not count:
+                return
             yield view[:count]
 
     def _connection(self, scheme: str, place: str) -> tuple[http.client.HTTPConnection, bool]:
@@ -125,6 +127,14 @@ class DirectClient:
             if self._certificates is None:
                 self._certificates = ssl.create_default_context()
             return self._certificates
+
+
+@contextmanager
+def _told_of_server(file: RemoteFile, host: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise LinkError(f"{file.path}: {host}: {str(error) or type(error).__name__}", retryable=True) from None
 
 
 def _check(answer: http.client.HTTPResponse, file: RemoteFile) -> None:

@@ -72,7 +72,7 @@ class TransferEngine:
     def fetch(
         self, model: str, source: FileSource, files: Sequence[RemoteFile], staging: StagingArea, progress: Progress
     ) -> None:
-        """Bring every file into the staging area, verified and fsynced; what is there already is not fetched again.
+        """Bring these files and no others into the staging area, verified and fsynced; what is there is kept.
 
         Args:
             model: The model's name, for progress.
@@ -87,6 +87,7 @@ class TransferEngine:
             UnsafeNameError: A name is not let onto the disk.
         """
         check_names(file.path for file in files)
+        staging.keep_only({file.path for file in files})
         missing = staging.missing(files)
         firsts = {file.digest: file for file in reversed(missing)}
         job = Job(model, source, staging, progress, self._options, self._clock, self._limiter, self._direct)

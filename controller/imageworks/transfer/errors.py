@@ -85,7 +85,7 @@ class DiskFullError(TransferError):
     def __init__(self, place: str) -> None:
         super().__init__(
             f"{place}: no space left on the device",
-            remedy="free some space and run again; what came so far is kept and resumes",
+            remedy="free some space and run again; the files that are complete are kept",
             reason="disk-full",
         )
 

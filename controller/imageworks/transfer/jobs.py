@@ -10,6 +10,7 @@ from pathlib import Path
 from imageworks.transfer.direct import DirectClient
 from imageworks.transfer.errors import DiskFullError, StagingError
 from imageworks.transfer.files import FileSource, Progress, RemoteFile
+from imageworks.transfer.paths import free_bytes
 from imageworks.transfer.retries import Clock
 from imageworks.transfer.staging import StagingArea
 
@@ -71,6 +72,11 @@ class Job:
     def meter(self) -> "Meter":
         """Return a counter of the bytes of one file."""
         return Meter(self)
+
+    def check_room(self, file: RemoteFile) -> None:
+        """Raise DiskFullError unless the rest of a file fits now: aria2 loses a file's progress when it runs full."""
+        if free_bytes(self.area.parts) < self.area.bytes_to_write([file]):
+            raise DiskFullError(str(self.area.place(file)))
 
     def hashed(self, count: int) -> None:
         """Tell of bytes hashed."""

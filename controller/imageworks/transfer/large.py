@@ -127,6 +127,7 @@ class LargeFetch:
 
     def _start(self) -> Download:
         self._stop_if_asked()
+        self._job.check_room(self._file)
         url = self._job.source.link(self._file)
         download = Download(
             check_link(url, self._file, allow_http=self._job.options.allow_http),

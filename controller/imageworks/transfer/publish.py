@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from imageworks.failpoints import failpoint
 from imageworks.transfer import renames
-from imageworks.transfer.errors import DiskFullError, PublishError
+from imageworks.transfer.errors import DiskFullError, PublishError, TransferError
 from imageworks.transfer.paths import check_below, make_folder
 from imageworks.transfer.staging import StagingArea, staging_areas
 
@@ -82,14 +82,22 @@ class _Journal:
 
     @classmethod
     def read(cls, area: StagingArea) -> "_Journal":
-        fields = json.loads(area.journal.read_text(encoding="ascii"))
-        return cls(
-            target=check_below(area.root, area.root / fields["target"]),
-            method=PublishMethod(fields["method"]),
-            inode=fields["inode"],
-            owned=frozenset(fields["owned"]),
-            carried=tuple(fields["carried"]),
-        )
+        """Read a journal back; PublishError when it is not one."""
+        try:
+            fields = json.loads(area.journal.read_text(encoding="ascii"))
+            return cls(
+                target=check_below(area.root, area.root / fields["target"]),
+                method=PublishMethod(fields["method"]),
+                inode=fields["inode"],
+                owned=frozenset(fields["owned"]),
+                carried=tuple(fields["carried"]),
+            )
+        except (ValueError, LookupError, TypeError) as error:
+            raise PublishError(
+                f"{area.journal} cannot be read: {error}",
+                remedy=f"look at what is in {area.path}, keep what is yours, and remove it",
+                reason="journal-unreadable",
+            ) from None
 
 
 def publish(
@@ -119,22 +127,34 @@ def publish(
         return _replace(area, real, owned, method or PublishMethod.EXCHANGE)
 
 
-def recover(root: Path) -> tuple[PublishReport, ...]:
+def recover(root: Path, *, on_error: Callable[[TransferError], None] | None = None) -> tuple[PublishReport, ...]:
     """Finish or undo every publish below a root that was interrupted; nothing else may be publishing there.
 
     Args:
         root: A location's root.
+        on_error: Told of each that can be neither; by default the first of them is raised after all were tried. Its
+            area stays, and refuses to be opened.
 
     Returns:
         Those publishes that are complete now; of an undone one the area is left, ready to publish again.
     """
-    reports = []
+    reports: list[PublishReport] = []
+    errors: list[TransferError] = []
     for area in staging_areas(root):
-        if area.journal.exists():
+        if not area.journal.exists():
+            continue
+        try:
             with _told_of(area.journal):
                 report = _recover_one(area)
-            if report is not None:
-                reports.append(report)
+        except TransferError as error:
+            errors.append(error)
+            continue
+        if report is not None:
+            reports.append(report)
+    for each in errors:
+        if on_error is None:
+            raise each
+        on_error(each)
     return tuple(reports)
 
 

@@ -107,6 +107,7 @@ def move_directory(
 def _stage(area: StagingArea, source: Path, owned: frozenset[str]) -> int:
     """Bring the files into the area, as links within a filesystem, else as checked copies; return the bytes copied."""
     copied = 0
+    area.keep_only(owned)
     for name in sorted(owned):
         path = source / name
         before = path.lstat()

@@ -120,6 +120,16 @@ class StagingArea:
         """Return those files that are not here yet, in the order given."""
         return [file for file in files if not self.has(file)]
 
+    def keep_only(self, names: Collection[str]) -> None:
+        """Drop from the tree what an earlier run staged and no one wants any more; it would be published otherwise."""
+        for folder, _folders, files in os.walk(self.tree, topdown=False):
+            for name in files:
+                path = Path(folder, name)
+                if path.relative_to(self.tree).as_posix() not in names:
+                    path.unlink()
+            if Path(folder) != self.tree:
+                _remove_if_empty(Path(folder))
+
     def bytes_to_write(self, files: Iterable[RemoteFile]) -> int:
         """Return how many bytes of disk these files still need beyond what the area already takes."""
         return sum(max(0, file.size - _allocated(self.part(file))) for file in self.missing(files))

@@ -59,6 +59,7 @@ def fetch_streamed(file: RemoteFile, job: Job) -> None:
 
 
 def _fetch_once(file: RemoteFile, job: Job, meter: Meter, offset: int) -> None:
+    job.check_room(file)
     hasher = Hasher(file.digest.algorithm, file.size)
     descriptor = _open(file, job, hasher, offset)
     try:
