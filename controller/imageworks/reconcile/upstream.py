@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 from imageworks.errors import ImageworksError
 from imageworks.providers.huggingface import HubClient
@@ -28,6 +29,7 @@ class Sources:
         self._open_hub = open_hub
         self._look_local = look_local
         self._hub: HubClient | None = None
+        self._opening = Lock()
 
     def ask(self, case: Case) -> Upstream | Obstacle:
         """Return what a case's source offers, or why it offers nothing.
@@ -53,9 +55,10 @@ class Sources:
 
     def open(self) -> HubClient:
         """Return the hub's client, made on first use."""
-        if self._hub is None:
-            self._hub = self._open_hub()
-        return self._hub
+        with self._opening:
+            if self._hub is None:
+                self._hub = self._open_hub()
+            return self._hub
 
     def close(self) -> None:
         """Close what was opened."""
