@@ -35,8 +35,8 @@ def compose_entry(
     listed = tuple(sorted(files, key=lambda file: file.path))
     container = described.get("download_format") or upstream.container or manifest.text("format")
     quantization = _text(described.get("quantization") or upstream.quantization or manifest.text("quantization"))
-    family = manifest.text("family") or _text(described.get("family")) or family_of(manifest.name)
-    backend = manifest.text("backend") or UNASSIGNED
+    # What people declare is merged in for the snapshot and not recorded here: taken back, it must be gone.
+    family = _text(described.get("family")) or family_of(manifest.name)
     name = display_name(family, parameter_size=parameter_size_in(family), quantization=quantization)
     metadata = described.get("metadata")
     producer = described.get("producer") or producer_of(relative_path=_below(place))
@@ -45,11 +45,11 @@ def compose_entry(
         "schema_version": SCHEMA_VERSION,
         "name": manifest.name,
         "managed": True,
-        "backend": backend,
+        "backend": UNASSIGNED,
         "backend_config": {"model_path": str(place.path)},
         "display_name": name,
         "family": family,
-        "served_model_id": manifest.text("served_model_id") or manifest.name,
+        "served_model_id": manifest.name,
         "source_provider": "huggingface" if isinstance(manifest.source, HuggingFaceSource) else "local",
         "producer": producer,
         "download_format": container,
@@ -111,6 +111,7 @@ def moved_entry(entry: Entry, name: str, place: Place) -> Entry:
     fields = {
         **entry.fields,
         "name": name,
+        "served_model_id": name,
         "download_path": str(place.path),
         "download_location": place.location,
         "backend_config": backend_config,
