@@ -1,10 +1,11 @@
 """One reconcile run: lock, gather, plan, apply, commit. The door through which every command reconciles."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -32,7 +33,7 @@ from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_values import BranchMovedError, CommitResult
 from imageworks.registry.load import RegistryState, load_registry
 from imageworks.registry.manifest import FOLDER as MODELS
-from imageworks.registry.manifest import SUFFIXES, Prune, read_manifest
+from imageworks.registry.manifest import SUFFIXES, Manifest, Prune, read_manifest
 from imageworks.registry.merge import COMPATIBILITY_FILE, snapshot_file
 from imageworks.registry.parsed import ParsedManifests, cache_file
 from imageworks.registry.validate import check_manifest
@@ -387,25 +388,36 @@ def _notes_of(result: CommitResult | None) -> tuple[str, ...]:
 
 
 class _Applied:
-    """What manifests said in the commit that this host applied last."""
+    """What manifests said in the commit that this host applied last, or last while they still existed."""
 
     def __init__(self, repository: RegistryRepository, host: str) -> None:
         self._repository = repository
         self._host = host
-        self._revision: str | None = None
-        self._looked = False
 
     def __call__(self, name: str) -> Prune | None:
         """Return what a model's manifest said of pruning; ``None`` when it said nothing or is not to be found."""
-        if not self._looked:
-            record = self._repository.last_applied(self._host)
-            self._revision = record.trailers.get("Reconciled-Revision") if record else None
-            self._looked = True
-        for suffix in SUFFIXES:
-            file = f"{MODELS}/{name}{suffix}"
-            content = self._repository.at(self._revision).file(file)
+        files = [f"{MODELS}/{name}{suffix}" for suffix in SUFFIXES]
+        manifest = self._manifest(files, self._applied)
+        if manifest is None:
+            # Other changes were applied since it was deleted: look at what was applied before that.
+            deleted = next(self._repository.log(files, limit=1, first_parent=True), None)
+            if deleted is not None and deleted.parents:
+                manifest = self._manifest(files, self._revision(deleted.parents[0]))
+        return manifest.prune if manifest is not None else None
+
+    @cached_property
+    def _applied(self) -> str | None:
+        return self._revision(None)
+
+    def _revision(self, start: str | None) -> str | None:
+        record = self._repository.last_applied(self._host, revision=start)
+        return record.trailers.get("Reconciled-Revision") if record else None
+
+    def _manifest(self, files: Iterable[str], revision: str | None) -> Manifest | None:
+        for file in files if revision else ():
+            content = self._repository.at(revision).file(file)
             if isinstance(content, bytes):
                 document = check_manifest(file, content).document
                 if document is not None and isinstance(document.value, dict):
-                    return read_manifest(file, document.value).prune
+                    return read_manifest(file, document.value)
         return None

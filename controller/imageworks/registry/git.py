@@ -228,13 +228,14 @@ class RegistryRepository:
         for commit, _ in itertools.islice(found, limit):
             yield self._record(commit)
 
-    def last_applied(self, host: str) -> CommitRecord | None:
+    def last_applied(self, host: str, *, revision: str | None = None) -> CommitRecord | None:
         """Return the newest commit that a host's controller made, by its trailers and the files that it changed.
 
         Args:
             host: The host's name.
+            revision: Where to start looking back; by default the checked-out commit.
         """
-        start = self.head()
+        start = revision or self.head()
         if start is None:
             return None
         own = [self._layout.repository_path(path) for path in (f"discovered/{host}", f"snapshot/{host}.json")]
