@@ -249,8 +249,9 @@ def _left_behind(change: Change, entry: Entry, place: Place) -> bool:
 
 
 def _remove(change: Change, entry: Entry, tools: Tools) -> Entry | None:
-    if change.drop:
-        _remove_files(entry, change.drop, tools)
+    if entry.installed_by_us and entry.path is not None:
+        # Of what several models share, the last to go takes the rest; until then others() holds it.
+        _remove_files(entry, [file.path for file in entry.files], tools)
         failpoint("apply.removed")
     return emptied_entry(entry) if change.reason is Reason.DECLARED_ABSENT else None
 
@@ -258,7 +259,8 @@ def _remove(change: Change, entry: Entry, tools: Tools) -> Entry | None:
 def _remove_files(entry: Entry, paths: Iterable[str], tools: Tools) -> None:
     _check_allowed(entry.base, tools)
     with tools.sharing.turn(entry.base):
-        owned = [path for path in paths if path not in tools.sharing.others(entry)]
+        others = tools.sharing.others(entry)
+        owned = [path for path in paths if path not in others]
         remove_owned(entry.base, owned, tools.places.root_of(entry.base))
         tools.sharing.leave(entry)
     tools.state.forget([entry.base / path for path in owned])

@@ -226,7 +226,7 @@ def _orphans(look: Look, names: Collection[str], declared: Collection[str], shar
             observation=look.disk.observe(entry),
             prune=look.prune_of(name),
             excluded=name in registry.manifests,
-            shared=sharing.others(entry) if has_files(entry) else frozenset(),
+            shared=sharing.owners(entry) if has_files(entry) else {},
         )
 
 

@@ -1,6 +1,6 @@
 """Make the plan: every case decided, then what concerns several models at once: space and removals. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -84,15 +84,26 @@ def _blocked_instead(change: Change, reason: Reason, message: str) -> Change:
 def _orphans(situation: Situation, prune: PruneOptions) -> tuple[list[Change], list[Drift]]:
     removals: list[Change] = []
     drift: list[Drift] = []
+    protected = {orphan.entry.name: _protected(orphan, situation, prune) for orphan in situation.orphans}
+    going = {name for name, why in protected.items() if why is None}
     for orphan in situation.orphans:
         reason = Reason.HOST_EXCLUDED if orphan.excluded else Reason.UNDECLARED
-        why = _protected(orphan, situation, prune)
+        why = protected[orphan.entry.name]
         if why is not None:
             drift.append(Drift(orphan.entry.name, reason, why))
             continue
-        change = removal(orphan.entry, reason, _told(orphan), orphan.observation, shared=orphan.shared)
+        shared = _staying(orphan, going)
+        change = removal(orphan.entry, reason, _told(orphan), orphan.observation, shared=shared)
         removals.append(replace(change, needs_confirmation=orphan.prune is not Prune.ENABLED))
     return _refused_in_bulk(removals, situation, prune), drift
+
+
+def _staying(orphan: Orphan, going: Collection[str]) -> frozenset[str]:
+    """Return which shared files an orphan leaves: all that somebody keeps, and of the others what a later one takes."""
+    name = orphan.entry.name
+    return frozenset(
+        path for path, owners in orphan.shared.items() if not owners <= set(going) or name != max({name, *owners})
+    )
 
 
 def _told(orphan: Orphan) -> str:

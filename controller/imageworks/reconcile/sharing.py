@@ -1,6 +1,6 @@
 """Models that stand in one folder: several quantizations of a repository may, and then they share its small files."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,10 +30,23 @@ class Sharing:
         Args:
             entry: What is recorded; it has files.
         """
+        return frozenset(self.owners(entry))
+
+    def owners(self, entry: Entry) -> dict[str, frozenset[str]]:
+        """Return the names of the other models that own each shared file of an entry, by relative path.
+
+        Args:
+            entry: What is recorded; it has files.
+        """
         with self._guard:
             beside = [other for name, other in self._standing[entry.base].items() if name != entry.name]
-        counts = Counter(file.path for other in beside for file in other.files)
-        return frozenset(file.path for file in entry.files if counts[file.path])
+        own = {file.path for file in entry.files}
+        owners: dict[str, set[str]] = defaultdict(set)
+        for other in beside:
+            for file in other.files:
+                if file.path in own:
+                    owners[file.path].add(other.name)
+        return {path: frozenset(names) for path, names in owners.items()}
 
     def leave(self, entry: Entry) -> None:
         """Forget a model in its folder: its files were moved or removed.

@@ -154,14 +154,14 @@ class Orphan:
         observation: How its files stand.
         prune: What its manifest said in the last applied commit; ``None`` when nothing was said.
         excluded: Whether a manifest exists but leaves this host out.
-        shared: Relative paths that another entry owns in the same folder too.
+        shared: Relative paths that other entries own in the same folder too, with the names of those.
     """
 
     entry: Entry
     observation: Observation | None
     prune: Prune | None
     excluded: bool = False
-    shared: frozenset[str] = frozenset()
+    shared: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
