@@ -97,6 +97,7 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
         notes=look.notes,
         free_bytes=dict(look.places.free),
         staged_bytes={case.manifest.name: _staged(case, registry.host) for case in cases},
+        licenses=registry.settings.licenses,
         records_stale=look.records.stale(registry),
     )
 

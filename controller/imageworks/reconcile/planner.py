@@ -6,7 +6,8 @@ from typing import Final
 
 from imageworks.reconcile.decide import decide, removal
 from imageworks.reconcile.plan import Action, Change, Drift, FilesystemTotal, Plan, Reason
-from imageworks.reconcile.situation import Observation, Obstacle, Orphan, PruneOptions, Situation
+from imageworks.reconcile.policy import license_obstacle
+from imageworks.reconcile.situation import Case, Observation, Obstacle, Orphan, PruneOptions, Situation
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import Prune, State
 
@@ -22,7 +23,7 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
         situation: Everything known of the host and the registry.
         prune: What a run may remove.
     """
-    decided = [(case, decide(case)) for case in situation.cases]
+    decided = [(case, _permitted(case, decide(case), situation)) for case in situation.cases]
     changes = [change for _, change in decided if change is not None]
     changes += [_obstructed(name, obstacle) for name, obstacle in situation.blocked.items()]
     changes = _enough_space(changes, situation)
@@ -42,6 +43,14 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
         notes=situation.notes,
         records_stale=situation.records_stale,
     )
+
+
+def _permitted(case: Case, change: Change | None, situation: Situation) -> Change | None:
+    """Block a change that would bring a model whose licence the registry does not accept."""
+    if change is None or change.action not in {Action.INSTALL, Action.UPDATE, Action.ADOPT}:
+        return change
+    obstacle = license_obstacle(case, situation.licenses)
+    return change if obstacle is None else _blocked_instead(change, obstacle.reason, obstacle.message)
 
 
 def _obstructed(name: str, obstacle: Obstacle) -> Change:

@@ -8,14 +8,11 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from imageworks.config import HostSettings
-from imageworks.providers.huggingface import HubClient
 from imageworks.providers.local import LocalSource, LocalSourceError, remote_files
 from imageworks.providers.local import observe as observe_local
-from imageworks.reconcile.apply import Tools, apply_changes
-from imageworks.reconcile.describe import describe
 from imageworks.reconcile.gather import Look, gather, staging_key_of
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.messages import commit_message, trailers
@@ -37,15 +34,14 @@ from imageworks.registry.manifest import SUFFIXES, Manifest, Prune, read_manifes
 from imageworks.registry.merge import COMPATIBILITY_FILE, snapshot_file
 from imageworks.registry.parsed import ParsedManifests, cache_file
 from imageworks.registry.validate import check_manifest
-from imageworks.transfer.aria2 import find_aria2c
 from imageworks.transfer.content import ContentIndex
 from imageworks.transfer.digests import Algorithm, Digest
-from imageworks.transfer.engine import TransferEngine
 from imageworks.transfer.files import NullProgress, Progress
-from imageworks.transfer.jobs import TransferOptions
-from imageworks.transfer.publish import recover
 from imageworks.transfer.staging import sweep_stale
 from imageworks.transfer.state import StateDatabase
+
+if TYPE_CHECKING:
+    from imageworks.providers.huggingface import HubClient
 
 STATE_FILE: Final = "state.sqlite3"
 COMMIT_ATTEMPTS: Final = 5
@@ -171,11 +167,15 @@ class Run:
 
     def _recover(self) -> None:
         """Finish publishes that a killed run left half-way, wherever a location of ours exists."""
+        from imageworks.transfer.publish import recover
+
         for root in self._places.existing_roots(self._registry.manifests.values()):
             for report in recover(root):
                 self._notes.append(f"{report.target}: finished a publish that was interrupted")
 
-    def _open_hub(self) -> HubClient:
+    def _open_hub(self) -> "HubClient":
+        from imageworks.providers.huggingface import HubClient
+
         return HubClient.from_environment(
             os.environ,
             cache_dir=self._host.cache_dir,
@@ -226,6 +226,7 @@ class Run:
     def _unsupported(self) -> list[str]:
         settings = self._registry.settings
         asked = {"commit.push": settings.push, "commit.branch": settings.branch is not None}
+        asked |= {f"policies.{key}": True for key in settings.unenforced}
         return [f"registry.yaml: {key} is not carried out by this version" for key, is_set in asked.items() if is_set]
 
     def _closed_window(self) -> list[str]:
@@ -247,6 +248,8 @@ class Run:
         chosen = [change for change in plan.effective if change.name not in skip]
         cases = {case.manifest.name: case for case in self._situation.cases}
         if any(change.fetch for change in chosen):
+            from imageworks.transfer.aria2 import find_aria2c
+
             find_aria2c()
         self._state.remember_all(self._disk.learned)
         first = [change for change in chosen if not _prunes(change)]
@@ -284,6 +287,12 @@ class Run:
                 sweep_stale(root, ())
 
     def _carry_out(self, changes: list[Change], cases: Mapping[str, Case]) -> list[Outcome]:
+        # Imported here: a run with nothing to do is not to load the engine and the detection, half of its start-up.
+        from imageworks.reconcile.apply import Tools, apply_changes
+        from imageworks.reconcile.describe import describe
+        from imageworks.transfer.engine import TransferEngine
+        from imageworks.transfer.jobs import TransferOptions
+
         transfer = self._registry.settings.transfer
         jobs = self._options.jobs or transfer.jobs
         options = TransferOptions(

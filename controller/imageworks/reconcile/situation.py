@@ -8,6 +8,7 @@ from pathlib import Path
 from imageworks.reconcile.plan import Reason
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import Manifest, Prune
+from imageworks.registry.settings import LicensePolicy
 from imageworks.transfer.files import FileSource, RemoteFile
 
 
@@ -180,6 +181,7 @@ class Situation:
         notes: What a person should know of the whole.
         free_bytes: Free space by filesystem key, with a folder that stands for it.
         staged_bytes: Bytes already here from an interrupted run, by model.
+        licenses: Which licences the registry accepts.
         records_stale: Whether entries or snapshot differ from what they should be although no model changes.
     """
 
@@ -194,6 +196,7 @@ class Situation:
     notes: tuple[str, ...] = ()
     free_bytes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     staged_bytes: Mapping[str, int] = field(default_factory=dict)
+    licenses: LicensePolicy = field(default_factory=LicensePolicy)
     records_stale: bool = False
 
 

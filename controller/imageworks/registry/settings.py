@@ -56,6 +56,19 @@ class TransferSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LicensePolicy:
+    """Which licences a registry accepts.
+
+    Args:
+        allowed: Only these, when there are any.
+        denied: None of these.
+    """
+
+    allowed: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrySettings:
     """The settings of one registry as they hold on one host.
 
@@ -68,6 +81,8 @@ class RegistrySettings:
         hosts: Every host that the registry knows.
         push: Whether each commit is pushed.
         branch: The branch that entries go to, or ``None`` for the checked-out one.
+        licenses: Which licences are accepted.
+        unenforced: Policies that are written down and not enforced by this version.
     """
 
     locations: Mapping[str, Location] = field(default_factory=dict)
@@ -78,6 +93,8 @@ class RegistrySettings:
     hosts: tuple[str, ...] = ()
     push: bool = False
     branch: str | None = None
+    licenses: LicensePolicy = LicensePolicy()  # frozen, so one value serves all
+    unenforced: tuple[str, ...] = ()
 
     def route(self, container: str | None) -> str | None:
         """Return the location's name for a container format, if the registry routes it anywhere."""
@@ -95,6 +112,7 @@ def read_settings(document: Mapping[str, object], host: str) -> RegistrySettings
     own = _mapping(hosts.get(host))
     commit = _mapping(document.get("commit"))
     branch = commit.get("branch")
+    policies = _mapping(document.get("policies"))
     return RegistrySettings(
         locations=_locations(_mapping(document.get("locations")), _mapping(own.get("locations"))),
         routing={str(k): str(v) for k, v in _mapping(document.get("routing")).items()},
@@ -104,7 +122,15 @@ def read_settings(document: Mapping[str, object], host: str) -> RegistrySettings
         hosts=tuple(str(name) for name in hosts),
         push=commit.get("push") is True,
         branch=str(branch) if branch else None,
+        licenses=LicensePolicy(
+            allowed=_texts(policies.get("allowed_licenses")), denied=_texts(policies.get("denied_licenses"))
+        ),
+        unenforced=tuple(sorted(key for key in policies if not key.endswith("_licenses"))),
     )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()
 
 
 def _mapping(value: object) -> Mapping[str, object]:
