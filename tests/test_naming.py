@@ -17,6 +17,7 @@ from imageworks.naming import NamingError
         ("model", "vllm", "F16", "float16", "model-vllm-fp16"),
         ("a--b__c//d", "vllm", None, None, "a-b-c-d-vllm"),
         ("con", "vllm", None, None, "con-model-vllm"),
+        ("Mistral-7B-GGUF", "gguf", "gguf", "q4_k_m", "mistral-7b-gguf-q4_k_m"),
     ],
 )
 def test_variant_names_follow_the_convention(

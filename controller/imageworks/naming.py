@@ -139,12 +139,9 @@ def variant_name(family: str, backend: str, download_format: str | None = None, 
         download_format: How the weights are packed, when that is worth saying.
         quantization: The quantization's token, when known; underscores inside it stay.
     """
-    suffix = [_token(backend)]
-    for part in (download_format, quantization):
-        token = _token(part) if part else ""
-        if token and token not in suffix[1:]:
-            suffix.append(token)
-    return _shorten(without_suffixes(normalize_family(family), suffix[1:]), "-" + "-".join(suffix))
+    said = [_token(part) for part in (download_format, quantization) if part]
+    suffix = dict.fromkeys((_token(backend), *said))
+    return _shorten(without_suffixes(normalize_family(family), said), "-" + "-".join(suffix))
 
 
 def default_variant_name(

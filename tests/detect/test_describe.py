@@ -1,4 +1,3 @@
-
 import hashlib
 import json
 from collections.abc import Mapping
@@ -326,3 +325,9 @@ def test_servers_are_warned_of_what_chat_models_lack() -> None:
     assert preflight(["generation_config.json"], "lmdeploy", chat=True, has_template=True) == ()
     assert preflight([], "ollama", chat=True, has_template=False) == ()
     assert preflight([], "vllm", chat=False, has_template=False) == ()
+
+
+def test_a_shard_index_tells_the_parameters_when_no_header_was_read() -> None:
+    index = {"metadata": {"total_parameters": 7_615_616_512}, "weight_map": {"a": "m-00001-of-00001.safetensors"}}
+    files = {"config.json": LLAMA, "m-00001-of-00001.safetensors": 100, "model.safetensors.index.json": index}
+    assert tell(files, most_headers=0).parameters == 7_615_616_512

@@ -66,6 +66,7 @@ def test_a_family_that_already_says_a_suffix_does_not_say_it_twice(
 
 @given(st.text(min_size=1, max_size=100), st.sampled_from([quant for quant in QUANTS if quant]))
 def test_strategy_a_names_are_safe_and_keep_what_ollama_is_asked_for(base: str, tag: str) -> None:
+    assume(base.strip())
     served = f"{base}:{tag}"
     try:
         found = naming.ollama_name(served)

@@ -15,7 +15,7 @@ from imageworks.detect.evidence import Claim, Detection, Evidence, Level, decide
 from imageworks.detect.facts import HeaderReader, ListedFile, ModelFacts, SmallReader, Subject, read_nothing
 from imageworks.detect.filenames import Container, NamedFile, QuantGroups, Role, classify, group_quants
 from imageworks.detect.gguf import GgufHeader, read_gguf
-from imageworks.detect.jsons import EMPTY, LARGEST, parse_object, part, text
+from imageworks.detect.jsons import EMPTY, LARGEST, parse_object, part, text, whole
 from imageworks.detect.names import claim_of_files, claim_of_repository
 from imageworks.detect.quantization import claims_of_config, claims_of_recipe, claims_of_side_file
 from imageworks.detect.ranges import HeaderError
@@ -61,6 +61,7 @@ class _Description:
     subject: Subject
     most_headers: int
     warnings: list[str] = field(default_factory=list)
+    parsed: dict[str, Mapping[str, object] | None] = field(default_factory=dict)
 
     @cached_property
     def named(self) -> dict[str, NamedFile]:
@@ -155,10 +156,7 @@ class _Description:
         template = find_chat_template(self.files, self.read_small, self.gguf)
         task = self.subject.task or (card.task if card else None)
         library = self.subject.library or (card.library if card else None)
-        complete = bool(self.headers) and len(self.headers) == len(self.weights)
-        parameters = parameters_of((header for _, header in self.headers), detection.details) if complete else None
-        if self.gguf and len(self.quants.variants) == 1 and len(self.quants.variants[0].files) == 1:
-            parameters = self.gguf[1].parameters
+        parameters = self._parameters(detection)
         architecture = architecture_of_config(self.config) if self.config else {}
         if not architecture and self.gguf:
             architecture = architecture_of_gguf(self.gguf[1], self.gguf[0])
@@ -191,11 +189,26 @@ class _Description:
             task=task,
         )
 
+    def _parameters(self, detection: Detection) -> int | None:
+        """Return the number of parameters: counted when every header was read, else what the shard index says."""
+        if self.headers and len(self.headers) == len(self.weights):
+            return parameters_of((header for _, header in self.headers), detection.details)
+        if self.gguf:
+            (variant, *others) = self.quants.variants
+            return self.gguf[1].parameters if not others and len(variant.files) == 1 else None
+        told = (
+            whole(part(index, "metadata"), "total_parameters")
+            for path, index in self.indexes.items()
+            if "/" not in path
+        )
+        return next((count for count in told if count and count > 0), None)
+
     def _json(self, path: str) -> Mapping[str, object] | None:
-        """Return a JSON file of the listing, or ``None``."""
-        if path not in self.files or self.files[path] > LARGEST:
-            return None
-        return parse_object(self.read_small(path))
+        """Return a JSON file of the listing, or ``None``; each is read once."""
+        if path not in self.parsed:
+            readable = 0 < self.files.get(path, 0) <= LARGEST
+            self.parsed[path] = parse_object(self.read_small(path)) if readable else None
+        return self.parsed[path]
 
     def _detection(self) -> Detection:
         """Return container and quantization, with everything that speaks for them."""

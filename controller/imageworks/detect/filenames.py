@@ -238,6 +238,7 @@ _INDEX: Final = re.compile(r"\.index(?:\.[a-z0-9]+)?\.json$")
 _OPENVINO_BIN: Final = re.compile(r"(?:^|/)openvino[^/]*\.bin$")
 
 
+@lru_cache(maxsize=16_384)  # one answer asks for each name several times, and names repeat between repositories
 def classify(path: str) -> NamedFile:
     """Return what a file's name says; never touches the file.
 
@@ -248,7 +249,6 @@ def classify(path: str) -> NamedFile:
     return _classify(name.lower(), folder.lower())
 
 
-@lru_cache(maxsize=65536)
 def _classify(name: str, folder: str) -> NamedFile:
     """Return what a lower-case name in a lower-case folder says."""
     container = _container(name, folder)
