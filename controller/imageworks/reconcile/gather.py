@@ -122,7 +122,8 @@ def _blocked(registry: RegistryState, names: Collection[str]) -> dict[str, Obsta
         if diagnostics and (not names or name in names):
             manifest = diagnostics[0].file.startswith("models/")
             reason = Reason.INVALID_MANIFEST if manifest else Reason.INVALID_ENTRY
-            blocked[name] = Obstacle(reason, f"{diagnostics[0].render()}")
+            first = diagnostics[0]
+            blocked[name] = Obstacle(reason, f"{first.render()}; {first.remedy}" if first.remedy else first.render())
     return blocked
 
 
