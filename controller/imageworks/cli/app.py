@@ -76,8 +76,7 @@ def run(arguments: list[str] | None = None) -> int:
         error.show(file=sys.stderr)
         return ExitCode.FAILURE
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted; what came so far is kept and resumes with the next run")
-        return ExitCode.INTERRUPTED
+        result = ExitCode.INTERRUPTED
     except ImageworksError as error:
         _record(error)
         complain(f"error: {error.render()}")
@@ -95,6 +94,8 @@ def run(arguments: list[str] | None = None) -> int:
             "  This is a bug in imageworks-models. Run again with IMAGEWORKS_DEBUG=1 for the traceback."
         )
         return ExitCode.FAILURE
+    if result == ExitCode.INTERRUPTED:  # typer turns ^C into this code without a word
+        complain("interrupted; what came so far is kept and resumes with the next run")
     return result if isinstance(result, int) else ExitCode.SUCCESS
 
 

@@ -94,32 +94,35 @@ class PlainProgress:
 
 
 class BarProgress:
-    """Draws a bar for each model and one for all, with bytes, speed and time left.
+    """Draws a bar for each model and, for several, one for all, with bytes, speed and time left.
+
+    The display begins with the first model, so that it never draws over a question that is asked before.
 
     Args:
-        bars: rich's live display.
+        bars: rich's live display, not started.
     """
 
     def __init__(self, bars: "Bars") -> None:
         self._bars = bars
         self._lock = Lock()
         self._tasks: dict[str, TaskID] = {}
-        self._total: TaskID | None = None
+        self._total = bars.add_task("total", total=0, visible=False)
+        self._models = 0
         self._bytes = 0
 
     def start(self, model: str, total_bytes: int) -> None:
         """Add a model's bar."""
         with self._lock:
+            self._models += 1
             self._bytes += total_bytes
-            if self._total is None:
-                self._total = self._bars.add_task("total", total=0)
-            self._bars.update(self._total, total=self._bytes)
+            self._bars.update(self._total, total=self._bytes, visible=self._models > 1)
             self._tasks[model] = self._bars.add_task(printable(model), total=total_bytes)
+            self._bars.start()
 
     def advance(self, model: str, received_bytes: int) -> None:
         """Move the bars."""
         with self._lock:
-            if model in self._tasks and self._total is not None:
+            if model in self._tasks:
                 self._bars.advance(self._tasks[model], received_bytes)
                 self._bars.advance(self._total, received_bytes)
 
@@ -151,8 +154,11 @@ def show_progress(*, quiet: bool, wanted: bool, stream: TextIO | None = None) ->
     elif not wanted:
         yield NotesOnly()
     elif stream.isatty():
-        with _bars(stream) as bars:
+        bars = _bars(stream)
+        try:
             yield BarProgress(bars)
+        finally:
+            bars.stop()
     else:
         yield PlainProgress(stream)
 
@@ -167,14 +173,22 @@ class NotesOnly(NullProgress):
 
 def _bars(stream: TextIO) -> "Bars":
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        """Shows the speed in the binary units of everything else."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{human_bytes(speed)}/s", style="progress.data.speed")
 
     return RichProgress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        Speed(),
         TimeRemainingColumn(compact=True),
         console=Console(file=stream),
     )
