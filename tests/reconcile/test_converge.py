@@ -310,7 +310,7 @@ def test_a_suspended_model_is_left_as_it_is(world: World) -> None:
 @pytest.mark.parametrize(
     ("hosts", "meant"), [([HOST], True), (["gpu=rtx4090"], True), (["elsewhere"], False), (["gpu=none"], False)]
 )
-def test_hosts_are_chosen_by_name_and_by_label(world: World, hosts: list[str], meant: bool) -> None:  # noqa: FBT001
+def test_hosts_are_chosen_by_name_and_by_label(world: World, hosts: list[str], meant: bool) -> None:
     world.serve()
     world.declare(hosts=hosts)
     assert (NAME in world.plan().changes) is meant
