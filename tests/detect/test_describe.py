@@ -331,3 +331,9 @@ def test_a_shard_index_tells_the_parameters_when_no_header_was_read() -> None:
     index = {"metadata": {"total_parameters": 7_615_616_512}, "weight_map": {"a": "m-00001-of-00001.safetensors"}}
     files = {"config.json": LLAMA, "m-00001-of-00001.safetensors": 100, "model.safetensors.index.json": index}
     assert tell(files, most_headers=0).parameters == 7_615_616_512
+
+
+def test_a_repositorys_name_does_not_speak_for_many_quantizations() -> None:
+    many = {"x-Q4_K_M.gguf": 9, "x-Q8_0.gguf": 9}
+    assert tell(many, Subject(repo="o/x-F16-GGUF")).quantization is None
+    assert tell({"x.gguf": 9}, Subject(repo="o/x-F16-GGUF")).quantization == "fp16"

@@ -88,6 +88,8 @@ def test_hostile_front_matter_is_passed_over(text: str, *, warned: bool) -> None
         ("license is [Apache-2.0](x)", "apache-2.0"),
         ("License: Llama 3.1 Community", "llama3.1"),
         ("License: cc-by-nc-4.0", "cc-by-nc-4.0"),
+        ("License: AGPLv3", "agpl-3.0"),
+        ("License: GPL-2.0", "gpl-2.0"),
         ("nothing to see", None),
     ],
 )

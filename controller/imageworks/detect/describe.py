@@ -47,7 +47,7 @@ def describe(
         subject: What is known besides the files.
         most_headers: The most headers to read: few over a network, many on a disk.
     """
-    listing = {file.path: file.size for file in files}
+    listing = dict(sorted((file.path, file.size) for file in files))  # the answer does not depend on their order
     return _Description(listing, read_small, read_header, subject or Subject(), most_headers).facts()
 
 
@@ -248,9 +248,10 @@ class _Description:
         named = claim_of_files(self.weights, self.named)
         if named:
             yield named
-        repository = claim_of_repository(self.subject.repo, container)
-        if repository:
-            yield repository
+        if len(self.quants.files) <= 1 or container is not Container.GGUF:  # else one name cannot speak for all of them
+            repository = claim_of_repository(self.subject.repo, container)
+            if repository:
+                yield repository
 
     def _side_claims(self) -> Iterable[Claim]:
         """Yield what the quantization's own files say."""

@@ -183,6 +183,9 @@ def _license_identifier(words: str) -> str:
     low = re.sub(r"[ _]+", "-", words.strip().lower())
     if low.startswith("apache"):
         return "apache-2.0"
+    gnu = re.fullmatch(r"(a?gpl)-?v?([23])(?:\.0)?", low)
+    if gnu:
+        return f"{gnu[1]}-{gnu[2]}.0"
     if low.startswith("llama"):
         return low.replace("llama-", "llama")
     return low
