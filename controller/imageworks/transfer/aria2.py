@@ -4,7 +4,8 @@ What each option guards against was measured; see docs/architecture.md. The clie
 one brings a second HTTP stack and solves none of this.
 """
 
-import http.client
+from __future__ import annotations  # the client is imported where it is used
+
 import json
 import os
 import secrets
@@ -13,13 +14,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkstemp
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imageworks.transfer.errors import Aria2Error, Aria2NotFoundError
+
+if TYPE_CHECKING:
+    import http.client
+    from collections.abc import Mapping, Sequence
 
 START_ATTEMPTS = 5
 START_SECONDS = 10.0
@@ -88,6 +92,8 @@ class Aria2Process:
 
     def start(self) -> None:
         """Start the child and wait until its port is its own; raise Aria2Error when it will not run."""
+        import http.client
+
         said = ""
         for _ in range(START_ATTEMPTS):
             port = _free_port()
@@ -146,7 +152,7 @@ class Aria2Process:
                     self._process.stdout.close()
             self._process = None
 
-    def _spawn(self, port: int) -> "subprocess.Popen[str]":
+    def _spawn(self, port: int) -> subprocess.Popen[str]:
         """Start the program with its configuration in memory, or in a file that only we can read."""
         lines = {**FIXED_OPTIONS, **self._options, "rpc-listen-port": str(port), "rpc-secret": self._secret}
         text = "".join(f"{name}={value}\n" for name, value in lines.items())
@@ -170,7 +176,7 @@ class Aria2Process:
         finally:
             os.close(descriptor)
 
-    def _wait_until_listening(self, process: "subprocess.Popen[str]") -> tuple[bool, str]:
+    def _wait_until_listening(self, process: subprocess.Popen[str]) -> tuple[bool, str]:
         """Follow what the child prints until it says whether it has its port; afterwards only drain it."""
         decided = threading.Event()
         listening = False
@@ -197,6 +203,8 @@ class Aria2Process:
         return listening, "".join(said[-3:])
 
     def _post(self, request: dict[str, object]) -> Any:  # noqa: ANN401 - JSON
+        import http.client
+
         if self._connection is None:
             raise Aria2Error("aria2c is not running")
         body = json.dumps({"jsonrpc": "2.0", "id": "1", **request})

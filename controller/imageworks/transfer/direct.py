@@ -5,19 +5,20 @@ The standard library's client is used because it reads into memory of ours, and 
 where a client's own copying is the greatest cost.
 """
 
-import http.client
+from __future__ import annotations  # the client is imported where it is used: 30 ms that most commands do not need
+
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from imageworks.transfer.files import LinkError, RemoteFile
 
 if TYPE_CHECKING:
+    import http.client
     import ssl
+    from collections.abc import Iterator
 
 BUFFER_BYTES = 1024 * 1024
 TIMEOUT_SECONDS = 30.0
@@ -56,6 +57,8 @@ class DirectClient:
             NotDirectError: There is a proxy between, or the link leads on elsewhere.
             LinkError: The server refuses, or the connection breaks.
         """
+        from urllib.request import getproxies, proxy_bypass
+
         parts = urlsplit(url)
         host = parts.hostname or ""
         if parts.scheme in getproxies() and not proxy_bypass(host):
@@ -70,6 +73,8 @@ class DirectClient:
             raise
 
     def _ask(self, url: str) -> http.client.HTTPResponse:
+        import http.client
+
         parts = urlsplit(url)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         headers = {"User-Agent": "imageworks-models", "Accept-Encoding": "identity"}
@@ -96,6 +101,8 @@ class DirectClient:
 
     def _connection(self, scheme: str, place: str) -> tuple[http.client.HTTPConnection, bool]:
         """Return this thread's connection to a place, and whether it is new."""
+        import http.client
+
         if not hasattr(self._threads, "connections"):
             self._threads.connections = {}
             self._threads.buffer = bytearray(BUFFER_BYTES)
@@ -120,7 +127,7 @@ class DirectClient:
             with self._lock:
                 self._open.remove(connection)
 
-    def _trusted(self) -> "ssl.SSLContext":
+    def _trusted(self) -> ssl.SSLContext:
         import ssl
 
         with self._lock:
@@ -131,6 +138,8 @@ class DirectClient:
 
 @contextmanager
 def _told_of_server(file: RemoteFile, host: str) -> Iterator[None]:
+    import http.client
+
     try:
         yield
     except (OSError, http.client.HTTPException) as error:
