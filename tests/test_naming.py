@@ -181,3 +181,18 @@ def test_long_names_are_abbreviated_stably_and_stay_distinct() -> None:
 
 def test_letters_beyond_ascii_stay_distinct() -> None:
     assert naming.normalize_family("模型a") != naming.normalize_family("模式a")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("Qwen2.5-7B-Instruct", "7b"),
+        ("mixtral-8x7b", "8x7b"),
+        ("Qwen3-30B-A3B", "30b-a3b"),
+        ("bge-small-335M", "335m"),
+        ("gpt2", None),
+        ("bitnet-b1.58-2B", "2b"),
+    ],
+)
+def test_a_name_says_its_size(text: str, size: str | None) -> None:
+    assert naming.parameter_size_in(text) == size
