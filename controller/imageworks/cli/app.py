@@ -1,5 +1,6 @@
 """The one app behind every console script: registers the command groups and turns errors into exit codes."""
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -14,6 +15,7 @@ from imageworks.cli.output import complain
 from imageworks.errors import ExitCode, ImageworksError
 from imageworks.log import LOGGER, debugging
 
+COLLECT_AFTER: Final = 50_000  # objects
 GROUPS: Final = (
     "reconcile",
     "status",
@@ -58,6 +60,9 @@ for _group in GROUPS:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    # A command builds values that live until it ends; looking through all of them for cycles 700 objects at a time was
+    # a quarter of a dry run over 10,000 models.
+    gc.set_threshold(COLLECT_AFTER)
     sys.exit(run())
 
 

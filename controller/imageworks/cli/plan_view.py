@@ -70,7 +70,8 @@ def _details(change: Change) -> Iterable[str]:
 def _counts(change: Change) -> str:
     parts = []
     if change.fetch:
-        parts.append(f"{len(change.fetch)} to fetch, {human_bytes(change.bytes_to_fetch)}")
+        staged = f" ({human_bytes(change.bytes_staged)} here already)" if change.bytes_staged else ""
+        parts.append(f"{len(change.fetch)} to fetch, {human_bytes(change.bytes_to_fetch)}{staged}")
     if change.reuse:
         parts.append(f"{len(change.reuse)} reused, {human_bytes(change.bytes_reused)}")
     if change.keep and change.action is not Action.BLOCKED:
@@ -94,7 +95,7 @@ def _footer(plan: Plan) -> Iterable[str]:
         yield f"{blocked} blocked."
     if plan.suspended:
         yield f"{plan.suspended} suspended (hands off)."
-    fetch = sum(change.bytes_to_fetch for change in plan.effective)
+    fetch = sum(change.bytes_to_fetch - change.bytes_staged for change in plan.effective)
     reused = sum(change.bytes_reused for change in plan.effective)
     if fetch or reused:
         yield f"To fetch: {human_bytes(fetch)}; reused from this machine: {human_bytes(reused)}."

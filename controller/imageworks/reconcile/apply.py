@@ -110,7 +110,7 @@ def _apply_one(change: Change, case: Case | None, entries: Mapping[str, Entry], 
 
 def _carry_out(change: Change, case: Case | None, entries: Mapping[str, Entry], tools: Tools) -> Entry | None:
     if change.action is Action.REMOVE:
-        return _remove(change, entries[change.name], tools)
+        return _remove(change, entries[change.previous_name or change.name], tools)
     if case is None or not isinstance(case.place, Place):
         raise ApplyError(f"{change.name}: nothing is known of where it belongs")
     if change.action is Action.MOVE:
@@ -253,7 +253,7 @@ def _remove(change: Change, entry: Entry, tools: Tools) -> Entry | None:
         # Of what several models share, the last to go takes the rest; until then others() holds it.
         _remove_files(entry, [file.path for file in entry.files], tools)
         failpoint("apply.removed")
-    return emptied_entry(entry) if change.reason is Reason.DECLARED_ABSENT else None
+    return emptied_entry(entry, change.name) if change.reason is Reason.DECLARED_ABSENT else None
 
 
 def _remove_files(entry: Entry, paths: Iterable[str], tools: Tools) -> None:

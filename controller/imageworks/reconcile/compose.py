@@ -119,11 +119,12 @@ def moved_entry(entry: Entry, name: str, place: Place) -> Entry:
     return Entry(name, fields, entry.files)
 
 
-def emptied_entry(entry: Entry) -> Entry:
+def emptied_entry(entry: Entry, name: str) -> Entry:
     """Return an entry whose files are gone and whose description stays.
 
     Args:
         entry: What is recorded.
+        name: The name from now on.
     """
     kept = {
         key: value
@@ -133,4 +134,4 @@ def emptied_entry(entry: Entry) -> Entry:
     config = {key: value for key, value in entry.part("backend_config").items() if key != "model_path"}
     kept["backend_config"] = config
     kept["conditions"] = [{"type": "Ready", "status": "False", "reason": "DeclaredAbsent", "message": "files removed"}]
-    return Entry(entry.name, kept)
+    return Entry(name, {**kept, "name": name, "served_model_id": name})

@@ -144,7 +144,8 @@ def _absent(case: Case) -> Change | None:
     message = "declared absent: the entry stays, the files go"
     if not entry.installed_by_us:
         message = "declared absent: the entry stays; its files were there before us and stay"
-    return removal(entry, Reason.DECLARED_ABSENT, message, case.observation, shared=case.shared)
+    change = removal(entry, Reason.DECLARED_ABSENT, message, case.observation, shared=case.shared)
+    return replace(change, name=case.manifest.name, previous_name=case.previous_name)
 
 
 def removal(
@@ -257,9 +258,7 @@ def _repair(case: Case, observation: Observation) -> Change:
         )
     names = sorted(observation.damaged)
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004 # three names fit a line
-    return _fetching(
-        case, Action.REPAIR, _DAMAGE[worst], f"{_DAMAGE[worst].value.replace('-', ' ')}: {listed}", old=entry
-    )
+    return _fetching(case, Action.REPAIR, _DAMAGE[worst], listed, old=entry)
 
 
 def _fetching(case: Case, action: Action, reason: Reason, message: str, *, old: Entry | None) -> Change:

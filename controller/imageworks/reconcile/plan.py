@@ -114,6 +114,7 @@ class Change:
         drop: Relative paths that go.
         bytes_to_fetch: Bytes to download.
         bytes_reused: Bytes that are linked or copied from this host.
+        bytes_staged: Bytes of those to download that came with an interrupted run and are kept.
         bytes_freed: Bytes that a removal frees.
         filesystem: Key of the filesystem that the bytes land on.
         previous_name: The name that the entry had before, for a rename.
@@ -135,6 +136,7 @@ class Change:
     drop: tuple[str, ...] = ()
     bytes_to_fetch: int = 0
     bytes_reused: int = 0
+    bytes_staged: int = 0
     bytes_freed: int = 0
     filesystem: str | None = None
     previous_name: str | None = None
@@ -161,6 +163,7 @@ class Change:
             },
             "bytes_to_fetch": self.bytes_to_fetch,
             "bytes_reused": self.bytes_reused,
+            "bytes_staged": self.bytes_staged,
             "bytes_freed": self.bytes_freed,
             "previous_name": self.previous_name,
             "warnings": list(self.warnings),

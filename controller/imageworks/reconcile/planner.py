@@ -74,7 +74,13 @@ def _enough_space(changes: list[Change], situation: Situation) -> list[Change]:
         else:
             left[change.filesystem] -= needed
             kept.append(change)
-    return kept
+    return [_with_staged(change, situation) for change in kept]
+
+
+def _with_staged(change: Change, situation: Situation) -> Change:
+    """Return a change that says how much of it an interrupted run has brought already."""
+    staged = situation.staged_bytes.get(change.name, 0) if change.fetch else 0
+    return replace(change, bytes_staged=min(staged, change.bytes_to_fetch)) if staged else change
 
 
 def _blocked_instead(change: Change, reason: Reason, message: str) -> Change:

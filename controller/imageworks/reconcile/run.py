@@ -247,6 +247,8 @@ class Run:
             skip |= {change.name: note for change in plan.effective if change.fetch}
         chosen = [change for change in plan.effective if change.name not in skip]
         cases = {case.manifest.name: case for case in self._situation.cases}
+        if self._options.commit:
+            self._repository.check_committable()
         if any(change.fetch for change in chosen):
             from imageworks.transfer.aria2 import find_aria2c
 
@@ -282,6 +284,8 @@ class Run:
             if (entry is not None and entry.path == path) or not (plan.has_errors or path.exists()):
                 self._intents.settle(name)
         self._write_compatible()
+        if not self._situation.records_stale:
+            self._records.remember(self._registry)
         if not plan.has_errors and not self._options.names:
             for root in self._places.existing_roots(self._registry.manifests.values()):
                 sweep_stale(root, ())

@@ -4,17 +4,18 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from imageworks.errors import ImageworksError
-from imageworks.providers.huggingface import HubClient
-from imageworks.providers.select import select_files
-from imageworks.providers.select_values import SelectionError
 from imageworks.reconcile.decide import has_files, staleness
 from imageworks.reconcile.plan import Reason, reason_of
 from imageworks.reconcile.situation import Case, Obstacle, Upstream
 from imageworks.registry.manifest import HuggingFaceSource, PathSource
 from imageworks.transfer.files import LinkError
 from imageworks.transfer.names import UnsafeNameError
+
+if TYPE_CHECKING:
+    from imageworks.providers.huggingface import HubClient
 
 
 class Sources:
@@ -25,7 +26,7 @@ class Sources:
         look_local: Returns what a local path offers.
     """
 
-    def __init__(self, open_hub: Callable[[], HubClient], look_local: Callable[[Path], Upstream]) -> None:
+    def __init__(self, open_hub: "Callable[[], HubClient]", look_local: Callable[[Path], Upstream]) -> None:
         self._open_hub = open_hub
         self._look_local = look_local
         self._hub: HubClient | None = None
@@ -37,6 +38,8 @@ class Sources:
         Args:
             case: A case whose source must be asked.
         """
+        from imageworks.providers.select_values import SelectionError
+
         source = case.manifest.source
         try:
             if isinstance(source, HuggingFaceSource):
@@ -53,7 +56,7 @@ class Sources:
             return Obstacle(Reason.SOURCE_MISSING, f"{error.filename}: {os.strerror(error.errno or 0)}")
         return Obstacle(Reason.PROVIDER_UNAVAILABLE, "this kind of source is not known")
 
-    def open(self) -> HubClient:
+    def open(self) -> "HubClient":
         """Return the hub's client, made on first use."""
         with self._opening:
             if self._hub is None:
@@ -66,6 +69,8 @@ class Sources:
             self._hub.close()
 
     def _hugging_face(self, case: Case, source: HuggingFaceSource) -> Upstream:
+        from imageworks.providers.select import select_files
+
         hub, entry = self.open(), case.entry
         # What is recorded is repaired at its own commit; a branch was resolved once and is not chased.
         recorded = entry.revision if entry is not None and has_files(entry) and staleness(case) is None else None
