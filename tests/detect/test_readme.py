@@ -121,3 +121,9 @@ def test_a_licence_file_is_known_by_its_first_words(text: str, expected: str | N
 def test_patterns_stay_quick_on_a_full_size_readme(unit: str) -> None:
     found = read_readme((unit * (readme.LARGEST_READ // len(unit))).encode())
     assert found.sha256
+
+
+def test_a_licence_on_its_own_line_is_taken_from_a_card_that_is_not_parsed() -> None:
+    card = read_card('---\nlicense: Apache-2.0\ntags: ["x *y"]\n---\n')
+    assert card.license == "apache-2.0"
+    assert card.warnings

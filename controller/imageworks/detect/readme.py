@@ -19,6 +19,7 @@ DEEPEST: Final = 8
 _FRONT: Final = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _KEYS: Final = ("license", "license_name", "license_link", "base_model", "tags", "language", "library_name",
                 "pipeline_tag")  # fmt: skip
+_PLAIN_LICENSE: Final = re.compile(r"(?m)^license:[ \t]*([A-Za-z0-9][A-Za-z0-9.+-]{1,60})[ \t]*$")
 _TOP_KEY: Final = re.compile(r"^([A-Za-z_][\w-]*)[ \t]*:", re.ASCII)
 _DANGEROUS: Final = re.compile(r"""(?m)(?:^|[\s\[{,:-])[&*!][\w!<]""")
 
@@ -204,12 +205,16 @@ def read_card(text: str) -> Card:
         return Card()
     kept = _kept_lines(front[1])
     if len(kept) > LARGEST_KEPT:
-        return Card(warnings=("the model card's front matter is too large to read",))
+        return _refused(kept, "is too large to read")
     if _DANGEROUS.search(kept) or _depth(kept) > DEEPEST:
-        return Card(
-            warnings=("the model card's front matter uses anchors, aliases, tags or deep nesting and was not read",)
-        )
+        return _refused(kept, "uses anchors, aliases, tags or deep nesting and was not read")
     return _parse_card(kept)
+
+
+def _refused(kept: str, why: str) -> Card:
+    """Return a card that was not parsed: a licence on a line of its own is plain text, and is all that is taken."""
+    line = _PLAIN_LICENSE.search(kept)
+    return Card(license=line[1].lower() if line else None, warnings=(f"the model card's front matter {why}",))
 
 
 def _kept_lines(front: str) -> str:
