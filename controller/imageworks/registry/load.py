@@ -71,7 +71,7 @@ def load_registry(
         revision: The commit; ``None`` gives an empty registry.
         cache: Parsed manifests by blob id.
     """
-    settings = _settings(repository, revision)
+    settings = _settings(repository, revision, cache)
     checked, out_of_place = _manifests(repository, revision, cache)
     recorded = repository.list_files(revision, entries.FOLDER)
     hosts = {file.split("/")[1] for file in recorded if file.count("/") == ENTRY_DEPTH}
@@ -100,11 +100,19 @@ def load_registry(
     )
 
 
-def _settings(repository: RegistryRepository, revision: str | None) -> Checked:
-    reference = repository.find_file(revision, registry_settings.FILE)
+def _settings(repository: RegistryRepository, revision: str | None, cache: ParsedManifests) -> Checked:
+    file = registry_settings.FILE
+    reference = repository.find_file(revision, file)
     if reference is None:
         return Checked(None)
-    return check_settings_file(registry_settings.FILE, _content(repository, reference))
+    key = f"{file}:{reference.id}"  # a manifest of the same bytes is not valid for that
+    value = None if reference.refusal else cache.get(key)
+    if value is not None:
+        return Checked(Document(file, value, _Places(repository, reference, file)))
+    checked = check_settings_file(file, _content(repository, reference))
+    if checked.document is not None:
+        cache.put(key, checked.document.value)
+    return checked
 
 
 def _manifests(

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import PurePosixPath
 from typing import Final
 
 FOLDER: Final = "models"
@@ -174,7 +173,9 @@ class Manifest:
 
 def manifest_name(file: str) -> str:
     """Return the variant name that a manifest's file name gives."""
-    return PurePosixPath(file).stem
+    name = file.rpartition("/")[2]
+    stem, dot, suffix = name.rpartition(".")
+    return stem if stem and dot and suffix else name
 
 
 def read_manifest(file: str, fields: Mapping[str, object]) -> Manifest:

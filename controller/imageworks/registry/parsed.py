@@ -1,4 +1,4 @@
-"""A cache of manifests that were parsed and found valid, by git blob id: what cannot change is not looked at twice."""
+"""A cache of documents that were parsed and found valid, by git blob id: what cannot change is not looked at twice."""
 
 import hashlib
 import json
@@ -13,11 +13,12 @@ from imageworks import __version__
 from imageworks.registry.document import JsonValue
 from imageworks.registry.schema import schema_dir
 
-_GATE_FILES: Final = ("yaml_gate.py", "validate.py", "schema.py")
+_GATE_FILES: Final = ("yaml_gate.py", "validate.py", "schema.py", "crosscheck.py")
+_SCHEMAS: Final = ("manifest.schema.json", "registry.schema.json")
 
 
 class ParsedManifests:
-    """Valid manifests' values by blob id, kept in one file of the cache folder.
+    """Values of valid manifests and settings by blob id, kept in one file of the cache folder.
 
     Args:
         file: The cache file; one for each registry.
@@ -30,14 +31,14 @@ class ParsedManifests:
         self._used: dict[str, JsonValue] = {}
 
     def get(self, blob: str) -> JsonValue:
-        """Return the value of a valid manifest, or ``None`` when it is not known."""
+        """Return the value of a valid document, or ``None`` when it is not known."""
         value = self._values.get(blob)
         if value is not None:
             self._used[blob] = value
         return value
 
     def put(self, blob: str, value: JsonValue) -> None:
-        """Remember a valid manifest's value."""
+        """Remember a valid document's value."""
         self._used[blob] = value
 
     def save(self) -> None:
@@ -66,7 +67,8 @@ class ParsedManifests:
 def _rules_fingerprint() -> str:
     """Return a digest of everything that decides whether a manifest is valid, so that new rules empty the cache."""
     digest = hashlib.sha256(__version__.encode())
-    digest.update((schema_dir() / "manifest.schema.json").read_bytes())
+    for name in _SCHEMAS:
+        digest.update((schema_dir() / name).read_bytes())
     for name in _GATE_FILES:
         digest.update(Path(__file__).with_name(name).read_bytes())
     return digest.hexdigest()

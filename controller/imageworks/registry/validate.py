@@ -72,9 +72,9 @@ class Validation:
 
 def is_manifest_path(path: str) -> bool:
     """Return whether a path within the registry is one that holds, or was meant to hold, a manifest."""
-    place = PurePosixPath(path)
-    hidden = any(part.startswith(".") for part in place.parts)
-    return place.parts[0] == manifests.FOLDER and place.suffix.lower() in manifests.SUFFIXES and not hidden
+    # Text, not PurePosixPath: asked three times for each of ten thousand files, which made it a tenth of a dry run.
+    inside = path.startswith(f"{manifests.FOLDER}/") and path.lower().endswith(manifests.SUFFIXES)
+    return inside and not any(part.startswith(".") for part in path.split("/"))
 
 
 def check_manifest(file: str, content: bytes | Refusal) -> Checked:
@@ -234,14 +234,13 @@ def misplaced(file: str, refusal: Refusal | None = None) -> Diagnostic | None:
         file: Its path within the registry.
         refusal: Why it is not read, if so.
     """
-    place = PurePosixPath(file)
     if not is_manifest_path(file):
         return _refused(file, refusal) if refusal is not None else None
-    if len(place.parts) > 2:  # noqa: PLR2004 # models/<name>.yaml has two
-        remedy = f"move it to {manifests.FOLDER}/{place.name}"
+    if file.count("/") > 1:
+        remedy = f"move it to {manifests.FOLDER}/{PurePosixPath(file).name}"
         return whole_file(file, "manifests stand directly in the models folder", remedy)
-    if place.suffix not in manifests.SUFFIXES:
-        return whole_file(file, "the suffix must be lower-case", f"rename it to {place.stem}.yaml")
+    if not file.endswith(manifests.SUFFIXES):
+        return whole_file(file, "the suffix must be lower-case", f"rename it to {PurePosixPath(file).stem}.yaml")
     return None
 
 
