@@ -270,6 +270,15 @@ class RegistryRepository:
         with self._writer.lock(wait) as recovery:
             yield recovery
 
+    def check_committable(self) -> None:
+        """Raise where no commit can be made now, so that nobody works for hours towards one.
+
+        Raises:
+            DetachedHeadError: No branch is checked out.
+            OperationInProgressError: The user is in a merge, rebase or similar.
+        """
+        self._writer.check_committable()
+
     def commit(
         self,
         changes: Mapping[str, Change],

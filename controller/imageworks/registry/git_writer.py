@@ -96,6 +96,11 @@ class RegistryWriter:
             finally:
                 self.locked = False
 
+    def check_committable(self) -> None:
+        """Raise where a commit would be refused whatever it holds."""
+        self._refuse_operation_in_progress()
+        branch_of(self._repository)
+
     def _recover(self) -> Recovery:
         if not self._journal.exists():
             return Recovery()
