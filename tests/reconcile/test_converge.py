@@ -18,7 +18,7 @@ def acquisition(world: World, name: str = NAME) -> object:
 def installed(world: World, **fields: object) -> None:
     """Serve the model, declare it and install it; then count from nothing."""
     world.serve()
-    world.declare(**fields)
+    world.declare(NAME, source=None, commit=True, **fields)
     world.reconcile()
     world.served.forget()
 
@@ -272,6 +272,16 @@ def test_absent_and_present_again_brings_the_files_back(world: World) -> None:
     world.declare(state="present")
     world.reconcile()
     assert tree(world.weights / REPO) == dict(MODEL)
+
+
+def test_renamed_and_absent_at_once_keeps_one_entry_under_the_new_name(world: World) -> None:
+    installed(world)
+    (world.root / f"models/{NAME}.yaml").unlink()
+    world.declare("better-name", previously=[NAME], state="absent")
+    world.reconcile()
+    assert tree(world.weights) == {}
+    assert world.entries() == ["better-name"]
+    assert world.plan().changes == {}
 
 
 def test_absent_keeps_files_that_were_there_before_us(world: World) -> None:

