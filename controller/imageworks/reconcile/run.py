@@ -170,7 +170,7 @@ class Run:
         from imageworks.transfer.publish import recover
 
         for root in self._places.existing_roots(self._registry.manifests.values()):
-            for report in recover(root):
+            for report in recover(root, on_error=lambda error: self._notes.append(error.render())):
                 self._notes.append(f"{report.target}: finished a publish that was interrupted")
 
     def _open_hub(self) -> "HubClient":
