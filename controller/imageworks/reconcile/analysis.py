@@ -63,7 +63,7 @@ class Analysis:
             "last_modified": resolved.last_modified,
             "kind": self.facts.kind.value,
             "formats": [
-                {"format": c.container.value, "confidence": c.evidence.level.name.lower(), "evidence": c.evidence.text}
+                {"format": c.container.value, "confidence": c.confidence, "evidence": c.evidence.text}
                 for c in self.facts.candidates
             ],
             "quantizations": [{"label": q.label, "size": q.size, "files": q.files} for q in self.quantizations],
