@@ -5,6 +5,7 @@ from where the model comes as a package; a hub of our own on loopback then serve
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -149,7 +150,7 @@ def scratch_environment(endpoint: str, programs: Path, weights: Path, registry: 
 
 def run(command: list[str], environment: dict[str, str], folder: Path, expect: int = 0) -> None:
     """Show a command and run it; anything but the expected exit code ends the story."""
-    shown = " ".join(word if word.replace("-", "").replace("/", "").isalnum() else repr(word) for word in command)
+    shown = shlex.join(command)
     print(f"\n$ {shown}", flush=True)
     done = subprocess.run(command, env=environment, cwd=folder, check=False)
     if done.returncode != expect:
