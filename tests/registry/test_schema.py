@@ -100,7 +100,7 @@ def test_documents_shown_as_examples_are_valid(name: str) -> None:
 
 
 def test_a_schema_is_closed_except_where_it_says_that_it_is_open() -> None:
-    for name in ("manifest", "registry", "entry"):
+    for name in ("manifest", "registry", "entry", "plan"):
         for key, rules in properties(load_schema(name)):
             if "properties" in rules and key not in {"metadata", "policies"}:
                 assert rules.get("additionalProperties") is False, (name, key)
