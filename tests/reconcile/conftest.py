@@ -1,5 +1,5 @@
 """Fixtures for tests of reconciling through the real program."""
 
-from support.world import log_is_closed, world
+from support.world import log_is_closed, started_world
 
-__all__ = ["log_is_closed", "world"]
+__all__ = ["log_is_closed", "started_world"]

@@ -16,8 +16,8 @@ def log_is_closed() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def world(tmp_path: Path, isolated_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+@pytest.fixture(name="world")
+def started_world(tmp_path: Path, isolated_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A hub that serves, a registry in git, and an environment that leads to both; everything below tmp_path."""
     (tmp_path / "hub").mkdir()
     with HubServer(tmp_path / "hub") as hub:

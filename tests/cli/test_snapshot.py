@@ -1,0 +1,50 @@
+"""The ``snapshot`` commands: what is generated is as generated."""
+
+import json
+
+import pytest
+
+from support.reconcile import HOST, NAME, World, command
+
+
+@pytest.fixture
+def installed(world: World) -> World:
+    world.serve()
+    world.declare()
+    world.reconcile()
+    return world
+
+
+def test_a_fresh_snapshot_is_as_it_should_be(installed: World) -> None:
+    result = command("snapshot", "check", "--registry", installed.root)
+    assert (result.code, result.out) == (0, "")
+
+
+def test_a_manifest_that_was_committed_since_does_not_make_it_wrong(installed: World) -> None:
+    installed.declare(display_name="Edited")
+    assert command("snapshot", "check", "--registry", installed.root).code == 0
+
+
+def test_an_edit_by_hand_is_found(installed: World) -> None:
+    file = installed.root / f"snapshot/{HOST}.json"
+    file.write_text(file.read_text(encoding="utf-8").replace("safetensors", "gguf"), encoding="utf-8")
+    result = command("snapshot", "check", "--registry", installed.root)
+    assert result.code == 1
+    assert result.out.startswith(f"snapshot/{HOST}.json:1:1: edited by hand")
+
+
+def test_a_committed_edit_is_found_and_the_next_run_takes_it_back(installed: World) -> None:
+    file = installed.root / f"snapshot/{HOST}.json"
+    right = file.read_bytes()
+    installed.write(f"snapshot/{HOST}.json", right.decode().replace("safetensors", "gguf"))
+    result = command("snapshot", "check", "--registry", installed.root)
+    assert result.code == 1
+    assert "not what manifests and entries give" in result.out
+    installed.reconcile()
+    assert file.read_bytes() == right
+
+
+def test_a_snapshot_is_shown_as_json_for_this_host_or_another(installed: World) -> None:
+    shown = json.loads(command("snapshot", "show", "--registry", installed.root).out)
+    assert [model["name"] for model in shown] == [NAME]
+    assert json.loads(command("snapshot", "show", "elsewhere", "--registry", installed.root).out) == []
