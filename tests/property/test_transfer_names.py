@@ -30,14 +30,14 @@ def accepted(name: str) -> bool:
 def test_an_accepted_name_stays_inside_on_posix_and_windows(name: str) -> None:
     if not accepted(name):
         return
-    posix = posixpath.normpath(posixpath.join("/root/model", name))
-    assert posix.startswith("/root/model/")
-    assert PurePosixPath("/root/model", name).is_relative_to("/root/model")
-    windows = PureWindowsPath("D:/root/model") / name
+    posix = posixpath.normpath(posixpath.join("/srv/model", name))
+    assert posix.startswith("/srv/model/")
+    assert PurePosixPath("/srv/model", name).is_relative_to("/srv/model")
+    windows = PureWindowsPath("D:/srv/model") / name
     assert windows.drive == "D:"
-    assert windows.is_relative_to("D:/root/model")
+    assert windows.is_relative_to("D:/srv/model")
     assert ".." not in windows.parts
-    assert windows.relative_to("D:/root/model").as_posix() == name
+    assert windows.relative_to("D:/srv/model").as_posix() == name
     assert not windows.is_reserved()
     assert all(unicodedata.category(character) not in {"Cc", "Cf", "Cs"} for character in name)
 
