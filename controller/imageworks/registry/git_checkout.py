@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from imageworks.failpoints import failpoint
 from imageworks.registry import git_library
-from imageworks.registry.git_commit import entry_at
+from imageworks.registry.git_commit import Change, entry_at
 from imageworks.registry.git_index import IndexBusyError, IndexChange, update_index
 from imageworks.registry.git_journal import PathChange
 from imageworks.registry.git_layout import Layout
 from imageworks.registry.git_values import LeftAlone
-from imageworks.registry.git_worktree import bring_up_to_date
+from imageworks.registry.git_worktree import Target, bring_up_to_date
 
 if TYPE_CHECKING:
     from pygit2 import Repository, Tree
@@ -40,6 +40,7 @@ def complete(
     *,
     index_wait: float,
     unlock: Callable[[Path], bool],
+    contents: Mapping[str, Change] | None = None,
 ) -> Checkout:
     """Bring the work tree and the index up to the checked-out commit at some paths.
 
@@ -50,6 +51,7 @@ def complete(
             now is passed over.
         index_wait: Seconds to wait for a running git that holds the index.
         unlock: Removes a lock file if its holder is dead, and says whether it did.
+        contents: The bytes of `changes`, where they are still at hand; read from the repository otherwise.
     """
     tree: Tree | None = None if repository.head_is_unborn else repository[repository.head.target].tree
     sparse = "core.sparsecheckout" in repository.config and repository.config.get_bool("core.sparsecheckout")
@@ -59,8 +61,11 @@ def complete(
         identifier, mode = entry_at(tree, path)
         if identifier != change.new:
             continue
-        data = repository.odb.read(git_library.object_id(change.new))[1] if change.new else None
-        outcome = bring_up_to_date(layout.worktree, path, change.olds, data, sparse=sparse)
+        data = (contents or {}).get(path)
+        if data is None and change.new:
+            data = repository.odb.read(git_library.object_id(change.new))[1]
+        target = Target(change.olds, change.new, data)
+        outcome = bring_up_to_date(layout.worktree, path, target, sparse=sparse)
         if outcome.reason:
             reasons[path] = outcome.reason
         index_changes[path] = IndexChange(change.olds, change.new, mode, outcome.status)

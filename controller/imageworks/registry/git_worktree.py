@@ -8,7 +8,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,29 +33,43 @@ class FileOutcome:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one file is to hold.
+
+    Args:
+        olds: Blob ids that the file may hold now; ``""`` for no file.
+        wanted: The committed blob's id; ``""`` when the file was deleted.
+        data: The committed bytes; ``None`` when the file was deleted.
+    """
+
+    olds: frozenset[str]
+    wanted: str
+    data: bytes | None
+
+
 class UserOwnedError(Exception):
     """The user put something else at this place; internal, turned into a reason."""
 
 
-def bring_up_to_date(
-    worktree: Path, path: str, olds: frozenset[str], new: bytes | None, *, sparse: bool
-) -> FileOutcome:
+def bring_up_to_date(worktree: Path, path: str, target: Target, *, sparse: bool) -> FileOutcome:
     """Make one file hold what was committed if it holds what was committed before.
 
     Args:
         worktree: The work tree.
         path: The file's path in it.
-        olds: Blob ids that the file may hold now; ``""`` for no file.
-        new: The committed bytes; ``None`` when the file was deleted.
+        target: What it is to hold.
         sparse: Whether files may be missing because of a sparse checkout.
     """
     *folders, name = path.split("/")
-    allowed = olds | {ABSENT} if sparse else olds
+    if sparse:
+        target = replace(target, olds=target.olds | {ABSENT})
+    new = target.data
     try:
-        with _folder(worktree, folders, make=new is not None and ABSENT in allowed) as parent:
+        with _folder(worktree, folders, make=new is not None and ABSENT in target.olds) as parent:
             if parent is None:
                 return FileOutcome(reason="" if new is None else "you have deleted it")
-            outcome = _bring(parent, name, allowed, new)
+            outcome = _bring(parent, name, target)
     except UserOwnedError as error:
         return FileOutcome(reason=str(error))
     except OSError as error:
@@ -65,8 +79,8 @@ def bring_up_to_date(
     return outcome
 
 
-def _bring(parent: int, name: str, olds: frozenset[str], new: bytes | None) -> FileOutcome:
-    wanted = ABSENT if new is None else git_library.blob_id(new)
+def _bring(parent: int, name: str, target: Target) -> FileOutcome:
+    olds, wanted, new = target.olds, target.wanted, target.data
     draft = f".{wanted[:16]}.imageworks-draft"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(draft, dir_fd=parent)  # of a killed run; its name follows from the content

@@ -169,7 +169,7 @@ class RegistryWriter:
             failpoint("git.journal-written")
             if self._move(writer, branch, commit, notes, deadline):
                 failpoint("git.ref-moved")
-                return self._check_out(commit, changes, notes)
+                return self._check_out(commit, changes, notes, request.changes)
 
     def _move(self, writer: BranchWriter, branch: str, commit: "Oid", notes: list[str], deadline: float) -> bool:
         """Move the branch; returns false when it is worth another attempt, and raises when it is not."""
@@ -197,13 +197,16 @@ class RegistryWriter:
             remedy="Nothing was changed. Look for free space, permissions of the .git folder, and `git status`.",
         )
 
-    def _check_out(self, commit: "Oid", changes: Mapping[str, PathChange], notes: list[str]) -> CommitResult:
+    def _check_out(
+        self, commit: "Oid", changes: Mapping[str, PathChange], notes: list[str], contents: Mapping[str, Change]
+    ) -> CommitResult:
         done = complete(
             self._repository,
             self._layout,
             changes,
             index_wait=self._index_wait,
             unlock=self._unlock,
+            contents=contents,
         )
         if done.finished:
             self._journal.clear()
