@@ -74,6 +74,7 @@ def run(arguments: list[str] | None = None) -> int:
     """
     try:
         result = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()  # here, where a reader that went away is no error
     except CommandLineError as error:
         error.show(file=sys.stderr)
         return ExitCode.USAGE
