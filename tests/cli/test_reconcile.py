@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from imageworks.cli import reconcile as command_module
 from imageworks.cli.plan_view import plan_markdown, plan_text
@@ -317,10 +318,10 @@ class Terminal:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: str) -> None:
         self.asked: list[str] = []
         self._answers = list(answers)
-        monkeypatch.setattr(command_module.sys, "stdin", self)
-        monkeypatch.setattr(command_module.sys, "stdout", self)
-        monkeypatch.setattr(command_module.typer, "prompt", self.prompt)
-        monkeypatch.setattr(command_module.typer, "confirm", self.confirm)
+        monkeypatch.setattr(sys, "stdin", self)
+        monkeypatch.setattr(sys, "stdout", self)
+        monkeypatch.setattr(typer, "prompt", self.prompt)
+        monkeypatch.setattr(typer, "confirm", self.confirm)
 
     @staticmethod
     def isatty() -> bool:

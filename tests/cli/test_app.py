@@ -1,0 +1,267 @@
+"""The whole app: quick to start, one message for each error, the same under both names."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from imageworks import __version__
+from imageworks.cli import app as module
+from imageworks.cli.app import app, run
+from imageworks.cli.output import human_bytes, human_duration, paint, printable, table, wants_colour
+from imageworks.errors import ExitCode, ImageworksError, UsageError
+from support.reconcile import HOST, NAME, World, command
+
+HEAVY = (
+    "asyncio",
+    "httpx2",
+    "huggingface_hub",
+    "jsonschema",
+    "numpy",
+    "pygit2",
+    "rich.progress",
+    "ruamel",
+    "sqlite3",
+)
+PROGRAMS = ("imageworks-models", "imageworks-download")
+PROBE = """
+import atexit, json, os, sys
+def tell(heavy=sys.argv.pop(1).split(",")):
+    with open(os.environ["LOADED"], "w", encoding="utf-8") as stream:
+        json.dump([name for name in heavy if name in sys.modules], stream)
+atexit.register(tell)
+sys.argv[0] = os.environ["PROGRAM"]
+from imageworks.cli.app import main
+main()
+"""
+
+
+def loaded_by(folder: Path, *words: str, program: str = PROGRAMS[0], **environment: str) -> tuple[list[str], str]:
+    """Return which heavy libraries a command loads, and what it prints."""
+    told = folder / "loaded.json"
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, ",".join(HEAVY), *words],
+        env={**os.environ, "LOADED": str(told), "PROGRAM": program, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded: list[str] = json.loads(told.read_text(encoding="utf-8"))
+    return loaded, done.stdout
+
+
+def test_help_loads_nothing_heavy_and_names_every_command(tmp_path: Path) -> None:
+    loaded, out = loaded_by(tmp_path, "--help")
+    assert loaded == []
+    for name in ("reconcile", "status", "list", "validate", "history", "snapshot", "init", "schema", "config", "hub"):
+        assert f"  {name}" in out
+
+
+@pytest.mark.parametrize("name", ["reconcile", "status", "list"])
+def test_the_help_of_a_command_loads_nothing_heavy(tmp_path: Path, name: str) -> None:
+    loaded, out = loaded_by(tmp_path, name, "--help")
+    assert loaded == []
+    assert "--registry" in out
+
+
+def test_the_version_loads_nothing_heavy(tmp_path: Path) -> None:
+    assert loaded_by(tmp_path, "--version") == ([], f"imageworks-models {__version__}\n")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_completion_works_under_both_names_and_loads_nothing_heavy(tmp_path: Path, program: str) -> None:
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    words = {"COMP_WORDS": f"{program} reco", "COMP_CWORD": "1"}
+    loaded, out = loaded_by(tmp_path, program=program, **{variable: "complete_bash"}, **words)
+    assert (loaded, out.split()) == ([], ["reconcile"])
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_both_console_scripts_are_installed_and_complete(program: str) -> None:
+    script = Path(sys.executable).with_name(program)
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    environment = {**os.environ, variable: "complete_bash", "COMP_WORDS": f"{program} stat", "COMP_CWORD": "1"}
+    done = subprocess.run([script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["status"]
+
+
+def test_list_loads_nothing_heavy(world: World) -> None:
+    world.serve()
+    world.declare()
+    world.reconcile()
+    for words in (("list",), ("list", "--json")):
+        loaded, out = loaded_by(world.folder, *words, "--registry", str(world.root))
+        assert loaded == []
+        assert NAME in out
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "imageworks", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(os.environ),
+    )
+    assert done.stdout == f"imageworks-models {__version__}\n"
+
+
+def test_no_command_at_all_shows_the_help() -> None:
+    result = command()
+    assert result.code == ExitCode.USAGE
+    assert "Usage:" in result.out + result.err
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Let the app fail with any error, as one of its commands would."""
+
+    def fail(error: BaseException) -> None:
+        def broken(**_options: object) -> None:
+            raise error
+
+        monkeypatch.setattr(module, "app", broken)
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ImageworksError("it broke", remedy="mend it"), 1, "error: it broke\n  mend it\n"),
+        (UsageError("no such thing"), 64, "error: no such thing\n"),
+        (KeyboardInterrupt(), 130, "interrupted; what came so far is kept and resumes with the next run\n"),
+        (typer.Abort(), 130, "interrupted; what came so far is kept and resumes with the next run\n"),
+        (ValueError("a bug"), 1, "error: ValueError: a bug\n  This is a bug in imageworks-models."),
+    ],
+)
+def test_each_error_becomes_one_message_and_its_exit_code(
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    failing(error)
+    assert run([]) == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_bug_shows_its_traceback_on_request(
+    failing: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEWORKS_DEBUG", "1")
+    failing(ValueError("a bug"))
+    with pytest.raises(ValueError, match="a bug"):
+        run([])
+
+
+def test_an_error_of_ours_shows_where_it_came_from_on_request(
+    failing: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IMAGEWORKS_DEBUG", "1")
+    failing(ImageworksError("it broke"))
+    assert run([]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error(world: World) -> None:
+    world.serve()
+    world.declare()
+    world.reconcile()
+    lister = subprocess.Popen(
+        [sys.executable, "-m", "imageworks", "list", "--json", "--registry", world.root],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(os.environ),
+    )
+    assert lister.stdout is not None
+    lister.stdout.close()
+    _, error = lister.communicate()
+    assert (lister.returncode, error) == (0, b"")
+
+
+def test_every_command_says_what_it_does() -> None:
+    for one in app.registered_commands:
+        assert one.callback is not None
+        assert one.callback.__doc__
+
+
+# --- what commands print with ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536 * 1024, "1.5 MiB"),
+        (-2048, "-2.0 KiB"),
+        (2**60, "1024.0 PiB"),
+    ],
+)
+def test_sizes_are_shown_in_binary_units(count: int, shown: str) -> None:
+    assert human_bytes(count) == shown
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (62.4, "1:02"), (3723, "1:02:03")])
+def test_durations_are_shown_as_a_clock_does(seconds: float, shown: str) -> None:
+    assert human_duration(seconds) == shown
+
+
+def test_control_characters_are_shown_and_not_sent() -> None:
+    assert printable("a\x1b[31mb\u202ec\td\n") == "a\\x1b[31mb\\u202ec\td\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "terminal", "wanted"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"FORCE_COLOR": "1"}, False, True),
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, True, False),
+        ({"TERM": "dumb"}, True, False),
+    ],
+)
+def test_colour_is_for_terminals_that_want_it(
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    terminal: bool,
+    wanted: bool,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert wants_colour(sys.stdout) is wanted
+    assert paint("x", "red", colour=wanted) == ("\x1b[31mx\x1b[0m" if wanted else "x")
+
+
+def test_a_table_is_aligned_and_never_cut_when_piped() -> None:
+    text = table(("NAME", "SIZE"), [("a" * 300, "1"), ("b", "22")], right=frozenset({1}))
+    assert text.splitlines() == [f"{'NAME':300}  SIZE", f"{'a' * 300}     1", f"{'b':300}    22"]
+
+
+def test_a_table_fits_the_terminal_and_keeps_its_first_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imageworks.cli.output.terminal_width", lambda: 30)
+    lines = table(("NAME", "REASON"), [("a-name", "why " * 20)]).splitlines()
+    assert lines[1].startswith("a-name  why")
+    assert len(lines[1]) <= 30
+    assert lines[1].endswith("…")
+
+
+def test_the_log_tells_each_step_as_a_line_of_json(world: World, isolated_environment: Path) -> None:
+    world.serve()
+    world.declare()
+    world.reconcile()
+    log = isolated_environment / ".local/state/imageworks/logs/model_downloader.log"
+    events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert {"apply", "done"} <= {event["event"] for event in events}
+    assert all(event["model"] == NAME for event in events if event["event"] in {"apply", "done"})
+    assert HOST not in {event["event"] for event in events}
