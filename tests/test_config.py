@@ -106,10 +106,10 @@ def test_a_config_that_cannot_be_read_names_its_file() -> None:
 
 
 @pytest.mark.parametrize("text", ["host = 1\n", "state_dir = []\n", 'roots = "/data"\n', "roots = [1]\n"])
-def test_a_value_of_the_wrong_type_names_its_key(text: str) -> None:
+def test_a_value_of_the_wrong_type_names_its_key(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.delenv("IMAGEWORKS_HOST")
     write_config(text)
     with pytest.raises(ConfigurationError, match=text.split(maxsplit=1)[0]) as caught:
-        config.os.environ.pop("IMAGEWORKS_HOST", None)
         load_host_settings()
     assert caught.value.remedy
 

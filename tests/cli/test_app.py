@@ -85,9 +85,9 @@ def test_completion_works_under_both_names_and_loads_nothing_heavy(tmp_path: Pat
 def test_both_console_scripts_are_installed_and_complete(program: str) -> None:
     script = Path(sys.executable).with_name(program)
     variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
-    environment = {**os.environ, variable: "complete_bash", "COMP_WORDS": f"{program} stat", "COMP_CWORD": "1"}
+    environment = {**os.environ, variable: "complete_bash", "COMP_WORDS": f"{program} valid", "COMP_CWORD": "1"}
     done = subprocess.run([script], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["status"]
+    assert done.stdout.split() == ["validate"]
 
 
 def test_list_loads_nothing_heavy(world: World) -> None:
@@ -97,7 +97,7 @@ def test_list_loads_nothing_heavy(world: World) -> None:
     for words in (("list",), ("list", "--json")):
         loaded, out = loaded_by(world.folder, *words, "--registry", str(world.root))
         assert loaded == []
-        assert NAME in out
+        assert "safetensors" in out
 
 
 def test_the_package_runs_as_a_module() -> None:
