@@ -1,0 +1,80 @@
+"""The real program with one thing broken on purpose, to show that a judge would notice: ``mutants.py NAME …``."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from imageworks.cli import app
+from imageworks.failpoints import failpoint
+from imageworks.transfer import publish as publishing
+from imageworks.transfer import renames
+from imageworks.transfer.publish import PublishMethod, PublishReport
+from imageworks.transfer.staging import StagingArea
+
+
+def no_exchange() -> None:
+    """No bug: a filesystem that cannot exchange two directories."""
+
+    def refuse(_one: Path, _other: Path) -> None:
+        raise renames.RenameUnsupportedError(publishing.__name__)
+
+    renames.exchange = refuse  # type: ignore[assignment]
+
+
+def write_in_place() -> None:
+    """Bug: a new revision is written over the old one, file by file."""
+    from imageworks.reconcile import apply
+
+    def publish(area: StagingArea, target: Path, *, owned: frozenset[str]) -> PublishReport:
+        for name in sorted(owned):
+            (target / name).unlink(missing_ok=True)
+        for path in sorted(area.tree.rglob("*")):
+            if path.is_file():
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target / path.relative_to(area.tree))
+                failpoint("mutant.one-file-written")
+        area.discard()
+        return PublishReport(target, PublishMethod.RENAME)
+
+    apply.publish = publish  # type: ignore[assignment, attr-defined]
+
+
+def no_recovery() -> None:
+    """Bug: what a killed publish left is not finished by the next run."""
+    publishing.recover = lambda _root, **_options: ()
+
+
+def forget_what_came() -> None:
+    """Bug: each run begins its downloads anew."""
+    opened: Callable[..., StagingArea] = StagingArea.open
+
+    def open_empty(root: Path, key: str, *, target: Path | None = None) -> StagingArea:
+        StagingArea(root.resolve(), key).discard()
+        return opened(root, key, target=target)
+
+    StagingArea.open = open_empty  # type: ignore[method-assign]
+
+
+def record_nothing() -> None:
+    """Bug: the entry is lost on its way to the commit, so that no run ever is the last."""
+    from imageworks.reconcile import records
+
+    records.entry_file = lambda host, name: f"discovered/{host}/{name}.lost.json"  # type: ignore[attr-defined]
+
+
+VARIANTS: Final[dict[str, Callable[[], None]]] = {
+    variant.__name__: variant
+    for variant in (no_exchange, write_in_place, no_recovery, forget_what_came, record_nothing)
+}
+
+
+def program(variant: Callable[[], None]) -> tuple[str, ...]:
+    """Return the command that runs the program in a variant."""
+    return (sys.executable, __file__, variant.__name__)
+
+
+if __name__ == "__main__":
+    VARIANTS[sys.argv.pop(1)]()
+    app.main()
