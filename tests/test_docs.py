@@ -55,7 +55,7 @@ def test_every_command_of_the_how_to_runs(tmp_path: Path) -> None:
 
 def test_the_readme_names_every_command_and_no_other(tmp_path: Path) -> None:
     helped = program("--help", cwd=tmp_path, env=dict(os.environ)).stdout
-    existing = set(re.findall(r"^  ([a-z]+)  ", helped.split("Commands:")[1], re.MULTILINE))
+    existing = set(re.findall(r"^  ([a-z-]+)  ", helped.split("Commands:")[1], re.MULTILINE))
     text = (ROOT / "README.md").read_text(encoding="utf-8").split("## Commands")[1].split("##")[0]
     assert {words.split()[0] for words in re.findall(r"^\| `([a-z][^`]*)`", text, re.MULTILINE)} == existing
 

@@ -20,6 +20,8 @@ GROUPS: Final = (
     "reconcile",
     "status",
     "listing",
+    "roles",
+    "stats",
     "analyze",
     "validate",
     "history",

@@ -8,6 +8,8 @@ from typing import Final, TextIO
 
 KIBI: Final = 1024
 UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+NARROWEST: Final = 4  # columns of text that still say something
+FEW_COLUMNS: Final = 2  # so few that a line that wraps is still read more easily than a block
 STYLES: Final = {"green": "32", "yellow": "33", "red": "31", "cyan": "36", "dim": "2", "bold": "1", "magenta": "35"}
 
 
@@ -65,21 +67,30 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
-    """Return rows in aligned columns that fit the terminal; the first column is never cut.
+def table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: frozenset[int] = frozenset(),
+    whole: frozenset[int] = frozenset(),
+) -> str:
+    """Return rows in aligned columns that fit the terminal, or one below the other where columns cannot fit.
 
     Args:
         headings: One for each column.
         rows: Cells as text.
         right: Indexes of right-aligned columns.
+        whole: Indexes of columns that are never cut, besides the first.
     """
     lines = [list(headings), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
     room = terminal_width()
-    for index in sorted(range(1, len(widths)), key=lambda i: -widths[i]):
+    for index in sorted(set(range(1, len(widths))) - whole, key=lambda i: -widths[i]):
         over = sum(widths) + 2 * (len(widths) - 1) - room
         if over > 0:
-            widths[index] = max(len(headings[index]), widths[index] - over, 4)
+            widths[index] = min(widths[index], max(len(headings[index]), widths[index] - over, NARROWEST))
+    if len(headings) > FEW_COLUMNS and sum(widths) + 2 * (len(widths) - 1) > room:
+        return "\n".join(_block(headings, row) for row in rows)
     return "\n".join(
         "  ".join(
             (_cut(cell, widths[i]) if i else cell).rjust(widths[i])
@@ -89,6 +100,13 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: froz
         ).rstrip()
         for line in lines
     )
+
+
+def _block(headings: Sequence[str], row: Sequence[str]) -> str:
+    """Return a row as its name and, below it, a line for each cell that says something."""
+    width = max(len(heading) for heading in headings[1:])
+    cells = zip(headings[1:], row[1:], strict=True)
+    return "\n".join([row[0], *(f"  {heading.lower():{width}}  {cell}" for heading, cell in cells if cell)])
 
 
 def _cut(text: str, width: int) -> str:
