@@ -43,9 +43,11 @@ class DiskObserver:
                 continue
             if found.st_size != file.size:
                 damaged[file.path] = FileState.SIZE
+            elif not modes.S_ISREG(found.st_mode):
+                damaged[file.path] = FileState.DIGEST  # a pipe or a device would be read for ever
             elif self._sha256(path, found) != file.sha256:
                 damaged[file.path] = FileState.DIGEST
-        exists = len(damaged) < len(entry.files) or entry.path.exists()
+        exists = len(damaged) < len(entry.files) or os.path.exists(entry.path)  # noqa: PTH110 # Path's raises for a name that is too long
         return Observation(path=entry.path, exists=exists, damaged=damaged)
 
     def occupant(self, target: Path, wanted: Iterable[RemoteFile]) -> Occupant:

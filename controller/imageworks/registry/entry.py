@@ -156,7 +156,20 @@ def read_entry(file: str, data: bytes) -> Entry:
     name = base.removesuffix(SUFFIX) or base
     if fields.get("name") != name:
         raise InvalidEntryError(file, f"its name is {fields.get('name')!r}, not {name!r} as its file says")
+    place = fields.get("download_path")
+    if isinstance(place, str) and place.startswith("/") and _unusable(place[1:]):
+        raise InvalidEntryError(file, f"download_path is not a plain absolute path: {place!a}")
     return Entry(name=name, fields=fields, files=_files(file, fields))
+
+
+def _unusable(path: str) -> bool:
+    """Whether a path is not as the controller writes it: empty or dotted parts, or what no file system takes.
+
+    One folder is to have one spelling, or what another model owns in it would not be recognised.
+    """
+    if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+        return True
+    return not path.isascii() and any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def _files(file: str, fields: Mapping[str, object]) -> tuple[ArtifactFile, ...]:
@@ -169,10 +182,10 @@ def _files(file: str, fields: Mapping[str, object]) -> tuple[ArtifactFile, ...]:
         if not isinstance(item, Mapping):
             raise InvalidEntryError(file, "artifacts.files must hold objects")
         path, size, digest = item.get("path"), item.get("size"), item.get("sha256")
-        if not (isinstance(path, str) and isinstance(size, int) and isinstance(digest, str)) or size < 0:
+        if not (isinstance(path, str) and type(size) is int and isinstance(digest, str)) or size < 0:
             raise InvalidEntryError(file, "artifacts.files must hold path, size and sha256")
-        if path.startswith("/") or "\\" in path or "\0" in path or ".." in path.split("/"):
-            raise InvalidEntryError(file, f"artifacts.files leads outside the model's folder: {path!r}")
+        if "\\" in path or _unusable(path):
+            raise InvalidEntryError(file, f"artifacts.files does not lead into the model's folder: {path!a}")
         files.append(ArtifactFile(path, size, digest))
     return tuple(files)
 
