@@ -1,0 +1,43 @@
+"""A dry run of reconcile that has nothing to do, with many models: warm, and with the cache folder removed."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+from benchmarks.measure import Comparison, Contender, Limit, compare
+from benchmarks.registries import make_settled_registry
+from benchmarks.scratch import Scratch, program
+
+LIMITS = {(1_000, "warm"): 0.3, (1_000, "cold"): 1.6, (10_000, "warm"): 2.0}
+
+
+def run(folder: Path, *, rounds: int, quick: bool) -> list[Comparison]:
+    """Measure no-op dry runs.
+
+    Args:
+        folder: Scratch space.
+        rounds: How often.
+        quick: Whether to take small registries.
+    """
+    return [_one(folder, count, rounds) for count in ((50, 200) if quick else (1_000, 10_000))]
+
+
+def _one(folder: Path, count: int, rounds: int) -> Comparison:
+    scratch = Scratch(folder / f"noop-{count}")
+    make_settled_registry(scratch, count)
+    kept = scratch.root / "cache-kept"
+    shutil.copytree(scratch.cache, kept)
+    command = (program("imageworks-models"), "reconcile", "--dry-run", "--detailed-exitcode")
+    warm = partial(_restore, kept, scratch.cache)
+    cold = partial(shutil.rmtree, scratch.cache, ignore_errors=True)
+    runs = {"warm": warm, "cold": cold}
+    contenders = [
+        Contender(name, command, scratch.environment(), scratch.registry, prepare) for name, prepare in runs.items()
+    ]
+    limits = [Limit(name, LIMITS[count, name]) for name in runs if (count, name) in LIMITS]
+    return compare(f"no-op reconcile --dry-run, {count:,} manifests", contenders, rounds=rounds, limits=limits)
+
+
+def _restore(kept: Path, cache: Path) -> None:
+    if not cache.exists():
+        shutil.copytree(kept, cache)
