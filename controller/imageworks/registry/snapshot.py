@@ -3,12 +3,15 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imageworks.errors import ImageworksError
-from imageworks.registry.git import RegistryRepository
-from imageworks.registry.load import RegistryState, load_registry
 from imageworks.registry.merge import SNAPSHOT_FOLDER, load_owners, merge, render_snapshot, snapshot_file
-from imageworks.registry.parsed import ParsedManifests
+
+if TYPE_CHECKING:
+    from imageworks.registry.git import RegistryRepository
+    from imageworks.registry.load import RegistryState
+    from imageworks.registry.parsed import ParsedManifests
 
 
 class SnapshotError(ImageworksError):
@@ -39,7 +42,7 @@ def read_snapshot(root: Path, host: str) -> list[Mapping[str, object]]:
     return models
 
 
-def expected_snapshot(registry: RegistryState) -> bytes:
+def expected_snapshot(registry: "RegistryState") -> bytes:
     """Return the snapshot that a registry state's manifests and entries give.
 
     Args:
@@ -50,7 +53,7 @@ def expected_snapshot(registry: RegistryState) -> bytes:
     return render_snapshot(merge(declared, registry.entries.values(), load_owners()))
 
 
-def check_snapshots(repository: RegistryRepository, cache: ParsedManifests) -> list[str]:
+def check_snapshots(repository: "RegistryRepository", cache: "ParsedManifests") -> list[str]:
     """Return what is wrong with the committed snapshots, one line each.
 
     A snapshot must be what its own commit's manifests and entries give. Manifests that people commit later do not make
@@ -60,6 +63,9 @@ def check_snapshots(repository: RegistryRepository, cache: ParsedManifests) -> l
         repository: The registry.
         cache: Parsed manifests by blob id.
     """
+    # Imported here: `list` only reads a file, and validation and git were a quarter of its start-up.
+    from imageworks.registry.load import load_registry
+
     problems = []
     for file in repository.list_files(repository.head(), SNAPSHOT_FOLDER):
         host = Path(file).stem
