@@ -35,7 +35,10 @@ format: $(READY) ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 
 coverage: $(READY) ## Run the tests with branch coverage, child processes included
-	$(BIN)/python scripts/coverage_run.py
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto --dist worksteal
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 bench: $(READY) ## Measure against raw aria2c, hf download and git, as ratios in one run
 	$(BIN)/python -m benchmarks

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-PASSED_THROUGH = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "COVERAGE_PROCESS_START", "COVERAGE_FILE", "CI")
+PASSED_THROUGH = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "CI")
 LOOPBACK = ("127.", "localhost", "::1")
 
 
@@ -15,7 +15,7 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     """Give each test a home of its own and an environment without the developer's settings; returns that home."""
     home = tmp_path_factory.mktemp("home")
     for name in list(os.environ):
-        if name not in PASSED_THROUGH and not name.startswith(("PYTEST_", "COV_", "HYPOTHESIS")):
+        if name not in PASSED_THROUGH and not name.startswith(("PYTEST_", "COVERAGE_", "HYPOTHESIS")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
