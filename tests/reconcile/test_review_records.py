@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from support.reconcile import HOST, MODEL, REPO, World
-from support.transfer import tree
+from support.git import git
+from support.reconcile import HOST, MODEL, NAME, REPO, World
+from support.transfer import tree, write
 
 
 def record(world: World, name: str, path: Path | str, files: Mapping[str, bytes], **fields: object) -> None:
@@ -63,3 +64,48 @@ def test_a_pipe_where_a_file_is_recorded_is_never_read(world: World) -> None:
     os.mkfifo(world.folder / "pipe")
     record(world, "hostile", world.folder, {"pipe": b""}, managed=False)
     assert world.status() == {"hostile": ("undeclared", "damaged", "digest-mismatch")}
+
+
+@pytest.mark.parametrize("spelling", ["link", "above"])
+def test_another_models_files_stay_however_a_record_names_them(world: World, spelling: str) -> None:
+    """I5."""
+    world.serve()
+    world.declare()
+    world.reconcile()
+    if spelling == "link":
+        (world.folder / "link").symlink_to(world.weights)
+        record(world, "hostile", world.folder / "link" / REPO, MODEL)
+    else:
+        owner, _, model = REPO.partition("/")
+        record(world, "hostile", world.weights / owner, {f"{model}/{name}": data for name, data in MODEL.items()})
+    world.declare("hostile", state="absent")
+    world.reconcile(valid=False)
+    assert tree(world.weights / REPO) == dict(MODEL)
+    assert world.status()[NAME] == ("synced", "healthy", "")
+
+
+def test_a_folder_that_is_not_a_models_alone_is_never_emptied(world: World) -> None:
+    """I5, I6: a whole location, one of the host's roots, the registry itself."""
+    world.write("models/draft.yaml", "unfinished", commit=False)
+    write(world.weights, {"loose.txt": b"loose"})
+    record(world, "location", world.weights, {"loose.txt": b"loose"})
+    record(world, "root", world.folder, {"weights/loose.txt": b"loose"})
+    record(world, "registry", world.root / "models", {"draft.yaml": b"unfinished"})
+    (world.root / ".gitignore").write_text("models/draft.yaml\nmodel_registry.json\n", encoding="utf-8")
+    git(world.git_root, "rm", "--quiet", "--cached", "models/draft.yaml")
+    for name in ("location", "root", "registry"):
+        world.declare(name, state="absent")
+    result = world.reconcile(code=1, valid=False)
+    assert result.err.count("is not the folder of a model alone") == 3
+    assert (world.root / "models/draft.yaml").read_text(encoding="utf-8") == "unfinished"
+    assert (world.weights / "loose.txt").exists()
+
+
+def test_a_file_that_is_not_what_its_record_says_is_not_removed(world: World) -> None:
+    """I5: what a person wrote there since, or what a record only claims."""
+    write(world.folder / "mine", {"notes.txt": b"private"})
+    record(world, "hostile", world.folder / "mine", {"notes.txt": b"guess"})
+    world.declare("hostile", state="absent")
+    result = world.reconcile(valid=False)
+    assert (world.folder / "mine/notes.txt").read_bytes() == b"private"
+    assert "warning: notes.txt is not as recorded, so it stays" in result.out

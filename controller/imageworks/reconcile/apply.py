@@ -1,6 +1,7 @@
 """Apply a plan: bring, publish, move and remove models. One model's failure never stops another (I9)."""
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,6 +51,7 @@ class Tools:
         progress: Who is told.
         describe: Looks at verified files and says what the model is.
         sharing: Which models stand in one folder.
+        registry: The registry folder, in which no model ever stands.
     """
 
     engine: TransferEngine
@@ -60,6 +62,7 @@ class Tools:
     progress: Progress
     describe: Describe
     sharing: Sharing = field(default_factory=Sharing)
+    registry: Path | None = None
 
 
 def apply_changes(
@@ -144,7 +147,7 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
     _remember(tools.state, place.path, artifacts, upstream.files)
     old = case.entry
     if old is not None and old.path not in {None, place.path} and old.installed_by_us:
-        _remove_files(old, [file.path for file in old.files], tools)
+        _remove_files(old, tools)
     return compose_entry(case, place, artifacts, described, acquisition="installed")
 
 
@@ -152,7 +155,7 @@ def _owned_at(entry: Entry | None, place: Place, wanted: frozenset[str], tools: 
     """Return which files at a place are the model's to replace or drop; what another model has there too stays."""
     if entry is None or entry.path != place.path:
         return frozenset()
-    return frozenset(file.path for file in entry.files) - (tools.sharing.others(entry) - wanted)
+    return frozenset(file.path for file in entry.files) - (frozenset(tools.sharing.owners(entry)) - wanted)
 
 
 def _take(area: StagingArea, wanted: Iterable[tuple[Path, RemoteFile]], change: Change, tools: Tools) -> None:
@@ -222,7 +225,7 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
         _check_allowed(entry.path, tools)
         place.root.mkdir(parents=True, exist_ok=True)
         with tools.sharing.turn(entry.path, place.path):
-            shared = tools.sharing.others(entry)
+            shared = frozenset(tools.sharing.owners(entry))
             move_directory(
                 entry.path,
                 place.path,
@@ -237,7 +240,7 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
         tools.state.forget([entry.path / file.path for file in entry.files if file.path not in shared])
         _remember(tools.state, place.path, entry.files)
     elif _left_behind(change, entry, place):
-        _remove_files(entry, [file.path for file in entry.files], tools)
+        _remove_files(entry, tools)
     return moved_entry(entry, change.name, place)
 
 
@@ -250,20 +253,33 @@ def _left_behind(change: Change, entry: Entry, place: Place) -> bool:
 
 def _remove(change: Change, entry: Entry, tools: Tools) -> Entry | None:
     if entry.installed_by_us and entry.path is not None:
-        # Of what several models share, the last to go takes the rest; until then others() holds it.
-        _remove_files(entry, [file.path for file in entry.files], tools)
+        # Of what several models share, the last to go takes the rest; until then owners() holds it.
+        _remove_files(entry, tools)
         failpoint("apply.removed")
     return emptied_entry(entry, change.name) if change.reason is Reason.DECLARED_ABSENT else None
 
 
-def _remove_files(entry: Entry, paths: Iterable[str], tools: Tools) -> None:
+def _remove_files(entry: Entry, tools: Tools) -> None:
+    """Remove what an entry owns and what is byte for byte what it records: a record alone is no proof of that (I5)."""
     _check_allowed(entry.base, tools)
     with tools.sharing.turn(entry.base):
-        others = tools.sharing.others(entry)
-        owned = [path for path in paths if path not in others]
-        remove_owned(entry.base, owned, tools.places.root_of(entry.base))
+        others = tools.sharing.owners(entry)
+        owned = [file for file in entry.files if file.path not in others]
+        going = [file.path for file in owned if _is_as_recorded(entry.base / file.path, file, tools.state)]
+        remove_owned(entry.base, going, tools.places.root_of(entry.base))
         tools.sharing.leave(entry)
-    tools.state.forget([entry.base / path for path in owned])
+    tools.state.forget([entry.base / file.path for file in owned])
+
+
+def _is_as_recorded(path: Path, file: ArtifactFile, state: StateDatabase) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
+        return False
+    known = state.verified_digest(path, found)
+    return (known or hash_file(path, Algorithm.SHA256).value) == file.sha256
 
 
 def _check_allowed(path: Path, tools: Tools) -> None:
@@ -272,4 +288,13 @@ def _check_allowed(path: Path, tools: Tools) -> None:
         raise ApplyError(
             f"{path} is outside the folders that this host allows",
             remedy="Nothing was touched. Add its root to roots in the user's config.toml if that is meant.",
+        )
+    real = Path(os.path.realpath(path))
+    own = [tools.host.state_dir, tools.host.cache_dir, *([tools.registry] if tools.registry else [])]
+    holds = [*own, *tools.host.roots, *tools.places.existing_roots()]
+    inside = any(real.is_relative_to(os.path.realpath(folder)) for folder in own)
+    if inside or any(Path(os.path.realpath(folder)).is_relative_to(real) for folder in holds):
+        raise ApplyError(
+            f"{path} is not the folder of a model alone",
+            remedy="Nothing was touched. An entry leads there: restore it with git, or correct its download_path.",
         )

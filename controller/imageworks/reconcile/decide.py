@@ -160,8 +160,9 @@ def removal(
         observation: How its files stand.
         shared: Relative paths that another entry owns in the same folder; they stay.
     """
-    gone = {p for p, state in observation.damaged.items() if state is FileState.MISSING} if observation else set()
-    drop = [f for f in entry.files if f.path not in shared and f.path not in gone] if entry.installed_by_us else []
+    damaged = observation.damaged if observation else {}
+    drop = [f for f in entry.files if f.path not in shared and f.path not in damaged] if entry.installed_by_us else []
+    changed = [path for path, state in damaged.items() if state is not FileState.MISSING and entry.installed_by_us]
     return Change(
         name=entry.name,
         action=Action.REMOVE,
@@ -174,6 +175,7 @@ def removal(
         drop=tuple(file.path for file in drop),
         keep=len(entry.files) - len(drop),
         bytes_freed=sum(file.size for file in drop),
+        warnings=tuple(f"{path} is not as recorded, so it stays" for path in sorted(changed)),
     )
 
 

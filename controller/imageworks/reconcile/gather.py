@@ -146,7 +146,10 @@ def _recorded(look: Look, manifest: Manifest, renamed: Mapping[str, str], sharin
     if manifest.state is State.SUSPENDED:
         return Case(manifest, entry=entry, previous_name=previous)
     observation = look.disk.observe(entry) if entry is not None else None
-    shared = sharing.others(entry) if entry is not None and has_files(entry) else frozenset()
+    shared: frozenset[str] = frozenset()
+    if entry is not None and has_files(entry):
+        absent = manifest.state is State.ABSENT
+        shared = frozenset(sharing.owners(entry)) if absent else sharing.others(entry)
     return Case(manifest, entry=entry, previous_name=previous, observation=observation, shared=shared)
 
 

@@ -315,6 +315,7 @@ class Run:
                 progress=self._progress,
                 describe=describe,
                 sharing=Sharing(self._registry.entries.values()),
+                registry=self._repository.root,
             )
             return apply_changes(changes, cases, self._registry.entries, tools, jobs=jobs)
 

@@ -1,5 +1,6 @@
 """Models that stand in one folder: several quantizations of a repository may, and then they share its small files."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ class Sharing:
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._standing: dict[Path, dict[str, Entry]] = defaultdict(dict)
+        self._names_by_file: dict[str, set[str]] | None = None
         self._turns: dict[Path, Lock] = defaultdict(Lock)
         self._guard = Lock()
         for entry in entries:
@@ -25,15 +27,9 @@ class Sharing:
                 self._standing[entry.base][entry.name] = entry
 
     def others(self, entry: Entry) -> frozenset[str]:
-        """Return the files of an entry that another model in the same folder owns too.
+        """Return the files of an entry that another model owns too which is recorded in the same folder.
 
-        Args:
-            entry: What is recorded; it has files.
-        """
-        return frozenset(self.owners(entry))
-
-    def owners(self, entry: Entry) -> dict[str, frozenset[str]]:
-        """Return the names of the other models that own each shared file of an entry, by relative path.
+        Quick, for each model of a plan; before anything is deleted or moved away ask `owners`.
 
         Args:
             entry: What is recorded; it has files.
@@ -41,12 +37,31 @@ class Sharing:
         with self._guard:
             beside = [other for name, other in self._standing[entry.base].items() if name != entry.name]
         own = {file.path for file in entry.files}
-        owners: dict[str, set[str]] = defaultdict(set)
-        for other in beside:
-            for file in other.files:
-                if file.path in own:
-                    owners[file.path].add(other.name)
-        return {path: frozenset(names) for path, names in owners.items()}
+        return frozenset(file.path for other in beside for file in other.files if file.path in own)
+
+    def owners(self, entry: Entry) -> dict[str, frozenset[str]]:
+        """Return the names of the other models that own each shared file of an entry, by relative path.
+
+        A file is recognised wherever its record says that it starts from: a folder above, below, or behind a link.
+
+        Args:
+            entry: What is recorded; it has files.
+        """
+        with self._guard:
+            if self._names_by_file is None:
+                self._names_by_file = self._owned_files()
+            place = _real(entry.base)
+            owners = {file.path: self._names_by_file.get(_key(place, file.path), set()) for file in entry.files}
+            return {path: frozenset(left) for path, names in owners.items() if (left := names - {entry.name})}
+
+    def _owned_files(self) -> dict[str, set[str]]:
+        owned: dict[str, set[str]] = defaultdict(set)
+        for base, entries in self._standing.items():
+            place = _real(base) if entries else ""
+            for name, entry in entries.items():
+                for file in entry.files:
+                    owned[_key(place, file.path)].add(name)
+        return owned
 
     def leave(self, entry: Entry) -> None:
         """Forget a model in its folder: its files were moved or removed.
@@ -56,6 +71,7 @@ class Sharing:
         """
         with self._guard:
             self._standing[entry.base].pop(entry.name, None)
+            self._names_by_file = None
 
     @contextmanager
     def turn(self, *folders: Path) -> Iterator[None]:
@@ -70,3 +86,11 @@ class Sharing:
             for lock in locks:
                 held.enter_context(lock)
             yield
+
+
+def _real(folder: Path) -> str:
+    return os.path.realpath(folder)
+
+
+def _key(place: str, path: str) -> str:
+    return f"{place}/{path}".casefold()  # two spellings may be one file: then it stays
