@@ -149,8 +149,17 @@ def test_nothing_is_pruned_when_another_model_fails(installed: World) -> None:
     installed.delete(NAME)
     installed.declare("nowhere", source={"huggingface": "acme/nowhere"})
     result = installed.reconcile("--prune", "--confirm", NAME, code=1)
-    assert f"skipped: {NAME}: nothing is removed while another model is blocked or failed" in result.err
+    assert f"skipped: {NAME}: nothing is pruned while another model is blocked or failed" in result.err
     assert tree(installed.weights / REPO) == dict(MODEL)
+
+
+def test_a_removal_that_is_declared_is_made_although_another_model_fails(installed: World) -> None:
+    """I9."""
+    installed.declare(state="absent")
+    installed.declare("nowhere", source={"huggingface": "acme/nowhere"})
+    installed.reconcile(code=1)
+    assert not (installed.weights / REPO).exists()
+    assert installed.status()[NAME] == ("synced", "no-files", "")
 
 
 def test_one_of_two_quantizations_goes_and_what_they_share_stays(world: World) -> None:

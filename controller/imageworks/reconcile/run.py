@@ -18,7 +18,7 @@ from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.messages import commit_message, trailers
 from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
-from imageworks.reconcile.plan import Action, Change, Plan
+from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan
 from imageworks.reconcile.records import Records
 from imageworks.reconcile.report import Outcome, Report
@@ -254,13 +254,13 @@ class Run:
 
             find_aria2c()
         self._state.remember_all(self._disk.learned)
-        first = [change for change in chosen if not _prunes(change)]
-        last = [change for change in chosen if _prunes(change)]
-        outcomes = self._carry_out(first, cases)
-        if last and (plan.has_errors or any(not outcome.done for outcome in outcomes)):
-            skip |= {change.name: "nothing is removed while another model is blocked or failed" for change in last}
-        else:
-            outcomes += self._carry_out(last, cases)
+        last = [change for change in chosen if change.action is Action.REMOVE]
+        outcomes = self._carry_out([change for change in chosen if change.action is not Action.REMOVE], cases)
+        if plan.has_errors or any(not outcome.done for outcome in outcomes):
+            pruned = {change.name for change in last if _prunes(change)}
+            skip |= dict.fromkeys(pruned, "nothing is pruned while another model is blocked or failed")
+            last = [change for change in last if change.name not in pruned]
+        outcomes += self._carry_out(last, cases)
         outcomes.sort(key=lambda outcome: outcome.change.name)
         result = self._commit(outcomes) if self._options.commit else None
         if result is not None:
@@ -392,7 +392,8 @@ class Run:
 
 
 def _prunes(change: Change) -> bool:
-    return change.action is Action.REMOVE
+    """Return whether a removal is our own conclusion; one that is declared stands whatever else fails (I9)."""
+    return change.action is Action.REMOVE and change.reason is not Reason.DECLARED_ABSENT
 
 
 def _notes_of(result: CommitResult | None) -> tuple[str, ...]:
