@@ -6,7 +6,6 @@ import os
 import re
 import sys
 import time
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +56,8 @@ def start_logging(log_dir: Path) -> None:
     Args:
         log_dir: Folder of the log, made when missing.
     """
+    from logging.handlers import RotatingFileHandler  # brings socket and pickle, which most commands can do without
+
     if any(isinstance(handler, RotatingFileHandler) for handler in LOGGER.handlers):
         return
     try:

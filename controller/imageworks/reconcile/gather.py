@@ -1,7 +1,6 @@
 """Gather the situation: registry, disk and sources looked at once, as values for the planner. Writes nothing."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -158,6 +157,8 @@ def _ask(cases: list[Case], look: Look) -> list[Case]:
     asking = [i for i, case in enumerate(cases) if needs_upstream(case)]
     if not asking:
         return cases
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(min(ASKING_THREADS, len(asking))) as pool:
         try:
             answers = list(pool.map(look.sources.ask, [cases[i] for i in asking]))

@@ -49,6 +49,8 @@ class _Claim:
 
 def fold(name: str) -> str:
     """Return a name as a file system that ignores case and normalises Unicode would see it."""
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 

@@ -15,12 +15,12 @@ def target_folder(root: Path, layout: str, manifest_name: str, repo: str | None,
         repo: The repository's name.
         ref: The declared revision; a branch or tag other than ``main`` gets a suffix, a pin does not.
     """
-    if layout == "flat" or repo is None:
-        return root / manifest_name
-    suffix = "" if ref is None or ref == "main" or is_commit(ref) else "@" + ref.replace("/", "-")
-    return root.joinpath(*(repo + suffix).split("/"))
+    return root / folder_name(layout, manifest_name, repo, ref)
 
 
 def folder_name(layout: str, manifest_name: str, repo: str | None, ref: str | None) -> str:
     """Return a model's folder relative to its location's root, ``/``-separated; see `target_folder`."""
-    return target_folder(Path(), layout, manifest_name, repo, ref).as_posix()
+    if layout == "flat" or repo is None:
+        return manifest_name
+    suffix = "" if ref is None or ref == "main" or is_commit(ref) else "@" + ref.replace("/", "-")
+    return repo + suffix

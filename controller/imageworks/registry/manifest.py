@@ -112,7 +112,8 @@ class Manifest:
     @property
     def state(self) -> State:
         """What is wanted of the files."""
-        return State(self.text("state") or State.PRESENT)
+        value = self.text("state")
+        return State.PRESENT if value is None else State(value)
 
     @property
     def prune(self) -> Prune | None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +44,8 @@ class ParsedManifests:
         """Write what was used, when it is not what was read; a cache that cannot be written is none."""
         if self._used.keys() == self._values.keys():
             return
+        import tempfile
+
         body = json.dumps({"format": self._format, "manifests": self._used}, separators=(",", ":"))
         with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
