@@ -13,6 +13,7 @@ from imageworks.config import HostSettings
 from imageworks.errors import ImageworksError
 from imageworks.failpoints import failpoint
 from imageworks.log import event
+from imageworks.providers.local import LocalSource
 from imageworks.reconcile.compose import compose_entry, emptied_entry, moved_entry
 from imageworks.reconcile.gather import staging_key_of
 from imageworks.reconcile.intents import Intents
@@ -173,11 +174,14 @@ def _take(area: StagingArea, wanted: Iterable[tuple[Path, RemoteFile]], change: 
 def _known(state: StateDatabase, path: Path, file: RemoteFile) -> os.stat_result | None:
     """Return what a file looks like if its content is known to be the wanted one, else ``None``."""
     found = path.stat()
-    fingerprint = state.fingerprint(path)
-    if fingerprint is None or not fingerprint.matches(found):
+    return found if _remembered(state, path, found, file.digest.algorithm) == file.digest.value else None
+
+
+def _remembered(state: StateDatabase, path: Path, found: os.stat_result, algorithm: Algorithm) -> str | None:
+    known = state.fingerprint(path)
+    if known is None or not known.matches(found):
         return None
-    value = fingerprint.sha256 if file.digest.algorithm is Algorithm.SHA256 else fingerprint.git_blob
-    return found if value == file.digest.value else None
+    return known.sha256 if algorithm is Algorithm.SHA256 else known.git_blob
 
 
 def _artifact(path: Path, file: RemoteFile) -> ArtifactFile:
@@ -188,13 +192,28 @@ def _artifact(path: Path, file: RemoteFile) -> ArtifactFile:
 
 
 def _remember(
-    state: StateDatabase, folder: Path, artifacts: Iterable[ArtifactFile], files: Iterable[RemoteFile] = ()
+    state: StateDatabase,
+    folder: Path,
+    artifacts: Iterable[ArtifactFile],
+    files: Iterable[RemoteFile] = (),
+    *,
+    seen: Mapping[str, os.stat_result] | None = None,
 ) -> None:
-    """Remember what was verified, so that nobody reads it again while it looks the same."""
+    """Remember what was verified, so that nobody reads it again while it looks as it did then.
+
+    Args:
+        state: The host's verified files.
+        folder: Where they stand.
+        artifacts: The files as recorded.
+        files: The same as their source names them.
+        seen: How they looked before they were verified; what was written since is not remembered.
+    """
     artifacts, stats = list(artifacts), {}
     for artifact in artifacts:
         with suppress(OSError):
-            stats[artifact.path] = (folder / artifact.path).stat()
+            found = (folder / artifact.path).stat()
+            if seen is None or _looks_the_same(found, seen[artifact.path]):
+                stats[artifact.path] = found
     state.remember_all(
         (folder / file.path, stats[file.path], Digest(Algorithm.SHA256, file.sha256))
         for file in artifacts
@@ -208,13 +227,30 @@ def _remember(
 
 
 def _adopt(case: Case, place: Place, upstream: Upstream, tools: Tools) -> Entry:
-    """Take over what was found: every byte was compared while looking, so only the record is new."""
+    """Take over what was found: what still looks as it did when its bytes were compared is not read again."""
     base = place.path if place.path.is_dir() else place.root
-    artifacts = [_artifact(base / file.path, file) for file in upstream.files]
-    _remember(tools.state, base, artifacts, upstream.files)
+    in_place = upstream.source if case.manifest.location is None else None
+    artifacts, seen = [], {}
+    for file in upstream.files:
+        path = in_place.place(file) if isinstance(in_place, LocalSource) else base / file.path
+        seen[file.path] = _unchanged(path, file.digest, tools.state)
+        artifacts.append(_artifact(path, file))
+    _remember(tools.state, base, artifacts, upstream.files, seen=seen)
     described = tools.describe(base, artifacts, upstream)
     ours = case.published_by_us or (case.entry is not None and case.entry.installed_by_us)
     return compose_entry(case, place, artifacts, described, acquisition="installed" if ours else "adopted")
+
+
+def _unchanged(path: Path, digest: Digest, state: StateDatabase) -> os.stat_result:
+    """Return how a file looks that holds the planned bytes; raise where it was changed after the plan was made."""
+    found = path.stat()
+    if (_remembered(state, path, found, digest.algorithm) or hash_file(path, digest.algorithm).value) != digest.value:
+        raise ApplyError(f"{path} was changed while this run was planned", remedy="Nothing was recorded; run again.")
+    return found
+
+
+def _looks_the_same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
 
 
 def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
@@ -226,6 +262,10 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
         place.root.mkdir(parents=True, exist_ok=True)
         with tools.sharing.turn(entry.path, place.path):
             shared = frozenset(tools.sharing.owners(entry))
+            seen = {
+                file.path: _unchanged(entry.path / file.path, Digest(Algorithm.SHA256, file.sha256), tools.state)
+                for file in entry.files
+            }
             move_directory(
                 entry.path,
                 place.path,
@@ -238,7 +278,7 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
             tools.sharing.leave(entry)
         failpoint("apply.moved")
         tools.state.forget([entry.path / file.path for file in entry.files if file.path not in shared])
-        _remember(tools.state, place.path, entry.files)
+        _remember(tools.state, place.path, entry.files, seen=seen)
     elif _left_behind(change, entry, place):
         _remove_files(entry, tools)
     return moved_entry(entry, change.name, place)
