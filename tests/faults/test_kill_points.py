@@ -15,7 +15,7 @@ BRINGING = (
 )
 REPLACING = ("publish.foreign-carried", "publish.old-removed")
 POINTS = {
-    "install": ("transfer.verified:6", *BRINGING, "git.objects-written", "git.ref-moved"),
+    "install": ("transfer.part-written", *BRINGING, "git.objects-written", "git.ref-moved"),
     "update": (
         "transfer.part-written",
         "transfer.verified:2",

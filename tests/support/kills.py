@@ -76,10 +76,13 @@ class Stage:
 
     Args:
         world: The world, just initialised.
+        commits: The model's two revisions.
+        seconds: How long a run of each story takes here, once one outlived the time to its kill.
     """
 
     world: World
     commits: tuple[str, str] = ("", "")
+    seconds: dict[str, float] = field(default_factory=dict)
     _made: set[str] = field(default_factory=set)
 
     def set(self, name: str) -> Story:
@@ -146,14 +149,13 @@ def kill_within(stage: Stage, name: str, chance: random.Random, *, rate: int | N
         chance: Which time.
         rate: Bytes per second that the hub sends on a connection until the kill.
     """
-    longest = 2.0
     while True:
         story = stage.set(name)
         stage.world.meter.rate = rate
         began = time.monotonic()
         child = stage.world.start("reconcile", "--yes", *story.words)
         with suppress(subprocess.TimeoutExpired):
-            child.wait(0.05 + chance.random() * longest)
+            child.wait(chance.uniform(0.15, stage.seconds.get(name, 1.2)))
         with suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)
         done = ended(child)
@@ -161,4 +163,4 @@ def kill_within(stage: Stage, name: str, chance: random.Random, *, rate: int | N
         if done.code == KILLED:
             return story, done
         assert done.code == 0, done
-        longest = time.monotonic() - began
+        stage.seconds[name] = 0.9 * (time.monotonic() - began)
