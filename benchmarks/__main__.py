@@ -21,7 +21,7 @@ def main() -> int:
     missed = 0
     for name in options.names or NAMES:
         try:
-            more = {"double": True} if options.double and name == "transfer" else {}
+            more = {"double": options.double, "throttled": not options.unthrottled} if name == "transfer" else {}
             measure = import_module(f"benchmarks.{name}").run
             comparisons = []
             for comparison in measure(options.scratch.resolve(), rounds=options.rounds, quick=options.quick, **more):
@@ -45,6 +45,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", choices=[[], *NAMES], metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender runs (default 5)")
     parser.add_argument("--quick", action="store_true", help="small amounts, to see that everything runs")
+    parser.add_argument("--unthrottled", action="store_true", help="transfer: leave out the runs at 20 MiB/s")
     parser.add_argument("--double", action="store_true", help="transfer: 1 x 2 GiB and 400 x 1 MiB instead of half")
     parser.add_argument(
         "--scratch", type=Path, default=RESULTS / "scratch", help="where to work (default .bench/scratch)"

@@ -28,12 +28,15 @@ source:
 backend: vllm
 location: linux_wsl
 """
+RATES: Final = {"0": "unthrottled", "20m": "20 MiB/s per connection"}
 LARGE, SMALL = "large", "small"
 OURS, RAW, HF = "imageworks reconcile", "aria2c, raw", "hf download"
 ARIA2: Final = ("--no-conf", "--quiet", "--file-allocation=none", "--disk-cache=0", "--max-concurrent-downloads=16")
 
 
-def run(folder: Path, *, rounds: int, quick: bool, double: bool = False) -> Iterator[Comparison]:
+def run(
+    folder: Path, *, rounds: int, quick: bool, double: bool = False, throttled: bool = True
+) -> Iterator[Comparison]:
     """Measure downloads.
 
     Args:
@@ -41,6 +44,7 @@ def run(folder: Path, *, rounds: int, quick: bool, double: bool = False) -> Iter
         rounds: How often.
         quick: Whether to fetch little.
         double: Whether to fetch 2 GiB and 400 files, as the limits have it, instead of half of that.
+        throttled: Whether to measure at 20 MiB/s for each connection too.
     """
     size, count = (64, 20) if quick else (2048, 400) if double else (1024, 200)
     scratch = Scratch(folder / "transfer")
@@ -49,7 +53,9 @@ def run(folder: Path, *, rounds: int, quick: bool, double: bool = False) -> Iter
     write_model(hub / "bench" / LARGE, 1, size * MIB)
     write_model(hub / "bench" / SMALL, count, MIB)
     titles = {LARGE: f"1 x {size} MiB", SMALL: f"{count} x 1 MiB"}
-    for rate, words in (("0", "unthrottled"), ("20m", "20 MiB/s per connection")):
+    for rate, words in RATES.items():
+        if rate != "0" and not throttled:
+            continue
         with served(hub, scratch.root / f"servers-{rate}", scratch.environment(), rate=rate) as origin:
             for kind, title in titles.items():
                 one = _Case(scratch, hub, kind, origin)
