@@ -90,6 +90,9 @@ def _provenance(case: Case, place: Place, upstream: Upstream, acquisition: str) 
     recorded: dict[str, object] = {"acquisition": acquisition}
     if case.manifest.selection:
         recorded["selection"] = case.manifest.selection
+    source = case.manifest.source
+    if isinstance(source, HuggingFaceSource) and source.repo != upstream.repo:
+        recorded["source_repo"] = source.repo
     if isinstance(case.manifest.source, PathSource):
         recorded["source_path"] = case.manifest.source.path
         if case.manifest.location is None and len(upstream.files) == 1 and place.path.name == upstream.files[0].path:

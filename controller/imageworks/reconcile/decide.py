@@ -35,7 +35,9 @@ def staleness(case: Case) -> Reason | None:
     if entry is None:
         return Reason.MISSING
     if isinstance(source, HuggingFaceSource):
-        if (entry.repo or "").lower() != source.repo.lower():
+        # A hub answers for an older name with the present one: the entry has both.
+        names = (entry.repo, entry.part("metadata").get("source_repo"))
+        if source.repo.lower() not in {str(name).lower() for name in names if name}:
             return Reason.SOURCE_CHANGED
         asked = entry.revision if is_commit(source.revision) else entry.ref
         if asked != source.revision:
