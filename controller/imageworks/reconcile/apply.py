@@ -22,7 +22,8 @@ from imageworks.reconcile.plan import Action, Change, Reason
 from imageworks.reconcile.report import Outcome
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Place, Upstream
-from imageworks.registry.entry import ArtifactFile, Entry
+from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
+from imageworks.registry.manifest import Manifest
 from imageworks.transfer.digests import Algorithm, Digest, hash_file
 from imageworks.transfer.engine import TransferEngine
 from imageworks.transfer.errors import TransferError
@@ -36,7 +37,17 @@ Describe = Callable[[Path, Iterable[ArtifactFile], Upstream], Mapping[str, objec
 
 
 class ApplyError(ImageworksError):
-    """A change cannot be carried out as planned."""
+    """A change cannot be carried out as planned.
+
+    Args:
+        message: What is wrong, naming the path.
+        remedy: What to do about it.
+        reason: One word for reports, where there is one.
+    """
+
+    def __init__(self, message: str, *, remedy: str | None = None, reason: Reason | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.reason = None if reason is None else reason.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,7 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
         raise ApplyError(f"{name}: its source gives no bytes")
     tools.engine.fetch(name, upstream.source, upstream.files, area, tools.progress)
     artifacts = [_artifact(area.place(file), file) for file in upstream.files]
+    _check_lock(case.manifest, artifacts)
     described = tools.describe(area.tree, artifacts, upstream)
     tools.intents.announce(name, place.path)
     failpoint("apply.announced")
@@ -235,10 +247,22 @@ def _adopt(case: Case, place: Place, upstream: Upstream, tools: Tools) -> Entry:
         path = in_place.place(file) if isinstance(in_place, LocalSource) else base / file.path
         seen[file.path] = _unchanged(path, file.digest, tools.state)
         artifacts.append(_artifact(path, file))
+    _check_lock(case.manifest, artifacts)
     _remember(tools.state, base, artifacts, upstream.files, seen=seen)
     described = tools.describe(base, artifacts, upstream)
     ours = case.published_by_us or (case.entry is not None and case.entry.installed_by_us)
     return compose_entry(case, place, artifacts, described, acquisition="installed" if ours else "adopted")
+
+
+def _check_lock(manifest: Manifest, artifacts: Iterable[ArtifactFile]) -> None:
+    """Refuse bytes that are not those that the manifest is locked to; small files' digests are known only now."""
+    expected, found = manifest.locked_digest, aggregate_sha256(artifacts)
+    if expected not in {None, found}:
+        raise ApplyError(
+            f"{manifest.file}: version_lock expects {expected}, and the source offers {found}",
+            remedy="Nothing was published. Declare the revision that is meant, or unlock it.",
+            reason=Reason.LOCKED,
+        )
 
 
 def _unchanged(path: Path, digest: Digest, state: StateDatabase) -> os.stat_result:

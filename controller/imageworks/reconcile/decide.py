@@ -117,6 +117,10 @@ def _maintain(case: Case) -> Change | None:
         return _moved(case, place, observation)  # killed between the move and its record: the bytes are there already
     if not observation.intact:
         return _repair(case, observation)
+    expected = case.manifest.locked_digest
+    if expected is not None and expected != (found := aggregate_sha256(entry.files)):
+        message = f"{case.manifest.file}: version_lock expects {expected}, and the installed files are {found}"
+        return _blocked(case, Obstacle(Reason.LOCKED, f"{message}; declare the revision that is meant, or unlock it"))
     if moved or case.previous_name:
         return _moved(case, place, observation)
     return None
@@ -222,8 +226,9 @@ def _update(case: Case, reason: Reason) -> Change:
     upstream, entry, place = case.upstream, case.entry, case.place
     if upstream is None or entry is None or isinstance(upstream, Obstacle) or not isinstance(place, Place):
         return _blocked(case, Obstacle(Reason.SOURCE_MISSING, "the source was not looked at"))
-    locked = case.manifest.locked_digest
-    if locked is not None and locked == aggregate_sha256(entry.files):
+    expected = case.manifest.locked_digest
+    # A lock that names no digest holds what is installed; one that names another asks for the change.
+    if case.manifest.locked and expected in {None, aggregate_sha256(entry.files)}:
         return _blocked(
             case,
             Obstacle(

@@ -137,6 +137,12 @@ class Manifest:
         return self.texts("previously")
 
     @property
+    def locked(self) -> bool:
+        """Whether a version lock holds the model to one set of bytes."""
+        lock = self.fields.get("version_lock")
+        return isinstance(lock, Mapping) and lock.get("locked") is True
+
+    @property
     def locked_digest(self) -> str | None:
         """The aggregate digest that a version lock demands, if it is locked."""
         lock = self.fields.get("version_lock")
