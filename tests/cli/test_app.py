@@ -31,9 +31,10 @@ HEAVY = (
 PROGRAMS = ("imageworks-models", "imageworks-download")
 PROBE = """
 import atexit, json, os, sys
+before = set(sys.modules)  # whoever measures coverage has loaded some already
 def tell(heavy=sys.argv.pop(1).split(",")):
     with open(os.environ["LOADED"], "w", encoding="utf-8") as stream:
-        json.dump([name for name in heavy if name in sys.modules], stream)
+        json.dump([name for name in heavy if name in sys.modules.keys() - before], stream)
 atexit.register(tell)
 sys.argv[0] = os.environ["PROGRAM"]
 from imageworks.cli.app import main
