@@ -22,6 +22,7 @@ GROUPS: Final = (
     "listing",
     "roles",
     "stats",
+    "scan",
     "analyze",
     "validate",
     "history",

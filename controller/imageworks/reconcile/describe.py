@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from imageworks.detect.describe import describe as describe_files
-from imageworks.detect.facts import Subject
+from imageworks.detect.facts import ModelFacts, Subject
 from imageworks.reconcile.situation import Upstream
 from imageworks.registry.entry import ArtifactFile
 
@@ -19,6 +19,17 @@ def describe(folder: Path, files: Iterable[ArtifactFile], upstream: Upstream) ->
         folder: Where the files stand.
         files: The verified files.
         upstream: What the source says of the model.
+    """
+    return look_at(folder, files, upstream).entry_fields()
+
+
+def look_at(folder: Path, files: Iterable[ArtifactFile], upstream: Upstream) -> ModelFacts:
+    """Return what files are; configs and headers are read, weights are not.
+
+    Args:
+        folder: Where the files stand.
+        files: Their paths and sizes.
+        upstream: What is known of the model besides.
     """
     listed = list(files)
     sizes = {file.path: file.size for file in listed}
@@ -42,5 +53,4 @@ def describe(folder: Path, files: Iterable[ArtifactFile], upstream: Upstream) ->
         fallback_container=upstream.container,
         fallback_quantization=upstream.quantization,
     )
-    facts = describe_files(listed, read_small, read_header, subject=subject, most_headers=MOST_HEADERS)
-    return facts.entry_fields()
+    return describe_files(listed, read_small, read_header, subject=subject, most_headers=MOST_HEADERS)

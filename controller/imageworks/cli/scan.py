@@ -1,0 +1,126 @@
+"""The ``scan`` command: record the models that are already on this machine."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imageworks.cli.output import complain, human_bytes, printable, say
+from imageworks.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from imageworks.reconcile.finding import Passed
+    from imageworks.reconcile.scan import Finding
+
+
+class Backend(StrEnum):
+    """What serves a model; the values are the schema's."""
+
+    VLLM = "vllm"
+    OLLAMA = "ollama"
+    LMDEPLOY = "lmdeploy"
+    GGUF = "gguf"
+    LMSTUDIO = "lmstudio"
+    UNASSIGNED = "unassigned"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application.
+
+    Args:
+        app: The application's root.
+    """
+    app.command("scan")(scan_command)
+
+
+def scan_command(
+    base: Annotated[
+        Path | None, typer.Option("--base", metavar="DIR", help="Where to look; the weights root if none.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be recorded and write nothing.")] = False,
+    include_testing: Annotated[
+        bool, typer.Option("--include-testing", help="Also record what tests and demos made.")
+    ] = False,
+    update_existing: Annotated[
+        bool, typer.Option("--update-existing", help="Look again at models that are recorded already.")
+    ] = False,
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="The format where none can be detected.")
+    ] = None,
+    backend: Annotated[
+        Backend | None, typer.Option("--backend", help="What will serve them; else vllm, and gguf for GGUF.")
+    ] = None,
+    registry: Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")] = None,
+    wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another controller.")] = 0.0,
+) -> int:
+    """Record models that are already on this machine: owner/repo folders and GGUF files below a folder.
+
+    What is found is hashed, described and committed as discovered entries; no file is moved or changed, and models
+    that are declared or recorded already are left alone. `promote` makes a manifest of one.
+    """
+    from imageworks.cli.hashing import HashProgress
+    from imageworks.config import find_registry, load_host_settings
+    from imageworks.log import start_logging
+    from imageworks.reconcile.ledger import Ledger
+    from imageworks.reconcile.places import LINUX
+    from imageworks.reconcile.scan import ScanOptions, record, root_of, survey
+    from imageworks.registry.views import TESTING_VARIABLE
+
+    root = find_registry(registry)
+    host = load_host_settings(registry=root)
+    if not dry_run:
+        start_logging(host.log_dir)
+    with Ledger.open(root, host, read_only=dry_run, wait=wait) as ledger:
+        where = base or root_of(LINUX, ledger)
+        if where is None:
+            raise UsageError("this host has no weights root", remedy="Name the folder to scan with --base.")
+        options = ScanOptions(
+            base=where.expanduser().absolute(),
+            backend=backend.value if backend else None,
+            fallback=form,
+            include_testing=include_testing,
+            update_existing=update_existing,
+            patterns=os.environ.get(TESTING_VARIABLE),
+        )
+        found = survey(ledger, options)
+        _tell(ledger.notes, found.passed)
+        if dry_run:
+            _show(found.findings)
+            say(f"Scan: {len(found.findings)} to record, {found.recorded} recorded already. Nothing was written.")
+            return _code(found.passed)
+        with HashProgress() as progress:
+            edits, unread = record(ledger, found.findings, options, progress)
+        _tell((), unread)
+        result = ledger.commit(edits)
+    _show([finding for finding in found.findings if finding.name in edits.written])
+    committed = f"; committed {result.id[:10]}" if result else "; nothing to commit"
+    unchanged = found.recorded + len(found.findings) - len(edits.written) - len(unread)
+    say(f"Scan: {len(edits.written)} recorded, {unchanged} recorded already{committed}.")
+    return _code((*found.passed, *unread))
+
+
+def _show(findings: "Iterable[Finding]") -> None:
+    for finding in findings:
+        facts, old = finding.facts, finding.old
+        kind = ", ".join(filter(None, (facts.download_format, facts.quantization, finding.backend)))
+        say(f"{'~' if old else '+'} {finding.name}  ({kind})")
+        if old is not None and old.name != finding.name:
+            say(f"    was {old.name}")
+        say(printable(f"    at {finding.candidate.path}"))
+        files = len(finding.candidate.model.files)
+        say(f"    {files} {'file' if files == 1 else 'files'}, {human_bytes(finding.candidate.model.total_bytes)}")
+
+
+def _tell(notes: "Iterable[str]", passed: "Iterable[Passed]") -> None:
+    for note in notes:
+        complain(f"note: {note}")
+    for one in passed:
+        complain(f"{'error' if one.failed else 'passed over'}: {one.path}: {one.why}")
+
+
+def _code(passed: "Iterable[Passed]") -> int:
+    return ExitCode.FAILURE if any(one.failed for one in passed) else ExitCode.SUCCESS

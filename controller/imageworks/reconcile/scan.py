@@ -1,0 +1,385 @@
+"""Scan: record the models that somebody put on this machine, by what their folders, names and headers say."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from imageworks.detect.facts import ModelFacts
+from imageworks.errors import ImageworksError
+from imageworks.naming import (
+    compile_testing_patterns,
+    default_variant_name,
+    is_generic_family,
+    is_testing_name,
+)
+from imageworks.reconcile.compose import UNASSIGNED, compose_entry
+from imageworks.reconcile.describe import look_at
+from imageworks.reconcile.finding import Candidate, Passed, find_candidates
+from imageworks.reconcile.ledger import Edits, Ledger
+from imageworks.reconcile.places import CUSTOM, LINUX, WINDOWS
+from imageworks.reconcile.situation import Case, Place, Upstream
+from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
+from imageworks.registry.load import RegistryState
+from imageworks.registry.manifest import HuggingFaceSource, Manifest, PathSource
+from imageworks.transfer.digests import Algorithm, Digest, hash_files
+from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.state import StateDatabase
+
+GGUF: Final = "gguf"
+DEFAULT_BACKEND: Final = "vllm"
+HASHED_AT_A_TIME: Final = 64
+INCOMPLETE: Final = frozenset({"missing-shard", "empty-file", "missing-weights"})
+
+Told = Callable[[int, int], None]
+"""Called with the bytes hashed so far and the bytes to hash, from any thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """What one scan is asked to do.
+
+    Args:
+        base: The folder to look below.
+        backend: What will serve what is found; by default vllm, and gguf for GGUF.
+        fallback: The format or quantization of what nothing can be detected of.
+        include_testing: Whether testing and demo models are recorded too.
+        update_existing: Whether recorded models are looked at again.
+        patterns: More patterns of testing names, separated by commas.
+    """
+
+    base: Path
+    backend: str | None = None
+    fallback: str | None = None
+    include_testing: bool = False
+    update_existing: bool = False
+    patterns: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A model that is to be recorded.
+
+    Args:
+        name: The name it gets.
+        backend: What will serve it.
+        candidate: What was found.
+        facts: What it is.
+        old: What is recorded of it, perhaps under another name.
+        testing: Whether a test or a demo made it.
+    """
+
+    name: str
+    backend: str
+    candidate: Candidate
+    facts: ModelFacts
+    old: Entry | None = None
+    testing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a scan found.
+
+    Args:
+        findings: What is to be recorded.
+        passed: What is not, and why.
+        recorded: How many models are recorded already.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    passed: tuple[Passed, ...] = ()
+    recorded: int = 0
+
+
+class ScanError(ImageworksError):
+    """A folder cannot be scanned."""
+
+
+def survey(ledger: Ledger, options: ScanOptions) -> Survey:
+    """Return what a scan would record; reads names, configs and headers, and writes nothing.
+
+    Args:
+        ledger: What is recorded.
+        options: What is asked.
+
+    Raises:
+        ScanError: The folder is not there, or this host does not allow models in it.
+    """
+    if not options.base.is_dir():
+        raise ScanError(f"{options.base}: there is no such folder", remedy="Name one with --base.")
+    if not ledger.host.allows(options.base):
+        allowed = ", ".join(str(root) for root in ledger.host.roots)
+        raise ScanError(
+            f"{options.base} is outside the folders that this host allows ({allowed})",
+            remedy="Add it to roots in the user's config.toml if that is meant.",
+        )
+    surveyor = _Surveyor(ledger.registry, options)
+    for found in find_candidates(options.base):
+        if isinstance(found, Passed):
+            surveyor.passed.append(found)
+        else:
+            surveyor.look(found)
+    return Survey(tuple(surveyor.findings), tuple(surveyor.passed), surveyor.recorded)
+
+
+@dataclass
+class _Surveyor:
+    """Decides one candidate after the other; the names that it gives are taken for the next."""
+
+    registry: RegistryState
+    options: ScanOptions
+    findings: list[Finding] = field(default_factory=list)
+    passed: list[Passed] = field(default_factory=list)
+    recorded: int = 0
+
+    def __post_init__(self) -> None:
+        self._filters = compile_testing_patterns(self.options.patterns)
+        self._taken = {*self.registry.entries, *self.registry.manifests, *self.registry.blocked}
+        self._owners: dict[Path, list[Entry]] = defaultdict(list)
+        for entry in self.registry.entries.values():
+            if entry.path is not None:
+                for file in entry.files:
+                    self._owners[entry.base / file.path].append(entry)
+
+    def look(self, candidate: Candidate) -> None:
+        """Decide what becomes of a candidate."""
+        old = self._owner(candidate)
+        declared = self._declared(candidate, old)
+        testing = is_testing_name(candidate.path.name, filters=self._filters) or is_generic_family(candidate.path.name)
+        if declared is not None:
+            self.passed.append(Passed(candidate.path, declared))
+        elif testing and not self.options.include_testing:
+            self.passed.append(Passed(candidate.path, "made by a test or a demo; --include-testing records it"))
+        elif old is not None and not self._is_looked_at_again(old):
+            self.recorded += 1
+        else:
+            self._describe(candidate, old, testing=testing)
+
+    def _owner(self, candidate: Candidate) -> Entry | None:
+        """Return what is recorded of a candidate's files; one that is declared before any other."""
+        owners = [entry for file in candidate.model.files for entry in self._owners[candidate.model.root / file.path]]
+        return max(owners, key=lambda entry: (entry.managed, entry.path == candidate.path), default=None)
+
+    def _declared(self, candidate: Candidate, old: Entry | None) -> str | None:
+        """Return why a candidate is somebody else's to record, or ``None``."""
+        if old is not None and (old.managed or old.name in self.registry.manifests):
+            return f"recorded as {old.name}, which is declared"
+        for manifest in self.registry.manifests.values():
+            source = manifest.source
+            same_repo = isinstance(source, HuggingFaceSource) and source.repo.lower() == candidate.repo.lower()
+            same_path = isinstance(source, PathSource) and Path(source.path).expanduser() == candidate.path
+            if same_repo or same_path:
+                return f"declared by {manifest.file}; `reconcile` takes it over"
+        return None
+
+    def _is_looked_at_again(self, old: Entry) -> bool:
+        if old.installed_by_us or old.part("version_lock").get("locked") is True:
+            return False
+        moves = old.text("backend") == UNASSIGNED and self.options.backend not in {None, UNASSIGNED}
+        unassigned = old.text("backend") == UNASSIGNED and self.options.backend is None
+        return self.options.update_existing or moves or unassigned
+
+    def _describe(self, candidate: Candidate, old: Entry | None, *, testing: bool) -> None:
+        try:
+            facts = _facts(candidate, self.options.fallback)
+        except OSError as error:
+            why = f"{error.filename or candidate.path}: {error.strerror or error}"
+            self.passed.append(Passed(candidate.path, why, failed=True))
+            return
+        missing = [problem.message for problem in facts.problems if problem.kind in INCOMPLETE]
+        if missing:
+            self.passed.append(Passed(candidate.path, f"incomplete: {missing[0]}"))
+            return
+        backend = self._backend(facts, old)
+        old = old or self._unassigned(facts, backend)
+        name = self._name(candidate, facts, backend, old)
+        self._taken.add(name)
+        self.findings.append(Finding(name, backend, candidate, facts, old, testing))
+
+    def _backend(self, facts: ModelFacts, old: Entry | None) -> str:
+        recorded = old.text("backend") if old else None
+        if self.options.backend is None and recorded not in {None, UNASSIGNED}:
+            return str(recorded)
+        return self.options.backend or (GGUF if facts.download_format == GGUF else DEFAULT_BACKEND)
+
+    def _unassigned(self, facts: ModelFacts, backend: str) -> Entry | None:
+        """Return the entry without a backend that an older scan left of this model, whose files are gone from there."""
+        wanted = (facts.family, facts.download_format, facts.quantization)
+        for entry in self.registry.entries.values():
+            said = tuple(entry.text(key) for key in ("family", "download_format", "quantization"))
+            free = not entry.managed and (entry.path is None or not entry.path.exists())
+            if free and backend != UNASSIGNED and entry.text("backend") == UNASSIGNED and said == wanted:
+                return entry
+        return None
+
+    def _name(self, candidate: Candidate, facts: ModelFacts, backend: str, old: Entry | None) -> str:
+        """Return a name that no other model has: the usual one, else with the owner, else with a few digits."""
+        owner, _, tail = candidate.repo.rpartition("/")
+        of_path = sha256(str(candidate.path).encode()).hexdigest()[:8]
+        tries = (tail, f"{owner}-{tail}" if owner else tail, f"{tail}-{of_path}")
+        names = [
+            default_variant_name(
+                repo,
+                backend,
+                revision=candidate.ref,
+                download_format=facts.download_format,
+                quantization=facts.quantization,
+            )
+            for repo in tries
+        ]
+        own = old.name if old else None
+        return next((name for name in names if name == own or name not in self._taken), names[-1])
+
+
+def _facts(candidate: Candidate, fallback: str | None) -> ModelFacts:
+    """Return what a candidate is; its neighbours' words count, their bytes do not."""
+    files = [*candidate.model.files, *(candidate.beside.files if candidate.beside else ())]
+    named = Upstream(
+        files=(), repo=candidate.repo, ref=candidate.ref, container=fallback, quantization=fallback, commit=None
+    )
+    listed = [ArtifactFile(file.path, file.size, "") for file in files]
+    return look_at(candidate.model.root, listed, named)
+
+
+def record(
+    ledger: Ledger, findings: Sequence[Finding], options: ScanOptions, told: Told
+) -> tuple[Edits, tuple[Passed, ...]]:
+    """Hash what was found, and return what is to be committed with what could not be read.
+
+    Args:
+        ledger: What is recorded.
+        findings: What a survey found.
+        options: What is asked.
+        told: Told how far hashing is.
+    """
+    digests = _hash(findings, ledger.state, told)
+    written: dict[str, Entry] = {}
+    gone: set[str] = set()
+    passed: list[Passed] = []
+    for finding in findings:
+        root = finding.candidate.model.root
+        failed = next((d for f in finding.candidate.model.files if isinstance(d := digests[root / f.path], str)), None)
+        if failed is not None:
+            passed.append(Passed(finding.candidate.path, failed, failed=True))
+            continue
+        entry = _entry(finding, digests, ledger, options)
+        if finding.old is not None and _same(entry, finding.old):
+            continue
+        written[entry.name] = entry
+        if finding.old is not None and finding.old.name != entry.name:
+            gone.add(finding.old.name)
+    lines = [f"{'~' if name in ledger.registry.entries else '+'} {name}" for name in sorted(written)]
+    lines += [f"- {name}" for name in sorted(gone)]
+    many = "1 model" if len(written) == 1 else f"{len(written)} models"
+    title = f"Record {many} found below {options.base.name}"
+    return Edits(written=written, gone=frozenset(gone), title=title, lines=tuple(lines)), tuple(passed)
+
+
+def _hash(findings: Iterable[Finding], state: StateDatabase, told: Told) -> Mapping[Path, str | Digest]:
+    """Return each file's digest, or what went wrong; files that look as they did when they were hashed are not read."""
+    known: dict[Path, str | Digest] = {}
+    stats = {}
+    for finding in findings:
+        for file in finding.candidate.model.files:
+            path = finding.candidate.model.root / file.path
+            try:
+                stats[path] = path.stat()
+            except OSError as error:
+                known[path] = f"{path}: {error.strerror}"
+                continue
+            value = state.verified_digest(path, stats[path])
+            if value is not None:
+                known[path] = Digest(Algorithm.SHA256, value)
+    unread = [path for path in stats if path not in known]
+    total, done = sum(stats[path].st_size for path in unread), 0
+    if unread:
+        told(0, total)
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        told(done, total)
+
+    for some in _in_parts(unread):
+        verified = []
+        for path, digest in hash_files(some, Algorithm.SHA256, progress=count):
+            known[path] = _checked(path, stats[path].st_mtime_ns, digest)
+            if isinstance(digest, Digest) and known[path] == digest:
+                verified.append((path, stats[path], digest))
+        state.remember_all(verified)  # as they come: an interrupted scan reads nothing twice
+    return known
+
+
+def _in_parts(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    for first in range(0, len(paths), HASHED_AT_A_TIME):
+        yield paths[first : first + HASHED_AT_A_TIME]
+
+
+def _checked(path: Path, modified: int, digest: Digest | OSError) -> str | Digest:
+    if isinstance(digest, OSError):
+        return f"{path}: {digest.strerror}"
+    try:
+        return digest if path.stat().st_mtime_ns == modified else f"{path}: was changed while it was read"
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+
+
+def _entry(finding: Finding, digests: Mapping[Path, str | Digest], ledger: Ledger, options: ScanOptions) -> Entry:
+    candidate = finding.candidate
+    root = candidate.model.root
+    artifacts = []
+    for file in candidate.model.files:
+        digest = digests[root / file.path]
+        if isinstance(digest, Digest):
+            artifacts.append(ArtifactFile(file.path, file.size, digest.value))
+    manifest = Manifest(finding.name, "", PathSource(str(candidate.path)))
+    remote = tuple(
+        RemoteFile(file.path, file.size, Digest(Algorithm.SHA256, file.sha256), large=False) for file in artifacts
+    )
+    place = Place(options.base, candidate.path, location_of(candidate.path, ledger), filesystem="")
+    upstream = Upstream(files=remote, container=options.fallback, quantization=None)
+    found = compose_entry(
+        Case(manifest, upstream=upstream), place, artifacts, finding.facts.entry_fields(), acquisition="adopted"
+    )
+    fields = {**found.fields, "managed": False, "backend": finding.backend}
+    if finding.testing:
+        fields["metadata"] = {**found.part("metadata"), "testing": True}
+    old = finding.old
+    if old is not None:
+        fields |= {key: old.fields[key] for key in ("version_lock", "model_aliases") if key in old.fields}
+        if old.files == found.files and old.text("downloaded_at"):
+            fields["downloaded_at"] = old.fields["downloaded_at"]
+    return replace(found, fields=fields)
+
+
+def location_of(path: Path, ledger: Ledger) -> str:
+    """Return the name of the location that a folder stands in, or ``custom``.
+
+    Args:
+        path: A model's folder or file.
+        ledger: Whose locations these are.
+    """
+    found = {
+        name: root for name in (LINUX, WINDOWS, *ledger.registry.settings.locations) if (root := root_of(name, ledger))
+    }
+    above = [name for name, root in found.items() if path.is_relative_to(root)]
+    return max(above, key=lambda name: len(found[name].parts), default=CUSTOM)
+
+
+def root_of(location: str, ledger: Ledger) -> Path | None:
+    """Return a location's root on this host, or ``None`` when it has none.
+
+    Args:
+        location: The location's name.
+        ledger: Whose locations these are.
+    """
+    asked = Manifest(location, "registry.yaml", None, {"location": location})
+    place = ledger.places.place(asked, container=None, repo=None)
+    return place.root if isinstance(place, Place) else None
+
+
+def _same(entry: Entry, old: Entry) -> bool:
+    return aggregate_sha256(entry.files) == aggregate_sha256(old.files) and dict(entry.fields) == dict(old.fields)
