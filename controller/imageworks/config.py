@@ -4,7 +4,9 @@ Precedence, strongest first: command-line option, environment variable, the user
 built-in default. What a registry says can never widen the roots that this host allows.
 """
 
+import json
 import os
+import re
 import socket
 import sys
 import tomllib
@@ -129,6 +131,44 @@ def read_user_config(path: Path) -> Mapping[str, object]:
         raise ConfigurationError(f"{path}: not valid TOML: {error}", remedy="Correct or remove the file.") from error
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def allow_root(root: Path) -> Path:
+    """Add a folder to the roots in the user's ``config.toml``, and return that file; the rest of it stays as it is.
+
+    Args:
+        root: The folder below which models may be from now on.
+
+    Raises:
+        ConfigurationError: The file cannot be read, changed or written.
+    """
+    file = user_config_file()
+    config = read_user_config(file)
+    known = config.get("roots", [])
+    if not isinstance(known, list) or str(root) in known:
+        return file
+    try:
+        text = file.read_text(encoding="utf-8") if config else ""
+        quoted = json.dumps(str(root), ensure_ascii=False)
+        changed, places = re.subn(r"(?m)^(\s*roots\s*=\s*\[)", lambda found: f"{found[1]}{quoted}, ", text, count=1)
+        if not places:
+            changed = f"roots = [{quoted}]\n{text}"  # above everything else: below a table it would belong to that
+        if not _says(changed, {**config, "roots": [str(root), *known]}):
+            raise ConfigurationError(f"{file}: {root} could not be added to roots", remedy="Add it by hand.")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f".{file.name}.new")
+        draft.write_text(changed, encoding="utf-8")
+        draft.replace(file)
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from error
+    return file
+
+
+def _says(text: str, wanted: Mapping[str, object]) -> bool:
+    try:
+        return tomllib.loads(text) == wanted
+    except tomllib.TOMLDecodeError:
+        return False
 
 
 def load_host_settings(*, registry: Path | None = None) -> HostSettings:

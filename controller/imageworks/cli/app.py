@@ -17,6 +17,7 @@ from imageworks.log import LOGGER, debugging
 
 COLLECT_AFTER: Final = 50_000  # objects
 GROUPS: Final = (
+    "download",
     "reconcile",
     "status",
     "listing",

@@ -13,17 +13,18 @@ FEW_COLUMNS: Final = 2  # so few that a line that wraps is still read more easil
 STYLES: Final = {"green": "32", "yellow": "33", "red": "31", "cyan": "36", "dim": "2", "bold": "1", "magenta": "35"}
 
 
-def human_bytes(count: float) -> str:
+def human_bytes(count: float, *, digits: int = 1) -> str:
     """Return a size in binary units, as ``1.4 GiB``.
 
     Args:
         count: Bytes.
+        digits: Decimals of everything above bytes.
     """
     size = float(abs(count))
     for unit in UNITS:
         if size < KIBI or unit == UNITS[-1]:
-            digits = f"{size:.0f}" if unit == "B" else f"{size:.1f}"
-            return f"{'-' if count < 0 else ''}{digits} {unit}"
+            shown = f"{size:.0f}" if unit == "B" else f"{size:.{digits}f}"
+            return f"{'-' if count < 0 else ''}{shown} {unit}"
         size /= KIBI
     raise AssertionError(count)
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from imageworks.naming import display_name, family_of, parameter_size_in, producer_of
 from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256, directory_checksum
+from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import HuggingFaceSource, PathSource
 
 SCHEMA_VERSION = 1
@@ -100,6 +101,18 @@ def _provenance(case: Case, place: Place, upstream: Upstream, acquisition: str) 
     if upstream.pipeline_tag:
         recorded["pipeline_tag"] = upstream.pipeline_tag
     return recorded
+
+
+def undeclared_entry(entry: Entry, registry: RegistryState) -> Entry:
+    """Return the entry of a model that stands without a manifest: what the manifest would have said is recorded in it.
+
+    Args:
+        entry: What would be recorded of a declared model.
+        registry: The registry in which it is declared for this run only.
+    """
+    manifest = registry.manifests[entry.name]
+    said = {key: value for key in ("backend", "display_name") if (value := manifest.text(key)) is not None}
+    return Entry(entry.name, {**entry.fields, **said, "managed": False}, entry.files)
 
 
 def moved_entry(entry: Entry, name: str, place: Place) -> Entry:

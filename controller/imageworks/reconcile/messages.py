@@ -23,15 +23,16 @@ def summary(outcomes: Iterable[Outcome]) -> str:
     return ", ".join(f"{counts[action]} {word}" for action, word in _DONE.items() if counts[action])
 
 
-def commit_message(host: str, outcomes: Iterable[Outcome]) -> str:
+def commit_message(title: str, outcomes: Iterable[Outcome], *, otherwise: str = "refresh the snapshot") -> str:
     """Return a commit's message without its trailers.
 
     Args:
-        host: The host that was reconciled.
+        title: What the run was for, such as ``Reconcile workstation``.
         outcomes: What came of each change.
+        otherwise: What is said where no model changed.
     """
     done = [outcome for outcome in outcomes if outcome.done and outcome.recorded]
-    head = f"Reconcile {host}: {summary(done) or 'refresh the snapshot'}"
+    head = f"{title}: {summary(done) or otherwise}"
     if not done:
         return head
     return head + "\n\n" + "\n".join(_line(outcome) for outcome in done)

@@ -24,6 +24,15 @@ class DiskObserver:
         self.learned: list[tuple[Path, os.stat_result, Digest]] = []
         """Digests computed while looking, for whoever may write the state."""
 
+    def distrust(self, paths: Iterable[Path]) -> None:
+        """Forget what is known of files, so that looking at them reads them.
+
+        Args:
+            paths: The files.
+        """
+        for path in paths:
+            self._known.pop(str(path), None)
+
     def observe(self, entry: Entry) -> Observation | None:
         """Return how an entry's files stand, or ``None`` when it records no bytes on disk.
 

@@ -60,7 +60,7 @@ class Places:
         if isinstance(location, Obstacle):
             return location
         root = Path(location.path)
-        ref = source.revision if isinstance(source, HuggingFaceSource) else None
+        ref = source.ref if isinstance(source, HuggingFaceSource) else None
         path = target_folder(root, location.layout, manifest.name, repo, ref)
         return Place(root=root, path=path, location=location.name, filesystem=self._filesystem(root))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from imageworks.config import HostSettings
 from imageworks.providers.local import LocalSource, LocalSourceError, remote_files
 from imageworks.providers.local import observe as observe_local
+from imageworks.reconcile.compose import undeclared_entry
 from imageworks.reconcile.gather import Look, gather, staging_key_of
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.messages import commit_message, trailers
@@ -23,12 +24,13 @@ from imageworks.reconcile.planner import make_plan
 from imageworks.reconcile.records import Records
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.sharing import Sharing
-from imageworks.reconcile.situation import Case, Place, PruneOptions, Situation, Upstream
+from imageworks.reconcile.situation import Case, Observation, Place, PruneOptions, Situation, Upstream
 from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import Entry
 from imageworks.registry.git import RegistryRepository
+from imageworks.registry.git_lock import hold
 from imageworks.registry.git_values import BranchMovedError, CommitResult
-from imageworks.registry.load import RegistryState, load_registry
+from imageworks.registry.load import NOTHING_DECLARED, RegistryState, load_registry
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import SUFFIXES, Manifest, Prune, read_manifest
 from imageworks.registry.merge import COMPATIBILITY_FILE, snapshot_file
@@ -92,6 +94,9 @@ class Run:
         self._records = Records(repository, cache_file(host.cache_dir / "snapshots", repository.root))
         self._intents = Intents(host.state_dir, repository.root)
         self._notes: list[str] = []
+        self._declared: Mapping[str, bytes | None] = NOTHING_DECLARED
+        self._keeps_declared = True
+        self._title = f"Reconcile {host.host}"
         self._state: StateDatabase
         self._sources: Sources
         self._registry: RegistryState
@@ -125,6 +130,10 @@ class Run:
                 recovery = run._open.enter_context(repository.lock(wait=wait))
                 run._notes += recovery.notes
                 run._notes += [f"{left.path}: {left.reason}" for left in recovery.left_alone]
+                # Another registry's controller may have the same locations: its staging areas are not to be recovered
+                # or swept while it is at work.
+                models = hold(host.state_dir, wait=wait, host=host.host, what="this host's models")
+                run._open.enter_context(models)
             run._look()
             yield run
 
@@ -146,6 +155,76 @@ class Run:
         """Everything that the last plan was made from."""
         return self._situation
 
+    @property
+    def places(self) -> Places:
+        """The locations of this host."""
+        return self._places
+
+    @property
+    def hub(self) -> "HubClient":
+        """The hub's client, opened on first use."""
+        return self._sources.open()
+
+    def uncommitted(self, file: str) -> bool:
+        """Return whether a file of the registry differs from the checked-out commit.
+
+        Args:
+            file: The registry path.
+        """
+        return file in self._repository.uncommitted(file)
+
+    def committed(self, file: str) -> bytes | None:
+        """Return a file of the registry as the checked-out commit has it; ``None`` when it has none.
+
+        Args:
+            file: The registry path.
+        """
+        content = self._repository.at(self._repository.head()).file(file)
+        return content if isinstance(content, bytes) else None
+
+    def observe(self, entry: Entry) -> Observation | None:
+        """Return how a recorded model's files stand; ``None`` when it records none.
+
+        Args:
+            entry: What is recorded.
+        """
+        return self._disk.observe(entry)
+
+    def declare(
+        self, files: Mapping[str, bytes | None], names: tuple[str, ...], *, title: str, kept: bool = True
+    ) -> None:
+        """Plan from now on with manifests that are not committed yet; the run's one commit contains them.
+
+        Args:
+            files: New bytes by registry path below ``models/``; ``None`` deletes a manifest.
+            names: The only models that the run considers.
+            title: What the commit's subject begins with.
+            kept: Whether the manifests are committed; else only what they lead to is, as models never declared.
+        """
+        self._declared, self._keeps_declared = dict(files), kept
+        self._options = replace(self._options, names=names)
+        self._title = title
+        self._registry = self._reload()
+
+    def allow(self, root: Path) -> None:
+        """Let models be below a folder that this host's settings do not name, for this run.
+
+        Args:
+            root: The folder.
+        """
+        if not self._host.allows(root):
+            self._host = replace(self._host, roots=(*self._host.roots, root))
+            self._places = self._find_places()
+
+    def distrust(self, entry: Entry) -> None:
+        """Read a recorded model's files again instead of believing that those that look unchanged are.
+
+        Args:
+            entry: What is recorded.
+        """
+        if entry.path is not None and entry.files:
+            self._disk.distrust(entry.base / file.path for file in entry.files)
+
     def _look(self) -> None:
         """Load the registry and open what looking needs."""
         read_only = self._options.read_only
@@ -157,13 +236,16 @@ class Run:
         state_file = self._host.state_dir / STATE_FILE
         self._state = self._open.enter_context(StateDatabase.open(state_file, read_only=read_only))
         self._notes += self._state.notes
-        invalid = next((item.render() for item in self._registry.settings_invalid), None)
-        self._places = Places(self._registry.settings, self._host, invalid=invalid)
+        self._places = self._find_places()
         if not read_only:
             self._recover()
         self._disk = DiskObserver(self._state)
         self._sources = Sources(self._open_hub, self._look_local)
         self._open.callback(self._sources.close)
+
+    def _find_places(self) -> Places:
+        invalid = next((item.render() for item in self._registry.settings_invalid), None)
+        return Places(self._registry.settings, self._host, invalid=invalid)
 
     def _recover(self) -> None:
         """Finish publishes that a killed run left half-way, wherever a location of ours exists."""
@@ -265,10 +347,23 @@ class Run:
         result = self._commit(outcomes) if self._options.commit else None
         if result is not None:
             self._settle(outcomes, cases)
+        return self._report(outcomes, result, skip)
+
+    def record(self, outcomes: Iterable[Outcome]) -> Report:
+        """Commit entries that change while no file does, with the manifests that were declared.
+
+        Args:
+            outcomes: What to record of each model.
+        """
+        self._repository.check_committable()
+        recorded = sorted(outcomes, key=lambda outcome: outcome.change.name)
+        return self._report(recorded, self._commit(recorded), {})
+
+    def _report(self, outcomes: Iterable[Outcome], result: CommitResult | None, skipped: Mapping[str, str]) -> Report:
         return Report(
             host=self._host.host,
             outcomes=tuple(outcomes),
-            skipped=skip,
+            skipped=skipped,
             commit=result.id if result is not None and result.created else None,
             notes=_notes_of(result),
         )
@@ -284,6 +379,8 @@ class Run:
             if (entry is not None and entry.path == path) or not (plan.has_errors or path.exists()):
                 self._intents.settle(name)
         self._write_compatible()
+        if self._disk.learned:
+            self._state.remember_all(self._disk.learned)
         if not self._situation.records_stale:
             self._records.remember(self._registry)
         if not plan.has_errors and not self._options.names:
@@ -321,13 +418,18 @@ class Run:
 
     def _commit(self, outcomes: Collection[Outcome]) -> CommitResult | None:
         """Commit entries and snapshot; where people moved the branch meanwhile, merge with what they declared."""
+        if self._declared and not all(outcome.done for outcome in outcomes):
+            return None  # what was declared for this run only is not declared when it failed
         recorded = [outcome for outcome in outcomes if outcome.done and outcome.recorded]
         written = {outcome.entry.name: outcome.entry for outcome in recorded if outcome.entry is not None}
         gone = {outcome.change.name for outcome in recorded if outcome.entry is None}
         gone |= {name for outcome in recorded if (name := outcome.change.previous_name) is not None}
+        if not self._keeps_declared:
+            written = {name: undeclared_entry(entry, self._registry) for name, entry in written.items()}
+            self._declared, self._registry = NOTHING_DECLARED, self._reload(NOTHING_DECLARED)
         registry = self._registry
         for attempt in range(COMMIT_ATTEMPTS):
-            if not recorded and not self._records.stale(registry):
+            if not recorded and not self._declared and not self._records.stale(registry):
                 self._records.remember(registry)
                 return None
             try:
@@ -337,6 +439,7 @@ class Run:
                     raise
                 registry = self._reload()
                 continue
+            self._declared = NOTHING_DECLARED
             self._registry = self._reload()
             self._records.remember(self._registry)
             self._write_compatible()
@@ -350,16 +453,23 @@ class Run:
         gone: Collection[str],
         outcomes: Collection[Outcome],
     ) -> CommitResult:
+        otherwise = "change the manifest" if self._declared else "refresh the snapshot"
         return self._repository.commit(
-            self._records.changes(registry, written, gone=gone),
-            message=commit_message(registry.host, outcomes),
+            {**self._declared, **self._records.changes(registry, written, gone=gone)},
+            message=commit_message(self._title, outcomes, otherwise=otherwise),
             expected=registry.revision,
             depends_on=(MODELS, "registry.yaml"),
             trailers=trailers(registry.host, registry.revision),
         )
 
-    def _reload(self) -> RegistryState:
-        return load_registry(self._repository, self._host.host, revision=self._repository.head(), cache=self._parsed)
+    def _reload(self, declared: Mapping[str, bytes | None] | None = None) -> RegistryState:
+        return load_registry(
+            self._repository,
+            self._host.host,
+            revision=self._repository.head(),
+            cache=self._parsed,
+            declared=self._declared if declared is None else declared,
+        )
 
     def _write_compatible(self) -> None:
         """Write the snapshot's bytes to the git-ignored file that older consumers read."""

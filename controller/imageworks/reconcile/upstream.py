@@ -88,7 +88,7 @@ class Sources:
         return Upstream(
             files=selection.files,
             commit=resolved.commit,
-            ref=source.revision,
+            ref=source.ref,
             repo=resolved.repo,
             container=selection.container,
             quantization=selection.quantization,

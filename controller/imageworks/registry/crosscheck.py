@@ -217,7 +217,7 @@ def _claim(
         target, content = ("path", fold(source.path.rstrip("/"))), ("path", source.path)
     elif isinstance(source, HuggingFaceSource):
         place, layout = _place(manifest, locations, routing)
-        folder = folder_name(layout, manifest.name, source.repo, source.revision)
+        folder = folder_name(layout, manifest.name, source.repo, source.ref)
         target, content = (place, fold(folder)), (source.repo, source.revision)
     else:
         return None

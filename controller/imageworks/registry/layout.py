@@ -13,7 +13,7 @@ def target_folder(root: Path, layout: str, manifest_name: str, repo: str | None,
         layout: ``owner/repo``, ``publisher/repo`` (the same shape) or ``flat``.
         manifest_name: The variant name, used by ``flat`` and where there is no repository.
         repo: The repository's name.
-        ref: The declared revision; a branch or tag other than ``main`` gets a suffix, a pin does not.
+        ref: The declared branch or revision; a branch or tag other than ``main`` gets a suffix, a pin alone does not.
     """
     return root / folder_name(layout, manifest_name, repo, ref)
 

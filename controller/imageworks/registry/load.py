@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Final
 
 from imageworks.registry import entry as entries
@@ -30,6 +31,7 @@ from imageworks.registry.yaml_gate import MAX_BYTES, parse_yaml
 
 ENTRY_DEPTH: Final = 2  # discovered/<host>/<name>.json
 ENTRY_LIMIT_BYTES: Final = 4 * 1024 * 1024
+NOTHING_DECLARED: Final[Mapping[str, bytes | None]] = MappingProxyType({})
 _TOO_LARGE: Final = Refusal("larger than 64 KiB", "split it: a manifest describes one model")
 
 
@@ -61,7 +63,12 @@ class RegistryState:
 
 
 def load_registry(
-    repository: RegistryRepository, host: str, *, revision: str | None, cache: ParsedManifests
+    repository: RegistryRepository,
+    host: str,
+    *,
+    revision: str | None,
+    cache: ParsedManifests,
+    declared: Mapping[str, bytes | None] = NOTHING_DECLARED,
 ) -> RegistryState:
     """Return the registry's state at a commit; one bad document blocks only itself (I9).
 
@@ -70,9 +77,15 @@ def load_registry(
         host: The host whose entries are wanted.
         revision: The commit; ``None`` gives an empty registry.
         cache: Parsed manifests by blob id.
+        declared: Manifests that are about to be committed, by registry path; they stand in for those of the commit,
+            and ``None`` stands for one that is deleted.
     """
     settings = _settings(repository, revision, cache)
     checked, out_of_place = _manifests(repository, revision, cache)
+    for file, content in declared.items():
+        checked.pop(file, None)
+        if content is not None:
+            checked[file] = check_manifest(file, content)
     recorded = repository.list_files(revision, entries.FOLDER)
     hosts = {file.split("/")[1] for file in recorded if file.count("/") == ENTRY_DEPTH}
     valid, problems = validate_documents(checked, settings.document, {name: {} for name in hosts})

@@ -42,6 +42,7 @@ class HuggingFaceSource:
         include: Globs over weight files; empty means by format and quantization.
         subfolder: Folder within the repository to take files from.
         optional: Whether optional files (docs, images, examples) are wanted too.
+        branch: The branch or tag that a pinned revision was taken from, where that is not ``main``.
     """
 
     repo: str
@@ -49,6 +50,12 @@ class HuggingFaceSource:
     include: tuple[str, ...] = ()
     subfolder: str | None = None
     optional: bool = False
+    branch: str | None = None
+
+    @property
+    def ref(self) -> str:
+        """The branch or tag by which people know the revision; the revision itself where there is none."""
+        return self.branch or self.revision
 
     @property
     def label(self) -> str:
@@ -206,6 +213,7 @@ def _source(value: object) -> Source | None:
             include=tuple(str(glob) for glob in include) if isinstance(include, list) else (),
             subfolder=str(value["subfolder"]).strip("/") if value.get("subfolder") else None,
             optional=value.get("optional") is True,
+            branch=str(value["branch"]) if value.get("branch") else None,
         )
     if "ollama" in value:
         return OllamaSource(name=str(value["ollama"]))

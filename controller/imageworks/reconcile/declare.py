@@ -1,0 +1,392 @@
+"""Declare a model by naming it: pin, choose, write the manifest, and reconcile just that one in the same commit."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from imageworks.config import DEFAULT_REGISTRY, ENVIRONMENT
+from imageworks.detect.filenames import Container, classify
+from imageworks.errors import ImageworksError, UsageError
+from imageworks.identifiers import HubIdentifier
+from imageworks.providers.select import select_files
+from imageworks.providers.select_values import QuantChoice, Selection, SelectionError
+from imageworks.providers.select_weights import DEFAULT_QUANTIZATION
+from imageworks.quant_labels import quantization_label
+from imageworks.reconcile.analysis import Analysis, analyze
+from imageworks.reconcile.places import LINUX
+from imageworks.reconcile.plan import Action, Change, Plan, Reason
+from imageworks.reconcile.report import Outcome, Report
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.situation import Place
+from imageworks.registry.edit import Keys, edit_manifest
+from imageworks.registry.entry import Entry
+from imageworks.registry.manifest import FOLDER, HuggingFaceSource, Manifest, State, is_commit
+from imageworks.transfer.files import RemoteFile
+
+if TYPE_CHECKING:
+    from imageworks.registry.document import JsonValue
+
+_FORMATS: Final = frozenset({"safetensors", "gguf", "mlx", "onnx", "pytorch"})
+_PLAIN: Final = re.compile(r"[A-Za-z~/][A-Za-z0-9~/._@+-]*")
+_SCHEMA: Final = ".schemas/manifest.schema.json"
+_COLUMN: Final = 30  # where comments begin
+
+Choose = Callable[[Sequence[QuantChoice], str | None], str]
+"""Returns the quantization to take of several; gets the choices and the one that is proposed, if any."""
+
+
+class DeclareError(ImageworksError):
+    """A model cannot be declared as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asks for.
+
+    Args:
+        identifier: The repository, with the revision and the quantization that were named with it.
+        formats: Acceptable formats, the preferred one first; any when empty.
+        quantization: Which one of several.
+        backend: What is to serve it.
+        roles: What it is to be used for.
+        location: A location's name or a path, as a manifest has it.
+        optional: Whether documents, pictures and examples are wanted too.
+        force: Whether to move the pin and to read every byte again.
+    """
+
+    identifier: HubIdentifier
+    formats: tuple[str, ...] = ()
+    quantization: str | None = None
+    backend: str | None = None
+    roles: tuple[str, ...] = ()
+    location: str | None = None
+    optional: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What would be declared.
+
+    Args:
+        name: The variant name.
+        file: The manifest's registry path.
+        content: The manifest's bytes.
+        analysis: What the repository is.
+        entry: What is recorded under that name.
+        installed: Whether the recorded files are there and unchanged.
+        changed: Whether the manifest is new or not as it was.
+        notes: What a person should know.
+    """
+
+    name: str
+    file: str
+    content: bytes
+    analysis: Analysis
+    entry: Entry | None
+    installed: bool
+    changed: bool
+    notes: tuple[str, ...] = ()
+
+
+def registry_to_make() -> Path:
+    """Return where the first download makes a registry: where the environment says, else the default place."""
+    return Path(os.environ.get(ENVIRONMENT["registry"]) or DEFAULT_REGISTRY).expanduser().absolute()
+
+
+def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
+    """Return the manifest that a wish leads to, asking the hub what there is and the person what stays open.
+
+    Args:
+        run: An open run.
+        wish: What is asked for.
+        choose: Decides between several quantizations.
+
+    Raises:
+        HubError: The repository does not exist, may not be seen, or the hub cannot be reached.
+        SelectionError: It has nothing of that format or quantization.
+        DeclareError: The name is taken by another model, or the manifest has uncommitted changes.
+    """
+    hub, asked = run.hub, wish.identifier
+    resolved = hub.resolve(asked.repo, asked.revision or "main")
+    hub.check_access(resolved)
+    files = hub.listing(resolved.repo, resolved.commit).files
+    wanted = replace(asked, repo=resolved.repo)
+
+    def look(form: str | None, label: str | None) -> Analysis:
+        return analyze(hub, replace(wanted, quantization=label), run.places, container=form, backend=wish.backend)
+
+    form = _choose_format(files, wish, look)
+    label, selection = _choose_quantization(files, form, wish, choose)
+    analysis = look(form, label)
+    entry = run.registry.entries.get(analysis.name)
+    chosen = _Chosen(analysis, selection.container, label, wish)
+    location, notes = _location(run, chosen)
+    manifest = _declared(run, chosen, entry)
+    file = manifest.file if manifest is not None else f"{FOLDER}/{analysis.name}.yaml"
+    if run.uncommitted(file):
+        raise DeclareError(
+            f"{file} has uncommitted changes",
+            remedy=f"Commit them, then `reconcile {analysis.name}`; or take them back.",
+        )
+    before = run.committed(file) if manifest is not None else None
+    if manifest is None or before is None:
+        content = _render(chosen, location, schema=_modeline(run))
+    else:
+        content = _edited(manifest, before, chosen)
+        notes += _newer(manifest, analysis, wish)
+    notes += tuple(selection.warnings)
+    if wish.identifier.path and label is None:
+        notes += (f"the whole model is taken, not only {wish.identifier.path}",)
+    installed = entry is not None and (seen := run.observe(entry)) is not None and seen.intact
+    return Proposal(analysis.name, file, content, analysis, entry, installed, content != before, notes)
+
+
+def install(run: Run, proposal: Proposal, *, force: bool, kept: bool = True) -> Plan:
+    """Return the plan of what a proposal needs, once the run has it declared.
+
+    Args:
+        run: An open run.
+        proposal: What is to be declared.
+        force: Whether every byte that is there is read again.
+        kept: Whether the manifest is committed; else the model is recorded as one that was never declared.
+    """
+    if not kept and proposal.name in run.registry.manifests:
+        raise UsageError(f"{proposal.name} is declared already, in {proposal.file}; --no-manifest is for a new model")
+    files = {proposal.file: proposal.content} if proposal.changed else {}
+    run.declare(files, (proposal.name,), title=f"Download {proposal.name}", kept=kept)
+    if force and proposal.entry is not None:
+        run.distrust(proposal.entry)
+    return run.plan()
+
+
+def carry_out(run: Run, proposal: Proposal, plan: Plan) -> tuple[Entry, Report]:
+    """Carry a download's plan out and return what is recorded, in one commit with the manifest.
+
+    Args:
+        run: The run that made the plan.
+        proposal: What is declared.
+        plan: What it needs.
+
+    Raises:
+        DeclareError: It is blocked or failed; nothing is declared then.
+    """
+    stopped = next((change for change in plan.changes if change.action is Action.BLOCKED), None)
+    if stopped is not None:
+        raise DeclareError(f"{stopped.name}: {stopped.message} ({stopped.reason.value})")
+    entry = run.registry.entries.get(proposal.name)
+    if plan.effective or entry is None or entry.managed:
+        report = run.apply(plan)
+    else:  # it stood here undeclared, exactly as it is declared now
+        managed = Entry(entry.name, {**entry.fields, "managed": True}, entry.files)
+        change = Change(proposal.name, Action.ADOPT, Reason.FOUND)
+        report = run.record([Outcome(change, entry=managed, recorded=True)])
+    for outcome in report.failed:
+        raise DeclareError(
+            f"{proposal.name}: {outcome.error}", remedy="What came so far is kept; the same command resumes it."
+        )
+    return run.registry.entries[proposal.name], report
+
+
+def shown_name(entry: Entry) -> str:
+    """Return the name that people see: the display name, spelt as the repository is where it is the same."""
+    display = entry.text("display_name") or entry.name
+    tail = (entry.repo or "").rpartition("/")[2]
+    return tail if tail.lower() == display.lower() else display
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """What was settled of a wish.
+
+    Args:
+        analysis: What the repository is.
+        container: How the chosen weights are packed.
+        label: The quantization that was chosen of several, if there was a choice.
+        wish: What is asked for.
+    """
+
+    analysis: Analysis
+    container: Container
+    label: str | None
+    wish: Wish
+
+
+def _choose_format(
+    files: Sequence[RemoteFile], wish: Wish, look: Callable[[str | None, str | None], Analysis]
+) -> str | None:
+    """Return the first preferred format that the repository has, or ``None`` without a preference."""
+    refusal: SelectionError | None = None
+    for form in wish.formats:
+        try:
+            select_files(files, format=form, quantization=_label_asked(wish))
+        except SelectionError as error:
+            if not error.choices:
+                refusal = refusal or error
+                continue
+        # awq, gptq and the like are told by the configuration, not by the names of files.
+        if form in set(Container) or look(form, _label_asked(wish)).facts.quantization == quantization_label(form):
+            return form
+        refusal = refusal or SelectionError(
+            f"there are no {form} weights here",
+            remedy="Leave --format out to take what there is.",
+            reason="no-such-format",
+        )
+    if refusal is not None:
+        raise refusal
+    return None
+
+
+def _choose_quantization(
+    files: Sequence[RemoteFile], form: str | None, wish: Wish, choose: Choose
+) -> tuple[str | None, Selection]:
+    label = _label_asked(wish)
+    try:
+        return label, _select(files, form, label, wish)
+    except SelectionError as error:
+        if label is not None or not error.choices:
+            raise
+        labels = [choice.label for choice in error.choices]
+        label = choose(error.choices, DEFAULT_QUANTIZATION if DEFAULT_QUANTIZATION in labels else None)
+    return label, _select(files, form, label, wish)
+
+
+def _select(files: Sequence[RemoteFile], form: str | None, label: str | None, wish: Wish) -> Selection:
+    return select_files(files, format=form, quantization=label, include_optional=wish.optional)
+
+
+def _label_asked(wish: Wish) -> str | None:
+    """Return the quantization that was named: by option, by tag, or by a URL of a GGUF file."""
+    asked = wish.quantization or wish.identifier.quantization
+    if asked is None and wish.identifier.path and wish.identifier.path.lower().endswith(".gguf"):
+        asked = classify(wish.identifier.path).quantization
+    return (quantization_label(asked) or asked) if asked else None
+
+
+def _location(run: Run, chosen: _Chosen) -> tuple[str | None, tuple[str, ...]]:
+    """Return what a new manifest says of the location, and what a person should know of it."""
+    known = run.registry.settings.locations
+    asked = chosen.wish.location
+    if asked is not None:
+        if not asked.startswith(("/", "~")) and asked not in known:
+            raise UsageError(
+                f"--location {asked}: registry.yaml has no such location",
+                remedy=f"It has: {', '.join(sorted(known)) or 'none'}. Or give a path.",
+            )
+        return asked, ()
+    place = chosen.analysis.place
+    if isinstance(place, Place):
+        return (place.location if place.location in known else None), ()
+    if place.reason in {Reason.LOCATION_UNAVAILABLE, Reason.LOCATION_UNKNOWN} and LINUX in known:
+        return LINUX, (f"{place.message}; {LINUX} is taken instead",)
+    return None, ()
+
+
+def _declared(run: Run, chosen: _Chosen, entry: Entry | None) -> Manifest | None:
+    """Return the manifest that has the name already, if it is one of the same repository."""
+    name, repo = chosen.analysis.name, chosen.analysis.resolved.repo
+    if problems := run.registry.blocked.get(name):
+        raise DeclareError(f"{name}: {problems[0].render()}")
+    manifest = run.registry.manifests.get(name)
+    source = manifest.source if manifest is not None else None
+    other = source.repo if isinstance(source, HuggingFaceSource) else source.label if source else None
+    other = other if manifest is not None else entry.repo if entry is not None else None
+    if other is not None and other.lower() != repo.lower() and not chosen.wish.force:
+        raise DeclareError(
+            f"{name} is already the name of {other}",
+            remedy="Rename that one (a new file name with `previously:`), or take its name with --force.",
+        )
+    return manifest
+
+
+def _edited(manifest: Manifest, before: bytes, chosen: _Chosen) -> bytes:
+    """Return an existing manifest with what the wish changes in it; everything else stays as people wrote it."""
+    wish, resolved = chosen.wish, chosen.analysis.resolved
+    changes: dict[Keys, JsonValue] = {}
+    comments: dict[Keys, str] = {}
+    source = manifest.source
+    asked = wish.identifier.revision
+    absent = manifest.state is not State.PRESENT
+    if absent:
+        changes["state",] = None
+    pinned = source.revision if isinstance(source, HuggingFaceSource) else None
+    if (wish.force or absent or (is_commit(asked) and asked != pinned)) and pinned != resolved.commit:
+        changes["source", "huggingface"] = resolved.repo
+        changes["source", "revision"] = resolved.commit
+        comments["source", "revision"] = _pin_comment(chosen)
+    if wish.optional:
+        changes["source", "optional"] = True
+    if wish.location is not None:
+        changes["location",] = wish.location
+    if wish.backend is not None:
+        changes["backend",] = wish.backend
+    if wish.roles:
+        changes["roles",] = list(dict.fromkeys([*manifest.texts("roles"), *wish.roles]))
+    return edit_manifest(manifest.file, before, changes, comments=comments)
+
+
+def _newer(manifest: Manifest, analysis: Analysis, wish: Wish) -> tuple[str, ...]:
+    pinned = manifest.source.revision if isinstance(manifest.source, HuggingFaceSource) else None
+    commit = analysis.resolved.commit
+    if wish.force or pinned is None or not is_commit(pinned) or pinned == commit:
+        return ()
+    return (f"{analysis.resolved.ref} is at {commit[:12]} by now; --force moves the pin from {pinned[:12]}",)
+
+
+def _pin_comment(chosen: _Chosen) -> str:
+    ref = chosen.wish.identifier.revision or "main"
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    return day if is_commit(ref) else f"{ref}, {day}"
+
+
+def _modeline(run: Run) -> str:
+    """Return what editors check a new manifest by: the registry's own copy of the schema, else the published one."""
+    if run.committed(_SCHEMA) is not None:
+        return f"../{_SCHEMA}"
+    from imageworks.registry.schema import load_schema
+
+    return str(load_schema("manifest")["$id"])
+
+
+def _render(chosen: _Chosen, location: str | None, *, schema: str) -> bytes:
+    """Return a new manifest: pinned, with a comment behind each value that a person may want to change."""
+    analysis, wish = chosen.analysis, chosen.wish
+    resolved, ref = analysis.resolved, wish.identifier.revision
+    backend = wish.backend or ("gguf" if chosen.container is Container.GGUF else "vllm")
+    lines = [
+        f"# yaml-language-server: $schema={schema}",
+        f"# {resolved.repo}, as `imageworks-models download` found it. Change what you like and commit it: the next",
+        "# `imageworks-models reconcile` makes this machine be so.",
+        "schema_version: 1",
+        "source:",
+        f"  huggingface: {resolved.repo}",
+        f'  revision: "{resolved.commit}" # {_pin_comment(chosen)}',
+    ]
+    if ref and ref != "main" and not is_commit(ref):
+        tail = resolved.repo.rpartition("/")[2]
+        lines.append(_line(f'  branch: "{ref}"', f"so its folder is called {tail}@{ref.replace('/', '-')}"))
+    if wish.optional:
+        lines.append(_line("  optional: true", "documents, pictures and examples too"))
+    if chosen.container.value in _FORMATS:
+        lines.append(_line(f"format: {chosen.container.value}", "how the weights are packed"))
+    if chosen.label:
+        lines.append(_line(f"quantization: {json.dumps(chosen.label)}", "which one of several"))
+    lines.append(_line(f"backend: {backend}", "what serves it"))
+    if location:
+        lines.append(_line(f"location: {_scalar(location)}", "a location of registry.yaml, or a path"))
+    if wish.roles:
+        lines.append(_line(f"roles: {json.dumps(list(dict.fromkeys(wish.roles)))}", "what it is used for"))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _line(text: str, comment: str) -> str:
+    return f"{text:<{_COLUMN - 1}} # {comment}"
+
+
+def _scalar(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
