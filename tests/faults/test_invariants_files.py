@@ -86,6 +86,20 @@ def test_i4_nothing_to_do_writes_commits_and_asks_nothing(fresh: World) -> None:
     assert fresh.hub.requests == []
 
 
+def test_i4_files_that_only_look_changed_are_read_once_and_remembered(fresh: World) -> None:
+    """After a copy or a restored backup all times differ: the next run reads every byte, those after it none."""
+    repository = fresh.publish(REPO, small_model("a"))
+    fresh.declare(revision=repository.commit_id)
+    fresh.converge()
+    os.utime(fresh.target / "model.safetensors", (1, 1))
+    looked = footprint(fresh.state, but=("logs",))
+    fresh.assert_settled()
+    remembered = footprint(fresh.state, but=("logs",))
+    assert remembered != looked
+    fresh.assert_settled()
+    assert footprint(fresh.state, but=("logs",)) == remembered
+
+
 def test_i4_a_dry_run_writes_nothing_anywhere_even_with_everything_to_do(fresh: World) -> None:
     fresh.publish(REPO, model("1"))
     fresh.declare()
