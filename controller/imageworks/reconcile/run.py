@@ -132,8 +132,7 @@ class Run:
                 run._notes += [f"{left.path}: {left.reason}" for left in recovery.left_alone]
                 # Another registry's controller may have the same locations: its staging areas are not to be recovered
                 # or swept while it is at work.
-                models = hold(host.state_dir, wait=wait, host=host.host, what="this host's models")
-                run._open.enter_context(models)
+                run._open.enter_context(hold(host.state_dir, wait=wait, host=host.host, what="this host"))
             run._look()
             yield run
 

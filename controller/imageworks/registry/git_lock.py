@@ -27,20 +27,21 @@ RECORD_BYTES: Final = 4096
 
 
 @contextlib.contextmanager
-def hold(common_dir: Path, *, wait: float, host: str) -> Iterator[Path]:
+def hold(common_dir: Path, *, wait: float, host: str, what: str = "the registry") -> Iterator[Path]:
     """Hold the registry's lock; yields the lock file.
 
     Args:
-        common_dir: The repository's common git folder.
+        common_dir: The repository's common git folder, or another folder that holders have in common.
         wait: Seconds to wait for another holder; 0 asks once.
         host: This host's name, for the record inside.
+        what: What the lock is of, for messages.
 
     Raises:
         LockHeldError: Another process holds it, still after waiting.
         UnsupportedRepositoryError: The lock file cannot be made.
     """
     file = common_dir / FOLDER / LOCK_FILE
-    descriptor = _acquire(file, wait)
+    descriptor = _acquire(file, wait, what)
     try:
         _write_holder(descriptor, host)
         yield file
@@ -49,7 +50,7 @@ def hold(common_dir: Path, *, wait: float, host: str) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _acquire(file: Path, wait: float) -> int:
+def _acquire(file: Path, wait: float, what: str) -> int:
     deadline = time.monotonic() + wait
     while True:
         descriptor = _open(file)
@@ -59,7 +60,7 @@ def _acquire(file: Path, wait: float) -> int:
             holder = read_holder(file)
             os.close(descriptor)
             if time.monotonic() >= deadline:
-                raise LockHeldError(file, holder) from None
+                raise LockHeldError(file, holder, what) from None
             time.sleep(POLL_SECONDS)
             continue
         if _is_same_file(descriptor, file):
@@ -69,12 +70,12 @@ def _acquire(file: Path, wait: float) -> int:
 
 def _open(file: Path) -> int:
     try:
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise UnsupportedRepositoryError(
-            f"{file}: the registry's lock cannot be made: {error.strerror}",
-            remedy="The repository's .git folder must be writable by you.",
+            f"{file}: the lock cannot be made: {error.strerror}",
+            remedy="Its folder must be writable by you.",
         ) from error
 
 

@@ -75,12 +75,13 @@ class LockHeldError(RegistryGitError):
     Args:
         lock_file: The lock's place.
         holder: Who holds it, as far as it is known.
+        what: What is locked, for the message.
     """
 
-    def __init__(self, lock_file: Path, holder: "LockHolder | None") -> None:
+    def __init__(self, lock_file: Path, holder: "LockHolder | None", what: str = "the registry") -> None:
         who = "another process" if holder is None else holder.describe()
         super().__init__(
-            f"{lock_file}: the registry is locked by {who}",
+            f"{lock_file}: {what} is locked by {who}",
             remedy="Wait for it to finish (or pass --wait), or end that process; the lock then frees itself.",
         )
         self.lock_file = lock_file

@@ -1,0 +1,18 @@
+"""Two registries on one host may have the same locations, so their controllers take turns (I10)."""
+
+from imageworks.config import load_host_settings
+from imageworks.reconcile.run import Run, RunOptions
+from support.reconcile import World, command
+
+
+def test_another_registrys_controller_is_waited_for(world: World) -> None:
+    other = world.folder / "other"
+    assert command("init", other).code == 0
+    with Run.open(world.root, load_host_settings(registry=world.root), RunOptions()):
+        refused = command("reconcile", "--registry", other, "--no-progress")
+        looked = command("reconcile", "--registry", other, "--dry-run")
+    assert refused.code == 1
+    assert "this host is locked by" in refused.err
+    assert "--wait" in refused.err
+    assert looked.code == 0
+    assert command("reconcile", "--registry", other, "--no-progress").code == 0
