@@ -450,3 +450,15 @@ def test_a_broken_entry_blocks_its_model_alone_and_is_never_overwritten(world: W
     assert f"! {NAME}  blocked (invalid-entry)" in result.out
     assert (world.root / f"discovered/{HOST}/{NAME}.json").read_text(encoding="utf-8") == "{"
     assert json.loads((world.root / f"discovered/{HOST}/other.json").read_bytes())["name"] == "other"
+
+
+def test_a_rename_of_a_model_without_files_takes_its_entry_along(world: World) -> None:
+    installed(world)
+    world.declare(state="absent")
+    world.reconcile()
+    (world.root / f"models/{NAME}.yaml").unlink()
+    world.declare("better-name", previously=[NAME], state="absent")
+    result = world.reconcile()
+    assert "> better-name  move (renamed)" in result.out
+    assert world.entries() == ["better-name"]
+    assert "No changes." in world.reconcile().out

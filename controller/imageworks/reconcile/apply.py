@@ -126,6 +126,8 @@ def _apply_one(change: Change, case: Case | None, entries: Mapping[str, Entry], 
 def _carry_out(change: Change, case: Case | None, entries: Mapping[str, Entry], tools: Tools) -> Entry | None:
     if change.action is Action.REMOVE:
         return _remove(change, entries[change.previous_name or change.name], tools)
+    if change.action is Action.MOVE and case is not None and case.entry is not None and not case.entry.files:
+        return emptied_entry(case.entry, change.name)
     if case is None or not isinstance(case.place, Place):
         raise ApplyError(f"{change.name}: nothing is known of where it belongs")
     if change.action is Action.MOVE:

@@ -138,7 +138,6 @@ def _moved(case: Case, place: Place, observation: Observation) -> Change:
         _change(case, Action.MOVE, reason, message),
         path=(str(observation.path), str(place.path)),
         keep=len(case.entry.files) if case.entry else 0,
-        previous_name=case.previous_name,
         filesystem=place.filesystem,
     )
 
@@ -146,12 +145,18 @@ def _moved(case: Case, place: Place, observation: Observation) -> Change:
 def _absent(case: Case) -> Change | None:
     entry = case.entry
     if entry is None or not has_files(entry):
-        return None
+        return None if case.previous_name is None else _renamed(case)
     message = "declared absent: the entry stays, the files go"
     if not entry.installed_by_us:
         message = "declared absent: the entry stays; its files were there before us and stay"
     change = removal(entry, Reason.DECLARED_ABSENT, message, case.observation, shared=case.shared)
     return replace(change, name=case.manifest.name, previous_name=case.previous_name)
+
+
+def _renamed(case: Case) -> Change:
+    """Give an entry without files its new name."""
+    message = f"{case.previous_name} is now {case.manifest.name}"
+    return _change(case, Action.MOVE, Reason.RENAMED, message)
 
 
 def removal(
@@ -291,7 +296,6 @@ def _fetching(case: Case, action: Action, reason: Reason, message: str, *, old: 
         bytes_to_fetch=sum(file.size for file in fetched),
         bytes_reused=sum(file.size for file in incoming if file.path in reused),
         filesystem=place.filesystem,
-        previous_name=case.previous_name,
     )
 
 
@@ -330,5 +334,6 @@ def _change(case: Case, action: Action, reason: Reason, message: str) -> Change:
         source=case.manifest.source.label if case.manifest.source else "",
         backend=case.manifest.text("backend") or "",
         revision=(entry.revision if entry else None, commit),
+        previous_name=case.previous_name,
         warnings=upstream.warnings if isinstance(upstream, Upstream) else (),
     )

@@ -68,7 +68,6 @@ class Reason(StrEnum):
     UNSAFE_LINK = "unsafe-link"
     PROVIDER_UNAVAILABLE = "provider-unavailable"
     SELECTION = "selection"
-    TARGET_SHARED = "target-shared"
     OFFLINE = "offline"
     GATED = "gated"
     UNAUTHORISED = "unauthorised"
