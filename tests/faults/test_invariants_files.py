@@ -10,6 +10,8 @@ from support.git import git
 from support.kills import FOREIGN, NEW
 from support.registry import NAME, REPO, SHARDS, World, digests, ended, footprint, model, small_model, tree, wait_for
 
+BUT_LOCKS_AND_LOG = ("state/logs", "state/imageworks/controller.lock", "registry/.git/imageworks/controller.lock")
+
 
 def changes_to_second() -> dict[str, bytes | None]:
     return {name: model("2").get(name) for name in model("1") | model("2")}
@@ -77,12 +79,12 @@ def test_i4_nothing_to_do_writes_commits_and_asks_nothing(fresh: World) -> None:
     repository = fresh.publish(REPO, model("1"))
     fresh.declare(revision=repository.commit_id)
     fresh.converge()
-    before = footprint(fresh.root, but=("state/logs", "registry/.git/imageworks/controller.lock"))
+    before = footprint(fresh.root, but=BUT_LOCKS_AND_LOG)
     fresh.hub.requests.clear()
     for words in (("reconcile", "--yes", "--detailed-exitcode"), ("reconcile", "--dry-run"), ("status",), ("list",)):
         done = fresh.run(*words)
         assert done.code == 0, done
-        assert footprint(fresh.root, but=("state/logs", "registry/.git/imageworks/controller.lock")) == before, words
+        assert footprint(fresh.root, but=BUT_LOCKS_AND_LOG) == before, words
     assert fresh.hub.requests == []
 
 
@@ -92,12 +94,12 @@ def test_i4_files_that_only_look_changed_are_read_once_and_remembered(fresh: Wor
     fresh.declare(revision=repository.commit_id)
     fresh.converge()
     os.utime(fresh.target / "model.safetensors", (1, 1))
-    looked = footprint(fresh.state, but=("logs",))
+    looked = footprint(fresh.state, but=("logs", "imageworks"))
     fresh.assert_settled()
-    remembered = footprint(fresh.state, but=("logs",))
+    remembered = footprint(fresh.state, but=("logs", "imageworks"))
     assert remembered != looked
     fresh.assert_settled()
-    assert footprint(fresh.state, but=("logs",)) == remembered
+    assert footprint(fresh.state, but=("logs", "imageworks")) == remembered
 
 
 def test_i4_a_dry_run_writes_nothing_anywhere_even_with_everything_to_do(fresh: World) -> None:
