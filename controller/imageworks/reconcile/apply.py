@@ -283,7 +283,8 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
     entry = case.entry
     if entry is None or entry.path is None:
         raise ApplyError(f"{change.name}: nothing is recorded that could move")
-    if change.reason is Reason.LOCATION_CHANGED and not case.occupant.matching >= {f.path for f in entry.files}:
+    found = change.reason is Reason.LOCATION_CHANGED and case.occupant.matching >= {f.path for f in entry.files}
+    if change.reason is Reason.LOCATION_CHANGED and not found:
         _check_allowed(entry.path, tools)
         place.root.mkdir(parents=True, exist_ok=True)
         with tools.sharing.turn(entry.path, place.path):
@@ -292,6 +293,7 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
                 file.path: _unchanged(entry.path / file.path, Digest(Algorithm.SHA256, file.sha256), tools.state)
                 for file in entry.files
             }
+            tools.intents.announce(change.name, place.path)
             move_directory(
                 entry.path,
                 place.path,
@@ -307,7 +309,8 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
         _remember(tools.state, place.path, entry.files, seen=seen)
     elif _left_behind(change, entry, place):
         _remove_files(entry, tools)
-    return moved_entry(entry, change.name, place)
+    # What is complete there already is ours only where a killed run of ours was bringing it.
+    return moved_entry(entry, change.name, place, adopted=found and not case.published_by_us)
 
 
 def _left_behind(change: Change, entry: Entry, place: Place) -> bool:

@@ -115,13 +115,14 @@ def undeclared_entry(entry: Entry, registry: RegistryState) -> Entry:
     return Entry(entry.name, {**entry.fields, **said, "managed": False}, entry.files)
 
 
-def moved_entry(entry: Entry, name: str, place: Place) -> Entry:
+def moved_entry(entry: Entry, name: str, place: Place, *, adopted: bool = False) -> Entry:
     """Return an entry under another name or at another place.
 
     Args:
         entry: What is recorded.
         name: The name from now on.
         place: Where the files are from now on.
+        adopted: Whether they were there before us, and so are not ours to remove.
     """
     backend_config = {**entry.part("backend_config"), "model_path": str(place.path)}
     fields = {
@@ -132,6 +133,8 @@ def moved_entry(entry: Entry, name: str, place: Place) -> Entry:
         "download_location": place.location,
         "backend_config": backend_config,
     }
+    if adopted:
+        fields["metadata"] = {**entry.part("metadata"), "acquisition": "adopted"}
     return Entry(name, fields, entry.files)
 
 

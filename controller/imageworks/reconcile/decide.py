@@ -121,6 +121,10 @@ def _maintain(case: Case) -> Change | None:
     if expected is not None and expected != (found := aggregate_sha256(entry.files)):
         message = f"{case.manifest.file}: version_lock expects {expected}, and the installed files are {found}"
         return _blocked(case, Obstacle(Reason.LOCKED, f"{message}; declare the revision that is meant, or unlock it"))
+    source = case.manifest.source
+    if moved and isinstance(source, PathSource) and case.manifest.location and not entry.installed_by_us:
+        message = f"copied from {observation.path}, which stays as it is"
+        return _fetching(case, Action.UPDATE, Reason.LOCATION_CHANGED, message, old=entry)
     if moved or case.previous_name:
         return _moved(case, place, observation)
     return None

@@ -187,7 +187,7 @@ def _placed(look: Look, case: Case, announced: Mapping[str, Path]) -> Case:
     if isinstance(place, Obstacle):
         return case
     if asked is None:
-        return _moved_already(look, case, place)
+        return _moved_already(look, case, place, announced)
     if isinstance(manifest.source, PathSource) and manifest.location is None:
         everything = frozenset(file.path for file in asked.files)
         return replace(case, occupant=Occupant(exists=True, matching=everything))
@@ -208,7 +208,7 @@ def _source_of(file: RemoteFile, asked: Upstream, look: Look) -> Path | None:
     return look.content.find(file, asked.repo)
 
 
-def _moved_already(look: Look, case: Case, place: Place) -> Case:
+def _moved_already(look: Look, case: Case, place: Place, announced: Mapping[str, Path]) -> Case:
     """Look at the target of a move, in case an earlier run was killed between the move and its record."""
     entry = case.entry
     if entry is None or entry.path == place.path:
@@ -219,7 +219,8 @@ def _moved_already(look: Look, case: Case, place: Place) -> Case:
         return case
     present = {file.path for file in entry.files if file.path not in seen.damaged}
     differing = {path for path, state in seen.damaged.items() if state is not FileState.MISSING}
-    return replace(case, occupant=replace(case.occupant, matching=frozenset(present), differing=frozenset(differing)))
+    occupant = replace(case.occupant, matching=frozenset(present), differing=frozenset(differing))
+    return replace(case, occupant=occupant, published_by_us=announced.get(case.manifest.name) == place.path)
 
 
 def _orphans(look: Look, names: Collection[str], declared: Collection[str], sharing: Sharing) -> Iterable[Orphan]:
