@@ -4,11 +4,16 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a process of ours ends with; 2 is kept for ``--detailed-exitcode`` and means changes, nothing else."""
+    """What a process of ours ends with.
+
+    2 is kept for ``--detailed-exitcode`` and means changes, nothing else; 3 is ``verify``'s and means that something
+    could neither be called right nor wrong.
+    """
 
     SUCCESS = 0
     FAILURE = 1
     CHANGES = 2
+    UNVERIFIED = 3
     USAGE = 64
     INTERRUPTED = 130
 

@@ -19,6 +19,7 @@ COLLECT_AFTER: Final = 50_000  # objects
 GROUPS: Final = (
     "download",
     "reconcile",
+    "verify",
     "status",
     "listing",
     "roles",

@@ -138,12 +138,14 @@ def moved_entry(entry: Entry, name: str, place: Place, *, adopted: bool = False)
     return Entry(name, fields, entry.files)
 
 
-def emptied_entry(entry: Entry, name: str) -> Entry:
+def emptied_entry(entry: Entry, name: str, reason: str = "DeclaredAbsent", message: str = "files removed") -> Entry:
     """Return an entry whose files are gone and whose description stays.
 
     Args:
         entry: What is recorded.
         name: The name from now on.
+        reason: Why there are no files, as a condition says it.
+        message: Why, as a sentence.
     """
     kept = {
         key: value
@@ -152,5 +154,5 @@ def emptied_entry(entry: Entry, name: str) -> Entry:
     }
     config = {key: value for key, value in entry.part("backend_config").items() if key != "model_path"}
     kept["backend_config"] = config
-    kept["conditions"] = [{"type": "Ready", "status": "False", "reason": "DeclaredAbsent", "message": "files removed"}]
+    kept["conditions"] = [{"type": "Ready", "status": "False", "reason": reason, "message": message}]
     return Entry(name, {**kept, "name": name, "served_model_id": name})

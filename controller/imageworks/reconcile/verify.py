@@ -1,0 +1,326 @@
+"""Verify recorded models: are the files there, of their size, and byte for byte as recorded. Repairs on request."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from imageworks.config import HostSettings
+from imageworks.errors import ExitCode, ImageworksError
+from imageworks.reconcile.compose import emptied_entry
+from imageworks.reconcile.decide import has_files
+from imageworks.reconcile.ledger import STATE_FILE, Edits, Ledger
+from imageworks.reconcile.report import Report
+from imageworks.reconcile.run import Run, RunOptions
+from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
+from imageworks.registry.load import RegistryState
+from imageworks.transfer.digests import Algorithm, Digest, hash_files
+from imageworks.transfer.files import Progress
+from imageworks.transfer.state import Fingerprint, StateDatabase
+
+FORMAT_VERSION: Final = 1
+
+Told = Callable[[int, int], None]
+"""Gets the bytes hashed so far and those to hash, from any thread."""
+
+
+class UnknownModelError(ImageworksError):
+    """No model has that name."""
+
+
+class Verdict(StrEnum):
+    """What came of verifying a model."""
+
+    INTACT = "intact"
+    DAMAGED = "damaged"
+    MISSING = "missing"
+    UNVERIFIED = "unverified"
+
+
+class Fault(StrEnum):
+    """What is wrong with one file, or with the model as a whole."""
+
+    MISSING = "file-missing"
+    SIZE = "size-mismatch"
+    DIGEST = "digest-mismatch"
+    UNREADABLE = "unreadable"
+    LOCK = "version-lock"
+    NO_RECORD = "nothing-recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong.
+
+    Args:
+        fault: What it is, as a word.
+        message: What it is, as a sentence.
+        path: The file's relative path; ``None`` for the whole model.
+    """
+
+    fault: Fault
+    message: str
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What came of verifying one model.
+
+    Args:
+        name: The variant name.
+        verdict: In one word.
+        files: How many files are recorded.
+        size: Their bytes.
+        hashed: Bytes that were read; the others look as they did when they were hashed.
+        problems: What is wrong.
+    """
+
+    name: str
+    verdict: Verdict
+    files: int = 0
+    size: int = 0
+    hashed: int = 0
+    problems: tuple[Problem, ...] = ()
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON values."""
+        return {
+            "name": self.name,
+            "verdict": self.verdict.value,
+            "files": self.files,
+            "size_bytes": self.size,
+            "hashed_bytes": self.hashed,
+            "problems": [{"path": p.path, "reason": p.fault.value, "message": p.message} for p in self.problems],
+        }
+
+
+def exit_code(results: Iterable[Verified]) -> ExitCode:
+    """Return 1 when something is damaged or missing, else 3 when something could not be verified, else 0."""
+    verdicts = {result.verdict for result in results}
+    if verdicts & {Verdict.DAMAGED, Verdict.MISSING}:
+        return ExitCode.FAILURE
+    return ExitCode.UNVERIFIED if Verdict.UNVERIFIED in verdicts else ExitCode.SUCCESS
+
+
+@dataclass(slots=True)
+class _Look:
+    """What looking at files has found so far.
+
+    Args:
+        faults: Fault and message by path.
+        stats: What each file to hash looks like.
+        digests: sha256 by path, known or computed.
+    """
+
+    faults: dict[Path, tuple[Fault, str]] = field(default_factory=dict)
+    stats: dict[Path, os.stat_result] = field(default_factory=dict)
+    digests: dict[Path, str] = field(default_factory=dict)
+
+
+def verify(
+    root: Path, host: HostSettings, name: str | None, *, full: bool, told: Told | None = None
+) -> tuple[Verified, ...]:
+    """Return what came of verifying one recorded model or all of this host.
+
+    Nothing is locked and the registry is not written; computed digests are remembered, so that unchanged files are not
+    read again.
+
+    Args:
+        root: The registry folder.
+        host: This host's settings.
+        name: The model; all of the host when absent.
+        full: Whether files that look unchanged are read too.
+        told: Hears how far hashing is.
+
+    Raises:
+        UnknownModelError: No model has that name.
+    """
+    with Ledger.open(root, host, read_only=True) as ledger:
+        registry = ledger.registry
+        known = {} if full else ledger.state.load_below(Path("/"))
+    entries = _wanted(registry, name)
+    look = _look(entries, known)
+    _hash(look, host, told)
+    results = [_judge(entry, look, registry) for entry in entries]
+    results += [
+        Verified(broken, Verdict.UNVERIFIED, problems=(Problem(Fault.NO_RECORD, diagnostics[0].render()),))
+        for broken, diagnostics in registry.blocked.items()
+        if broken not in registry.entries and diagnostics and name in {None, broken}
+    ]
+    return tuple(sorted(results, key=lambda result: result.name))
+
+
+def _wanted(registry: RegistryState, name: str | None) -> list[Entry]:
+    if name is None:
+        return [entry for entry in registry.entries.values() if has_files(entry)]
+    if name in registry.entries:
+        return [registry.entries[name]]
+    if name in registry.manifests:
+        return [Entry(name, {"name": name})]  # declared and never brought: nothing is recorded of it
+    if name in registry.blocked:
+        return []
+    near = get_close_matches(name, [*registry.entries, *registry.manifests], n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else "`imageworks-models list` shows what there is."
+    raise UnknownModelError(f"no model is called {name!r} here", remedy=hint)
+
+
+def _look(entries: Sequence[Entry], known: Mapping[str, Fingerprint]) -> _Look:
+    """Look at every file once, however many models record it, without reading any."""
+    look = _Look()
+    for entry in entries:
+        for file in entry.files if has_files(entry) else ():
+            path = entry.base / file.path
+            if path in look.faults or path in look.stats or path in look.digests:
+                continue
+            try:
+                found = path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                look.faults[path] = (Fault.MISSING, "is gone")
+                continue
+            except OSError as error:
+                look.faults[path] = (Fault.UNREADABLE, f"cannot be looked at: {error.strerror}")
+                continue
+            fingerprint = known.get(str(path))
+            if found.st_size != file.size:
+                look.faults[path] = (Fault.SIZE, f"has {found.st_size} bytes, recorded are {file.size}")
+            elif fingerprint is not None and fingerprint.sha256 is not None and fingerprint.matches(found):
+                look.digests[path] = fingerprint.sha256
+            else:
+                look.stats[path] = found
+    return look
+
+
+def _hash(look: _Look, host: HostSettings, told: Told | None) -> None:
+    """Read what must be read, on all cores, and remember what it is."""
+    if not look.stats:
+        return
+    total, done = sum(found.st_size for found in look.stats.values()), 0
+
+    def count(read: int) -> None:
+        nonlocal done
+        done += read
+        if told is not None:
+            told(done, total)
+
+    learned: list[tuple[Path, os.stat_result, Digest]] = []
+    for path, digest in hash_files(list(look.stats), Algorithm.SHA256, progress=count):
+        if isinstance(digest, OSError):
+            look.faults[path] = (Fault.UNREADABLE, f"cannot be read: {digest.strerror}")
+            continue
+        look.digests[path] = digest.value
+        learned.append((path, look.stats[path], digest))
+    with StateDatabase.open(host.state_dir / STATE_FILE) as state:
+        state.remember_all(learned)
+
+
+def _judge(entry: Entry, look: _Look, registry: RegistryState) -> Verified:
+    if not has_files(entry):
+        reason = Problem(Fault.NO_RECORD, "no files are recorded, so there is nothing to compare")
+        return Verified(entry.name, Verdict.UNVERIFIED, problems=(reason,))
+    paths = {file: entry.base / file.path for file in entry.files}
+    problems = [problem for file, path in paths.items() if (problem := _problem(file, path, look)) is not None]
+    problems += _lock_drift(entry, registry)
+    faults = Counter(problem.fault for problem in problems)
+    if faults[Fault.MISSING] == len(entry.files):
+        verdict = Verdict.MISSING
+    elif set(faults) - {Fault.UNREADABLE}:
+        verdict = Verdict.DAMAGED
+    else:
+        verdict = Verdict.UNVERIFIED if faults else Verdict.INTACT
+    hashed = sum(file.size for file, path in paths.items() if path in look.stats)
+    return Verified(entry.name, verdict, len(entry.files), entry.size, hashed, tuple(problems))
+
+
+def _problem(file: ArtifactFile, path: Path, look: _Look) -> Problem | None:
+    if path in look.faults:
+        return Problem(*look.faults[path], file.path)
+    if look.digests[path] != file.sha256:
+        return Problem(Fault.DIGEST, f"is {look.digests[path][:12]}, recorded is {file.sha256[:12]}", file.path)
+    return None
+
+
+def _lock_drift(entry: Entry, registry: RegistryState) -> Iterable[Problem]:
+    """Yield a locked digest that is not the recorded files' own."""
+    manifest = registry.manifests.get(entry.name)
+    lock = entry.part("version_lock")
+    expected = manifest.locked_digest if manifest is not None else None
+    if expected is None and manifest is None and lock.get("locked") is True:
+        expected = str(lock.get("expected_aggregate_sha256"))
+    actual = aggregate_sha256(entry.files)
+    if expected is not None and expected != actual:
+        yield Problem(Fault.LOCK, f"version_lock expects {expected[:12]}, recorded is {actual[:12]}")
+
+
+def clear_missing(
+    root: Path, host: HostSettings, results: Collection[Verified], *, wait: float = 0.0
+) -> tuple[str, ...]:
+    """Clear what is recorded of files that are all gone, in one commit; entries stay, to be downloaded again.
+
+    Args:
+        root: The registry folder.
+        host: This host's settings.
+        results: What verifying found; each is looked at again under the lock.
+        wait: Seconds to wait for another controller.
+
+    Returns:
+        The names of the cleared entries.
+    """
+    gone = {result.name for result in results if result.verdict is Verdict.MISSING}
+    if not gone:
+        return ()
+    with Ledger.open(root, host, read_only=False, wait=wait) as ledger:
+        entries = [ledger.registry.entries[name] for name in sorted(gone & set(ledger.registry.entries))]
+        still = [entry for entry in entries if has_files(entry) and not _any_left(entry)]
+        cleared = {entry.name: emptied_entry(entry, entry.name, "FilesMissing", "files are gone") for entry in still}
+        title = f"Verify {host.host}: clear what is gone"
+        ledger.commit(Edits(written=cleared, title=title, lines=tuple(f"- {name}" for name in cleared)))
+    return tuple(cleared)
+
+
+def _any_left(entry: Entry) -> bool:
+    return any(os.path.lexists(entry.base / file.path) for file in entry.files)
+
+
+def repair(
+    root: Path, host: HostSettings, results: Collection[Verified], progress: Progress, *, wait: float = 0.0
+) -> tuple[Report | None, dict[str, str]]:
+    """Reconcile just what is damaged or gone: the wrong files are fetched at the recorded commit, nothing else is.
+
+    Args:
+        root: The registry folder.
+        host: This host's settings.
+        results: What verifying found.
+        progress: Who is told.
+        wait: Seconds to wait for another controller.
+
+    Returns:
+        What was done, and by name why a model was left as it is.
+    """
+    damaged = {result.name: result for result in results if result.verdict in {Verdict.DAMAGED, Verdict.MISSING}}
+    if not damaged:
+        return None, {}
+    options = RunOptions(names=tuple(sorted(damaged)), any_time=True)
+    with Run.open(root, host, options, progress=progress, wait=wait) as run:
+        registry = run.registry
+        for name, result in damaged.items():
+            wrong = {problem.path for problem in result.problems if problem.path}
+            run.distrust(replace_files(registry.entries[name], wrong))
+        plan = run.plan()
+        report = run.apply(plan) if plan.effective else None
+    left = {change.name: change.message for change in plan.changes if change not in plan.effective}
+    left |= {outcome.change.name: outcome.error or "" for outcome in (report.failed if report else ())}
+    planned = {change.name for change in plan.changes}
+    undeclared = "no manifest declares it, so nothing says where its bytes come from; `promote` it first"
+    unasked = "its manifest does not ask for files here: it is suspended, absent, or for other hosts"
+    left |= {name: unasked if name in registry.manifests else undeclared for name in damaged if name not in planned}
+    return report, left
+
+
+def replace_files(entry: Entry, paths: Collection[str]) -> Entry:
+    """Return an entry with only some of its files."""
+    return replace(entry, files=tuple(file for file in entry.files if file.path in paths))
