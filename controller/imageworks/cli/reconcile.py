@@ -1,6 +1,7 @@
 """The ``reconcile`` command: plan, show, ask, apply, commit."""
 
 import json
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -108,7 +109,8 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
             _check_saved(saved, plan)
         _show(plan, form, quiet=quiet and form is Format.TEXT)
         if out is not None:
-            _save(plan, out)
+            asked = {"--offline": offline, "--prune": prune, "--allow-empty": allow_empty, "--force-prune": force_prune}
+            _save(plan, out, [*options.names, *(flag for flag, given in asked.items() if given)])
         if not options.read_only and not plan.has_changes:
             run.tidy(plan)
         if options.read_only or not plan.has_changes:
@@ -141,14 +143,15 @@ def _plan_code(plan: "Plan", *, detailed: bool) -> int:
     return ExitCode.CHANGES if detailed and plan.has_changes else ExitCode.SUCCESS
 
 
-def _save(plan: "Plan", out: Path) -> None:
+def _save(plan: "Plan", out: Path, asked: list[str]) -> None:
     from imageworks.cli.plan_view import plan_json
 
     try:
         out.write_text(plan_json(plan) + "\n", encoding="utf-8")
     except OSError as error:
         raise ImageworksError(f"{out}: cannot be written: {error.strerror}") from error
-    complain(f"plan saved to {out}; apply it with `imageworks-models reconcile --plan {out}`")
+    again = shlex.join(["imageworks-models", "reconcile", *asked, "--plan", str(out)])
+    complain(f"plan saved to {out}; apply it with `{again}`")
 
 
 def _check_saved(saved: Path, plan: "Plan") -> None:
@@ -166,7 +169,7 @@ def _check_saved(saved: Path, plan: "Plan") -> None:
         if document.get(key) != now[key]:
             raise StalePlanError(
                 f"{saved}: stale: {key.replace('_', ' ')} is not what it was when the plan was saved",
-                remedy="Nothing was done. Save a new plan with --out and review it.",
+                remedy="Nothing was done. Give the names and options that it was saved with, or review a new plan.",
             )
 
 

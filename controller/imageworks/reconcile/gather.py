@@ -112,6 +112,7 @@ def _check_names(registry: RegistryState, names: Collection[str]) -> None:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             remedy = f"Did you mean {near[0]!r}?" if near else "`imageworks-models status` shows what there is."
+            remedy += f" A new models/{name}.yaml counts once it is committed."
             raise UsageError(f"no model is called {name!r} here", remedy=remedy)
 
 
