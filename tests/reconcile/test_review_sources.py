@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from imageworks.hub.wire import Request, Response
-from support.reconcile import MODEL, NAME, World
-from support.transfer import tree
+from support.reconcile import MODEL, NAME, REPO, World
+from support.transfer import tree, write
 
 
 def test_a_model_declared_by_its_repositorys_older_name_converges(world: World) -> None:
@@ -24,3 +24,57 @@ def test_a_model_declared_by_its_repositorys_older_name_converges(world: World) 
     assert "1 model unchanged." in world.reconcile("--offline").out
     world.declare(source={"huggingface": "acme/other"})
     assert world.plan(code=1).changes == {NAME: ("blocked", "repository-not-found")}
+
+
+def acquisition(world: World, name: str) -> object:
+    metadata = world.entry(name)["metadata"]
+    assert isinstance(metadata, dict)
+    return metadata["acquisition"]
+
+
+def test_a_persons_own_folder_stays_when_its_model_gets_a_location(world: World) -> None:
+    """I5: it was declared as a source, not given away."""
+    own = world.folder / "mine/model"
+    write(own, MODEL)
+    world.declare("m", source={"path": str(own)})
+    world.reconcile()
+    world.declare("m", source={"path": str(own)}, location="second")
+    result = world.reconcile()
+    assert "~ m  update (location-changed)" in result.out
+    assert tree(own) == dict(MODEL)
+    assert tree(world.folder / "second/m") == dict(MODEL)
+    assert acquisition(world, "m") == "installed"
+    assert "No changes." in world.reconcile().out
+
+
+def test_a_persons_own_folder_is_not_taken_for_ours_when_the_copy_goes(world: World) -> None:
+    """I5: pruning it later would delete what was never ours."""
+    own = world.folder / "mine/model"
+    write(own, MODEL)
+    world.serve()
+    world.declare()
+    world.declare("m", source={"path": str(own)}, location="second")
+    world.reconcile()
+    world.declare("m", source={"path": str(own)}, prune="enabled")
+    world.reconcile()
+    assert acquisition(world, "m") == "adopted"
+    assert not (world.folder / "second/m").exists()
+    world.delete("m")
+    world.reconcile()
+    assert world.entries() == [NAME]
+    assert tree(own) == dict(MODEL)
+
+
+def test_a_persons_own_copy_at_the_new_location_is_adopted_there(world: World) -> None:
+    """I5."""
+    world.serve()
+    world.declare()
+    world.reconcile()
+    write(world.folder / "second" / REPO, MODEL)
+    world.declare(location="second")
+    world.reconcile()
+    assert acquisition(world, NAME) == "adopted"
+    assert not (world.weights / REPO).exists()
+    world.declare(state="absent")
+    world.reconcile()
+    assert tree(world.folder / "second" / REPO) == dict(MODEL)
