@@ -169,3 +169,51 @@ def test_outside_the_transfer_window_downloads_wait_unless_asked_for_at_once(wor
     assert tree(world.weights) == {}
     world.reconcile("--now")
     assert tree(world.weights / REPO) == dict(MODEL)
+
+
+def interrupted(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Declare a model and interrupt its install; returns the staging area that is left."""
+    world.serve()
+    world.declare()
+    with monkeypatch.context() as patched:
+        Meanwhile(patched, error=KeyboardInterrupt())
+        command("reconcile", "--registry", world.root, "--no-progress")
+    (area,) = (world.weights / ".imageworks/staging").iterdir()
+    return area
+
+
+def test_what_came_of_a_suspended_model_waits_for_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    area = interrupted(world, monkeypatch)
+    world.declare(state="suspended")
+    world.reconcile()
+    assert area.is_dir()
+    world.declare()
+    world.served.forget()
+    world.reconcile()
+    assert world.served.files == {}
+    assert not area.exists()
+
+
+def test_what_came_of_a_blocked_model_waits_for_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    area = interrupted(world, monkeypatch)
+    world.reconcile("--offline", code=1)
+    assert area.is_dir()
+
+
+def test_what_came_of_a_model_that_nobody_declares_any_more_goes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    area = interrupted(world, monkeypatch)
+    world.delete(NAME)
+    world.reconcile()
+    assert not area.exists()
+
+
+def test_what_another_registry_is_fetching_to_the_same_place_is_left_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    area = interrupted(world, monkeypatch)
+    elsewhere = tmp_path / "second"
+    git(tmp_path, "clone", "--quiet", str(world.root), str(elsewhere))
+    git(elsewhere, "rm", "--quiet", f"models/{NAME}.yaml")
+    git(elsewhere, "commit", "--quiet", "--message", "Declare nothing")
+    assert command("reconcile", "--registry", elsewhere, "--no-progress").code == 0
+    assert area.is_dir()

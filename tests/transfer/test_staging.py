@@ -167,3 +167,10 @@ def test_sweeping_the_last_area_leaves_nothing_of_ours(root: Path) -> None:
 
 def test_free_space_is_told_of_a_path_that_is_not_there_yet(root: Path) -> None:
     assert free_bytes(root / "not" / "yet") > 0
+
+
+def test_only_areas_of_the_owner_are_swept_and_spared_ones_stay(root: Path) -> None:
+    for key, owner in (("mine", "host/a/model"), ("spared", "host/a/held"), ("other", "host/b/model"), ("silent", "")):
+        StagingArea.open(root, key, owner=owner)
+    assert sweep_stale(root, (), owner="host/a/", spare={"host/a/held"}) == ["mine"]
+    assert sorted(area.key for area in staging_areas(root)) == ["other", "silent", "spared"]

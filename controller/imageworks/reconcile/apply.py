@@ -61,6 +61,7 @@ class Tools:
         places: Locations on this host.
         host: This host's settings.
         progress: Who is told.
+        owner: What says whose a staging area is, before the model's name.
         describe: Looks at verified files and says what the model is.
         sharing: Which models stand in one folder.
         registry: The registry folder, in which no model ever stands.
@@ -72,6 +73,7 @@ class Tools:
     places: Places
     host: HostSettings
     progress: Progress
+    owner: str
     describe: Describe
     sharing: Sharing = field(default_factory=Sharing)
     registry: Path | None = None
@@ -143,7 +145,8 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
     """Install, update or repair: a complete verified tree in staging, then one rename."""
     name = change.name
     place.root.mkdir(parents=True, exist_ok=True)
-    area = StagingArea.open(place.root, staging_key_of(name, tools.host.host, upstream), target=place.path)
+    key, owner = staging_key_of(name, tools.host.host, upstream), tools.owner + name
+    area = StagingArea.open(place.root, key, target=place.path, owner=owner)
     by_path = {file.path: file for file in upstream.files}
     in_place = set(by_path) - set(change.fetch) - set(change.reuse)
     _take(area, [(place.path / path, by_path[path]) for path in sorted(in_place)], change, tools)
@@ -321,7 +324,7 @@ def _left_behind(change: Change, entry: Entry, place: Place) -> bool:
 
 
 def _remove(change: Change, entry: Entry, tools: Tools) -> Entry | None:
-    if entry.installed_by_us and entry.path is not None:
+    if (entry.installed_by_us or change.drop) and entry.path is not None:
         # Of what several models share, the last to go takes the rest; until then owners() holds it.
         _remove_files(entry, tools)
         failpoint("apply.removed")

@@ -1,5 +1,7 @@
 """Gather the situation: registry, disk and sources looked at once, as values for the planner. Writes nothing."""
 
+import hashlib
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -261,3 +263,15 @@ def staging_key_of(name: str, host: str, upstream: Upstream) -> str:
     """Return the staging key of one model at one commit, so that an interrupted run is found again."""
     files = ",".join(sorted(file.digest.value for file in upstream.files)) if upstream.commit is None else ""
     return staging_key(name, host, upstream.commit or files)
+
+
+def staging_owner(host: str, registry: Path, name: str = "") -> str:
+    """Return whose a staging area is: locations may be shared by other registries and other hosts.
+
+    Args:
+        host: The host's name.
+        registry: The registry folder.
+        name: The variant name; without one, what all owners of that registry begin with.
+    """
+    key = hashlib.sha256(os.fsencode(registry.resolve())).hexdigest()[:16]
+    return f"{host}/{key}/{name}"

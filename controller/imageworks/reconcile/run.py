@@ -14,7 +14,7 @@ from imageworks.config import HostSettings
 from imageworks.providers.local import LocalSource, LocalSourceError, remote_files
 from imageworks.providers.local import observe as observe_local
 from imageworks.reconcile.compose import undeclared_entry
-from imageworks.reconcile.gather import Look, gather, staging_key_of
+from imageworks.reconcile.gather import Look, gather, staging_key_of, staging_owner
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.messages import commit_message, trailers
 from imageworks.reconcile.observe import DiskObserver
@@ -24,15 +24,16 @@ from imageworks.reconcile.planner import make_plan
 from imageworks.reconcile.records import Records
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.sharing import Sharing
-from imageworks.reconcile.situation import Case, Observation, Place, PruneOptions, Situation, Upstream
+from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
 from imageworks.reconcile.upstream import Sources
-from imageworks.registry.entry import Entry
+from imageworks.registry.entry import FOLDER as ENTRIES
+from imageworks.registry.entry import Entry, has_recorded_files
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_lock import hold
 from imageworks.registry.git_values import BranchMovedError, CommitResult
 from imageworks.registry.load import NOTHING_DECLARED, RegistryState, load_registry
 from imageworks.registry.manifest import FOLDER as MODELS
-from imageworks.registry.manifest import SUFFIXES, Manifest, Prune, read_manifest
+from imageworks.registry.manifest import SUFFIXES, Manifest, Prune, State, read_manifest
 from imageworks.registry.merge import COMPATIBILITY_FILE, snapshot_file
 from imageworks.registry.parsed import ParsedManifests, cache_file
 from imageworks.registry.validate import check_manifest
@@ -180,6 +181,18 @@ class Run:
         """
         content = self._repository.at(self._repository.head()).file(file)
         return content if isinstance(content, bytes) else None
+
+    def other_hosts(self, name: str) -> tuple[str, ...]:
+        """Return which other hosts record files of a model.
+
+        Args:
+            name: The variant name.
+        """
+        head = self._repository.head()
+        files = [file for file in self._repository.list_files(head, ENTRIES) if file.endswith(f"/{name}.json")]
+        hosts = {file.split("/")[1]: file for file in files}
+        hosts.pop(self._host.host, None)
+        return tuple(sorted(host for host, file in hosts.items() if has_recorded_files(file, self.committed(file))))
 
     def observe(self, entry: Entry) -> Observation | None:
         """Return how a recorded model's files stand; ``None`` when it records none.
@@ -382,9 +395,24 @@ class Run:
             self._state.remember_all(self._disk.learned)
         if not self._situation.records_stale:
             self._records.remember(self._registry)
-        if not plan.has_errors and not self._options.names:
-            for root in self._places.existing_roots(self._registry.manifests.values()):
-                sweep_stale(root, ())
+        if not self._options.names:
+            self._sweep(self._places.existing_roots(self._registry.manifests.values()))
+
+    def _sweep(self, roots: Iterable[Path]) -> None:
+        """Remove our own interrupted downloads that no declared model would resume.
+
+        Of a suspended or blocked model it is not known what it would resume, so all of its stays.
+        """
+        keys, unknown = set(), set(self._registry.blocked)
+        for case in self._situation.cases:
+            if isinstance(case.upstream, Upstream):
+                keys.add(staging_key_of(case.manifest.name, self._host.host, case.upstream))
+            elif case.manifest.state is State.SUSPENDED or isinstance(case.upstream, Obstacle):
+                unknown.add(case.manifest.name)
+        owner = staging_owner(self._host.host, self._repository.root)
+        for root in roots:
+            if root.is_dir():
+                sweep_stale(root, keys, owner=owner, spare={owner + name for name in unknown})
 
     def _carry_out(self, changes: list[Change], cases: Mapping[str, Case]) -> list[Outcome]:
         # Imported here: a run with nothing to do is not to load the engine and the detection, half of its start-up.
@@ -409,6 +437,7 @@ class Run:
                 places=self._places,
                 host=self._host,
                 progress=self._progress,
+                owner=staging_owner(self._host.host, self._repository.root),
                 describe=describe,
                 sharing=Sharing(self._registry.entries.values()),
                 registry=self._repository.root,
@@ -489,15 +518,7 @@ class Run:
                 self._intents.settle(outcome.change.name)
         if self._options.names or any(not outcome.done for outcome in outcomes):
             return
-        wanted = {
-            staging_key_of(case.manifest.name, self._host.host, case.upstream)
-            for case in cases.values()
-            if isinstance(case.upstream, Upstream)
-        }
-        roots = {case.place.root for case in cases.values() if isinstance(case.place, Place)}
-        for root in roots:
-            if root.is_dir():
-                sweep_stale(root, wanted)
+        self._sweep({case.place.root for case in cases.values() if isinstance(case.place, Place)})
 
 
 def _prunes(change: Change) -> bool:

@@ -22,6 +22,7 @@ from imageworks.transfer.names import STAGING_NAME, check_relative_name
 from imageworks.transfer.paths import check_below, filesystem_key, make_folder
 
 JOURNAL_NAME = "publish.json"
+OWNER_NAME = "owner"
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
 
@@ -57,15 +58,17 @@ class StagingArea:
         self.tree = self.path / "tree"
         self.old = self.path / "old"
         self.journal = self.path / JOURNAL_NAME
+        self._owner = self.path / OWNER_NAME
 
     @classmethod
-    def open(cls, root: Path, key: str, *, target: Path | None = None) -> "StagingArea":
+    def open(cls, root: Path, key: str, *, target: Path | None = None, owner: str = "") -> "StagingArea":
         """Make the area, or find again what an earlier run left in it.
 
         Args:
             root: The location's root, which must exist.
             key: The area's name, from ``staging_key``.
             target: Where the model will be published; refused when a rename could not reach it.
+            owner: Whose it is, in one line; what interrupted runs leave is swept by its owner only.
         """
         if not _KEY.fullmatch(key):
             raise StagingError(f"{key!a} is not a staging key")
@@ -88,6 +91,8 @@ class StagingArea:
                     reason="publish-pending",
                 )
             make_folder(area.root, (STAGING_NAME, "staging", key, "tree"))
+            if owner and area.owner != owner:
+                area._owner.write_text(owner, encoding="utf-8")
         except OSError as error:
             raise StagingError(
                 f"{error.filename or area.path}: {error.strerror}",
@@ -95,6 +100,14 @@ class StagingArea:
                 reason="read-only" if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM} else "staging-unusable",
             ) from error
         return area
+
+    @property
+    def owner(self) -> str:
+        """Whose the area is, as ``open`` was told; empty when it does not say."""
+        try:
+            return self._owner.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
 
     def part(self, file: RemoteFile) -> Path:
         """Return where a file's bytes gather."""
@@ -216,6 +229,7 @@ class StagingArea:
         for folder in (self.tree, self.parts):
             if folder.is_dir() and not folder.is_symlink():
                 shutil.rmtree(folder)
+        self._owner.unlink(missing_ok=True)
         _remove_if_empty(self.path)
 
     def _make_parents(self, file: RemoteFile) -> None:
@@ -278,23 +292,26 @@ def staging_areas(root: Path) -> list[StagingArea]:
     return [StagingArea(root.resolve(), entry.name) for entry in sorted(folder.iterdir()) if _KEY.fullmatch(entry.name)]
 
 
-def sweep_stale(root: Path, keep: Collection[str]) -> list[str]:
+def sweep_stale(root: Path, keep: Collection[str], *, owner: str = "", spare: Collection[str] = ()) -> list[str]:
     """Remove the areas that no model wants any more, and return their keys; interrupted publishes stay.
 
-    Not while a transfer to this root runs: the folders above the areas go as well when they are empty.
+    Not while a transfer of the same owner to this root runs: the folders above go as well when they are empty.
 
     Args:
-        root: The location's root.
+        root: The location's root, which may be shared with other owners.
         keep: The keys of areas that may still be resumed.
+        owner: What the owners of areas begin with that may be swept; empty for all.
+        spare: Owners whose areas stay, whatever their keys.
     """
     swept = []
     for area in staging_areas(root):
-        if area.key not in keep and not area.journal.exists():
+        ours = area.owner.startswith(owner) and area.owner not in spare
+        if ours and area.key not in keep and not area.journal.exists():
             area.discard()
             swept.append(area.key)
-    ours = root.resolve() / STAGING_NAME
-    _remove_if_empty(ours / "staging")
-    _remove_if_empty(ours)
+    ours_above = root.resolve() / STAGING_NAME
+    _remove_if_empty(ours_above / "staging")
+    _remove_if_empty(ours_above)
     return swept
 
 
