@@ -25,6 +25,7 @@ GROUPS: Final = (
     "roles",
     "stats",
     "scan",
+    "maintenance",
     "analyze",
     "validate",
     "history",

@@ -53,13 +53,21 @@ class Ledger:
         repository: The registry.
         host: This host's settings.
         state: The host's verified files.
+        read_only: Whether nothing may be written, anywhere.
         notes: What a person should know.
     """
 
     def __init__(
-        self, repository: RegistryRepository, host: HostSettings, state: StateDatabase, notes: Iterable[str] = ()
+        self,
+        repository: RegistryRepository,
+        host: HostSettings,
+        state: StateDatabase,
+        *,
+        read_only: bool,
+        notes: Iterable[str] = (),
     ) -> None:
         self._repository = repository
+        self.read_only = read_only
         self.host = host
         self._parsed = ParsedManifests(cache_file(host.cache_dir, repository.root))
         self._records = Records(repository, cache_file(host.cache_dir / "snapshots", repository.root))
@@ -86,12 +94,12 @@ class Ledger:
         repository = RegistryRepository.open(root, host=host.host)
         with StateDatabase.open(host.state_dir / STATE_FILE, read_only=read_only) as state:
             if read_only:
-                yield cls(repository, host, state)
+                yield cls(repository, host, state, read_only=True)
                 return
             with repository.lock(wait=wait) as recovery:
                 repository.check_committable()
                 left = [f"{item.path}: {item.reason}" for item in recovery.left_alone]
-                yield cls(repository, host, state, (*recovery.notes, *left))
+                yield cls(repository, host, state, read_only=False, notes=(*recovery.notes, *left))
 
     def commit(self, edits: Edits) -> CommitResult | None:
         """Commit edits with the snapshot that follows from them; ``None`` when there is nothing to commit.

@@ -26,7 +26,6 @@ from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, PathSource
 from imageworks.transfer.digests import Algorithm, Digest, hash_files
 from imageworks.transfer.files import RemoteFile
-from imageworks.transfer.state import StateDatabase
 
 GGUF: Final = "gguf"
 DEFAULT_BACKEND: Final = "vllm"
@@ -255,7 +254,8 @@ def record(
         options: What is asked.
         told: Told how far hashing is.
     """
-    digests = _hash(findings, ledger.state, told)
+    paths = [one.candidate.model.root / file.path for one in findings for file in one.candidate.model.files]
+    digests = hash_all(paths, ledger, told)
     written: dict[str, Entry] = {}
     gone: set[str] = set()
     passed: list[Passed] = []
@@ -278,21 +278,25 @@ def record(
     return Edits(written=written, gone=frozenset(gone), title=title, lines=tuple(lines)), tuple(passed)
 
 
-def _hash(findings: Iterable[Finding], state: StateDatabase, told: Told) -> Mapping[Path, str | Digest]:
-    """Return each file's digest, or what went wrong; files that look as they did when they were hashed are not read."""
+def hash_all(paths: Iterable[Path], ledger: Ledger, told: Told) -> Mapping[Path, str | Digest]:
+    """Return each file's digest, or what went wrong; files that look as they did when they were hashed are not read.
+
+    Args:
+        paths: The files.
+        ledger: Knows the host's verified files, and learns what is hashed unless it is only read.
+        told: Told how far hashing is.
+    """
     known: dict[Path, str | Digest] = {}
     stats = {}
-    for finding in findings:
-        for file in finding.candidate.model.files:
-            path = finding.candidate.model.root / file.path
-            try:
-                stats[path] = path.stat()
-            except OSError as error:
-                known[path] = f"{path}: {error.strerror}"
-                continue
-            value = state.verified_digest(path, stats[path])
-            if value is not None:
-                known[path] = Digest(Algorithm.SHA256, value)
+    for path in paths:
+        try:
+            stats[path] = path.stat()
+        except OSError as error:
+            known[path] = f"{path}: {error.strerror}"
+            continue
+        value = ledger.state.verified_digest(path, stats[path])
+        if value is not None:
+            known[path] = Digest(Algorithm.SHA256, value)
     unread = [path for path in stats if path not in known]
     total, done = sum(stats[path].st_size for path in unread), 0
     if unread:
@@ -309,7 +313,8 @@ def _hash(findings: Iterable[Finding], state: StateDatabase, told: Told) -> Mapp
             known[path] = _checked(path, stats[path].st_mtime_ns, digest)
             if isinstance(digest, Digest) and known[path] == digest:
                 verified.append((path, stats[path], digest))
-        state.remember_all(verified)  # as they come: an interrupted scan reads nothing twice
+        if not ledger.read_only:
+            ledger.state.remember_all(verified)  # as they come: an interrupted scan reads nothing twice
     return known
 
 

@@ -1,0 +1,88 @@
+"""Look at recorded models' files again: what they say of format and quantization and, when asked, what they are."""
+
+from collections.abc import Mapping
+
+from imageworks.errors import ImageworksError
+from imageworks.providers.local import observe
+from imageworks.reconcile.describe import look_at
+from imageworks.reconcile.ledger import Ledger
+from imageworks.reconcile.scan import Told, hash_all
+from imageworks.reconcile.situation import Upstream
+from imageworks.registry.entry import ArtifactFile, Entry
+from imageworks.registry.maintenance import Kept, Seen
+from imageworks.transfer.digests import Digest
+
+
+def look_again(
+    ledger: Ledger, *, rebuild: bool, missing: bool, told: Told
+) -> tuple[Mapping[str, Seen], tuple[Kept, ...]]:
+    """Return how the files of all entries stand, by name, with what could not be looked at.
+
+    Only what nobody else vouches for is listed and hashed anew: of a pinned model the digests of its commit count, of a
+    declared one `reconcile` decides, and a locked one is not to change.
+
+    Args:
+        ledger: What is recorded.
+        rebuild: Whether files are listed and hashed.
+        missing: Whether entries whose path is gone are looked at.
+        told: Told how far hashing is.
+    """
+    seen: dict[str, Seen] = {}
+    kept: list[Kept] = []
+    for entry in ledger.registry.entries.values():
+        if entry.path is None or not entry.files:
+            continue
+        if not entry.path.exists():
+            if missing:
+                seen[entry.name] = Seen(exists=False, reachable=ledger.places.root_of(entry.path).is_dir())
+            continue
+        try:
+            files = _files(entry, ledger, told) if rebuild and _is_ours_to_rebuild(entry) else None
+            seen[entry.name] = _seen(entry, files)
+        except ImageworksError as error:
+            kept.append(Kept(entry.name, error.message))
+        except OSError as error:
+            kept.append(Kept(entry.name, f"{error.filename or entry.path}: {error.strerror or error}"))
+    return seen, tuple(kept)
+
+
+def _is_ours_to_rebuild(entry: Entry) -> bool:
+    locked = entry.part("version_lock").get("locked") is True
+    return not entry.managed and not locked and entry.text("verification") != "pinned-digest"
+
+
+def _seen(entry: Entry, files: tuple[ArtifactFile, ...] | None) -> Seen:
+    present = [file for file in files or entry.files if (entry.base / file.path).is_file()]
+    base = entry.base
+    repo = entry.repo or f"{base.parent.name}/{base.name.partition('@')[0]}"
+    facts = look_at(base, present, Upstream(files=(), repo=repo, ref=entry.ref, commit=entry.revision))
+    metadata = facts.entry_fields().get("metadata")
+    return Seen(
+        exists=True,
+        download_format=facts.download_format,
+        quantization=facts.quantization,
+        described=metadata if isinstance(metadata, Mapping) else None,
+        files=files,
+    )
+
+
+def _files(entry: Entry, ledger: Ledger, told: Told) -> tuple[ArtifactFile, ...]:
+    """Return a model's files as they are, without those that another entry has in the same folder."""
+    path = entry.path or entry.base
+    own = {file.path for file in entry.files}
+    others = {
+        other.base / file.path
+        for other in ledger.registry.entries.values()
+        if other.name != entry.name and other.path is not None
+        for file in other.files
+    }
+    model = observe(path)
+    listed = [file for file in model.files if file.path in own or model.root / file.path not in others]
+    digests = hash_all((model.root / file.path for file in listed), ledger, told)
+    return tuple(ArtifactFile(file.path, file.size, _value(digests[model.root / file.path])) for file in listed)
+
+
+def _value(digest: str | Digest) -> str:
+    if isinstance(digest, str):
+        raise ImageworksError(digest)
+    return digest.value

@@ -1,0 +1,243 @@
+"""What maintenance does to a host's entries: pure functions from entries to changes, shown as a plan before they count.
+
+None of them touches a model's files, and none removes an entry that a manifest stands behind.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+from imageworks.naming import display_name, parameter_size_in
+from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256, directory_checksum
+from imageworks.registry.manifest import Manifest
+from imageworks.registry.views import file_paths, richness
+
+PLACEHOLDER: Final = re.compile(r"model-ollama-gguf.*")
+ABSENT: Final = "none"
+
+
+class Deed(Enum):
+    """What happens to an entry; the value is its sign in a plan."""
+
+    CHANGE = "~"
+    DEPRECATE = "!"
+    REMOVE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class EntryChange:
+    """One entry's change.
+
+    Args:
+        name: The entry's name.
+        deed: What happens to it.
+        why: Why, as a few words.
+        differences: Each changed field as ``field:old→new``.
+        entry: What is recorded from then on; ``None`` when it goes.
+    """
+
+    name: str
+    deed: Deed
+    why: str
+    differences: tuple[str, ...] = ()
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An entry that stays as it is although it was looked at, and why.
+
+    Args:
+        name: The entry's name.
+        why: Why it stays.
+    """
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How a recorded model's files stand.
+
+    Args:
+        exists: Whether its path is there.
+        reachable: Whether the place that it stands in is there; an unmounted drive is not.
+        download_format: The container that its files say now; ``None`` when they say nothing.
+        quantization: The quantization likewise.
+        described: What else detection says, for ``metadata``.
+        files: Its files as they are now; ``None`` when they were not looked at.
+    """
+
+    exists: bool
+    reachable: bool = True
+    download_format: str | None = None
+    quantization: str | None = None
+    described: Mapping[str, object] | None = None
+    files: tuple[ArtifactFile, ...] | None = None
+
+
+def purge_deprecated(
+    entries: Iterable[Entry], declared: Iterable[str], *, placeholders_only: bool = False
+) -> list[EntryChange | Kept]:
+    """Remove deprecated entries.
+
+    Args:
+        entries: The host's entries.
+        declared: Names that a manifest stands behind, deprecated there or not.
+        placeholders_only: Only the placeholders that older importers of Ollama's models left.
+    """
+    by_people = set(declared)
+    found: list[EntryChange | Kept] = []
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        if entry.fields.get("deprecated") is not True or entry.name in by_people or entry.managed:
+            continue
+        if placeholders_only and not PLACEHOLDER.fullmatch(entry.name):
+            found.append(Kept(entry.name, "deprecated, but no placeholder"))
+        else:
+            found.append(EntryChange(entry.name, Deed.REMOVE, "deprecated; its files stay where they are"))
+    return found
+
+
+def prune_duplicates(
+    entries: Iterable[Entry], manifests: Mapping[str, Manifest], *, backend: str | None = None
+) -> list[EntryChange | Kept]:
+    """Remove entries of one family, backend, format and quantization that say less than another and have no own files.
+
+    Args:
+        entries: The host's entries.
+        manifests: What people declare, by name; it says the family, backend and quantization first.
+        backend: Only entries of this one.
+    """
+    groups: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        kind = _kind(entry, manifests.get(entry.name))
+        if backend is None or kind[1] == backend:
+            groups[kind].append(entry)
+    found: list[EntryChange | Kept] = []
+    for group in groups.values():
+        if len(group) > 1:
+            found += _pruned(group, manifests)
+    return sorted(found, key=lambda change: change.name)
+
+
+def _kind(entry: Entry, manifest: Manifest | None) -> tuple[str, ...]:
+    def said(key: str) -> str:
+        return (manifest.text(key) if manifest else None) or entry.text(key) or ""
+
+    return said("family") or entry.name, said("backend"), entry.text("download_format") or "", said("quantization")
+
+
+def _pruned(group: list[Entry], declared: Container[str]) -> Iterable[EntryChange | Kept]:
+    def rank(entry: Entry) -> tuple[int | str, ...]:
+        return (entry.name not in declared, *(-number for number in richness(entry.fields)), entry.name)
+
+    first, *rest = sorted(group, key=rank)
+    yield Kept(first.name, f"says most of {len(group)} alike")
+    own = set(file_paths(first.fields))
+    for entry in rest:
+        if entry.managed or entry.name in declared:
+            yield Kept(entry.name, "declared; delete its manifest if it is not wanted")
+        elif entry.path is not None and entry.path.exists() and not set(file_paths(entry.fields)) <= own:
+            yield Kept(entry.name, f"has files of its own at {entry.path}")
+        else:
+            yield EntryChange(entry.name, Deed.REMOVE, f"says no more than {first.name}")
+
+
+def normalize(entries: Iterable[Entry], seen: Mapping[str, Seen], *, prune_missing: bool) -> list[EntryChange | Kept]:
+    """Put right what is recorded of files: format, quantization and, where files were looked at, what they are.
+
+    Args:
+        entries: The host's entries.
+        seen: How their files stand, by name; entries that were not looked at stay.
+        prune_missing: Whether an entry whose files are gone goes too, instead of being marked as deprecated.
+    """
+    found: list[EntryChange | Kept] = []
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        looked = seen.get(entry.name)
+        if looked is None:
+            continue
+        change = _normalized(entry, looked) if looked.exists else _missing(entry, looked, prune=prune_missing)
+        if change is not None:
+            found.append(change)
+    return found
+
+
+def _missing(entry: Entry, seen: Seen, *, prune: bool) -> EntryChange | Kept | None:
+    if entry.managed:
+        return Kept(entry.name, f"{entry.path} is gone; it is declared, so `reconcile` brings it back")
+    if not seen.reachable:
+        return Kept(entry.name, f"{entry.path} is out of reach: what it stands in is not there either")
+    if prune:
+        return EntryChange(entry.name, Deed.REMOVE, f"{entry.path} is gone")
+    if entry.fields.get("deprecated") is True:
+        return None
+    condition = {"type": "Ready", "status": "False", "reason": "Missing", "message": f"{entry.path} is gone"}
+    fields = {**entry.fields, "deprecated": True, "conditions": [condition]}
+    return EntryChange(
+        entry.name, Deed.DEPRECATE, f"{entry.path} is gone; marked as deprecated", entry=replace(entry, fields=fields)
+    )
+
+
+def _normalized(entry: Entry, seen: Seen) -> EntryChange | None:
+    fields = dict(entry.fields)
+    differences: list[str] = []
+
+    def put(key: str, value: object) -> None:
+        before = fields.get(key)
+        if value is not None and value != before:
+            fields[key] = value
+            differences.append(f"{key}:{ABSENT if before is None else before}→{value}")
+
+    put("download_format", seen.download_format)
+    put("quantization", seen.quantization)
+    if differences:
+        fields |= _renamed(entry, seen)
+    files = entry.files
+    if seen.files is not None:
+        files = seen.files
+        put("download_size_bytes", sum(file.size for file in files))
+        put("download_directory_checksum", directory_checksum(files))
+        before = entry.fields.get("download_files")
+        count = len(before) if isinstance(before, list) else 0
+        if count != len(files):
+            differences.append(f"download_files_count:{count}→{len(files)}")
+        old, new = aggregate_sha256(entry.files), aggregate_sha256(files)
+        if old != new and not differences:
+            differences.append(f"artifacts.aggregate_sha256:{old[:12]}→{new[:12]}")
+        fields |= _recorded(files)
+    if not differences:
+        return None
+    return EntryChange(
+        entry.name, Deed.CHANGE, "looked at again", tuple(differences), replace(entry, fields=fields, files=files)
+    )
+
+
+def _renamed(entry: Entry, seen: Seen) -> dict[str, object]:
+    """Return what follows from another format or quantization: the display name and how it was told."""
+    family = entry.text("family") or entry.name
+    size = parameter_size_in(family)
+    fields: dict[str, object] = {}
+    if entry.text("display_name") == display_name(family, parameter_size=size, quantization=entry.text("quantization")):
+        quantization = seen.quantization or entry.text("quantization")
+        fields["display_name"] = display_name(family, parameter_size=size, quantization=quantization)
+    told = seen.described or {}
+    metadata = {key: value for key, value in entry.part("metadata").items() if key not in _TOLD}
+    fields["metadata"] = metadata | {key: told[key] for key in _TOLD if key in told}
+    return fields
+
+
+_TOLD: Final = ("detection", "quantization_details")
+
+
+def _recorded(files: tuple[ArtifactFile, ...]) -> dict[str, object]:
+    return {
+        "download_files": [file.path for file in files],
+        "artifacts": {
+            "aggregate_sha256": aggregate_sha256(files),
+            "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in files],
+        },
+    }
