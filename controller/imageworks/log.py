@@ -15,10 +15,10 @@ MAX_BYTES: Final = 5 * 1024 * 1024
 BACKUPS: Final = 3
 LOGGER.addHandler(logging.NullHandler())  # without a log file, nothing of ours goes to stderr behind the command's back
 LOGGER.propagate = False
-# Hugging Face tokens, bearer headers, signed links' signatures, and user:password@ in URLs.
+# Hugging Face tokens, bearer headers, signed links' signatures, and user:password@ or token@ in URLs.
 _SECRET: Final = re.compile(
     r"hf_[A-Za-z0-9]{8,}|(?<=Bearer )\S+|(?<=token:)[^\s\"']+"
-    r"|(?<=Signature=)[^&\s\"]+|(?<=X-Amz-Signature=)[^&\s\"]+|(?<=://)[^/\s:@\"]+:[^/\s@\"]+(?=@)",
+    r"|(?<=Signature=)[^&\s\"]+|(?<=X-Amz-Signature=)[^&\s\"]+|(?<=://)[^/\s@\"']+(?=@)",
     re.IGNORECASE,
 )
 

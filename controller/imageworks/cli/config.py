@@ -24,6 +24,7 @@ def config_command(
 ) -> None:
     """Show every effective setting and where it came from."""
     from imageworks.config import RegistryNotFoundError, find_registry, load_host_settings, user_config_file
+    from imageworks.log import redact
     from imageworks.reconcile.settings_view import effective_settings
 
     try:
@@ -36,7 +37,7 @@ def config_command(
         complain(f"warning: {warning}")
     settings = effective_settings(root, host)
     if as_json:
-        say(json.dumps([{"name": s.name, "value": s.value, "origin": s.origin} for s in settings], indent=2))
+        say(json.dumps([{"name": s.name, "value": redact(s.value), "origin": s.origin} for s in settings], indent=2))
         return
-    say(table(("SETTING", "VALUE", "FROM"), [(s.name, s.value, s.origin) for s in settings]))
+    say(table(("SETTING", "VALUE", "FROM"), [(s.name, redact(s.value), s.origin) for s in settings]))
     complain(f"the user's config is {user_config_file()}")
