@@ -217,3 +217,15 @@ def test_what_another_registry_is_fetching_to_the_same_place_is_left_alone(
     git(elsewhere, "commit", "--quiet", "--message", "Declare nothing")
     assert command("reconcile", "--registry", elsewhere, "--no-progress").code == 0
     assert area.is_dir()
+
+
+def test_bytes_that_a_killed_run_published_and_nobody_declares_any_more_are_told(world: World) -> None:
+    world.serve()
+    world.declare()
+    world.reconcile("--no-commit", valid=False)
+    world.delete(NAME)
+    assert f"{world.weights / REPO} was put there by an interrupted run" in world.reconcile("--dry-run").out
+    world.declare()
+    result = world.reconcile()
+    assert f"= {NAME}  adopt" in result.out
+    assert "interrupted" not in world.reconcile().out

@@ -307,7 +307,13 @@ class Run:
             intents=self._intents,
             records=self._records,
             prune_of=_Applied(self._repository, self._host.host),
-            notes=(*self._notes, *self._uncommitted(), *self._unsupported(), *self._closed_window()),
+            notes=(
+                *self._notes,
+                *self._uncommitted(),
+                *self._unsupported(),
+                *self._closed_window(),
+                *self._unrecorded(),
+            ),
         )
         self._situation = gather(look, self._options.names)
         enabled = self._options.prune.enabled or self._registry.settings.prune
@@ -322,6 +328,16 @@ class Run:
         asked = {"commit.push": settings.push, "commit.branch": settings.branch is not None}
         asked |= {f"policies.{key}": True for key in settings.unenforced}
         return [f"registry.yaml: {key} is not carried out by this version" for key, is_set in asked.items() if is_set]
+
+    def _unrecorded(self) -> list[str]:
+        """Tell of models that a killed run put in place and nobody declares any more: no entry owns their bytes."""
+        known = {*self._registry.manifests, *self._registry.entries, *self._registry.blocked}
+        return [
+            f"{path} was put there by an interrupted run for {name}, which is not declared any more: "
+            "declare it again, or remove the folder"
+            for name, path in self._intents.announced().items()
+            if name not in known and path.exists()
+        ]
 
     def _closed_window(self) -> list[str]:
         transfer = self._registry.settings.transfer
