@@ -109,3 +109,33 @@ def test_a_file_that_is_not_what_its_record_says_is_not_removed(world: World) ->
     result = world.reconcile(valid=False)
     assert (world.folder / "mine/notes.txt").read_bytes() == b"private"
     assert "warning: notes.txt is not as recorded, so it stays" in result.out
+
+
+def test_a_repair_and_a_move_keep_what_only_the_record_says(world: World) -> None:
+    world.serve()
+    world.declare()
+    world.reconcile()
+    said = {
+        "deprecated": True,
+        "downloaded_at": "2025-01-02T03:04:05Z",
+        "model_aliases": ["tiny"],
+        "served_model_id": "tiny-served",
+        "version_lock": {"locked": True},
+    }
+    world.write(f"discovered/{HOST}/{NAME}.json", json.dumps({**world.entry(), **said}))
+    (world.weights / REPO / "config.json").unlink()
+    assert "repair" in world.reconcile().out
+    assert {key: world.entry().get(key) for key in said} == said
+    world.declare(location="second")
+    assert "move" in world.reconcile().out
+    assert {key: world.entry().get(key) for key in said} == said
+
+
+def test_a_renamed_model_is_served_under_its_new_name(world: World) -> None:
+    world.serve()
+    world.declare()
+    world.reconcile()
+    world.delete(NAME)
+    world.declare("renamed", previously=[NAME])
+    world.reconcile()
+    assert world.entry("renamed")["served_model_id"] == "renamed"

@@ -11,6 +11,8 @@ from imageworks.registry.manifest import HuggingFaceSource, PathSource
 
 SCHEMA_VERSION = 1
 UNASSIGNED = "unassigned"
+KEPT = ("deprecated", "generation_defaults", "model_aliases", "version_lock")
+"""What only an earlier tool or an import says of a model; no look at its files brings it back."""
 
 
 def compose_entry(
@@ -41,7 +43,11 @@ def compose_entry(
     name = display_name(family, parameter_size=parameter_size_in(family), quantization=quantization)
     metadata = described.get("metadata")
     producer = described.get("producer") or producer_of(relative_path=_below(place))
+    before = case.entry.fields if case.entry is not None else {}
+    same_bytes = case.entry is not None and sorted(case.entry.files, key=lambda file: file.path) == list(listed)
+    now_text = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
     fields: dict[str, object] = {
+        **{key: before[key] for key in KEPT if key in before},
         **described,
         "schema_version": SCHEMA_VERSION,
         "name": manifest.name,
@@ -50,7 +56,7 @@ def compose_entry(
         "backend_config": {"model_path": str(place.path)},
         "display_name": name,
         "family": family,
-        "served_model_id": manifest.name,
+        "served_model_id": _served(case.entry, manifest.name),
         "source_provider": "huggingface" if isinstance(manifest.source, HuggingFaceSource) else "local",
         "producer": producer,
         "download_format": container,
@@ -60,7 +66,7 @@ def compose_entry(
         "download_files": [file.path for file in listed],
         "download_size_bytes": sum(file.size for file in listed),
         "download_directory_checksum": directory_checksum(listed),
-        "downloaded_at": (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "downloaded_at": (same_bytes and before.get("downloaded_at")) or now_text,
         "artifacts": {
             "aggregate_sha256": aggregate_sha256(listed),
             "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in listed],
@@ -77,6 +83,12 @@ def compose_entry(
         },
     }
     return Entry(manifest.name, {key: value for key, value in fields.items() if value is not None}, listed)
+
+
+def _served(entry: Entry | None, name: str) -> str:
+    """Return what clients call a model: what was recorded, unless that was only the name it had."""
+    recorded = entry.text("served_model_id") if entry is not None else None
+    return name if entry is None or recorded in {None, "", entry.name} else str(recorded)
 
 
 def _text(value: object) -> str | None:
@@ -128,7 +140,7 @@ def moved_entry(entry: Entry, name: str, place: Place, *, adopted: bool = False)
     fields = {
         **entry.fields,
         "name": name,
-        "served_model_id": name,
+        "served_model_id": _served(entry, name),
         "download_path": str(place.path),
         "download_location": place.location,
         "backend_config": backend_config,
@@ -155,4 +167,4 @@ def emptied_entry(entry: Entry, name: str, reason: str = "DeclaredAbsent", messa
     config = {key: value for key, value in entry.part("backend_config").items() if key != "model_path"}
     kept["backend_config"] = config
     kept["conditions"] = [{"type": "Ready", "status": "False", "reason": reason, "message": message}]
-    return Entry(name, {**kept, "name": name, "served_model_id": name})
+    return Entry(name, {**kept, "name": name, "served_model_id": _served(entry, name)})
