@@ -172,6 +172,21 @@ def _unusable(path: str) -> bool:
     return not path.isascii() and any("\ud800" <= character <= "\udfff" for character in path)
 
 
+def has_recorded_files(file: str, data: bytes | None) -> bool:
+    """Return whether the bytes of an entry's file record files on its host; what cannot be read may.
+
+    Args:
+        file: The entry's path within the registry.
+        data: The file's content; ``None`` when it is not plain.
+    """
+    if data is None:
+        return True
+    try:
+        return bool(read_entry(file, data).files)
+    except InvalidEntryError:
+        return True
+
+
 def _files(file: str, fields: Mapping[str, object]) -> tuple[ArtifactFile, ...]:
     artifacts = fields.get("artifacts")
     listed = artifacts.get("files") if isinstance(artifacts, Mapping) else None

@@ -1,0 +1,192 @@
+"""Remove a model by name: its record, its files where asked, and what its manifest says, in one commit."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
+
+from imageworks.errors import ImageworksError
+from imageworks.reconcile.compose import emptied_entry
+from imageworks.reconcile.decide import has_files, removal
+from imageworks.reconcile.plan import Change, Plan, Reason
+from imageworks.reconcile.report import Outcome, Report
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.sharing import Sharing
+from imageworks.reconcile.situation import FileState, Observation
+from imageworks.registry.edit import edit_manifest
+from imageworks.registry.entry import Entry
+from imageworks.registry.manifest import Manifest, State
+
+if TYPE_CHECKING:
+    import os
+
+LISTED: Final = 3
+
+
+class RemoveError(ImageworksError):
+    """A model cannot be removed as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What removing a model does.
+
+    Args:
+        name: The variant name.
+        entry: What is recorded; ``None`` for a model that was declared and never brought.
+        manifests: What the manifest is to say, by registry path; ``None`` deletes it; empty where nothing declares it.
+        change: What happens to entry and files.
+        bytes_freed: What the filesystem gets back.
+        delete_files: Whether files go.
+        purge: Whether the entry goes.
+        said: What a person should know before agreeing, a line each.
+    """
+
+    name: str
+    entry: Entry | None
+    manifests: Mapping[str, bytes | None]
+    change: Change | None
+    bytes_freed: int
+    delete_files: bool
+    purge: bool
+    said: tuple[str, ...]
+
+
+def prepare(run: Run, name: str, *, delete_files: bool, purge: bool) -> Removal:
+    """Return what removing a model would do; nothing is touched.
+
+    Args:
+        run: An open run.
+        name: The model.
+        delete_files: Whether its files go.
+        purge: Whether its entry goes too, and its manifest with it.
+
+    Raises:
+        RemoveError: There is no such model, or nothing of it to remove, or its manifest has uncommitted changes.
+    """
+    registry = run.registry
+    entry, manifest = registry.entries.get(name), registry.manifests.get(name)
+    if problems := registry.blocked.get(name):
+        raise RemoveError(f"{name}: {problems[0].render()}", remedy="Put that right first; nothing was removed.")
+    if entry is None and manifest is None:
+        near = get_close_matches(name, [*registry.entries, *registry.manifests], n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "`imageworks-models list` shows the exact names."
+        raise RemoveError(f"no model is called {name!r} here", remedy=hint)
+    manifests, said = _manifests(run, manifest, name, purge=purge)
+    recorded = entry is not None and (has_files(entry) or entry.text("download_path") is not None)
+    if not (purge or recorded or manifests):
+        raise RemoveError(f"{name} records no files", remedy="--purge removes the entry itself.")
+    change, freed = None, 0
+    if entry is not None:
+        reason = Reason.UNDECLARED if purge else Reason.DECLARED_ABSENT
+        change, why = _change(run, entry, reason, delete_files=delete_files)
+        said += why
+        freed = freed_bytes(entry, change.drop)
+    return Removal(name, entry, manifests, change, freed, delete_files, purge, said)
+
+
+def carry_out(run: Run, asked: Removal) -> Report:
+    """Remove what was prepared, in one commit of entry, snapshot and manifest.
+
+    Args:
+        run: The run that prepared it.
+        asked: What is to be done.
+
+    Raises:
+        RemoveError: Files could not be deleted; nothing is recorded then.
+    """
+    run.declare(asked.manifests, (asked.name,), title=f"Remove {asked.name}")
+    if asked.entry is None or asked.change is None:
+        return run.record([])
+    if not asked.delete_files:
+        emptied = emptied_entry(asked.entry, asked.name, "Removed", "no longer recorded; the files stay where they are")
+        return run.record([Outcome(asked.change, entry=None if asked.purge else emptied, recorded=True)])
+    plan = run.plan()
+    report = run.apply(Plan(plan.host, plan.registry_revision, changes=(asked.change,)))
+    for outcome in report.failed:
+        raise RemoveError(f"{asked.name}: {outcome.error}")
+    return report
+
+
+def freed_bytes(entry: Entry, paths: Iterable[str]) -> int:
+    """Return what the filesystem gets back when files go: a file with a name elsewhere gives nothing.
+
+    Args:
+        entry: What is recorded.
+        paths: Its files that go, relative.
+    """
+    names: Counter[tuple[int, int]] = Counter()
+    found: dict[tuple[int, int], os.stat_result] = {}
+    for path in paths:
+        try:
+            stat = (entry.base / path).lstat()
+        except OSError:
+            continue
+        inode = (stat.st_dev, stat.st_ino)
+        names[inode] += 1
+        found[inode] = stat
+    return sum(stat.st_size for inode, stat in found.items() if names[inode] == stat.st_nlink)
+
+
+def _manifests(
+    run: Run, manifest: Manifest | None, name: str, *, purge: bool
+) -> tuple[dict[str, bytes | None], tuple[str, ...]]:
+    """Return how the manifest must change, for reconcile would bring the model back, and what to say of it."""
+    if manifest is None:
+        return {}, ()
+    file = manifest.file
+    before = run.committed(file)
+    if before is None or run.uncommitted(file):
+        raise RemoveError(f"{file} has uncommitted changes", remedy="Commit them or take them back first.")
+    host, labels = run.registry.host, run.registry.settings.labels
+    if not manifest.applies_to(host, labels):
+        return {}, ()
+    elsewhere = [one for one in manifest.hosts if not _meant(manifest, one, host, labels)]
+    others = sorted({*elsewhere, *run.other_hosts(name)})
+    if others:
+        # The manifest speaks for them too: deleted or absent, it would take their files with the next reconcile.
+        content = edit_manifest(file, before, {("hosts",): [*others]})
+        changed: dict[str, bytes | None] = {file: content} if content != before else {}
+        return changed, (f"{file} leaves this host out from now on; it stays for {', '.join(others)}",)
+    if purge:
+        return {file: None}, (f"{file} is deleted",)
+    if manifest.state is State.ABSENT:
+        return {}, ()
+    content = edit_manifest(file, before, {("state",): State.ABSENT.value})
+    return {file: content}, (f"{file} says `state: absent` from now on, so that reconcile does not bring it back",)
+
+
+def _meant(manifest: Manifest, wanted: str, host: str, labels: Mapping[str, str]) -> bool:
+    """Return whether one item of ``hosts`` means a host."""
+    return replace(manifest, fields={"hosts": [wanted]}).applies_to(host, labels)
+
+
+def _change(run: Run, entry: Entry, reason: Reason, *, delete_files: bool) -> tuple[Change, tuple[str, ...]]:
+    """Return what happens to an entry and its files, and what to say of it."""
+    if not delete_files or not has_files(entry):
+        stays = (f"its files stay at {entry.path}",) if has_files(entry) else _elsewhere(entry)
+        return replace(removal(entry, reason, "", None), drop=(), bytes_freed=0, keep=len(entry.files)), stays
+    if entry.managed and not entry.installed_by_us and entry.part("metadata").get("source_path") is not None:
+        stays = (f"its files stay at {entry.path}: they are the source itself, and nothing could bring them back",)
+        return replace(removal(entry, reason, "", None), drop=(), bytes_freed=0), stays
+    run.distrust(entry)
+    observation = run.observe(entry) or Observation(entry.base, exists=False)
+    owners = Sharing(run.registry.entries.values()).owners(entry)
+    drop = tuple(f.path for f in entry.files if f.path not in owners and f.path not in observation.damaged)
+    change = replace(removal(entry, reason, "", observation, shared=frozenset(owners)), drop=drop)
+    said = [f"{len(drop)} of {len(entry.files)} files at {entry.path} are deleted"]
+    if owners:
+        names = sorted({name for names in owners.values() for name in names})
+        said.append(f"{len(owners)} files stay, which {', '.join(names[:LISTED])} has too")
+    changed = sorted(path for path, state in observation.damaged.items() if state is not FileState.MISSING)
+    if changed:
+        said.append(f"{', '.join(changed[:LISTED])}: not as recorded, so not ours to delete")
+    return replace(change, bytes_freed=freed_bytes(entry, drop)), tuple(said)
+
+
+def _elsewhere(entry: Entry) -> tuple[str, ...]:
+    served = entry.text("served_model_id")
+    if entry.text("source_provider") == "ollama" and served:
+        return (f"Ollama keeps its own store: `ollama rm {served}` frees the space",)
+    return ()
