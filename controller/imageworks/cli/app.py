@@ -27,7 +27,6 @@ GROUPS: Final = (
     "stats",
     "scan",
     "maintenance",
-    "promote",
     "analyze",
     "validate",
     "history",
