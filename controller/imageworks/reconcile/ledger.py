@@ -77,6 +77,11 @@ class Ledger:
         self.places = Places(self.registry.settings, host, invalid=invalid)
         self.notes = (*notes, *state.notes)
 
+    @property
+    def root(self) -> Path:
+        """The registry folder."""
+        return self._repository.root
+
     @classmethod
     @contextmanager
     def open(cls, root: Path, host: HostSettings, *, read_only: bool, wait: float = 0.0) -> Iterator[Self]:

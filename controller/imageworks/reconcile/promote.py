@@ -1,0 +1,234 @@
+"""Promote: make a manifest of a discovered entry, such that reconcile then finds everything as declared."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from imageworks.errors import ImageworksError, UsageError
+from imageworks.providers.local import observe
+from imageworks.reconcile.compose import UNASSIGNED
+from imageworks.reconcile.decide import staleness
+from imageworks.reconcile.ledger import Edits, Ledger
+from imageworks.reconcile.places import CUSTOM
+from imageworks.reconcile.situation import Case, Place
+from imageworks.registry.entry import Entry
+from imageworks.registry.manifest import FOLDER, SUFFIXES, Manifest, PathSource, is_commit, read_manifest
+from imageworks.registry.schema import load_schema
+from imageworks.registry.validate import check_manifest
+
+SCHEMA_COPY: Final = ".schemas/manifest.schema.json"
+COMMENTS_AT: Final = 40  # columns
+SHOWN_IN_TITLE: Final = 3
+_CHOOSES: Final = {
+    "include": "only these of its weights",
+    "subfolder": "the folder that files are taken from",
+    "optional": "documents, pictures and examples too",
+}
+_PICKS: Final = {
+    "format": "how the weights are packed; picks the files",
+    "quantization": "which one of several; picks the files",
+}
+
+
+class PromoteError(ImageworksError):
+    """An entry cannot be declared as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A discovered entry that becomes declared.
+
+    Args:
+        manifest: What is declared from then on.
+        data: The manifest's bytes.
+        entry: What is recorded from then on.
+    """
+
+    manifest: Manifest
+    data: bytes
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A field of a manifest: its text, its value, and what it is for."""
+
+    key: str
+    value: object
+    comment: str
+    inside: bool = False
+
+    def render(self) -> str:
+        text = f"{'  ' if self.inside else ''}{self.key}: {json.dumps(self.value, ensure_ascii=False)}"
+        return f"{text:<{COMMENTS_AT - 1}} # {self.comment}"
+
+
+def promote(ledger: Ledger, name: str) -> Promotion:
+    """Return the manifest of a discovered entry, with the entry as it is recorded from then on.
+
+    A model that is known to be of a commit of the hub is declared by that pin, any other by the place it stands in.
+
+    Args:
+        ledger: What is recorded.
+        name: The entry's name.
+
+    Raises:
+        UsageError: Nothing of that name is recorded.
+        PromoteError: It is declared already, or no manifest can say what it is.
+    """
+    entry = _find(ledger, name)
+    refusals: list[str] = []
+    for lines in _choices(entry, ledger):
+        made = _made(entry, lines, ledger)
+        refusal = _refusal(made, ledger)
+        if refusal is None:
+            return made
+        refusals.append(refusal)
+    raise PromoteError(f"{name}: {refusals[-1]}", remedy="Write a manifest by hand, or move the files and scan again.")
+
+
+def edits(promotions: Sequence[Promotion]) -> Edits:
+    """Return what is committed: manifests, entries and the snapshot together.
+
+    Args:
+        promotions: What is promoted.
+    """
+    names = [promotion.manifest.name for promotion in promotions]
+    shown = ", ".join(names) if len(names) <= SHOWN_IN_TITLE else f"{len(names)} models"
+    return Edits(
+        written={promotion.entry.name: promotion.entry for promotion in promotions},
+        manifests=tuple((promotion.manifest, promotion.data) for promotion in promotions),
+        title=f"Promote {shown}",
+        lines=tuple(f"+ {promotion.manifest.file}" for promotion in promotions),
+    )
+
+
+def _find(ledger: Ledger, name: str) -> Entry:
+    registry = ledger.registry
+    manifest = registry.manifests.get(name)
+    if manifest is not None or name in registry.blocked:
+        file = manifest.file if manifest else f"{FOLDER}/{name}.yaml"
+        raise PromoteError(f"{name}: is declared already by {file}", remedy="Edit that file and commit it.")
+    if name not in registry.entries:
+        near = get_close_matches(name, registry.entries, n=1)
+        raise UsageError(
+            f"no model is recorded as {name!r} here",
+            remedy=f"Did you mean {near[0]!r}?" if near else "`imageworks-models list --details` shows the names.",
+        )
+    for suffix in SUFFIXES:
+        if (ledger.root / FOLDER / f"{name}{suffix}").exists():
+            raise PromoteError(f"{name}: {FOLDER}/{name}{suffix} is there and not committed", remedy="Commit it.")
+    return registry.entries[name]
+
+
+def _choices(entry: Entry, ledger: Ledger) -> Iterator[list[_Line]]:
+    """Yield what a manifest could say of the source and the place, the best first."""
+    if entry.path is None or not entry.files:
+        yield []
+        return
+    if entry.repo and is_commit(entry.revision):
+        for location in _locations(entry, entry.path):
+            yield [*_hub(entry), _Line("location", location, "a location of registry.yaml, or a folder")]
+    yield [
+        _Line("path", str(entry.path), "where its files are; nothing is copied, moved or downloaded", inside=True),
+        _Line("hosts", [ledger.registry.host], "only this host has that path"),
+    ]
+
+
+def _locations(entry: Entry, path: Path) -> Iterator[str]:
+    named = entry.text("download_location")
+    if named and named != CUSTOM:
+        yield named
+    depth = len((entry.repo or "").split("/"))
+    if len(path.parents) >= depth:
+        yield str(path.parents[depth - 1])
+
+
+def _hub(entry: Entry) -> Iterator[_Line]:
+    yield _Line("huggingface", entry.repo, "the repository that it came from", inside=True)
+    yield _Line("revision", entry.revision, "the commit that is installed; `download` moves the pin", inside=True)
+    if entry.ref and entry.ref != "main" and not is_commit(entry.ref):
+        yield _Line("branch", entry.ref, "the branch that the commit was taken from", inside=True)
+    for key, comment in _CHOOSES.items():
+        if key in entry.selection:
+            yield _Line(key, entry.selection[key], comment, inside=True)
+    for key, comment in _PICKS.items():
+        if key in entry.selection:
+            yield _Line(key, entry.selection[key], comment)
+
+
+def _made(entry: Entry, lines: Iterable[_Line], ledger: Ledger) -> Promotion:
+    data = _render(entry, list(lines), ledger)
+    file = f"{FOLDER}/{entry.name}.yaml"
+    checked = check_manifest(file, data)
+    document = checked.document
+    if document is None or not isinstance(document.value, dict):
+        problem = checked.diagnostics[0].message if checked.diagnostics else "no manifest"
+        raise PromoteError(f"{entry.name}: cannot be declared: {problem}")
+    manifest = read_manifest(file, document.value)
+    metadata = {key: value for key, value in entry.part("metadata").items() if key != "selection"}
+    if manifest.selection:
+        metadata["selection"] = manifest.selection
+    source = document.value.get("source")
+    if isinstance(source, dict) and "path" in source:
+        metadata["source_path"] = source["path"]
+    fields = {**entry.fields, "managed": True, "metadata": metadata}
+    return Promotion(manifest, data, replace(entry, fields=fields))
+
+
+def _render(entry: Entry, lines: Sequence[_Line], ledger: Ledger) -> bytes:
+    """Return a manifest in which a comment behind each field says what it is for."""
+    source = [line.render() for line in lines if line.inside]
+    own = [line.render() for line in lines if not line.inside]
+    shown = entry.text("display_name")
+    text = [
+        f"# yaml-language-server: $schema={_schema(ledger)}",
+        f"# {entry.name}, found on {ledger.registry.host} and promoted. This file's name is the model's name.",
+        "# Change what you like and commit it: the next `imageworks-models reconcile` makes the machine be so.",
+        "schema_version: 1",
+        *(["source:", *source] if source else []),
+        *own,
+        _Line("backend", entry.text("backend") or UNASSIGNED, "what serves it").render(),
+        *([_Line("display_name", shown, "what people see").render()] if shown else []),
+        f"{'# roles: [caption]':<{COMMENTS_AT - 1}} # what it is used for; take the first # away",
+        f"{'# prune: confirm':<{COMMENTS_AT - 1}} # what may happen to the files once this file is deleted",
+    ]
+    return ("\n".join(text) + "\n").encode()
+
+
+def _schema(ledger: Ledger) -> str:
+    if (ledger.root / SCHEMA_COPY).is_file():
+        return f"../{SCHEMA_COPY}"
+    return str(load_schema("manifest")["$id"])
+
+
+def _refusal(made: Promotion, ledger: Ledger) -> str | None:
+    """Return why reconcile would find something to do, or ``None`` when it would not."""
+    entry, manifest = made.entry, made.manifest
+    if entry.path is None or manifest.source is None:
+        return None
+    place = ledger.places.place(manifest, container=entry.text("download_format"), repo=entry.repo)
+    if not isinstance(place, Place):
+        return place.message
+    if place.path != entry.path:
+        return f"stands at {entry.path}, and would belong at {place.path}"
+    stale = staleness(Case(manifest, entry=entry))
+    if stale is not None:
+        return stale.value.replace("-", " ")
+    return _not_all(entry) if isinstance(manifest.source, PathSource) else None
+
+
+def _not_all(entry: Entry) -> str | None:
+    """Return why a path cannot stand for an entry's files: it holds others, or other bytes, than are recorded."""
+    try:
+        there = {file.path: file.size for file in observe(entry.path or entry.base).files}
+    except ImageworksError as error:
+        return error.message
+    recorded = {file.path: file.size for file in entry.files}
+    differing = sorted(path for path in {*there, *recorded} if there.get(path) != recorded.get(path))
+    if not differing:
+        return None
+    return f"{entry.base / differing[0]} is not as recorded; `scan --update-existing` records what is there now"
