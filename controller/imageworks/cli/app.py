@@ -15,7 +15,7 @@ from imageworks.cli.output import complain
 from imageworks.errors import ExitCode, ImageworksError
 from imageworks.log import LOGGER, debugging
 
-COLLECT_AFTER: Final = 50_000  # objects
+COLLECT_AFTER: Final = 1_000_000  # objects
 GROUPS: Final = (
     "download",
     "reconcile",

@@ -1,15 +1,18 @@
 """The ``hub`` commands: serve a folder tree to other machines and to tests."""
 
+import gc
 import signal
 import threading
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 if TYPE_CHECKING:
     from types import FrameType
+
+LONG_LIVED_THRESHOLD: Final = 10_000  # objects
 
 hub_app = typer.Typer(name="hub", help="Serve local models the way the Hugging Face Hub does.", no_args_is_help=True)
 
@@ -74,6 +77,7 @@ def serve(
         record=False,
         log=None if quiet else _say,
     )
+    gc.set_threshold(LONG_LIVED_THRESHOLD)  # the other commands end before collecting pays; this one runs for months
     ended = threading.Event()
 
     def end(_number: int, _frame: "FrameType | None") -> None:

@@ -484,7 +484,9 @@ class Run:
                 registry = self._reload()
                 continue
             self._declared = NOTHING_DECLARED
-            self._registry = self._reload()
+            # What the commit holds is known without reading it: nothing else that counts differs at its parent.
+            left = {name: entry for name, entry in registry.entries.items() if name not in gone}
+            self._registry = replace(registry, revision=result.id, entries=left | written)
             self._records.remember(self._registry)
             self._write_compatible()
             return result

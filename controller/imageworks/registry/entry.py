@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from imageworks.errors import ImageworksError
 
@@ -25,9 +25,8 @@ class InvalidEntryError(ImageworksError):
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactFile:
-    """One file of a model as it was verified.
+class ArtifactFile(NamedTuple):
+    """One file of a model as it was verified; a tuple, because a plan over 10,000 models builds 50,000 of them.
 
     Args:
         path: Relative path, ``/``-separated.
