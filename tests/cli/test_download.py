@@ -176,6 +176,17 @@ def test_of_several_quantizations_the_usual_one_is_taken_and_said(world: World) 
     assert world.plan().changes == {}
 
 
+def test_quantizations_of_two_commits_do_not_share_a_folder_and_the_way_out_is_said(world: World) -> None:
+    many = world.serve(QUANTS, "acme/many-GGUF")
+    old = many.commit_id
+    download(world, "acme/many-GGUF")
+    many.commit({"README.md": b"# newer\n"})
+    refused = download(world, "acme/many-GGUF:q8_0", code=1)
+    assert f"to share its folder, give --revision {old}" in refused.err
+    download(world, "acme/many-GGUF:q8_0", "--revision", old)
+    assert world.entries() == ["many-gguf-q4_k_m", "many-gguf-q8_0"]
+
+
 def test_without_the_usual_one_somebody_has_to_say(world: World) -> None:
     files = {name.replace("Q4_K_M", "Q5_K_M"): data for name, data in QUANTS.items()}
     world.serve(files, "acme/many-GGUF")
@@ -392,6 +403,6 @@ def test_optional_files_come_when_asked_for(world: World) -> None:
     world.serve({**MODEL, "docs/picture.png": b"png"})
     download(world, REPO)
     assert "docs/picture.png" not in tree(world.weights / REPO)
-    download(world, REPO, "--include-optional")
+    download(world, REPO, "-o")
     assert tree(world.weights / REPO)["docs/picture.png"] == b"png"
     assert "optional: true" in manifest(world)

@@ -26,8 +26,14 @@ def test_a_display_name_is_spelt_as_its_repository_is(display: str, repo: str | 
     assert shown_name(entry(display, repo)) == shown
 
 
-def test_the_first_registry_is_made_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_first_registry_is_made_where_environment_or_config_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert registry_to_make() == Path.home() / "ai-models/registry"
+    file = user_config_file()
+    file.parent.mkdir(parents=True)
+    file.write_text('registry = "~/configured"\n', encoding="utf-8")
+    assert registry_to_make() == Path.home() / "configured"
     monkeypatch.setenv("IMAGEWORKS_REGISTRY_DIR", str(tmp_path / "mine"))
     assert registry_to_make() == tmp_path / "mine"
 

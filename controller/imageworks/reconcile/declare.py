@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imageworks.config import DEFAULT_REGISTRY, ENVIRONMENT
+from imageworks.config import DEFAULT_REGISTRY, ENVIRONMENT, read_user_config, user_config_file
 from imageworks.detect.filenames import Container, classify
 from imageworks.errors import ImageworksError, UsageError
 from imageworks.identifiers import HubIdentifier
@@ -95,8 +95,10 @@ class Proposal:
 
 
 def registry_to_make() -> Path:
-    """Return where the first download makes a registry: where the environment says, else the default place."""
-    return Path(os.environ.get(ENVIRONMENT["registry"]) or DEFAULT_REGISTRY).expanduser().absolute()
+    """Return where the first download makes a registry: where environment or user config say, else the usual place."""
+    configured = read_user_config(user_config_file()).get("registry")
+    named = os.environ.get(ENVIRONMENT["registry"]) or (configured if isinstance(configured, str) else None)
+    return Path(named or DEFAULT_REGISTRY).expanduser().absolute()
 
 
 def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
@@ -137,6 +139,7 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
     before = run.committed(file) if manifest is not None else None
     if manifest is None or before is None:
         content = _render(chosen, location, schema=_modeline(run))
+        notes += _other_pins(run, analysis)
     else:
         content = _edited(manifest, before, chosen)
         notes += _newer(manifest, analysis, wish)
@@ -336,6 +339,21 @@ def _newer(manifest: Manifest, analysis: Analysis, wish: Wish) -> tuple[str, ...
     if wish.force or pinned is None or not is_commit(pinned) or pinned == commit:
         return ()
     return (f"{analysis.resolved.ref} is at {commit[:12]} by now; --force moves the pin from {pinned[:12]}",)
+
+
+def _other_pins(run: Run, analysis: Analysis) -> tuple[str, ...]:
+    """Return a note where another quantization of the repository is pinned elsewhere: they cannot share a folder."""
+    repo, commit = analysis.resolved.repo, analysis.resolved.commit
+    for manifest in run.registry.manifests.values():
+        source = manifest.source
+        if not isinstance(source, HuggingFaceSource) or source.repo.lower() != repo.lower():
+            continue
+        if is_commit(source.revision) and source.revision != commit and manifest.state is State.PRESENT:
+            told = f"{manifest.name} is of the same repository at {source.revision[:12]}: to share its folder, give"
+            return (
+                f"{told} --revision {source.revision}; else give another --location, or move that one with --force",
+            )
+    return ()
 
 
 def _pin_comment(chosen: _Chosen) -> str:
