@@ -36,6 +36,7 @@ ENVIRONMENT: Final = {
     "hub_endpoint": "HF_ENDPOINT",
 }
 PLATFORM: str = sys.platform  # typed as text, so that the checker looks at every platform's branch
+LONGEST_HOST_BYTES: Final = 200  # with a suffix it is a file's name
 USER_KEYS: Final = (*(key for key in ENVIRONMENT if key != "hub_endpoint"), "roots")
 
 
@@ -226,7 +227,8 @@ def _absolute(path: str | None) -> Path | None:
 
 
 def _checked_host(host: str) -> str:
-    if not host or host in {".", ".."} or any(c in host for c in "/\\\0") or host.startswith((".", "-")):
+    unusable = not host.isprintable() or any(c in host for c in "/\\") or host.startswith((".", "-"))
+    if not host or unusable or len(host.encode(errors="replace")) > LONGEST_HOST_BYTES:
         raise ConfigurationError(
             f"host name {host!r} cannot name a folder", remedy="Set IMAGEWORKS_HOST, or host in config.toml, to a name."
         )

@@ -101,10 +101,8 @@ class Places:
         if not self._host.allows(root):
             return self._forbidden(root, file)
         existing = nearest_existing(root)
-        if existing != root and existing in MOUNT_PARENTS:
-            message = (
-                f"location {location.name}: {root} is not there and cannot be made: nothing is mounted below {existing}"
-            )
+        if existing != root and (why := _not_mounted(root, existing)):
+            message = f"location {location.name}: {root} is not there and is not made: {why}"
             return Obstacle(Reason.LOCATION_UNAVAILABLE, message)
         if not existing.is_dir():
             return Obstacle(Reason.LOCATION_UNAVAILABLE, f"location {location.name}: {existing} is not a folder")
@@ -136,3 +134,21 @@ class Places:
             self._filesystems[str(root)] = key
             self.free.setdefault(key, (str(root), free_bytes(existing)))
         return self._filesystems[str(root)]
+
+
+def _not_mounted(root: Path, existing: Path) -> str | None:
+    """Return why a root that does not exist looks like one on a drive that is away, or ``None`` when it may be made.
+
+    Args:
+        root: The location's root.
+        existing: The closest folder above it that exists.
+    """
+    if existing in MOUNT_PARENTS:
+        return f"nothing is mounted below {existing}"
+    link = next((path for path in (root, *root.parents) if path.is_symlink() and not path.exists()), None)
+    if link is not None:
+        return f"{link} is a link to {link.readlink()}, which is not there; mount its drive, or correct the link"
+    mount_point = existing.parent in MOUNT_PARENTS - {Path("/")} and not existing.is_mount()
+    if mount_point and existing.is_dir() and not any(existing.iterdir()):
+        return f"nothing is mounted at {existing}, which is empty; mount it, or make {root} yourself"
+    return None
