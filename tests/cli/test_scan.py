@@ -270,3 +270,31 @@ def test_the_backends_are_those_of_the_schema(world: World) -> None:
     wrong = command("scan", "--backend", "nobody", "--registry", world.root)
     assert wrong.code == 64
     assert all(f"'{one}'" in wrong.err for one in backend["enum"])  # type: ignore[union-attr]
+
+
+def test_a_folder_that_no_name_can_be_made_of_fails_alone(found: World) -> None:
+    put(found.weights / "Someone/---", AWQ)
+    assert "nothing to name a model by" in scan(found, code=1).err
+    assert recorded(found) == [NAME]
+
+
+def test_a_repository_of_a_test_is_passed_over_by_its_folder_too(world: World) -> None:
+    put(world.weights / "o/testzzz-GGUF", {"a.Q4_K_M.gguf": gguf("4"), "a.Q8_0.gguf": gguf("8")})
+    assert scan(world).err.count("--include-testing") == 2
+    assert recorded(world) == []
+
+
+def test_what_was_hashed_before_an_interruption_is_not_read_again(
+    found: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(found.weights / "Someone/Second-AWQ", AWQ | {"model.safetensors": content("second", 3 * 1024 * 1024)})
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("imageworks.reconcile.scan._entry", interrupted)
+        assert command("scan", "--registry", found.root).code == 130
+    assert recorded(found) == []
+    assert "hashing" not in scan(found).err
+    assert len(recorded(found)) == 2

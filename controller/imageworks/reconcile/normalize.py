@@ -1,12 +1,13 @@
 """Look at recorded models' files again: what they say of format and quantization and, when asked, what they are."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from pathlib import Path
 
 from imageworks.errors import ImageworksError
 from imageworks.providers.local import observe
 from imageworks.reconcile.describe import look_at
 from imageworks.reconcile.ledger import Ledger
-from imageworks.reconcile.scan import Told, hash_all
+from imageworks.reconcile.scan import Told, hash_all, owners_of_files
 from imageworks.reconcile.situation import Upstream
 from imageworks.registry.entry import ArtifactFile, Entry
 from imageworks.registry.maintenance import Kept, Seen
@@ -29,6 +30,7 @@ def look_again(
     """
     seen: dict[str, Seen] = {}
     kept: list[Kept] = []
+    owners = owners_of_files(ledger.registry.entries.values())
     for entry in ledger.registry.entries.values():
         if entry.path is None or not entry.files:
             continue
@@ -37,7 +39,7 @@ def look_again(
                 seen[entry.name] = Seen(exists=False, reachable=ledger.places.root_of(entry.path).is_dir())
             continue
         try:
-            files = _files(entry, ledger, told) if rebuild and _is_ours_to_rebuild(entry) else None
+            files = _files(entry, owners, ledger, told) if rebuild and _is_ours_to_rebuild(entry) else None
             seen[entry.name] = _seen(entry, files)
         except ImageworksError as error:
             kept.append(Kept(entry.name, error.message))
@@ -66,18 +68,12 @@ def _seen(entry: Entry, files: tuple[ArtifactFile, ...] | None) -> Seen:
     )
 
 
-def _files(entry: Entry, ledger: Ledger, told: Told) -> tuple[ArtifactFile, ...]:
+def _files(entry: Entry, owners: Container[Path], ledger: Ledger, told: Told) -> tuple[ArtifactFile, ...]:
     """Return a model's files as they are, without those that another entry has in the same folder."""
     path = entry.path or entry.base
     own = {file.path for file in entry.files}
-    others = {
-        other.base / file.path
-        for other in ledger.registry.entries.values()
-        if other.name != entry.name and other.path is not None
-        for file in other.files
-    }
     model = observe(path)
-    listed = [file for file in model.files if file.path in own or model.root / file.path not in others]
+    listed = [file for file in model.files if file.path in own or model.root / file.path not in owners]
     digests = hash_all((model.root / file.path for file in listed), ledger, told)
     return tuple(ArtifactFile(file.path, file.size, _value(digests[model.root / file.path])) for file in listed)
 

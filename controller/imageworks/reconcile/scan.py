@@ -1,7 +1,8 @@
 """Scan: record the models that somebody put on this machine, by what their folders, names and headers say."""
 
+import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -29,7 +30,7 @@ from imageworks.transfer.files import RemoteFile
 
 GGUF: Final = "gguf"
 DEFAULT_BACKEND: Final = "vllm"
-HASHED_AT_A_TIME: Final = 64
+REMEMBERED_AT_LEAST_BYTES: Final = 256 * 1024 * 1024
 INCOMPLETE: Final = frozenset({"missing-shard", "empty-file", "missing-weights"})
 
 Told = Callable[[int, int], None]
@@ -137,17 +138,35 @@ class _Surveyor:
     def __post_init__(self) -> None:
         self._filters = compile_testing_patterns(self.options.patterns)
         self._taken = {*self.registry.entries, *self.registry.manifests, *self.registry.blocked}
-        self._owners: dict[Path, list[Entry]] = defaultdict(list)
-        for entry in self.registry.entries.values():
-            if entry.path is not None:
-                for file in entry.files:
-                    self._owners[entry.base / file.path].append(entry)
+        self._owners = owners_of_files(self.registry.entries.values())
+        self._declared_repos: dict[str, str] = {}
+        self._declared_paths: dict[Path, str] = {}
+        for manifest in self.registry.manifests.values():
+            if isinstance(manifest.source, HuggingFaceSource):
+                self._declared_repos[manifest.source.repo.lower()] = manifest.file
+            elif isinstance(manifest.source, PathSource):
+                self._declared_paths[Path(manifest.source.path).expanduser()] = manifest.file
+        self._unassigned = {
+            _kind(entry): entry
+            for entry in self.registry.entries.values()
+            if not entry.managed and entry.text("backend") == UNASSIGNED and not (entry.path and entry.path.exists())
+        }
 
     def look(self, candidate: Candidate) -> None:
-        """Decide what becomes of a candidate."""
+        """Decide what becomes of a candidate; one that cannot be named or read does not stop the others."""
+        try:
+            self._decide(candidate)
+        except ImageworksError as error:
+            self.passed.append(Passed(candidate.path, error.message, failed=True))
+        except OSError as error:
+            why = f"{error.filename or candidate.path}: {error.strerror or error}"
+            self.passed.append(Passed(candidate.path, why, failed=True))
+
+    def _decide(self, candidate: Candidate) -> None:
         old = self._owner(candidate)
         declared = self._declared(candidate, old)
-        testing = is_testing_name(candidate.path.name, filters=self._filters) or is_generic_family(candidate.path.name)
+        names = (candidate.path.name, candidate.repo.rpartition("/")[2])
+        testing = any(is_testing_name(name, filters=self._filters) or is_generic_family(name) for name in names)
         if declared is not None:
             self.passed.append(Passed(candidate.path, declared))
         elif testing and not self.options.include_testing:
@@ -159,20 +178,16 @@ class _Surveyor:
 
     def _owner(self, candidate: Candidate) -> Entry | None:
         """Return what is recorded of a candidate's files; one that is declared before any other."""
-        owners = [entry for file in candidate.model.files for entry in self._owners[candidate.model.root / file.path]]
+        root = candidate.model.root
+        owners = [entry for file in candidate.model.files for entry in self._owners.get(root / file.path, ())]
         return max(owners, key=lambda entry: (entry.managed, entry.path == candidate.path), default=None)
 
     def _declared(self, candidate: Candidate, old: Entry | None) -> str | None:
         """Return why a candidate is somebody else's to record, or ``None``."""
         if old is not None and (old.managed or old.name in self.registry.manifests):
             return f"recorded as {old.name}, which is declared"
-        for manifest in self.registry.manifests.values():
-            source = manifest.source
-            same_repo = isinstance(source, HuggingFaceSource) and source.repo.lower() == candidate.repo.lower()
-            same_path = isinstance(source, PathSource) and Path(source.path).expanduser() == candidate.path
-            if same_repo or same_path:
-                return f"declared by {manifest.file}; `reconcile` takes it over"
-        return None
+        file = self._declared_repos.get(candidate.repo.lower()) or self._declared_paths.get(candidate.path)
+        return f"declared by {file}; `reconcile` takes it over" if file else None
 
     def _is_looked_at_again(self, old: Entry) -> bool:
         if old.installed_by_us or old.part("version_lock").get("locked") is True:
@@ -182,18 +197,15 @@ class _Surveyor:
         return self.options.update_existing or moves or unassigned
 
     def _describe(self, candidate: Candidate, old: Entry | None, *, testing: bool) -> None:
-        try:
-            facts = _facts(candidate, self.options.fallback)
-        except OSError as error:
-            why = f"{error.filename or candidate.path}: {error.strerror or error}"
-            self.passed.append(Passed(candidate.path, why, failed=True))
-            return
+        facts = _facts(candidate, self.options.fallback)
         missing = [problem.message for problem in facts.problems if problem.kind in INCOMPLETE]
         if missing:
             self.passed.append(Passed(candidate.path, f"incomplete: {missing[0]}"))
             return
         backend = self._backend(facts, old)
-        old = old or self._unassigned(facts, backend)
+        if old is None and backend != UNASSIGNED:
+            # what an older scan left of this model without a backend, whose files are gone from there
+            old = self._unassigned.pop((facts.family, facts.download_format, facts.quantization), None)
         name = self._name(candidate, facts, backend, old)
         self._taken.add(name)
         self.findings.append(Finding(name, backend, candidate, facts, old, testing))
@@ -203,16 +215,6 @@ class _Surveyor:
         if self.options.backend is None and recorded not in {None, UNASSIGNED}:
             return str(recorded)
         return self.options.backend or (GGUF if facts.download_format == GGUF else DEFAULT_BACKEND)
-
-    def _unassigned(self, facts: ModelFacts, backend: str) -> Entry | None:
-        """Return the entry without a backend that an older scan left of this model, whose files are gone from there."""
-        wanted = (facts.family, facts.download_format, facts.quantization)
-        for entry in self.registry.entries.values():
-            said = tuple(entry.text(key) for key in ("family", "download_format", "quantization"))
-            free = not entry.managed and (entry.path is None or not entry.path.exists())
-            if free and backend != UNASSIGNED and entry.text("backend") == UNASSIGNED and said == wanted:
-                return entry
-        return None
 
     def _name(self, candidate: Candidate, facts: ModelFacts, backend: str, old: Entry | None) -> str:
         """Return a name that no other model has: the usual one, else with the owner, else with a few digits."""
@@ -231,6 +233,24 @@ class _Surveyor:
         ]
         own = old.name if old else None
         return next((name for name in names if name == own or name not in self._taken), names[-1])
+
+
+def owners_of_files(entries: Iterable[Entry]) -> Mapping[Path, Sequence[Entry]]:
+    """Return which entries record which files, by the files' absolute paths.
+
+    Args:
+        entries: The host's entries.
+    """
+    owners: dict[Path, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.path is not None:
+            for file in entry.files:
+                owners[entry.base / file.path].append(entry)
+    return owners
+
+
+def _kind(entry: Entry) -> tuple[str | None, ...]:
+    return tuple(entry.text(key) for key in ("family", "download_format", "quantization"))
 
 
 def _facts(candidate: Candidate, fallback: str | None) -> ModelFacts:
@@ -307,20 +327,24 @@ def hash_all(paths: Iterable[Path], ledger: Ledger, told: Told) -> Mapping[Path,
         done += size
         told(done, total)
 
-    for some in _in_parts(unread):
-        verified = []
-        for path, digest in hash_files(some, Algorithm.SHA256, progress=count):
+    verified: list[tuple[Path, os.stat_result, Digest]] = []
+    try:
+        for path, digest in hash_files(unread, Algorithm.SHA256, progress=count):
             known[path] = _checked(path, stats[path].st_mtime_ns, digest)
             if isinstance(digest, Digest) and known[path] == digest:
                 verified.append((path, stats[path], digest))
-        if not ledger.read_only:
-            ledger.state.remember_all(verified)  # as they come: an interrupted scan reads nothing twice
+            if sum(found.st_size for _, found, _ in verified) > REMEMBERED_AT_LEAST_BYTES:
+                _remember(ledger, verified)
+    finally:
+        _remember(ledger, verified)
     return known
 
 
-def _in_parts(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    for first in range(0, len(paths), HASHED_AT_A_TIME):
-        yield paths[first : first + HASHED_AT_A_TIME]
+def _remember(ledger: Ledger, verified: list[tuple[Path, os.stat_result, Digest]]) -> None:
+    """Keep digests as they come, so that an interrupted scan reads little twice."""
+    if verified and not ledger.read_only:
+        ledger.state.remember_all(verified)
+    verified.clear()
 
 
 def _checked(path: Path, modified: int, digest: Digest | OSError) -> str | Digest:
