@@ -61,7 +61,7 @@ def test_nothing_recorded_says_what_to_do(world: World) -> None:
 
 def test_each_model_stands_in_a_line_with_what_it_is(installed: World) -> None:
     lines = listed(installed).out.splitlines()
-    assert lines[0].split() == ["NAME", "FORMAT", "QUANT", "PRODUCER", "CAPABILITIES", "SIZE"]
+    assert lines[0].split() == ["NAME", "FORMAT", "QUANT", "PRODUCER", "CAPS", "SIZE"]
     assert lines[1].split() == ["tiny", "1b", "safetensors", "acme", "text", "58.6", "KiB"]
     assert len(lines) == 2
 
@@ -189,8 +189,8 @@ def test_a_narrow_terminal_gets_a_block_for_each_model(world: World, monkeypatch
     record(world, model(family="llama-12.2b", producer="somebody", download_size_bytes=1024))
     lines = listed(world, "--details").out.splitlines()
     assert lines[0] == "llama 12.2b (Q4 K M)"
-    assert f"  variant       {VARIANT}" in lines
-    assert "  size          1.0 KiB" in lines
+    assert f"  variant    {VARIANT}" in lines
+    assert "  size       1.0 KiB" in lines
 
 
 def test_a_name_never_drives_the_terminal(world: World) -> None:
@@ -222,3 +222,14 @@ def test_only_the_snapshot_is_read_and_no_heavy_library(world: World, tmp_path: 
     command_line = [sys.executable, "-c", program, *words.split(), "--registry", str(world.root)]
     done = subprocess.run(command_line, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr.strip() == "[]"
+
+
+def test_the_columns_that_are_always_shown_fit_eighty(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imageworks.cli.output.terminal_width", lambda: 80)
+    able = dict.fromkeys(("text", "vision", "tools", "reasoning"), True)
+    shown = {"display_name": "mistral 7b-instruct-v0.2 (Q4 K M)", "producer": "thebloke", "capabilities": able}
+    record(world, model(VARIANT, **shown, download_size_bytes=813_000_000))
+    heading, line = listed(world).out.splitlines()
+    assert heading.split() == ["NAME", "FORMAT", "QUANT", "PRODUCER", "CAPS", "SIZE"]
+    assert line.startswith("mistral 7b-instruct-v0.2 (Q4 K M)  gguf    q4_k_m  thebloke  text,")
+    assert len(line) <= 80

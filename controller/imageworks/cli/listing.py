@@ -144,7 +144,7 @@ class _Columns:
             "FORMAT": True,
             "QUANT": True,
             "PRODUCER": True,
-            "CAPABILITIES": True,
+            "CAPS": True,
             "SIZE": True,
             "BACKEND": backend,
             "INST": installed,
@@ -181,7 +181,7 @@ class _Columns:
             return YES if views.is_installed(model) else NO
         if heading == "PRODUCER":
             return printable(views.producer_for_people(model, weights) or "")
-        if heading == "CAPABILITIES":
+        if heading == "CAPS":
             return ",".join(views.abilities(model))
         if heading == "ROLES":
             return ",".join(views.texts(model, "roles"))
