@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 from http import HTTPStatus
 from pathlib import Path
@@ -356,6 +357,39 @@ def test_a_branch_that_people_move_meanwhile_gets_the_manifest_on_top(world: Wor
     download(world, REPO)
     assert set(world.snapshot()) == {NAME, "other"}
     assert manifest(world)
+
+
+def test_a_manifest_that_people_commit_meanwhile_is_not_overwritten(world: World) -> None:
+    served, theirs = world.served, "schema_version: 1\nroles: [caption]  # ours\n"
+
+    def commit_meanwhile(request: Request) -> Response:
+        if request.path.endswith("/tokenizer.json") and not (world.root / f"models/{NAME}.yaml").exists():
+            world.write(f"models/{NAME}.yaml", theirs)
+        return served(request)
+
+    world.hub.intercept = commit_meanwhile
+    download(world, REPO, code=1)
+    assert manifest(world) == theirs
+    assert git(world.root, "status", "--porcelain") == ""
+
+
+def test_the_summary_is_data_even_where_bars_are_drawn(world: World) -> None:
+    master, terminal = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "imageworks", "download", REPO, "--registry", world.root],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm"},
+        text=True,
+        check=False,
+    )
+    drawn = os.read(master, 1 << 16).decode()
+    os.close(terminal)
+    os.close(master)
+    assert done.returncode == 0, drawn
+    assert done.stdout.startswith("✅ Successfully downloaded: tiny 1b\n   📁 Files stored at: ")
+    assert "━" in drawn
 
 
 def test_a_dry_run_shows_manifest_and_plan_and_writes_nothing(world: World) -> None:

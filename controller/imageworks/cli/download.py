@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from imageworks.identifiers import HubIdentifier
     from imageworks.providers.select_values import QuantChoice
     from imageworks.reconcile.declare import Proposal, Wish
+    from imageworks.reconcile.plan import Plan
     from imageworks.reconcile.run import Run
     from imageworks.registry.entry import Entry
 
@@ -74,7 +75,7 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
     from imageworks.cli.progress import show_progress
     from imageworks.config import load_host_settings
     from imageworks.log import start_logging
-    from imageworks.reconcile.declare import Wish, propose
+    from imageworks.reconcile.declare import Wish, install, propose
     from imageworks.reconcile.run import Run, RunOptions
 
     if role and not manifest:
@@ -111,44 +112,64 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
         entry = proposal.entry
         settled = not proposal.changed or (not manifest and entry is not None and not entry.managed)
         if entry is not None and proposal.installed and settled and not wish.force:
-            say(f"✅ Already here: {printable(_name(entry))}; --force reads it anew and moves its pin")
-            _show(entry)
-            return ExitCode.SUCCESS
-        return _install(run, proposal, wish, host, kept=manifest, dry_run=dry_run)
+            ended = _Ended(f"Already here: {_name(entry)}; --force reads it anew and moves its pin", entry)
+        else:
+            plan = install(run, proposal, force=wish.force, kept=manifest)
+            if dry_run:
+                return _show_plan(proposal, plan, kept=manifest)
+            ended = _carry_out(run, proposal, plan, wish, host)
+    # The bars are gone by now: on a terminal they draw over what is printed meanwhile, whichever stream it is for.
+    say(printable(f"✅ {ended.banner}"))
+    for line in _summary(ended.entry):
+        say(f"   {printable(line)}")
+    if ended.commit:
+        declared = f", declared in {proposal.file}" if manifest else ""
+        complain(f"{ended.entry.name}{declared}; committed {ended.commit[:10]}")
+    return ExitCode.SUCCESS
 
 
-def _install(run: "Run", proposal: "Proposal", wish: "Wish", host: "HostSettings", *, kept: bool, dry_run: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What a download ended with.
+
+    Args:
+        banner: In a few words.
+        entry: What is recorded.
+        commit: The commit that records it, if one was made.
+    """
+
+    banner: str
+    entry: "Entry"
+    commit: str | None = None
+
+
+def _show_plan(proposal: "Proposal", plan: "Plan", *, kept: bool) -> int:
     from imageworks.cli.plan_view import plan_text
-    from imageworks.config import allow_root
-    from imageworks.reconcile.declare import carry_out, install
     from imageworks.reconcile.plan import Action
 
-    done = {Action.ADOPT: "Found here, every byte right", Action.MOVE: "Moved"}
-    plan = install(run, proposal, force=wish.force, kept=kept)
-    if dry_run:
-        if kept and proposal.changed:
-            say(f"{proposal.file}:\n\n{printable(proposal.content.decode())}")
-        say(plan_text(plan, colour=wants_colour(sys.stdout)))
-        return ExitCode.FAILURE if plan.count(Action.BLOCKED) else ExitCode.SUCCESS
-    new_root = _custom_root(wish.location)
-    if new_root is not None and not host.allows(new_root):
-        complain(
-            f"note: models may be below {new_root} on this host from now on: added to roots in {allow_root(new_root)}"
-        )
+    if kept and proposal.changed:
+        say(f"{proposal.file}:\n\n{printable(proposal.content.decode())}")
+    say(plan_text(plan, colour=wants_colour(sys.stdout)))
+    return ExitCode.FAILURE if plan.count(Action.BLOCKED) else ExitCode.SUCCESS
+
+
+def _carry_out(run: "Run", proposal: "Proposal", plan: "Plan", wish: "Wish", host: "HostSettings") -> _Ended:
+    from imageworks.config import allow_root
+    from imageworks.reconcile.declare import carry_out
+    from imageworks.reconcile.plan import Action
+
+    root = _custom_root(wish.location)
+    if root is not None and not host.allows(root):
+        complain(f"note: models may be below {root} on this host from now on: added to roots in {allow_root(root)}")
     for change in plan.effective:
         complain(f"{change.action.value}: {change.message} -> {change.path[1]}")
     entry, report = carry_out(run, proposal, plan)
     for note in report.notes:
         complain(f"note: {note}")
-    said = next(
-        (done.get(change.action, "Successfully downloaded") for change in plan.effective),
-        "Right as it was" if wish.force else "Declared",
-    )
-    say(f"✅ {said}: {printable(_name(entry))}")
-    _show(entry)
-    declared = f", declared in {proposal.file}" if kept else ""
-    complain(f"{entry.name}{declared}" + (f"; committed {report.commit[:10]}" if report.commit else ""))
-    return ExitCode.SUCCESS
+    words = {Action.ADOPT: "Found here, every byte right", Action.MOVE: "Moved"}
+    unchanged = "Right as it was" if wish.force else "Declared"
+    said = next((words.get(change.action, "Successfully downloaded") for change in plan.effective), unchanged)
+    return _Ended(f"{said}: {_name(entry)}", entry, report.commit)
 
 
 def _at_terminal() -> bool:
@@ -253,11 +274,6 @@ def _name(entry: "Entry") -> str:
     from imageworks.reconcile.declare import shown_name
 
     return shown_name(entry)
-
-
-def _show(entry: "Entry") -> None:
-    for line in _summary(entry):
-        say(f"   {printable(line)}")
 
 
 def _summary(entry: "Entry") -> Iterable[str]:

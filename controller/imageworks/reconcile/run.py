@@ -97,6 +97,7 @@ class Run:
         self._notes: list[str] = []
         self._declared: Mapping[str, bytes | None] = NOTHING_DECLARED
         self._keeps_declared = True
+        self._before: Mapping[str, bytes | None] = {}
         self._title = f"Reconcile {host.host}"
         self._state: StateDatabase
         self._sources: Sources
@@ -214,6 +215,7 @@ class Run:
             kept: Whether the manifests are committed; else only what they lead to is, as models never declared.
         """
         self._declared, self._keeps_declared = dict(files), kept
+        self._before = {file: self.committed(file) for file in files}
         self._options = replace(self._options, names=names)
         self._title = title
         self._registry = self._reload()
@@ -479,7 +481,8 @@ class Run:
             try:
                 result = self._try_commit(registry, written, gone - set(written), outcomes)
             except BranchMovedError:
-                if attempt + 1 == COMMIT_ATTEMPTS:
+                theirs = any(self.committed(file) != before for file, before in self._before.items())
+                if theirs or attempt + 1 == COMMIT_ATTEMPTS:
                     raise
                 registry = self._reload()
                 continue
