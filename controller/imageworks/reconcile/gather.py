@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from imageworks.errors import UsageError
-from imageworks.providers.local import LocalSource
 from imageworks.reconcile.decide import has_files, needs_upstream
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.observe import DiskObserver
@@ -206,6 +205,8 @@ def _placed(look: Look, case: Case, announced: Mapping[str, Path]) -> Case:
 
 
 def _source_of(file: RemoteFile, asked: Upstream, look: Look) -> Path | None:
+    from imageworks.providers.local import LocalSource
+
     if isinstance(asked.source, LocalSource):
         return asked.source.place(file)
     return look.content.find(file, asked.repo)

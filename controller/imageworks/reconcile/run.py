@@ -11,9 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from imageworks.config import HostSettings
-from imageworks.providers.local import LocalSource, LocalSourceError, remote_files
-from imageworks.providers.local import observe as observe_local
-from imageworks.reconcile.compose import undeclared_entry
 from imageworks.reconcile.gather import Look, gather, staging_key_of, staging_owner
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.messages import commit_message, trailers
@@ -281,6 +278,9 @@ class Run:
         )
 
     def _look_local(self, path: Path) -> Upstream:
+        from imageworks.providers.local import LocalSource, LocalSourceError, remote_files
+        from imageworks.providers.local import observe as observe_local
+
         if not self._host.allows(path):
             allowed = ", ".join(str(root) for root in self._host.roots)
             raise LocalSourceError(
@@ -471,6 +471,8 @@ class Run:
         gone = {outcome.change.name for outcome in recorded if outcome.entry is None}
         gone |= {name for outcome in recorded if (name := outcome.change.previous_name) is not None}
         if not self._keeps_declared:
+            from imageworks.reconcile.compose import undeclared_entry
+
             written = {name: undeclared_entry(entry, self._registry) for name, entry in written.items()}
             self._declared, self._registry = NOTHING_DECLARED, self._reload(NOTHING_DECLARED)
         registry = self._registry
