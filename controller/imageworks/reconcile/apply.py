@@ -149,20 +149,22 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
     area = StagingArea.open(place.root, key, target=place.path, owner=owner)
     by_path = {file.path: file for file in upstream.files}
     in_place = set(by_path) - set(change.fetch) - set(change.reuse)
-    _take(area, [(place.path / path, by_path[path]) for path in sorted(in_place)], change, tools)
-    _take(area, [(Path(source), by_path[path]) for path, source in sorted(change.reuse.items())], change, tools)
+    sources = {path: place.path / path for path in in_place} | {path: Path(at) for path, at in change.reuse.items()}
+    taken = _take(area, [(source, by_path[path]) for path, source in sorted(sources.items())], change, tools)
     if upstream.source is None:
         raise ApplyError(f"{name}: its source gives no bytes")
     tools.engine.fetch(name, upstream.source, upstream.files, area, tools.progress)
     artifacts = [_artifact(area.place(file), file) for file in upstream.files]
     _check_lock(case.manifest, artifacts)
     described = tools.describe(area.tree, artifacts, upstream)
+    seen = {file.path: area.place(file).lstat() for file in upstream.files}
+    _check_taken(area, taken, seen, by_path)
     tools.intents.announce(name, place.path)
     failpoint("apply.announced")
     with tools.sharing.turn(place.path):
         publish(area, place.path, owned=_owned_at(case.entry, place, frozenset(by_path), tools))
     failpoint("apply.published")
-    _remember(tools.state, place.path, artifacts, upstream.files)
+    _remember(tools.state, place.path, artifacts, upstream.files, seen=seen)
     old = case.entry
     if old is not None and old.path not in {None, place.path} and old.installed_by_us:
         _remove_files(old, tools)
@@ -176,16 +178,44 @@ def _owned_at(entry: Entry | None, place: Place, wanted: frozenset[str], tools: 
     return frozenset(file.path for file in entry.files) - (frozenset(tools.sharing.owners(entry)) - wanted)
 
 
-def _take(area: StagingArea, wanted: Iterable[tuple[Path, RemoteFile]], change: Change, tools: Tools) -> None:
-    """Take bytes over from files on this machine; what turns out to be something else is fetched instead."""
+def _take(
+    area: StagingArea, wanted: Iterable[tuple[Path, RemoteFile]], change: Change, tools: Tools
+) -> dict[str, os.stat_result]:
+    """Take bytes over from files on this machine; what turns out to be something else is fetched instead.
+
+    Returns:
+        How each file looked when it was taken: one with a second name may still be written to through that.
+    """
+    taken: dict[str, os.stat_result] = {}
     for source, file in wanted:
         if area.has(file):
-            continue
+            if area.place(file).lstat().st_nlink == 1:
+                continue
+            area.place(file).unlink()  # linked by a killed run, and possibly written to since
         try:
             known = _known(tools.state, source, file)
             area.link_or_copy(source, file, known=known)
+            taken[file.path] = area.place(file).lstat()
         except (TransferError, OSError) as error:
             tools.progress.note(change.name, f"{source} is not reused ({error}); {file.path} is fetched instead")
+    return taken
+
+
+def _check_taken(
+    area: StagingArea,
+    taken: Mapping[str, os.stat_result],
+    seen: Mapping[str, os.stat_result],
+    files: Mapping[str, RemoteFile],
+) -> None:
+    """Refuse to publish what another program wrote to after it was verified, and forget it (I1)."""
+    changed = [path for path, before in sorted(taken.items()) if not _looks_the_same(before, seen[path])]
+    for path in changed:
+        area.place(files[path]).unlink()
+    if changed:
+        raise ApplyError(
+            f"{', '.join(changed)}: another program wrote to it while it was being taken over",
+            remedy="Nothing was published; end that program and run again.",
+        )
 
 
 def _known(state: StateDatabase, path: Path, file: RemoteFile) -> os.stat_result | None:
