@@ -22,7 +22,7 @@ def test_bytes_that_are_not_those_of_the_lock_are_not_installed(world: World) ->
 
 def test_bytes_that_are_not_those_of_the_lock_are_not_adopted(world: World) -> None:
     world.serve()
-    write(world.weights / REPO, MODEL)
+    write(world.weights / REPO, dict(MODEL))
     world.declare(version_lock={"locked": True, "expected_aggregate_sha256": WRONG})
     assert "version_lock expects" in world.reconcile(code=1, valid=False).err
     assert tree(world.weights / REPO) == dict(MODEL)

@@ -35,7 +35,7 @@ def acquisition(world: World, name: str) -> object:
 def test_a_persons_own_folder_stays_when_its_model_gets_a_location(world: World) -> None:
     """I5: it was declared as a source, not given away."""
     own = world.folder / "mine/model"
-    write(own, MODEL)
+    write(own, dict(MODEL))
     world.declare("m", source={"path": str(own)})
     world.reconcile()
     world.declare("m", source={"path": str(own)}, location="second")
@@ -50,7 +50,7 @@ def test_a_persons_own_folder_stays_when_its_model_gets_a_location(world: World)
 def test_a_persons_own_folder_is_not_taken_for_ours_when_the_copy_goes(world: World) -> None:
     """I5: pruning it later would delete what was never ours."""
     own = world.folder / "mine/model"
-    write(own, MODEL)
+    write(own, dict(MODEL))
     world.serve()
     world.declare()
     world.declare("m", source={"path": str(own)}, location="second")
@@ -70,7 +70,7 @@ def test_a_persons_own_copy_at_the_new_location_is_adopted_there(world: World) -
     world.serve()
     world.declare()
     world.reconcile()
-    write(world.folder / "second" / REPO, MODEL)
+    write(world.folder / "second" / REPO, dict(MODEL))
     world.declare(location="second")
     world.reconcile()
     assert acquisition(world, NAME) == "adopted"
