@@ -7,6 +7,7 @@ import pytest
 
 from imageworks.registry.schema import load_schema
 from support.git import git
+from support.meanwhile import meanwhile
 from support.reconcile import HOST, NAME, REPO, Result, World, command
 from support.transfer import content
 from support.weights import U32, gguf_file, safetensors_file
@@ -159,3 +160,13 @@ def test_an_unknown_name_suggests_the_nearest(found: World) -> None:
     result = promote(found, "llama-7b-vllm-avq", code=64)
     assert f"Did you mean '{FOUND}'?" in result.err
     assert "list --details" in promote(found, "zzz", code=64).err
+
+
+def test_a_manifest_that_people_commit_meanwhile_is_never_overwritten(
+    found: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meanwhile(monkeypatch, lambda: found.write(f"models/{FOUND}.yaml", "schema_version: 1\n"))
+    result = command("promote", FOUND, "--registry", found.root)
+    assert result.code == 1
+    assert manifest(found) == "schema_version: 1\n"
+    assert git(found.root, "show", f"HEAD:models/{FOUND}.yaml") == "schema_version: 1\n"

@@ -10,6 +10,7 @@ import pytest
 from imageworks.registry.entry import ArtifactFile, aggregate_sha256
 from imageworks.registry.schema import load_schema
 from support.git import git
+from support.meanwhile import meanwhile
 from support.reconcile import HOST, Result, World, command
 from support.transfer import content, sha256
 from support.weights import U32, gguf_file, safetensors_file
@@ -298,3 +299,11 @@ def test_what_was_hashed_before_an_interruption_is_not_read_again(
     assert recorded(found) == []
     assert "hashing" not in scan(found).err
     assert len(recorded(found)) == 2
+
+
+def test_what_people_commit_meanwhile_is_built_upon(found: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = '{"schema_version": 1, "roles": ["caption"]}'
+    meanwhile(monkeypatch, lambda: found.write("models/logical.yaml", declared))
+    assert "1 recorded" in scan(found).out
+    assert sorted(found.snapshot()) == [NAME, "logical"]
+    assert "No changes" in found.reconcile().out

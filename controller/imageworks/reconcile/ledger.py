@@ -113,7 +113,7 @@ class Ledger:
             edits: What changes.
 
         Raises:
-            BranchMovedError: People kept moving the branch.
+            BranchMovedError: People kept moving the branch, or moved it while manifests were to be written.
         """
         if not edits:
             return None
@@ -130,6 +130,8 @@ class Ledger:
             try:
                 return self._try_commit(registry, edits)
             except BranchMovedError:
+                if edits.manifests:
+                    raise  # what people committed meanwhile may be the very manifest: theirs is never overwritten
                 registry = self._load()
         return self._try_commit(registry, edits)
 
