@@ -117,7 +117,6 @@ def test_a_repair_and_a_move_keep_what_only_the_record_says(world: World) -> Non
     world.reconcile()
     said = {
         "deprecated": True,
-        "downloaded_at": "2025-01-02T03:04:05Z",
         "model_aliases": ["tiny"],
         "served_model_id": "tiny-served",
         "version_lock": {"locked": True},

@@ -44,8 +44,6 @@ def compose_entry(
     metadata = described.get("metadata")
     producer = described.get("producer") or producer_of(relative_path=_below(place))
     before = case.entry.fields if case.entry is not None else {}
-    same_bytes = case.entry is not None and sorted(case.entry.files, key=lambda file: file.path) == list(listed)
-    now_text = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
     fields: dict[str, object] = {
         **{key: before[key] for key in KEPT if key in before},
         **described,
@@ -66,7 +64,7 @@ def compose_entry(
         "download_files": [file.path for file in listed],
         "download_size_bytes": sum(file.size for file in listed),
         "download_directory_checksum": directory_checksum(listed),
-        "downloaded_at": (same_bytes and before.get("downloaded_at")) or now_text,
+        "downloaded_at": (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "artifacts": {
             "aggregate_sha256": aggregate_sha256(listed),
             "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in listed],
