@@ -15,7 +15,6 @@ from imageworks.registry.git_values import BranchMovedError, CommitResult
 from imageworks.registry.load import RegistryState, load_registry
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import Manifest
-from imageworks.registry.merge import COMPATIBILITY_FILE, snapshot_file
 from imageworks.registry.parsed import ParsedManifests, cache_file
 from imageworks.transfer.state import StateDatabase
 
@@ -121,7 +120,7 @@ class Ledger:
         self.registry = self._load()
         self._records.remember(self.registry)
         self._parsed.save()
-        self._write_compatible()
+        self._records.write_compatible(self.registry)
         return result
 
     def _commit(self, edits: Edits) -> CommitResult:
@@ -149,11 +148,3 @@ class Ledger:
 
     def _load(self) -> RegistryState:
         return load_registry(self._repository, self.host.host, revision=self._repository.head(), cache=self._parsed)
-
-    def _write_compatible(self) -> None:
-        """Write the snapshot's bytes to the git-ignored file that older consumers read."""
-        reference = self._repository.find_file(self.registry.revision, snapshot_file(self.host.host))
-        if reference is not None:
-            draft = self._repository.root / f".{COMPATIBILITY_FILE}.new"
-            draft.write_bytes(self._repository.read_blob(reference.id))
-            draft.replace(self._repository.root / COMPATIBILITY_FILE)

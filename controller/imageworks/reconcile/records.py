@@ -10,7 +10,7 @@ from imageworks.registry.entry import Entry, entry_file, render_entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import Manifest
-from imageworks.registry.merge import Owners, load_owners, merge, render_snapshot, snapshot_file
+from imageworks.registry.merge import COMPATIBILITY_FILE, Owners, load_owners, merge, render_snapshot, snapshot_file
 
 
 class Records:
@@ -80,6 +80,23 @@ class Records:
         with suppress(OSError):
             self._cache.parent.mkdir(parents=True, exist_ok=True)
             self._cache.write_text(json.dumps({self._inputs(registry): here}), encoding="utf-8")
+
+    def write_compatible(self, registry: RegistryState) -> None:
+        """Write the snapshot's bytes to the git-ignored file that older consumers read, unless it has them.
+
+        Args:
+            registry: The registry at the commit whose snapshot counts.
+        """
+        reference = self._repository.find_file(registry.revision, snapshot_file(registry.host))
+        if reference is None:
+            return
+        target = self._repository.root / COMPATIBILITY_FILE
+        wanted = self._repository.read_blob(reference.id)
+        if target.is_file() and target.read_bytes() == wanted:
+            return
+        draft = target.with_name(f".{COMPATIBILITY_FILE}.new")
+        draft.write_bytes(wanted)
+        draft.replace(target)
 
     @staticmethod
     def _declared(registry: RegistryState) -> list[Manifest]:

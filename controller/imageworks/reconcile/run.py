@@ -31,7 +31,6 @@ from imageworks.registry.git_values import BranchMovedError, CommitResult
 from imageworks.registry.load import NOTHING_DECLARED, RegistryState, load_registry
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import SUFFIXES, Manifest, Prune, State, read_manifest
-from imageworks.registry.merge import COMPATIBILITY_FILE, snapshot_file
 from imageworks.registry.parsed import ParsedManifests, cache_file
 from imageworks.registry.validate import check_manifest
 from imageworks.transfer.content import ContentIndex
@@ -408,7 +407,7 @@ class Run:
             entry = self._registry.entries.get(name)
             if (entry is not None and entry.path == path) or not (plan.has_errors or path.exists()):
                 self._intents.settle(name)
-        self._write_compatible()
+        self._records.write_compatible(self._registry)
         if self._disk.learned:
             self._state.remember_all(self._disk.learned)
         if not self._situation.records_stale:
@@ -493,7 +492,7 @@ class Run:
             left = {name: entry for name, entry in registry.entries.items() if name not in gone}
             self._registry = replace(registry, revision=result.id, entries=left | written)
             self._records.remember(self._registry)
-            self._write_compatible()
+            self._records.write_compatible(self._registry)
             return result
         return None
 
@@ -521,19 +520,6 @@ class Run:
             cache=self._parsed,
             declared=self._declared if declared is None else declared,
         )
-
-    def _write_compatible(self) -> None:
-        """Write the snapshot's bytes to the git-ignored file that older consumers read."""
-        reference = self._repository.find_file(self._registry.revision, snapshot_file(self._host.host))
-        if reference is None:
-            return
-        target = self._repository.root / COMPATIBILITY_FILE
-        wanted = self._repository.read_blob(reference.id)
-        if target.is_file() and target.read_bytes() == wanted:
-            return
-        draft = target.with_name(f".{COMPATIBILITY_FILE}.new")
-        draft.write_bytes(wanted)
-        draft.replace(target)
 
     def _settle(self, outcomes: Collection[Outcome], cases: Mapping[str, Case]) -> None:
         for outcome in outcomes:
