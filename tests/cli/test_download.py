@@ -413,6 +413,12 @@ def test_without_a_manifest_it_is_only_recorded(world: World) -> None:
     assert "declared already" in download(world, REPO, "--no-manifest", "--force", "--backend", "lmdeploy", code=64).err
 
 
+def test_what_no_manifest_could_say_is_refused_at_once(world: World) -> None:
+    assert "'nonsense' is not one of" in download(world, REPO, "--backend", "nonsense", code=64).err
+    assert "roles[0]" in download(world, REPO, "--role", "bad role", code=1).err
+    assert world.head() == git(world.root, "rev-list", "--max-parents=0", "HEAD").strip()
+
+
 def test_roles_need_a_manifest(world: World) -> None:
     assert "--role needs a manifest" in download(world, REPO, "--no-manifest", "--role", "caption", code=64).err
 

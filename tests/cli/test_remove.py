@@ -44,7 +44,7 @@ def scan(world: World, entry: dict[str, object]) -> None:
 def test_only_the_download_is_forgotten(world: World) -> None:
     before = text_of(world)
     result = remove(world, NAME, "--force")
-    assert f"{MANIFEST} says `state: absent` from now on" in result.err
+    assert f"{MANIFEST} will say `state: absent`" in result.err
     assert f"✅ Removed {NAME}: no file was touched; the entry is kept; committed " in result.out
     assert text_of(world) == before + "state: absent\n"
     assert "download_path" not in world.entry(NAME)
@@ -58,7 +58,7 @@ def test_only_the_download_is_forgotten(world: World) -> None:
 
 def test_files_go_when_asked_and_empty_folders_with_them(world: World) -> None:
     result = remove(world, NAME, "--delete-files", "--force")
-    assert f"4 of 4 files at {world.weights / REPO} are deleted" in result.err
+    assert f"4 of 4 files at {world.weights / REPO} will be deleted" in result.err
     assert "4 files deleted, 58.6 KiB freed; the entry is kept" in result.out
     assert not (world.weights / "acme").exists()
     assert world.weights.is_dir()
@@ -163,7 +163,7 @@ def test_a_manifest_that_serves_other_hosts_leaves_only_this_one_out(world: Worl
     entry = {**world.entry(NAME)}
     world.write(f"discovered/elsewhere/{NAME}.json", json.dumps(entry, indent=2, sort_keys=True))
     result = remove(world, NAME, "--delete-files", "--force")
-    assert f"{MANIFEST} leaves this host out from now on; it stays for elsewhere" in result.err
+    assert f"{MANIFEST} will leave this host out; it stays for elsewhere" in result.err
     assert "hosts: [elsewhere]" in text_of(world)
     assert "state:" not in text_of(world)
     assert not (world.weights / REPO).exists()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imageworks.cli.output import complain, human_bytes, printable, say, wants_colour
+from imageworks.cli.scan import Backend
 from imageworks.errors import ExitCode, ImageworksError, UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
     yes: Annotated[bool, typer.Option("--non-interactive", "-y", help="Ask nothing and use the defaults.")] = False,
     quant: Annotated[str | None, typer.Option("--quant", help="Which quantization of several, such as q4_k_m.")] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit; same as @branch.")] = None,
-    backend: Annotated[str | None, typer.Option("--backend", help="What serves it; by the format when absent.")] = None,
+    backend: Annotated[
+        Backend | None, typer.Option("--backend", help="What serves it; by the format when absent.")
+    ] = None,
     role: Annotated[list[str] | None, typer.Option("--role", help="What it is used for; may be repeated.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show manifest and plan; write nothing, anywhere.")
@@ -84,7 +87,7 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
         identifier=_identifier(model, revision, quant),
         formats=tuple(one.strip().lower() for one in (form or "").split(",") if one.strip()),
         quantization=quant,
-        backend=backend,
+        backend=backend.value if backend else None,
         roles=tuple(role or ()),
         location=_location(location),
         optional=optional,

@@ -82,6 +82,7 @@ class Proposal:
         installed: Whether the recorded files are there and unchanged.
         changed: Whether the manifest is new or not as it was.
         notes: What a person should know.
+        beside: What to do where another model of the repository claims the same folder.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Proposal:
     installed: bool
     changed: bool
     notes: tuple[str, ...] = ()
+    beside: str | None = None
 
 
 def registry_to_make() -> Path:
@@ -139,7 +141,6 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
     before = run.committed(file) if manifest is not None else None
     if manifest is None or before is None:
         content = _render(chosen, location, schema=_modeline(run))
-        notes += _other_pins(run, analysis)
     else:
         content = _edited(manifest, before, chosen)
         notes += _newer(manifest, analysis, wish)
@@ -147,7 +148,8 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
     if wish.identifier.path and label is None:
         notes += (f"the whole model is taken, not only {wish.identifier.path}",)
     installed = entry is not None and (seen := run.observe(entry)) is not None and seen.intact
-    return Proposal(analysis.name, file, content, analysis, entry, installed, content != before, notes)
+    beside = _other_pins(run, analysis)
+    return Proposal(analysis.name, file, content, analysis, entry, installed, content != before, notes, beside)
 
 
 def install(run: Run, proposal: Proposal, *, force: bool, kept: bool = True) -> Plan:
@@ -181,7 +183,8 @@ def carry_out(run: Run, proposal: Proposal, plan: Plan) -> tuple[Entry, Report]:
     """
     stopped = next((change for change in plan.changes if change.action is Action.BLOCKED), None)
     if stopped is not None:
-        raise DeclareError(f"{stopped.name}: {stopped.message} ({stopped.reason.value})")
+        remedy = proposal.beside if stopped.reason is Reason.INVALID_MANIFEST else None
+        raise DeclareError(f"{stopped.name}: {stopped.message} ({stopped.reason.value})", remedy=remedy)
     entry = run.registry.entries.get(proposal.name)
     if plan.effective or entry is None or entry.managed:
         report = run.apply(plan)
@@ -341,19 +344,19 @@ def _newer(manifest: Manifest, analysis: Analysis, wish: Wish) -> tuple[str, ...
     return (f"{analysis.resolved.ref} is at {commit[:12]} by now; --force moves the pin from {pinned[:12]}",)
 
 
-def _other_pins(run: Run, analysis: Analysis) -> tuple[str, ...]:
-    """Return a note where another quantization of the repository is pinned elsewhere: they cannot share a folder."""
+def _other_pins(run: Run, analysis: Analysis) -> str | None:
+    """Return what to do where another model of the repository is pinned elsewhere: they cannot share a folder."""
     repo, commit = analysis.resolved.repo, analysis.resolved.commit
     for manifest in run.registry.manifests.values():
         source = manifest.source
         if not isinstance(source, HuggingFaceSource) or source.repo.lower() != repo.lower():
             continue
         if is_commit(source.revision) and source.revision != commit and manifest.state is State.PRESENT:
-            told = f"{manifest.name} is of the same repository at {source.revision[:12]}: to share its folder, give"
             return (
-                f"{told} --revision {source.revision}; else give another --location, or move that one with --force",
+                f"{manifest.name} is at {source.revision[:12]}: to share its folder, give --revision "
+                f"{source.revision}; else give another --location, or move that one with --force first."
             )
-    return ()
+    return None
 
 
 def _pin_comment(chosen: _Chosen) -> str:

@@ -148,13 +148,13 @@ def _manifests(
         # The manifest speaks for them too: deleted or absent, it would take their files with the next reconcile.
         content = edit_manifest(file, before, {("hosts",): [*others]})
         changed: dict[str, bytes | None] = {file: content} if content != before else {}
-        return changed, (f"{file} leaves this host out from now on; it stays for {', '.join(others)}",)
+        return changed, (f"{file} will leave this host out; it stays for {', '.join(others)}",)
     if purge:
-        return {file: None}, (f"{file} is deleted",)
+        return {file: None}, (f"{file} will be deleted",)
     if manifest.state is State.ABSENT:
         return {}, ()
     content = edit_manifest(file, before, {("state",): State.ABSENT.value})
-    return {file: content}, (f"{file} says `state: absent` from now on, so that reconcile does not bring it back",)
+    return {file: content}, (f"{file} will say `state: absent`, so that reconcile does not bring it back",)
 
 
 def _meant(manifest: Manifest, wanted: str, host: str, labels: Mapping[str, str]) -> bool:
@@ -175,7 +175,7 @@ def _change(run: Run, entry: Entry, reason: Reason, *, delete_files: bool) -> tu
     owners = Sharing(run.registry.entries.values()).owners(entry)
     drop = tuple(f.path for f in entry.files if f.path not in owners and f.path not in observation.damaged)
     change = replace(removal(entry, reason, "", observation, shared=frozenset(owners)), drop=drop)
-    said = [f"{len(drop)} of {len(entry.files)} files at {entry.path} are deleted"]
+    said = [f"{len(drop)} of {len(entry.files)} files at {entry.path} will be deleted"]
     if owners:
         names = sorted({name for names in owners.values() for name in names})
         said.append(f"{len(owners)} files stay, which {', '.join(names[:LISTED])} has too")
