@@ -61,3 +61,17 @@ def test_a_host_name_that_cannot_name_a_folder_is_refused(
     assert result.code == 1
     assert "cannot name a folder" in result.err
     assert "IMAGEWORKS_HOST" in result.err
+
+
+def test_a_move_to_a_disk_that_is_too_full_is_blocked_before_it_begins(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between filesystems a move copies, and needs the room that an install would."""
+    world.serve()
+    world.declare()
+    world.reconcile()
+    (world.folder / "second").mkdir()
+    monkeypatch.setattr(places, "filesystem_key", lambda path: 1 if "second" in path.parts else 2)
+    monkeypatch.setattr(places, "free_bytes", lambda path: 1_000 if "second" in path.parts else 10**12)
+    world.declare(location="second")
+    assert world.plan(code=1).changes == {NAME: ("blocked", "insufficient-space")}

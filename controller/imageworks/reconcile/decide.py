@@ -138,8 +138,10 @@ def _moved(case: Case, place: Place, observation: Observation) -> Change:
     message = (
         f"from {observation.path} to {place.path}" if moved else f"{case.previous_name} is now {case.manifest.name}"
     )
+    copied = case.crosses and moved and not case.occupant.matching
     return replace(
         _change(case, Action.MOVE, reason, message),
+        bytes_reused=case.entry.size if case.entry and copied else 0,
         path=(str(observation.path), str(place.path)),
         keep=len(case.entry.files) if case.entry else 0,
         filesystem=place.filesystem,

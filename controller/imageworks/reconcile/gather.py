@@ -215,8 +215,9 @@ def _source_of(file: RemoteFile, asked: Upstream, look: Look) -> Path | None:
 def _moved_already(look: Look, case: Case, place: Place, announced: Mapping[str, Path]) -> Case:
     """Look at the target of a move, in case an earlier run was killed between the move and its record."""
     entry = case.entry
-    if entry is None or entry.path == place.path:
+    if entry is None or entry.path is None or entry.path == place.path:
         return case
+    case = replace(case, crosses=look.places.is_elsewhere(entry.path, place))
     there = Entry(entry.name, {**entry.fields, "download_path": str(place.path)}, entry.files)
     seen = look.disk.observe(there)
     if seen is None:

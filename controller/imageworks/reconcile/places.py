@@ -75,6 +75,15 @@ class Places:
         roots = dict.fromkeys(Path(self._override(location)).expanduser() for location in named)
         return [root for root in roots if root.is_dir() and self._host.allows(root)]
 
+    def is_elsewhere(self, path: Path, place: Place) -> bool:
+        """Return whether a folder is on another filesystem than a place.
+
+        Args:
+            path: A recorded model's folder.
+            place: Where it belongs.
+        """
+        return str(filesystem_key(path)) != place.filesystem
+
     def root_of(self, path: Path) -> Path:
         """Return the root that a recorded folder lies below: a location's, else the host's own.
 

@@ -132,6 +132,7 @@ class Case:
         reuse: Files on this host that hold wanted bytes, by relative path.
         published_by_us: Whether this host's state says that we put the target there and were killed before recording.
         shared: Recorded files that another entry owns in the same folder too.
+        crosses: Whether the recorded files would move to another filesystem, and so are copied.
     """
 
     manifest: Manifest
@@ -144,6 +145,7 @@ class Case:
     reuse: Mapping[str, Path] = field(default_factory=dict)
     published_by_us: bool = False
     shared: frozenset[str] = frozenset()
+    crosses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
