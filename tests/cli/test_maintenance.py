@@ -220,3 +220,14 @@ def test_what_is_declared_stays_and_counts_as_what_people_say_it_is(world: World
     edit(world, NAME, name="older", managed=False, backend="vllm", family="tiny-1b")
     maintain(world, "prune-duplicates")
     assert world.entries() == [NAME]
+
+
+def test_many_models_are_hashed_as_one(scanned: World) -> None:
+    for name in ("one", "two", "three"):
+        put(scanned.weights / f"someone/{name}-AWQ", AWQ)
+    maintain(scanned, "scan")
+    for name in ("one", "two", "three"):
+        put(scanned.weights / f"someone/{name}-AWQ", {"tokenizer.json": b"[]"})
+    result = maintain(scanned, "normalize-formats", "--rebuild", "--apply")
+    assert result.out.count("artifacts.aggregate_sha256:") == 3
+    assert result.err.splitlines() == ["hashing: 0 % of 6 B", "hashing: 100 % of 6 B"]

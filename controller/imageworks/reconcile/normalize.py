@@ -1,10 +1,11 @@
 """Look at recorded models' files again: what they say of format and quantization and, when asked, what they are."""
 
 from collections.abc import Container, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from imageworks.errors import ImageworksError
-from imageworks.providers.local import observe
+from imageworks.providers.local import LocalModel, observe
 from imageworks.reconcile.describe import look_at
 from imageworks.reconcile.ledger import Ledger
 from imageworks.reconcile.scan import Told, hash_all, owners_of_files
@@ -30,17 +31,24 @@ def look_again(
     """
     seen: dict[str, Seen] = {}
     kept: list[Kept] = []
-    owners = owners_of_files(ledger.registry.entries.values())
+    present: list[Entry] = []
     for entry in ledger.registry.entries.values():
         if entry.path is None or not entry.files:
             continue
-        if not entry.path.exists():
-            if missing:
-                seen[entry.name] = Seen(exists=False, reachable=ledger.places.root_of(entry.path).is_dir())
-            continue
+        if entry.path.exists():
+            present.append(entry)
+        elif missing:
+            seen[entry.name] = Seen(exists=False, reachable=ledger.places.root_of(entry.path).is_dir())
+    listed: dict[str, LocalModel | str] = {}
+    if rebuild:
+        owners = owners_of_files(ledger.registry.entries.values())
+        listed = {entry.name: _listed(entry, owners) for entry in present if _is_ours_to_rebuild(entry)}
+    models = [model for model in listed.values() if not isinstance(model, str)]
+    digests = hash_all((model.root / file.path for model in models for file in model.files), ledger, told)
+    for entry in present:
         try:
-            files = _files(entry, owners, ledger, told) if rebuild and _is_ours_to_rebuild(entry) else None
-            seen[entry.name] = _seen(entry, files)
+            model = listed.get(entry.name)
+            seen[entry.name] = _seen(entry, None if model is None else _files(model, digests))
         except ImageworksError as error:
             kept.append(Kept(entry.name, error.message))
         except OSError as error:
@@ -68,17 +76,24 @@ def _seen(entry: Entry, files: tuple[ArtifactFile, ...] | None) -> Seen:
     )
 
 
-def _files(entry: Entry, owners: Container[Path], ledger: Ledger, told: Told) -> tuple[ArtifactFile, ...]:
-    """Return a model's files as they are, without those that another entry has in the same folder."""
-    path = entry.path or entry.base
+def _listed(entry: Entry, owners: Container[Path]) -> LocalModel | str:
+    """Return a model's files without those that another entry has in the same folder, or why they cannot be listed."""
     own = {file.path for file in entry.files}
-    model = observe(path)
-    listed = [file for file in model.files if file.path in own or model.root / file.path not in owners]
-    digests = hash_all((model.root / file.path for file in listed), ledger, told)
-    return tuple(ArtifactFile(file.path, file.size, _value(digests[model.root / file.path])) for file in listed)
+    try:
+        model = observe(entry.path or entry.base)
+    except ImageworksError as error:
+        return error.message
+    files = tuple(file for file in model.files if file.path in own or model.root / file.path not in owners)
+    return replace(model, files=files)
 
 
-def _value(digest: str | Digest) -> str:
-    if isinstance(digest, str):
-        raise ImageworksError(digest)
-    return digest.value
+def _files(model: LocalModel | str, digests: Mapping[Path, str | Digest]) -> tuple[ArtifactFile, ...]:
+    if isinstance(model, str):
+        raise ImageworksError(model)
+    files = []
+    for file in model.files:
+        digest = digests[model.root / file.path]
+        if isinstance(digest, str):
+            raise ImageworksError(digest)
+        files.append(ArtifactFile(file.path, file.size, digest.value))
+    return tuple(files)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from imageworks.detect.facts import ModelFacts
@@ -318,14 +319,15 @@ def hash_all(paths: Iterable[Path], ledger: Ledger, told: Told) -> Mapping[Path,
         if value is not None:
             known[path] = Digest(Algorithm.SHA256, value)
     unread = [path for path in stats if path not in known]
-    total, done = sum(stats[path].st_size for path in unread), 0
+    total, done, lock = sum(stats[path].st_size for path in unread), 0, Lock()
     if unread:
         told(0, total)
 
     def count(size: int) -> None:
         nonlocal done
-        done += size
-        told(done, total)
+        with lock:
+            done += size
+            told(done, total)
 
     verified: list[tuple[Path, os.stat_result, Digest]] = []
     try:
