@@ -17,7 +17,8 @@ from imageworks.hub.wire import Request, Response
 from support.git import git
 from support.hub import HubRepository
 from support.reconcile import MODEL, QUANTS, REPO, Result, World, command
-from support.registry import wait_for
+from support.registry import LARGE_BYTES, SHARDS, ended, model, wait_for
+from support.registry import World as Fresh
 from support.transfer import content, tree
 
 NAME = "tiny-1b-vllm"
@@ -343,6 +344,24 @@ def test_an_interrupted_download_declares_nothing_and_resumes(world: World) -> N
     download(world, REPO)
     assert served.bytes_by_file.total() < size
     assert (world.weights / REPO / "model.safetensors").stat().st_size == size
+
+
+def test_a_killed_download_declares_nothing_and_the_same_command_resumes_it(fresh: Fresh) -> None:
+    fresh.publish(REPO, model("1", large=2 * LARGE_BYTES))
+    head = git(fresh.registry, "rev-parse", "HEAD")
+    fresh.meter.rate = 1 << 20  # on each of eight connections
+    child = fresh.start("download", REPO)
+    wait_for(lambda: fresh.meter.served[SHARDS[0]] > LARGE_BYTES * 1.8)
+    child.kill()
+    assert ended(child).code < 0
+    assert git(fresh.registry, "rev-parse", "HEAD") == head
+    fresh.meter.rate = 4 << 20
+    fresh.meter.served.clear()
+    again = fresh.run("download", REPO)
+    assert again.code == 0, again
+    assert fresh.meter.served[SHARDS[0]] < 2 * LARGE_BYTES
+    fresh.assert_settled()
+    assert fresh.run("verify", "--full").code == 0
 
 
 def test_a_branch_that_people_move_meanwhile_gets_the_manifest_on_top(world: World) -> None:
