@@ -7,8 +7,9 @@ from pathlib import Path
 from imageworks.errors import ImageworksError
 from imageworks.providers.local import LocalModel, observe
 from imageworks.reconcile.describe import look_at
+from imageworks.reconcile.hashing import Told, hash_all
 from imageworks.reconcile.ledger import Ledger
-from imageworks.reconcile.scan import Told, hash_all, owners_of_files
+from imageworks.reconcile.scan import owners_of_files
 from imageworks.reconcile.situation import Upstream
 from imageworks.registry.entry import ArtifactFile, Entry
 from imageworks.registry.maintenance import Kept, Seen

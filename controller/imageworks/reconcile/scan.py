@@ -1,12 +1,10 @@
 """Scan: record the models that somebody put on this machine, by what their folders, names and headers say."""
 
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from threading import Lock
 from typing import Final
 
 from imageworks.detect.facts import ModelFacts
@@ -20,22 +18,19 @@ from imageworks.naming import (
 from imageworks.reconcile.compose import UNASSIGNED, compose_entry
 from imageworks.reconcile.describe import look_at
 from imageworks.reconcile.finding import Candidate, Passed, find_candidates
+from imageworks.reconcile.hashing import Told, hash_all
 from imageworks.reconcile.ledger import Edits, Ledger
 from imageworks.reconcile.places import CUSTOM, LINUX, WINDOWS
 from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, PathSource
-from imageworks.transfer.digests import Algorithm, Digest, hash_files
+from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import RemoteFile
 
 GGUF: Final = "gguf"
 DEFAULT_BACKEND: Final = "vllm"
-REMEMBERED_AT_LEAST_BYTES: Final = 256 * 1024 * 1024
 INCOMPLETE: Final = frozenset({"missing-shard", "empty-file", "missing-weights"})
-
-Told = Callable[[int, int], None]
-"""Called with the bytes hashed so far and the bytes to hash, from any thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,65 +292,6 @@ def record(
     many = "1 model" if len(written) == 1 else f"{len(written)} models"
     title = f"Record {many} found below {options.base.name}"
     return Edits(written=written, gone=frozenset(gone), title=title, lines=tuple(lines)), tuple(passed)
-
-
-def hash_all(paths: Iterable[Path], ledger: Ledger, told: Told) -> Mapping[Path, str | Digest]:
-    """Return each file's digest, or what went wrong; files that look as they did when they were hashed are not read.
-
-    Args:
-        paths: The files.
-        ledger: Knows the host's verified files, and learns what is hashed unless it is only read.
-        told: Told how far hashing is.
-    """
-    known: dict[Path, str | Digest] = {}
-    stats = {}
-    for path in paths:
-        try:
-            stats[path] = path.stat()
-        except OSError as error:
-            known[path] = f"{path}: {error.strerror}"
-            continue
-        value = ledger.state.verified_digest(path, stats[path])
-        if value is not None:
-            known[path] = Digest(Algorithm.SHA256, value)
-    unread = [path for path in stats if path not in known]
-    total, done, lock = sum(stats[path].st_size for path in unread), 0, Lock()
-    if unread:
-        told(0, total)
-
-    def count(size: int) -> None:
-        nonlocal done
-        with lock:
-            done += size
-            told(done, total)
-
-    verified: list[tuple[Path, os.stat_result, Digest]] = []
-    try:
-        for path, digest in hash_files(unread, Algorithm.SHA256, progress=count):
-            known[path] = _checked(path, stats[path].st_mtime_ns, digest)
-            if isinstance(digest, Digest) and known[path] == digest:
-                verified.append((path, stats[path], digest))
-            if sum(found.st_size for _, found, _ in verified) > REMEMBERED_AT_LEAST_BYTES:
-                _remember(ledger, verified)
-    finally:
-        _remember(ledger, verified)
-    return known
-
-
-def _remember(ledger: Ledger, verified: list[tuple[Path, os.stat_result, Digest]]) -> None:
-    """Keep digests as they come, so that an interrupted scan reads little twice."""
-    if verified and not ledger.read_only:
-        ledger.state.remember_all(verified)
-    verified.clear()
-
-
-def _checked(path: Path, modified: int, digest: Digest | OSError) -> str | Digest:
-    if isinstance(digest, OSError):
-        return f"{path}: {digest.strerror}"
-    try:
-        return digest if path.stat().st_mtime_ns == modified else f"{path}: was changed while it was read"
-    except OSError as error:
-        return f"{path}: {error.strerror}"
 
 
 def _entry(finding: Finding, digests: Mapping[Path, str | Digest], ledger: Ledger, options: ScanOptions) -> Entry:
