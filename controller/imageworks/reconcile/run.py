@@ -5,15 +5,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from imageworks.config import HostSettings
+from imageworks.reconcile.applied import AppliedManifests
 from imageworks.reconcile.gather import Look, gather, staging_key_of, staging_owner
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.messages import commit_message, trailers
+from imageworks.reconcile.notes import uncommitted_manifests, unrecorded_models, unsupported_settings
 from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
@@ -30,9 +31,8 @@ from imageworks.registry.git_lock import hold
 from imageworks.registry.git_values import BranchMovedError, CommitResult
 from imageworks.registry.load import NOTHING_DECLARED, RegistryState, load_registry
 from imageworks.registry.manifest import FOLDER as MODELS
-from imageworks.registry.manifest import SUFFIXES, Manifest, Prune, State, read_manifest
+from imageworks.registry.manifest import State
 from imageworks.registry.parsed import ParsedManifests, cache_file
-from imageworks.registry.validate import check_manifest
 from imageworks.transfer.content import ContentIndex
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import NullProgress, Progress
@@ -307,38 +307,18 @@ class Run:
             content=ContentIndex(self._state, os.environ),
             intents=self._intents,
             records=self._records,
-            prune_of=_Applied(self._repository, self._host.host),
+            prune_of=AppliedManifests(self._repository, self._host.host),
             notes=(
                 *self._notes,
-                *self._uncommitted(),
-                *self._unsupported(),
+                *uncommitted_manifests(self._repository.uncommitted(MODELS)),
+                *unsupported_settings(self._registry.settings),
                 *self._closed_window(),
-                *self._unrecorded(),
+                *unrecorded_models(self._registry, self._intents.announced()),
             ),
         )
         self._situation = gather(look, self._options.names)
         enabled = self._options.prune.enabled or self._registry.settings.prune
         return make_plan(self._situation, replace(self._options.prune, enabled=enabled))
-
-    def _uncommitted(self) -> list[str]:
-        changed = [path for path in self._repository.uncommitted(MODELS) if path.endswith(SUFFIXES)]
-        return [f"{path} has uncommitted changes, which do not count: commit them first" for path in changed]
-
-    def _unsupported(self) -> list[str]:
-        settings = self._registry.settings
-        asked = {"commit.push": settings.push, "commit.branch": settings.branch is not None}
-        asked |= {f"policies.{key}": True for key in settings.unenforced}
-        return [f"registry.yaml: {key} is not carried out by this version" for key, is_set in asked.items() if is_set]
-
-    def _unrecorded(self) -> list[str]:
-        """Tell of models that a killed run put in place and nobody declares any more: no entry owns their bytes."""
-        known = {*self._registry.manifests, *self._registry.entries, *self._registry.blocked}
-        return [
-            f"{path} was put there by an interrupted run for {name}, which is not declared any more: "
-            "declare it again, or remove the folder"
-            for name, path in self._intents.announced().items()
-            if name not in known and path.exists()
-        ]
 
     def _closed_window(self) -> list[str]:
         transfer = self._registry.settings.transfer
@@ -539,39 +519,3 @@ def _notes_of(result: CommitResult | None) -> tuple[str, ...]:
     if result is None:
         return ()
     return (*result.notes, *(f"{left.path}: {left.reason}" for left in result.left_alone))
-
-
-class _Applied:
-    """What manifests said in the commit that this host applied last, or last while they still existed."""
-
-    def __init__(self, repository: RegistryRepository, host: str) -> None:
-        self._repository = repository
-        self._host = host
-
-    def __call__(self, name: str) -> Prune | None:
-        """Return what a model's manifest said of pruning; ``None`` when it said nothing or is not to be found."""
-        files = [f"{MODELS}/{name}{suffix}" for suffix in SUFFIXES]
-        manifest = self._manifest(files, self._applied)
-        if manifest is None:
-            # Other changes were applied since it was deleted: look at what was applied before that.
-            deleted = next(self._repository.log(files, limit=1, first_parent=True), None)
-            if deleted is not None and deleted.parents:
-                manifest = self._manifest(files, self._revision(deleted.parents[0]))
-        return manifest.prune if manifest is not None else None
-
-    @cached_property
-    def _applied(self) -> str | None:
-        return self._revision(None)
-
-    def _revision(self, start: str | None) -> str | None:
-        record = self._repository.last_applied(self._host, revision=start)
-        return record.trailers.get("Reconciled-Revision") if record else None
-
-    def _manifest(self, files: Iterable[str], revision: str | None) -> Manifest | None:
-        for file in files if revision else ():
-            content = self._repository.at(revision).file(file)
-            if isinstance(content, bytes):
-                document = check_manifest(file, content).document
-                if document is not None and isinstance(document.value, dict):
-                    return read_manifest(file, document.value)
-        return None

@@ -1,0 +1,54 @@
+"""What was last applied: a deleted manifest's word on pruning holds as it stood then."""
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from imageworks.registry.git import RegistryRepository
+from imageworks.registry.manifest import FOLDER as MODELS
+from imageworks.registry.manifest import SUFFIXES, Manifest, Prune, read_manifest
+from imageworks.registry.validate import check_manifest
+
+
+class AppliedManifests:
+    """What manifests said in the commit that this host applied last, or last while they still existed.
+
+    Args:
+        repository: The registry.
+        host: The host's name.
+    """
+
+    def __init__(self, repository: RegistryRepository, host: str) -> None:
+        self._repository = repository
+        self._host = host
+
+    def __call__(self, name: str) -> Prune | None:
+        """Return what a model's manifest said of pruning; ``None`` when it said nothing or is not to be found.
+
+        Args:
+            name: The variant name.
+        """
+        files = [f"{MODELS}/{name}{suffix}" for suffix in SUFFIXES]
+        manifest = self._manifest(files, self._applied)
+        if manifest is None:
+            # Other changes were applied since it was deleted: look at what was applied before that.
+            deleted = next(self._repository.log(files, limit=1, first_parent=True), None)
+            if deleted is not None and deleted.parents:
+                manifest = self._manifest(files, self._revision(deleted.parents[0]))
+        return manifest.prune if manifest is not None else None
+
+    @cached_property
+    def _applied(self) -> str | None:
+        return self._revision(None)
+
+    def _revision(self, start: str | None) -> str | None:
+        record = self._repository.last_applied(self._host, revision=start)
+        return record.trailers.get("Reconciled-Revision") if record else None
+
+    def _manifest(self, files: Iterable[str], revision: str | None) -> Manifest | None:
+        for file in files if revision else ():
+            content = self._repository.at(revision).file(file)
+            if isinstance(content, bytes):
+                document = check_manifest(file, content).document
+                if document is not None and isinstance(document.value, dict):
+                    return read_manifest(file, document.value)
+        return None
