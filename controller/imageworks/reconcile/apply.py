@@ -159,10 +159,22 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
     described = tools.describe(area.tree, artifacts, upstream)
     seen = {file.path: area.place(file).lstat() for file in upstream.files}
     _check_taken(area, taken, seen, by_path)
+    brought = [file for file in artifacts if file.path not in in_place]
     tools.intents.announce(name, place.path)
+    claims = {place.path / file.path: tools.state.claimed(place.path / file.path) for file in brought}
+    tools.state.claim((place.path / file.path, file.sha256) for file in brought)
     failpoint("apply.announced")
     with tools.sharing.turn(place.path):
-        publish(area, place.path, owned=_owned_at(case.entry, place, frozenset(by_path), tools))
+        before = _identity(place.path)
+        try:
+            publish(area, place.path, owned=_owned_at(case.entry, place, frozenset(by_path), tools))
+        except (TransferError, OSError):
+            if not area.journal.exists() and _identity(place.path) == before:
+                # Nothing appeared, so what a person puts there later is not to be taken for ours.
+                tools.intents.settle(name)
+                tools.state.disclaim(claims)
+                tools.state.claim((path, sha256) for path, sha256 in claims.items() if sha256 is not None)
+            raise
     failpoint("apply.published")
     _remember(tools.state, place.path, artifacts, upstream.files, seen=seen)
     old = case.entry
@@ -171,11 +183,26 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
     return compose_entry(case, place, artifacts, described, acquisition="installed")
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return which folder stands at a path, if one does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _owned_at(entry: Entry | None, place: Place, wanted: frozenset[str], tools: Tools) -> frozenset[str]:
     """Return which files at a place are the model's to replace or drop; what another model has there too stays."""
     if entry is None or entry.path != place.path:
         return frozenset()
-    return frozenset(file.path for file in entry.files) - (frozenset(tools.sharing.owners(entry)) - wanted)
+    ours = {file.path for file in entry.files if file.path in wanted or _is_claimed(place.path, file, tools.state)}
+    return frozenset(ours) - (frozenset(tools.sharing.owners(entry)) - wanted)
+
+
+def _is_claimed(base: Path, file: ArtifactFile, state: StateDatabase) -> bool:
+    """Return whether this host remembers having put a file there; an entry alone, which is in git, is no proof."""
+    return state.claimed(base / file.path) == file.sha256
 
 
 def _take(
@@ -338,6 +365,9 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
             )
             tools.sharing.leave(entry)
         failpoint("apply.moved")
+        claimed = [file for file in entry.files if _is_claimed(entry.path, file, tools.state)]
+        tools.state.claim((place.path / file.path, file.sha256) for file in claimed)
+        tools.state.disclaim([entry.path / file.path for file in claimed if file.path not in shared])
         tools.state.forget([entry.path / file.path for file in entry.files if file.path not in shared])
         _remember(tools.state, place.path, entry.files, seen=seen)
     elif _left_behind(change, entry, place):
@@ -356,21 +386,34 @@ def _left_behind(change: Change, entry: Entry, place: Place) -> bool:
 def _remove(change: Change, entry: Entry, tools: Tools) -> Entry | None:
     if (entry.installed_by_us or change.drop) and entry.path is not None:
         # Of what several models share, the last to go takes the rest; until then owners() holds it.
-        _remove_files(entry, tools)
+        _remove_files(entry, tools, asked=change.asked)
         failpoint("apply.removed")
     return emptied_entry(entry, change.name) if change.reason is Reason.DECLARED_ABSENT else None
 
 
-def _remove_files(entry: Entry, tools: Tools) -> None:
-    """Remove what an entry owns and what is byte for byte what it records: a record alone is no proof of that (I5)."""
+def _remove_files(entry: Entry, tools: Tools, *, asked: bool = False) -> None:
+    """Remove what this host put there and what still is byte for byte what the entry records (I5).
+
+    An entry is in git, where anybody may have written it. What this host does not remember having put there stays and
+    is told of, unless a person asked for just this model's files to go.
+    """
     _check_allowed(entry.base, tools)
     with tools.sharing.turn(entry.base):
         others = tools.sharing.owners(entry)
         owned = [file for file in entry.files if file.path not in others]
-        going = [file.path for file in owned if _is_as_recorded(entry.base / file.path, file, tools.state)]
+        proven = [file for file in owned if asked or _is_claimed(entry.base, file, tools.state)]
+        going = [file.path for file in proven if _is_as_recorded(entry.base / file.path, file, tools.state)]
         remove_owned(entry.base, going, tools.places.root_of(entry.base))
         tools.sharing.leave(entry)
+    staying = [file.path for file in owned if file not in proven and (entry.base / file.path).exists()]
+    if staying:
+        tools.progress.note(
+            entry.name,
+            f"{len(staying)} files at {entry.base} stay: this host does not remember having put them there; "
+            f"`remove {entry.name} --delete-files` or your own hand removes them",
+        )
     tools.state.forget([entry.base / file.path for file in owned])
+    tools.state.disclaim([entry.base / file.path for file in owned])
 
 
 def _is_as_recorded(path: Path, file: ArtifactFile, state: StateDatabase) -> bool:

@@ -62,6 +62,7 @@ class Reason(StrEnum):
     INSUFFICIENT_SPACE = "insufficient-space"
     LOCKED = "locked"
     UNOWNED_FILES = "unowned-files"
+    SOURCE_REMOVED = "source-removed"
     SOURCE_MISSING = "source-missing"
     SOURCE_INCOMPLETE = "source-incomplete"
     SOURCE_UNUSABLE = "source-unusable"
@@ -119,6 +120,7 @@ class Change:
         previous_name: The name that the entry had before, for a rename.
         warnings: What a person should know of it.
         needs_confirmation: Whether it happens only when confirmed by name.
+        asked: Whether a person named the model and asked for its files to go, so that no other proof is wanted.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Change:
     previous_name: str | None = None
     warnings: tuple[str, ...] = ()
     needs_confirmation: bool = False
+    asked: bool = False
 
     def document(self) -> dict[str, object]:
         """Return the change in the form of the plan's schema."""

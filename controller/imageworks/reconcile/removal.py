@@ -174,7 +174,7 @@ def _change(run: Run, entry: Entry, reason: Reason, *, delete_files: bool) -> tu
     observation = run.observe(entry) or Observation(entry.base, exists=False)
     owners = Sharing(run.registry.entries.values()).owners(entry)
     drop = tuple(f.path for f in entry.files if f.path not in owners and f.path not in observation.damaged)
-    change = replace(removal(entry, reason, "", observation, shared=frozenset(owners)), drop=drop)
+    change = replace(removal(entry, reason, "", observation, shared=frozenset(owners)), drop=drop, asked=True)
     said = [f"{len(drop)} of {len(entry.files)} files at {entry.path} will be deleted"]
     if owners:
         names = sorted({name for names in owners.values() for name in names})

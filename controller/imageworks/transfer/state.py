@@ -17,7 +17,7 @@ from imageworks.transfer.digests import Algorithm, Digest
 if TYPE_CHECKING:
     import sqlite3
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 30.0
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS fingerprints (
@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS fingerprints (
     sha256 TEXT, git_blob TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS fingerprints_by_sha256 ON fingerprints (sha256) WHERE sha256 IS NOT NULL;
+CREATE TABLE IF NOT EXISTS published (path BLOB PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS accesses (name TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -158,6 +159,35 @@ class StateDatabase:
         rows = [(os.fsencode(path),) for path in paths]
         with self._transaction() as connection:
             connection.executemany("DELETE FROM fingerprints WHERE path = ?", rows)
+
+    def claim(self, published: Iterable[tuple[Path, str]]) -> None:
+        """Record files that this host's controller puts in place: the proof, outside git, that they are its to remove.
+
+        Args:
+            published: Absolute paths with the sha256 of what is put there.
+        """
+        rows = [(os.fsencode(path), sha256) for path, sha256 in published]
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO published VALUES (?, ?)", rows)
+
+    def disclaim(self, paths: Iterable[Path]) -> None:
+        """Drop the claim to files that were removed or moved away.
+
+        Args:
+            paths: Absolute paths.
+        """
+        rows = [(os.fsencode(path),) for path in paths]
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM published WHERE path = ?", rows)
+
+    def claimed(self, path: Path) -> str | None:
+        """Return the sha256 that was put at a path by this host's controller; ``None`` when it put nothing there.
+
+        Args:
+            path: The file, absolute.
+        """
+        rows = self._select("SELECT sha256 FROM published WHERE path = ?", (os.fsencode(path),))
+        return rows[0][0] if rows else None
 
     def load_below(self, folder: Path) -> dict[str, Fingerprint]:
         """Return everything known of the files below a folder, by their absolute paths.
