@@ -77,7 +77,7 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
     """
     registry = look.registry
     _check_names(registry, names)
-    applied = {name: m for name, m in registry.manifests.items() if applies(m, registry)}
+    applied = {manifest.name: manifest for manifest in registry.applied}
     sharing = Sharing(registry.entries.values())
     renamed = _renames(applied.values(), registry)
     wanted = [m for name, m in sorted(applied.items()) if not names or name in names]
@@ -100,11 +100,6 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
         licenses=registry.settings.licenses,
         records_stale=look.records.stale(registry),
     )
-
-
-def applies(manifest: Manifest, registry: RegistryState) -> bool:
-    """Return whether a manifest is meant for the registry state's host."""
-    return manifest.applies_to(registry.host, registry.settings.labels)
 
 
 def _check_names(registry: RegistryState, names: Collection[str]) -> None:
@@ -188,6 +183,9 @@ def _placed(look: Look, case: Case, announced: Mapping[str, Path]) -> Case:
     case = replace(case, place=place)
     if isinstance(place, Obstacle):
         return case
+    obstacle = _unreachable(look, case, place)
+    if obstacle is not None:
+        return replace(case, place=obstacle)
     if asked is None:
         return _moved_already(look, case, place, announced)
     if isinstance(manifest.source, PathSource) and manifest.location is None:
@@ -202,6 +200,26 @@ def _placed(look: Look, case: Case, announced: Mapping[str, Path]) -> Case:
         reuse={path: source for path, source in found.items() if source is not None},
         published_by_us=announced.get(manifest.name) == place.path,
     )
+
+
+def _unreachable(look: Look, case: Case, place: Place) -> Obstacle | None:
+    """Return why what is recorded is out of reach: its drive is away, or it lies where this host allows nothing."""
+    entry, observation = case.entry, case.observation
+    if entry is None or entry.path is None or observation is None:
+        return None
+    if entry.path != place.path and not look.places.allows(entry.path):
+        message = f"its recorded folder {entry.path} is outside the folders that this host allows, so it is not moved"
+        return Obstacle(
+            Reason.ROOT_NOT_ALLOWED, f"{message}; add it to roots in the user's config.toml if that is meant"
+        )
+    if not observation.exists and entry.path.is_relative_to(place.root) and look.places.is_empty(place.root):
+        known = look.disk.device_of(entry)
+        if known is not None and known != str(place.root.stat().st_dev):
+            message = (
+                f"{place.root} is empty and on another disk than when {entry.name} was put there: is its drive mounted?"
+            )
+            return Obstacle(Reason.LOCATION_UNAVAILABLE, message)
+    return None
 
 
 def _source_of(file: RemoteFile, asked: Upstream, look: Look) -> Path | None:

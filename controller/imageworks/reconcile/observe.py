@@ -59,6 +59,15 @@ class DiskObserver:
         exists = len(damaged) < len(entry.files) or os.path.exists(entry.path)  # noqa: PTH110 # Path's raises for a name that is too long
         return Observation(path=entry.path, exists=exists, damaged=damaged)
 
+    def device_of(self, entry: Entry) -> str | None:
+        """Return which disk a recorded model's files were verified on; ``None`` when that is not known.
+
+        Args:
+            entry: What is recorded, with files.
+        """
+        known = (self._known.get(f"{entry.base}/{file.path}") for file in entry.files)
+        return next((fingerprint.device for fingerprint in known if fingerprint is not None), None)
+
     def occupant(self, target: Path, wanted: Iterable[RemoteFile]) -> Occupant:
         """Return what lies at a target folder, compared with the wanted files.
 

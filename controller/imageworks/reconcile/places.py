@@ -84,6 +84,18 @@ class Places:
         """
         return str(filesystem_key(path)) != place.filesystem
 
+    def allows(self, path: Path) -> bool:
+        """Return whether this host lets the controller work at a path."""
+        return self._host.allows(path)
+
+    @staticmethod
+    def is_empty(root: Path) -> bool:
+        """Return whether a root exists and holds nothing, as a mount point does while its drive is away."""
+        try:
+            return not any(root.iterdir())
+        except OSError:
+            return False
+
     def root_of(self, path: Path) -> Path:
         """Return the root that a recorded folder lies below: a location's, else the host's own.
 

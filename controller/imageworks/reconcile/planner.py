@@ -37,7 +37,9 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
         changes=tuple(changes),
         unchanged=unchanged,
         suspended=suspended,
-        drift=tuple(sorted([*drift, *_damaged_unmanaged(situation)], key=lambda item: item.name)),
+        drift=tuple(
+            sorted([*drift, *_damaged_unmanaged(situation), *_without_source(situation)], key=lambda item: item.name)
+        ),
         filesystems=_filesystems(changes, situation),
         diagnostics=situation.diagnostics,
         notes=situation.notes,
@@ -152,6 +154,15 @@ def _refused_in_bulk(removals: list[Change], situation: Situation, prune: PruneO
         message = f"{len(removals)} of {recorded} models would go; if that is meant, run with --force-prune"
         return [_blocked_instead(change, Reason.PRUNE_REFUSED, message) for change in removals]
     return removals
+
+
+def _without_source(situation: Situation) -> Iterable[Drift]:
+    """Tell of models whose manifest no longer says where they come from, while their files are recorded."""
+    for case in situation.cases:
+        manifest, entry = case.manifest, case.entry
+        if manifest.source is None and manifest.state is State.PRESENT and entry is not None and entry.files:
+            message = f"{manifest.file} has no source any more; its files at {entry.path} stay and are not looked after"
+            yield Drift(manifest.name, Reason.SOURCE_REMOVED, message)
 
 
 def _damaged_unmanaged(situation: Situation) -> Iterable[Drift]:

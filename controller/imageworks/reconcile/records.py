@@ -9,7 +9,6 @@ from pathlib import Path
 from imageworks.registry.entry import Entry, entry_file, render_entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.load import RegistryState
-from imageworks.registry.manifest import Manifest
 from imageworks.registry.merge import COMPATIBILITY_FILE, Owners, load_owners, merge, render_snapshot, snapshot_file
 
 
@@ -33,7 +32,7 @@ class Records:
             registry: The registry at that commit.
         """
         here = self._repository.tree_id(registry.revision, snapshot_file(registry.host))
-        if here is None and not registry.entries and not self._declared(registry):
+        if here is None and not registry.entries and not registry.applied:
             return False
         inputs = self._inputs(registry)
         if self._remembered().get(inputs) == here and here is not None:
@@ -49,7 +48,7 @@ class Records:
         """
         if self._owners is None:
             self._owners = load_owners()
-        return render_snapshot(merge(self._declared(registry), entries, self._owners))
+        return render_snapshot(merge(registry.applied, entries, self._owners))
 
     def changes(
         self, registry: RegistryState, entries: Mapping[str, Entry], *, gone: Iterable[str]
@@ -97,11 +96,6 @@ class Records:
         draft = target.with_name(f".{COMPATIBILITY_FILE}.new")
         draft.write_bytes(wanted)
         draft.replace(target)
-
-    @staticmethod
-    def _declared(registry: RegistryState) -> list[Manifest]:
-        labels = registry.settings.labels
-        return [m for m in registry.manifests.values() if m.applies_to(registry.host, labels)]
 
     def _inputs(self, registry: RegistryState) -> str:
         trees = [

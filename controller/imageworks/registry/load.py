@@ -61,6 +61,22 @@ class RegistryState:
     diagnostics: tuple[Diagnostic, ...] = ()
     declared: int = 0
 
+    def applies(self, manifest: Manifest) -> bool:
+        """Return whether a manifest is meant for this host.
+
+        While registry.yaml is invalid no label is known, so one that selects by labels is not taken for excluded.
+
+        Args:
+            manifest: One of the registry's manifests.
+        """
+        by_label = any("=" in wanted for wanted in manifest.hosts)
+        return manifest.applies_to(self.host, self.settings.labels) or (bool(self.settings_invalid) and by_label)
+
+    @property
+    def applied(self) -> list[Manifest]:
+        """The manifests that are meant for this host."""
+        return [manifest for manifest in self.manifests.values() if self.applies(manifest)]
+
 
 def load_registry(
     repository: RegistryRepository,

@@ -48,9 +48,7 @@ def expected_snapshot(registry: "RegistryState") -> bytes:
     Args:
         registry: The registry at some commit, as one host sees it.
     """
-    labels = registry.settings.labels
-    declared = [m for m in registry.manifests.values() if m.applies_to(registry.host, labels)]
-    return render_snapshot(merge(declared, registry.entries.values(), load_owners()))
+    return render_snapshot(merge(registry.applied, registry.entries.values(), load_owners()))
 
 
 def check_snapshots(repository: "RegistryRepository", cache: "ParsedManifests") -> list[str]:
