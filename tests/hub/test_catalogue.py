@@ -142,7 +142,7 @@ def test_a_folder_named_by_a_commit_is_that_commit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bare", [False, True])
-def test_git_repositories_serve_branches_tags_and_commits(tmp_path: Path, git_repository: Path, bare: bool) -> None:  # noqa: FBT001
+def test_git_repositories_serve_branches_tags_and_commits(tmp_path: Path, git_repository: Path, bare: bool) -> None:
     name = "acme/versioned"
     if bare:
         git(tmp_path, "clone", "-q", "--mirror", str(git_repository), "acme/mirror.git")

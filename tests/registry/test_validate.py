@@ -192,7 +192,7 @@ TARGETS: list[tuple[str, dict[str, str], bool]] = [
 
 
 @pytest.mark.parametrize(("models", "clash"), [row[1:] for row in TARGETS], ids=[row[0] for row in TARGETS])
-def test_two_manifests_in_one_folder(models: dict[str, str], clash: bool) -> None:  # noqa: FBT001 # a table's column
+def test_two_manifests_in_one_folder(models: dict[str, str], clash: bool) -> None:  # a table's column
     found = validate({f"{name}.yaml": text for name, text in models.items()})
     assert len(found) == (2 if clash else 0), found
     assert all("its files would go to the same folder as those of models/" in line for line in found)

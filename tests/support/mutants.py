@@ -50,9 +50,9 @@ def forget_what_came() -> None:
     """Bug: each run begins its downloads anew."""
     opened: Callable[..., StagingArea] = StagingArea.open
 
-    def open_empty(root: Path, key: str, *, target: Path | None = None) -> StagingArea:
+    def open_empty(root: Path, key: str, *, target: Path | None = None, owner: str = "") -> StagingArea:
         StagingArea(root.resolve(), key).discard()
-        return opened(root, key, target=target)
+        return opened(root, key, target=target, owner=owner)
 
     StagingArea.open = open_empty  # type: ignore[method-assign]
 
