@@ -12,6 +12,7 @@ from imageworks.cli.output import human_bytes, printable, say, table
 from imageworks.errors import ExitCode
 
 if TYPE_CHECKING:
+    from imageworks.detect.facts import ModelFacts
     from imageworks.reconcile.analysis import Analysis
     from imageworks.reconcile.places import Places
 
@@ -71,8 +72,6 @@ def _places(registry: Path | None) -> "Places":
 
 
 def _lines(analysis: "Analysis") -> Iterable[str]:
-    from imageworks.reconcile.situation import Place
-
     resolved, facts = analysis.resolved, analysis.facts
     access = [word for word, is_so in (("gated", resolved.gated), ("private", resolved.private)) if is_so]
     yield f"{resolved.repo} @ {resolved.commit[:12]} ({resolved.ref})" + (f"  [{', '.join(access)}]" if access else "")
@@ -82,28 +81,46 @@ def _lines(analysis: "Analysis") -> Iterable[str]:
         size = f"{candidate.files} files, {human_bytes(candidate.size)}"
         yield f"  format        {candidate.container.value}: {size}, {sure}"
     if facts.quantization:
-        evidence = next((item for item in facts.detection.evidence), None)
+        evidence = next(iter(facts.detection.evidence), None)
         yield f"  quantization  {facts.quantization}" + (f" ({evidence.source}: {evidence.text})" if evidence else "")
     for choice in analysis.quantizations:
         yield f"  offers        {choice.label}: {human_bytes(choice.size)} in {choice.files} files"
+    yield from _traits(facts)
+    yield from _cautions(facts)
+    yield from _outcome(analysis)
+
+
+def _traits(facts: "ModelFacts") -> Iterable[str]:
+    """What the model is like."""
     architecture = facts.architecture
     shown = [f"{key.replace('_', ' ')} {architecture[key]}" for key in _SHOWN if architecture.get(key) is not None]
     if shown:
         yield f"  architecture  {', '.join(shown)}"
     able = [flag for flag, has in facts.capabilities.flags.items() if has]
     yield f"  capabilities  {', '.join(able) or 'none known'}"
-    yield f"  chat template {facts.chat_template.source}" + (
-        f" ({facts.chat_template.path})" if facts.chat_template.path else ""
-    )
+    template = facts.chat_template
+    yield f"  chat template {template.source}" + (f" ({template.path})" if template.path else "")
     yield f"  license       {facts.license or 'unknown'}"
+
+
+def _cautions(facts: "ModelFacts") -> Iterable[str]:
+    """What a person should know before using it."""
     for risky in facts.safety.files:
         yield f"  runs code     {risky.path}: {risky.reason}"
     if facts.safety.remote_code:
         yield f"  runs code     auto_map imports {', '.join(facts.safety.classes)}"
     for problem in facts.problems:
         yield f"  incomplete    {problem.message}"
+    for backend, missing in facts.preflight.items():
+        yield from (f"  preflight     {backend}: {text}" for text in missing)
     for warning in facts.warnings:
         yield f"  warning       {warning}"
+
+
+def _outcome(analysis: "Analysis") -> Iterable[str]:
+    """What installing it would mean."""
+    from imageworks.reconcile.situation import Place
+
     yield f"  size          {human_bytes(analysis.total_bytes)} in {len(analysis.files)} files"
     if analysis.selection is None:
         yield f"  open question {(analysis.open_question or '').replace(chr(10), ' ')}"

@@ -14,6 +14,10 @@ _TOKENIZERS: Final = (
 )  # fmt: skip
 
 
+SERVING_BACKENDS: Final = ("lmdeploy", "vllm")
+"""What serves chat models from a folder and needs more in it than weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Something that a model lacks.
@@ -79,7 +83,7 @@ def preflight(names: Iterable[str], backend: str | None, *, chat: bool, has_temp
         chat: Whether it is a text-generating model that people chat with.
         has_template: Whether a chat template was found anywhere.
     """
-    if backend not in {"vllm", "lmdeploy"} or not chat:
+    if backend not in SERVING_BACKENDS or not chat:
         return ()
     warnings = []
     if not has_template:

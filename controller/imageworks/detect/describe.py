@@ -1,7 +1,7 @@
 """One answer to what a set of files is: used alike before a download, after it, by scans and by the Python API."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Final
 
@@ -9,7 +9,7 @@ from imageworks import naming
 from imageworks.detect.architecture import architecture_of_config, architecture_of_gguf, text_part
 from imageworks.detect.capabilities import Capabilities, CapabilityHints, capabilities_of
 from imageworks.detect.chat_template import ChatTemplate, find_chat_template
-from imageworks.detect.completeness import missing_companions, missing_parts
+from imageworks.detect.completeness import SERVING_BACKENDS, missing_companions, missing_parts, preflight
 from imageworks.detect.containers import Candidate, Kind, kind_of, rank_containers
 from imageworks.detect.evidence import Claim, Detection, Evidence, Level, decide
 from imageworks.detect.facts import HeaderReader, ListedFile, ModelFacts, SmallReader, Subject, read_nothing
@@ -167,7 +167,7 @@ class _Description:
         if self.kind is Kind.MODEL:
             problems += missing_companions(self.files, detection.container, language=self._needs_tokenizer())
         warnings = [*detection.warnings, *self.warnings, *(card.warnings if card else ())]
-        return ModelFacts(
+        facts = ModelFacts(
             detection=detection,
             candidates=self.candidates,
             kind=self.kind,
@@ -188,6 +188,11 @@ class _Description:
             library=library,
             task=task,
         )
+        missing = {
+            backend: preflight(self.files, backend, chat=facts.chats, has_template=template.source != "none")
+            for backend in SERVING_BACKENDS
+        }
+        return replace(facts, preflight={backend: told for backend, told in missing.items() if told})
 
     def _parameters(self, detection: Detection) -> int | None:
         """Return the number of parameters: counted when every header was read, else what the shard index says."""

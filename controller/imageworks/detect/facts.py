@@ -1,7 +1,7 @@
 """The answer to what a set of files is, as a value, and what is asked about."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from imageworks.detect.capabilities import Capabilities
@@ -90,6 +90,7 @@ class ModelFacts:
         parameters: Parameters counted from tensor shapes; ``None`` unless every header was read.
         library: The library that loads it.
         task: The Hub's pipeline tag.
+        preflight: What a serving backend would miss, by backend; empty where nothing.
     """
 
     detection: Detection
@@ -111,6 +112,7 @@ class ModelFacts:
     parameters: int | None
     library: str | None
     task: str | None
+    preflight: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def download_format(self) -> str | None:
@@ -154,6 +156,7 @@ class ModelFacts:
             },
             "safety": self.safety.fields() if self.safety.files or self.safety.remote_code else None,
             "warnings": list(self.warnings) or None,
+            "preflight": {backend: list(missing) for backend, missing in self.preflight.items()} or None,
         }
         found: dict[str, object] = {
             "download_format": self.download_format,

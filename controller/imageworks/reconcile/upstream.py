@@ -1,21 +1,24 @@
 """Ask a model's source what it offers at one resolved commit; what it answers instead becomes an obstacle."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
 from imageworks.reconcile.decide import has_files, staleness
 from imageworks.reconcile.plan import Reason, reason_of
 from imageworks.reconcile.situation import Case, Obstacle, Upstream
 from imageworks.registry.manifest import HuggingFaceSource, PathSource
-from imageworks.transfer.files import LinkError
+from imageworks.transfer.files import LinkError, RemoteFile
 from imageworks.transfer.names import UnsafeNameError
 
 if TYPE_CHECKING:
     from imageworks.providers.huggingface import HubClient
+
+MOST_TOLD: Final = 5  # risky files, each a line of the plan
 
 
 class Sources:
@@ -45,7 +48,8 @@ class Sources:
             if isinstance(source, HuggingFaceSource):
                 return self._hugging_face(case, source)
             if isinstance(source, PathSource):
-                return self._look_local(Path(source.path).expanduser())
+                local = self._look_local(Path(source.path).expanduser())
+                return replace(local, warnings=(*local.warnings, *_unsafe(local.files)))
         except LinkError as error:
             return _obstacle(reason_of(error.reason, Reason.UNEXPECTED_REPLY), error)
         except SelectionError as error:
@@ -93,11 +97,20 @@ class Sources:
             container=selection.container,
             quantization=selection.quantization,
             source=hub.source(resolved.repo, resolved.commit),
-            warnings=selection.warnings,
+            warnings=(*selection.warnings, *_unsafe(selection.files)),
             license=resolved.license,
             tags=resolved.tags,
             pipeline_tag=resolved.pipeline_tag,
         )
+
+
+def _unsafe(files: Iterable[RemoteFile]) -> list[str]:
+    """Tell which files can run code when the model is loaded, as far as names say it."""
+    from imageworks.detect.safety import safety_of
+
+    risky = safety_of(file.path for file in files).files
+    told = [f"{file.path} can run code when it is loaded: {file.reason}" for file in risky[:MOST_TOLD]]
+    return told if len(risky) <= MOST_TOLD else [*told, f"{len(risky) - MOST_TOLD} more files can run code when loaded"]
 
 
 def _obstacle(reason: Reason, error: ImageworksError, *, file: str | None = None) -> Obstacle:
