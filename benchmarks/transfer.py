@@ -118,7 +118,7 @@ class _Case:
 
     def _limits(self, *, throttled: bool) -> list[Limit]:
         if throttled:
-            slower, faster = (1.05, 3.0) if self._kind == LARGE else (1.05, 1.0)
+            slower, faster = 1.05, 3.0
         else:
             slower, faster = (1.4, 1.25) if self._kind == LARGE else (1.5, 3.0)
         return [Limit(OURS, slower, RAW), Limit(OURS, faster, HF, faster=True)]
