@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imageworks.errors import ExitCode
@@ -116,6 +116,8 @@ def test_an_identifier_tells_its_owner_and_reads_back() -> None:
     assert parse_hub_identifier("gpt2").owner is None
 
 
+@example("0/:0")
+@example("0/@main:0")
 @given(st.text(max_size=60) | st.from_regex(r"(https?://|hf://)?[a-z.@:/%?#-]{0,40}", fullmatch=True))
 def test_any_text_is_read_or_refused(text: str) -> None:
     if is_hub_identifier(text):

@@ -183,7 +183,7 @@ def _short_form(text: str) -> HubIdentifier:
 
 def _tag(text: str, *, repo: str, tag: str) -> str:
     """Return a quantization tag; without an owner the whole thing is an Ollama name."""
-    if "/" not in repo:
+    if "/" not in repo.rstrip("/"):  # as the repository itself is read: `name/` is the single name
         raise IdentifierError(
             text,
             "this is a name of Ollama's library, not of the Hub",
