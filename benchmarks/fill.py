@@ -13,7 +13,6 @@ from benchmarks.registries import REVISION, manifest_text, model_name
 from imageworks.config import find_registry, load_host_settings
 from imageworks.reconcile.compose import compose_entry
 from imageworks.reconcile.records import Records
-from imageworks.reconcile.run import STATE_FILE
 from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry
 from imageworks.registry.git import RegistryRepository
@@ -22,7 +21,7 @@ from imageworks.registry.manifest import read_manifest
 from imageworks.registry.parsed import ParsedManifests
 from imageworks.registry.yaml_gate import parse_yaml
 from imageworks.transfer.digests import Algorithm, Digest, hash_file
-from imageworks.transfer.state import StateDatabase
+from imageworks.transfer.state import STATE_FILE, StateDatabase
 
 FILES: Final = ("README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 

@@ -1,7 +1,5 @@
 """Gather the situation: registry, disk and sources looked at once, as values for the planner. Writes nothing."""
 
-import hashlib
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -31,6 +29,7 @@ from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import Entry
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import Manifest, PathSource, Prune, State
+from imageworks.registry.parsed import registry_key
 from imageworks.transfer.content import ContentIndex
 from imageworks.transfer.files import RemoteFile
 from imageworks.transfer.staging import StagingArea, staging_key
@@ -293,5 +292,4 @@ def staging_owner(host: str, registry: Path, name: str = "") -> str:
         registry: The registry folder.
         name: The variant name; without one, what all owners of that registry begin with.
     """
-    key = hashlib.sha256(os.fsencode(registry.resolve())).hexdigest()[:16]
-    return f"{host}/{key}/{name}"
+    return f"{host}/{registry_key(registry)}/{name}"

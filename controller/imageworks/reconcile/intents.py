@@ -4,11 +4,12 @@ A controller that is killed between the two leaves a complete model without an e
 ours, so that the next run records them as installed by us and not as found.
 """
 
-import hashlib
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
+
+from imageworks.registry.parsed import registry_key
 
 
 class Intents:
@@ -20,8 +21,7 @@ class Intents:
     """
 
     def __init__(self, state_dir: Path, registry: Path) -> None:
-        key = hashlib.sha256(os.fsencode(registry.resolve())).hexdigest()[:16]
-        self._folder = state_dir / "intents" / key
+        self._folder = state_dir / "intents" / registry_key(registry)
 
     def announce(self, name: str, path: Path) -> None:
         """Say, durably, that a model is about to appear at a path.

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from imageworks.config import HostSettings
 from imageworks.reconcile.places import Places
-from imageworks.reconcile.records import Records
+from imageworks.reconcile.records import COMMIT_ATTEMPTS, Records
 from imageworks.registry.entry import Entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_values import BranchMovedError, CommitResult
@@ -16,10 +16,8 @@ from imageworks.registry.load import RegistryState, load_registry
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import Manifest
 from imageworks.registry.parsed import ParsedManifests, cache_file
-from imageworks.transfer.state import StateDatabase
+from imageworks.transfer.state import STATE_FILE, StateDatabase
 
-STATE_FILE: Final = "state.sqlite3"
-COMMIT_ATTEMPTS: Final = 5
 SETTINGS_FILE: Final = "registry.yaml"
 
 

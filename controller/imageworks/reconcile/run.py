@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from imageworks.config import HostSettings
 from imageworks.reconcile.applied import AppliedManifests
@@ -19,7 +19,7 @@ from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan
-from imageworks.reconcile.records import Records
+from imageworks.reconcile.records import COMMIT_ATTEMPTS, Records
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
@@ -37,13 +37,10 @@ from imageworks.transfer.content import ContentIndex
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import NullProgress, Progress
 from imageworks.transfer.staging import sweep_stale
-from imageworks.transfer.state import StateDatabase
+from imageworks.transfer.state import STATE_FILE, StateDatabase
 
 if TYPE_CHECKING:
     from imageworks.providers.huggingface import HubClient
-
-STATE_FILE: Final = "state.sqlite3"
-COMMIT_ATTEMPTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +235,7 @@ class Run:
     def _look(self) -> None:
         """Load the registry and open what looking needs."""
         read_only = self._options.read_only
-        self._registry = load_registry(
-            self._repository, self._host.host, revision=self._repository.head(), cache=self._parsed
-        )
+        self._registry = self._reload()
         if not read_only:
             self._parsed.save()
         state_file = self._host.state_dir / STATE_FILE

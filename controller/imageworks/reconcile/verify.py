@@ -13,14 +13,14 @@ from imageworks.config import HostSettings
 from imageworks.errors import ExitCode, ImageworksError
 from imageworks.reconcile.compose import emptied_entry
 from imageworks.reconcile.decide import has_files
-from imageworks.reconcile.ledger import STATE_FILE, Edits, Ledger
+from imageworks.reconcile.ledger import Edits, Ledger
 from imageworks.reconcile.report import Report
 from imageworks.reconcile.run import Run, RunOptions
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.load import RegistryState
 from imageworks.transfer.digests import Algorithm, Digest, hash_files
 from imageworks.transfer.files import Progress
-from imageworks.transfer.state import Fingerprint, StateDatabase
+from imageworks.transfer.state import STATE_FILE, Fingerprint, StateDatabase
 
 FORMAT_VERSION: Final = 1
 

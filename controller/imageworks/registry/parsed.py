@@ -82,5 +82,13 @@ def cache_file(cache_dir: Path, registry: Path) -> Path:
         cache_dir: The host's cache folder.
         registry: The registry folder.
     """
-    key = hashlib.sha256(os.fsencode(registry.resolve())).hexdigest()[:16]
-    return cache_dir / "manifests" / f"{key}.json"
+    return cache_dir / "manifests" / f"{registry_key(registry)}.json"
+
+
+def registry_key(registry: Path) -> str:
+    """Return what names a registry in this host's own folders, so that two registries never mix there.
+
+    Args:
+        registry: The registry folder.
+    """
+    return hashlib.sha256(os.fsencode(registry.resolve())).hexdigest()[:16]

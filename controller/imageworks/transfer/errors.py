@@ -1,5 +1,8 @@
 """What can go wrong between a hub and the disk; each error carries its reason as a kebab-case word for reports."""
 
+import errno
+from pathlib import Path
+
 from imageworks.errors import ImageworksError
 
 
@@ -126,3 +129,25 @@ class TransferCancelledError(TransferError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path}: called off", reason="cancelled")
+
+
+def disk_refusal(
+    error: OSError, place: Path, kind: type[TransferError], *, reason: str, subject: str = ""
+) -> TransferError:
+    """Return what a disk refused, in our words.
+
+    Args:
+        error: What the system said.
+        place: What was being written, where the system does not say.
+        kind: The error's class, unless the disk is full.
+        reason: The word for it, unless the disk is full or read-only.
+        subject: What is said before the place.
+    """
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return DiskFullError(str(error.filename or place))
+    read_only = error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}
+    return kind(
+        f"{subject}{error.filename or place}: {error.strerror or error}",
+        remedy="make the location writable, or choose another" if read_only else None,
+        reason="read-only" if read_only else reason,
+    )

@@ -1,6 +1,5 @@
 """What the fetching of one file needs to know: the model it belongs to, the options, and who is told of progress."""
 
-import errno
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imageworks.transfer.direct import DirectClient
-from imageworks.transfer.errors import DiskFullError, StagingError
+from imageworks.transfer.errors import DiskFullError, StagingError, disk_refusal
 from imageworks.transfer.files import FileSource, Progress, RemoteFile
 from imageworks.transfer.paths import free_bytes
 from imageworks.transfer.retries import Clock
@@ -147,11 +146,4 @@ def told_of_disk(file: RemoteFile, place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DiskFullError(str(error.filename or place)) from error
-        read_only = error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}
-        raise StagingError(
-            f"{file.path}: {error.filename or place}: {error.strerror or error}",
-            remedy="make the location writable, or choose another" if read_only else None,
-            reason="read-only" if read_only else "disk-error",
-        ) from error
+        raise disk_refusal(error, place, StagingError, reason="disk-error", subject=f"{file.path}: ") from error

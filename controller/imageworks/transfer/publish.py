@@ -19,7 +19,7 @@ from pathlib import Path
 
 from imageworks.failpoints import failpoint
 from imageworks.transfer import renames
-from imageworks.transfer.errors import DiskFullError, PublishError, TransferError
+from imageworks.transfer.errors import PublishError, TransferError, disk_refusal
 from imageworks.transfer.paths import check_below, make_folder
 from imageworks.transfer.staging import StagingArea, staging_areas
 
@@ -407,11 +407,4 @@ def _told_of(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DiskFullError(str(error.filename or place)) from error
-        read_only = error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}
-        raise PublishError(
-            f"{error.filename or place}: {error.strerror}",
-            remedy="make the location writable, or choose another" if read_only else None,
-            reason="read-only" if read_only else "publish-failed",
-        ) from error
+        raise disk_refusal(error, place, PublishError, reason="publish-failed") from error

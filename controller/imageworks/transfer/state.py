@@ -17,6 +17,7 @@ from imageworks.transfer.digests import Algorithm, Digest
 if TYPE_CHECKING:
     import sqlite3
 
+STATE_FILE = "state.sqlite3"
 SCHEMA_VERSION = 2
 BUSY_SECONDS = 30.0
 _SCHEMA = f"""
