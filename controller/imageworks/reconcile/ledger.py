@@ -2,23 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from imageworks.config import HostSettings
 from imageworks.reconcile.places import Places
-from imageworks.reconcile.records import COMMIT_ATTEMPTS, Records
+from imageworks.reconcile.recorder import Recorder, Recording
 from imageworks.registry.entry import Entry
 from imageworks.registry.git import RegistryRepository
-from imageworks.registry.git_values import BranchMovedError, CommitResult
-from imageworks.registry.load import RegistryState, load_registry
-from imageworks.registry.manifest import FOLDER as MODELS
-from imageworks.registry.manifest import Manifest
-from imageworks.registry.parsed import ParsedManifests, cache_file
+from imageworks.registry.git_lock import hold
+from imageworks.registry.git_values import CommitResult
 from imageworks.transfer.state import STATE_FILE, StateDatabase
-
-SETTINGS_FILE: Final = "registry.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +23,14 @@ class Edits:
     Args:
         written: New or changed entries, by name.
         gone: Names whose entry is deleted.
-        manifests: New manifests with their bytes.
+        manifests: New bytes of manifests by registry path; ``None`` deletes one.
         title: The commit's subject.
         lines: What was changed, one line a model.
     """
 
     written: Mapping[str, Entry] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
-    manifests: tuple[tuple[Manifest, bytes], ...] = ()
+    manifests: Mapping[str, bytes | None] = field(default_factory=dict)
     title: str = ""
     lines: tuple[str, ...] = ()
 
@@ -66,10 +61,9 @@ class Ledger:
         self._repository = repository
         self.read_only = read_only
         self.host = host
-        self._parsed = ParsedManifests(cache_file(host.cache_dir, repository.root))
-        self._records = Records(repository, cache_file(host.cache_dir / "snapshots", repository.root))
+        self._recorder = Recorder(repository, host)
         self.state = state
-        self.registry = self._load()
+        self.registry = self._recorder.load()
         invalid = next((item.render() for item in self.registry.settings_invalid), None)
         self.places = Places(self.registry.settings, host, invalid=invalid)
         self.notes = (*notes, *state.notes)
@@ -98,7 +92,10 @@ class Ledger:
             if read_only:
                 yield cls(repository, host, state, read_only=True)
                 return
-            with repository.lock(wait=wait) as recovery:
+            with (
+                repository.lock(wait=wait) as recovery,
+                hold(host.state_dir, wait=wait, host=host.host, what="this host"),
+            ):
                 repository.check_committable()
                 left = [f"{item.path}: {item.reason}" for item in recovery.left_alone]
                 yield cls(repository, host, state, read_only=False, notes=(*recovery.notes, *left))
@@ -110,39 +107,21 @@ class Ledger:
             edits: What changes.
 
         Raises:
-            BranchMovedError: People kept moving the branch, or moved it while manifests were to be written.
+            BranchMovedError: People kept moving the branch, or changed the manifests that were to be written.
         """
         if not edits:
             return None
-        result = self._commit(edits)
-        self.registry = self._load()
-        self._records.remember(self.registry)
-        self._parsed.save()
-        self._records.write_compatible(self.registry)
-        return result
-
-    def _commit(self, edits: Edits) -> CommitResult:
-        registry = self.registry
-        for _ in range(COMMIT_ATTEMPTS - 1):
-            try:
-                return self._try_commit(registry, edits)
-            except BranchMovedError:
-                if edits.manifests:
-                    raise  # what people committed meanwhile may be the very manifest: theirs is never overwritten
-                registry = self._load()
-        return self._try_commit(registry, edits)
-
-    def _try_commit(self, registry: RegistryState, edits: Edits) -> CommitResult:
-        added = {manifest.name: manifest for manifest, _ in edits.manifests}
-        declared = replace(registry, manifests={**registry.manifests, **added})
-        files = self._records.changes(declared, edits.written, gone=edits.gone - set(edits.written))
-        return self._repository.commit(
-            {**files, **{manifest.file: data for manifest, data in edits.manifests}},
+        recording = Recording(
             message="\n\n".join(filter(None, (edits.title, "\n".join(edits.lines)))),
-            expected=registry.revision,
-            depends_on=(MODELS, SETTINGS_FILE),
-            trailers={"Host": self.host.host},
+            trailers=lambda registry: {"Host": registry.host},
+            written=edits.written,
+            gone=edits.gone,
+            manifests=edits.manifests,
         )
-
-    def _load(self) -> RegistryState:
-        return load_registry(self._repository, self.host.host, revision=self._repository.head(), cache=self._parsed)
+        base = self._recorder.load(edits.manifests, since=self.registry) if edits.manifests else self.registry
+        committed = self._recorder.commit(base, recording)
+        if committed is None:
+            return None
+        result, self.registry = committed
+        self._recorder.save()
+        return result

@@ -100,7 +100,7 @@ def edits(promotions: Sequence[Promotion]) -> Edits:
     shown = ", ".join(names) if len(names) <= SHOWN_IN_TITLE else f"{len(names)} models"
     return Edits(
         written={promotion.entry.name: promotion.entry for promotion in promotions},
-        manifests=tuple((promotion.manifest, promotion.data) for promotion in promotions),
+        manifests={promotion.manifest.file: promotion.data for promotion in promotions},
         title=f"Promote {shown}",
         lines=tuple(f"+ {promotion.manifest.file}" for promotion in promotions),
     )

@@ -5,16 +5,12 @@ import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 from imageworks.registry.entry import Entry, entry_file, render_entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_library import blob_id
 from imageworks.registry.load import RegistryState
 from imageworks.registry.merge import COMPATIBILITY_FILE, Owners, load_owners, merge, render_snapshot, snapshot_file
-
-COMMIT_ATTEMPTS: Final = 5
-"""How often a commit is tried anew while people move the branch."""
 
 
 class Records:

@@ -19,7 +19,7 @@ from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan
-from imageworks.reconcile.records import COMMIT_ATTEMPTS, Records
+from imageworks.reconcile.recorder import Recorder, Recording
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
@@ -28,11 +28,10 @@ from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.entry import Entry, has_recorded_files
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_lock import hold
-from imageworks.registry.git_values import BranchMovedError, CommitResult
-from imageworks.registry.load import NOTHING_DECLARED, RegistryState, load_registry
+from imageworks.registry.git_values import CommitResult
+from imageworks.registry.load import NOTHING_DECLARED, RegistryState
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import State
-from imageworks.registry.parsed import ParsedManifests, cache_file
 from imageworks.transfer.content import ContentIndex
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import NullProgress, Progress
@@ -84,13 +83,11 @@ class Run:
         self._options = options
         self._progress = progress
         self._open = ExitStack()
-        self._parsed = ParsedManifests(cache_file(host.cache_dir, repository.root))
-        self._records = Records(repository, cache_file(host.cache_dir / "snapshots", repository.root))
+        self._recorder = Recorder(repository, host)
         self._intents = Intents(host.state_dir, repository.root)
         self._notes: list[str] = []
         self._declared: Mapping[str, bytes | None] = NOTHING_DECLARED
         self._keeps_declared = True
-        self._before: Mapping[str, bytes | None] = {}
         self._title = f"Reconcile {host.host}"
         self._state: StateDatabase
         self._sources: Sources
@@ -208,10 +205,9 @@ class Run:
             kept: Whether the manifests are committed; else only what they lead to is, as models never declared.
         """
         self._declared, self._keeps_declared = dict(files), kept
-        self._before = {file: self.committed(file) for file in files}
         self._options = replace(self._options, names=names)
         self._title = title
-        self._registry = self._reload()
+        self._registry = self._recorder.load(self._declared)
 
     def allow(self, root: Path) -> None:
         """Let models be below a folder that this host's settings do not name, for this run.
@@ -235,9 +231,9 @@ class Run:
     def _look(self) -> None:
         """Load the registry and open what looking needs."""
         read_only = self._options.read_only
-        self._registry = self._reload()
+        self._registry = self._recorder.load()
         if not read_only:
-            self._parsed.save()
+            self._recorder.save()
         state_file = self._host.state_dir / STATE_FILE
         self._state = self._open.enter_context(StateDatabase.open(state_file, read_only=read_only))
         self._notes += self._state.notes
@@ -301,7 +297,7 @@ class Run:
             sources=self._sources,
             content=ContentIndex(self._state, os.environ),
             intents=self._intents,
-            records=self._records,
+            records=self._recorder.records,
             prune_of=AppliedManifests(self._repository, self._host.host),
             notes=(
                 *self._notes,
@@ -382,11 +378,11 @@ class Run:
             entry = self._registry.entries.get(name)
             if (entry is not None and entry.path == path) or not (plan.has_errors or path.exists()):
                 self._intents.settle(name)
-        self._records.write_compatible(self._registry)
+        self._recorder.records.write_compatible(self._registry)
         if self._disk.learned:
             self._state.remember_all(self._disk.learned)
         if not self._situation.records_stale:
-            self._records.remember(self._registry)
+            self._recorder.records.remember(self._registry)
         if not self._options.names:
             self._sweep(self._places.existing_roots(self._registry.manifests.values()))
 
@@ -437,7 +433,7 @@ class Run:
             return apply_changes(changes, cases, self._registry.entries, tools, jobs=jobs)
 
     def _commit(self, outcomes: Collection[Outcome]) -> CommitResult | None:
-        """Commit entries and snapshot; where people moved the branch meanwhile, merge with what they declared."""
+        """Commit entries and snapshot, with what was declared."""
         if self._declared and not all(outcome.done for outcome in outcomes):
             return None  # what was declared for this run only is not declared when it failed
         recorded = [outcome for outcome in outcomes if outcome.done and outcome.recorded]
@@ -448,53 +444,21 @@ class Run:
             from imageworks.reconcile.compose import undeclared_entry
 
             written = {name: undeclared_entry(entry, self._registry) for name, entry in written.items()}
-            self._declared, self._registry = NOTHING_DECLARED, self._reload(NOTHING_DECLARED)
-        registry = self._registry
-        for attempt in range(COMMIT_ATTEMPTS):
-            if not recorded and not self._declared and not self._records.stale(registry):
-                self._records.remember(registry)
-                return None
-            try:
-                result = self._try_commit(registry, written, gone - set(written), outcomes)
-            except BranchMovedError:
-                theirs = any(self.committed(file) != before for file, before in self._before.items())
-                if theirs or attempt + 1 == COMMIT_ATTEMPTS:
-                    raise
-                registry = self._reload()
-                continue
-            self._declared = NOTHING_DECLARED
-            # What the commit holds is known without reading it: nothing else that counts differs at its parent.
-            left = {name: entry for name, entry in registry.entries.items() if name not in gone}
-            self._registry = replace(registry, revision=result.id, entries=left | written)
-            self._records.remember(self._registry)
-            self._records.write_compatible(self._registry)
-            return result
-        return None
-
-    def _try_commit(
-        self,
-        registry: RegistryState,
-        written: Mapping[str, Entry],
-        gone: Collection[str],
-        outcomes: Collection[Outcome],
-    ) -> CommitResult:
+            self._declared, self._registry = NOTHING_DECLARED, self._recorder.load()
         otherwise = "change the manifest" if self._declared else "refresh the snapshot"
-        return self._repository.commit(
-            {**self._declared, **self._records.changes(registry, written, gone=gone)},
+        recording = Recording(
             message=commit_message(self._title, outcomes, otherwise=otherwise),
-            expected=registry.revision,
-            depends_on=(MODELS, "registry.yaml"),
-            trailers=trailers(registry.host, registry.revision),
+            trailers=lambda registry: trailers(registry.host, registry.revision),
+            written=written,
+            gone=frozenset(gone),
+            manifests=self._declared,
         )
-
-    def _reload(self, declared: Mapping[str, bytes | None] | None = None) -> RegistryState:
-        return load_registry(
-            self._repository,
-            self._host.host,
-            revision=self._repository.head(),
-            cache=self._parsed,
-            declared=self._declared if declared is None else declared,
-        )
+        committed = self._recorder.commit(self._registry, recording)
+        if committed is None:
+            return None
+        self._declared = NOTHING_DECLARED
+        result, self._registry = committed
+        return result
 
     def _settle(self, outcomes: Collection[Outcome], cases: Mapping[str, Case]) -> None:
         for outcome in outcomes:
