@@ -66,22 +66,27 @@ for _group in GROUPS:
     import_module(f"imageworks.cli.{_group}").register(app)
 
 
-def main() -> None:
-    """Run the command line and exit with its code."""
+def main(application: typer.Typer = app) -> None:
+    """Run a command line and exit with its code.
+
+    Args:
+        application: The commands; those of ``imageworks-models`` unless another console script gives its own.
+    """
     # A command builds values that live until it ends; looking through all of them for cycles 700 objects at a time was
     # a quarter of a dry run over 10,000 models.
     gc.set_threshold(COLLECT_AFTER)
-    sys.exit(run())
+    sys.exit(run(application=application))
 
 
-def run(arguments: list[str] | None = None) -> int:
+def run(arguments: list[str] | None = None, *, application: typer.Typer = app) -> int:
     """Run one command and return its exit code; every error becomes one message on stderr.
 
     Args:
         arguments: The words after the program's name; the process's own when absent.
+        application: The commands to choose from.
     """
     try:
-        result = app(args=arguments, standalone_mode=False)
+        result = application(args=arguments, standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that went away is no error
     except CommandLineError as error:
         error.show(file=sys.stderr)

@@ -73,6 +73,23 @@ class Ledger:
         """The registry folder."""
         return self._repository.root
 
+    def uncommitted(self, file: str) -> bool:
+        """Return whether a file of the registry differs from the checked-out commit.
+
+        Args:
+            file: The registry path.
+        """
+        return file in self._repository.uncommitted(file)
+
+    def committed(self, file: str) -> bytes | None:
+        """Return a file of the registry as the checked-out commit has it; ``None`` when it has none.
+
+        Args:
+            file: The registry path.
+        """
+        content = self._repository.at(self._repository.head()).file(file)
+        return content if isinstance(content, bytes) else None
+
     @classmethod
     @contextmanager
     def open(cls, root: Path, host: HostSettings, *, read_only: bool, wait: float = 0.0) -> Iterator[Self]:
