@@ -102,3 +102,46 @@ def test_what_a_message_shows_of_a_url() -> None:
 )
 def test_an_origin_is_scheme_host_and_port(url: str, expected: tuple[str, str, int]) -> None:
     assert origin(url) == expected
+
+
+def test_a_body_is_sent_whole_or_in_pieces(httpserver: HTTPServer, pool: HttpPool) -> None:
+    httpserver.expect_request("/a").respond_with_handler(lambda request: Response(request.get_data()[::-1]))
+    assert pool.request("POST", httpserver.url_for("/a"), {}, b"abc").body == b"cba"
+    with pool.stream("POST", httpserver.url_for("/a"), {"content-length": "4"}, iter([b"ab", b"cd"])) as answer:
+        assert b"".join(answer.chunks) == b"dcba"
+    assert httpserver.log[1][0].headers["Content-Length"] == "4"
+
+
+def test_what_the_pieces_of_a_body_raise_comes_out(httpserver: HTTPServer, pool: HttpPool) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"ab"
+        raise KeyError("gone")
+
+    with pytest.raises(KeyError, match="gone"), pool.stream("POST", httpserver.url_for("/"), {}, pieces()):
+        pass
+
+
+def test_another_thread_can_end_a_silent_answer(pool: HttpPool) -> None:
+    released = threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"first"
+        released.wait(20)
+
+    with HTTPServer(port=0, threaded=True) as server:
+        server.expect_request("/a").respond_with_handler(lambda _: Response(pieces()))
+        with pool.stream("GET", server.url_for("/a"), {}) as answer:
+            assert next(answer.chunks) == b"first"
+            cutter = threading.Thread(target=answer.cut)
+            cutter.start()
+            with pytest.raises(HttpError, match="the connection was cut"):
+                next(answer.chunks)
+            cutter.join()
+        released.set()
+
+
+def test_proxies_can_be_left_aside(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    httpserver.expect_request("/a").respond_with_data("direct")
+    with HttpPool(user_agent="imageworks-models/test", proxies=False) as direct:
+        assert direct.request("GET", httpserver.url_for("/a"), {}).body == b"direct"

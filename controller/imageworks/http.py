@@ -6,8 +6,8 @@ authentication, decoding) is what must not happen here. Proxies and certificates
 """
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -66,12 +66,14 @@ class OpenReply:
         status: The HTTP status.
         headers: Header values by lower-case name.
         chunks: The content as it comes, in pieces of at most 64 KiB; raises HttpError when it is cut off.
+        cut: Ends the connection, from any thread: whoever waits for the next piece wakes up.
     """
 
     url: str
     status: int
     headers: Mapping[str, str]
     chunks: Iterator[bytes]
+    cut: Callable[[], None] = lambda: None
 
 
 def shown_url(url: str) -> str:
@@ -97,12 +99,19 @@ class HttpPool:
         user_agent: Sent with each request.
         connect_seconds: How long making a connection may take, in seconds.
         read_seconds: How long the server may stay silent, in seconds.
+        proxies: Whether the environment's proxies are used.
     """
 
     def __init__(
-        self, *, user_agent: str, connect_seconds: float = CONNECT_SECONDS, read_seconds: float = READ_SECONDS
+        self,
+        *,
+        user_agent: str,
+        connect_seconds: float = CONNECT_SECONDS,
+        read_seconds: float = READ_SECONDS,
+        proxies: bool = True,
     ) -> None:
         self._user_agent = user_agent.encode("ascii")
+        self._proxies = proxies
         self._timeout = {"connect": connect_seconds, "read": read_seconds, "write": read_seconds, "pool": None}
         # One connection each, taken by one thread at a time: a shared pool of httpcore2 looks at every connection under
         # one lock for every request, which doubles the CPU of a request from eight threads.
@@ -128,18 +137,19 @@ class HttpPool:
             for connection in connections:
                 connection.close()
 
-    def request(self, method: str, url: str, headers: Mapping[str, str]) -> Reply:
+    def request(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None) -> Reply:
         """Return the whole answer to a request, whatever its status.
 
         Args:
             method: The HTTP method.
             url: What is asked.
             headers: Sent besides ``user-agent`` and ``host``.
+            content: Sent as the request's body.
 
         Raises:
             HttpError: No answer came, or one above 32 MiB.
         """
-        with self.stream(method, url, headers) as answer:
+        with self.stream(method, url, headers, content) as answer:
             pieces = []
             received = 0
             for piece in answer.chunks:
@@ -149,15 +159,18 @@ class HttpPool:
                 pieces.append(piece)
             return Reply(answer.url, answer.status, answer.headers, b"".join(pieces))
 
-    def stream(self, method: str, url: str, headers: Mapping[str, str]) -> AbstractContextManager[OpenReply]:
+    def stream(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | Iterable[bytes] | None = None
+    ) -> AbstractContextManager[OpenReply]:
         """Open the answer to a request; leaving the context gives the connection back.
 
         Args:
             method: The HTTP method.
             url: What is asked.
-            headers: Sent besides ``user-agent`` and ``host``.
+            headers: Sent besides ``user-agent`` and ``host``; with pieces as content, ``content-length`` too.
+            content: Sent as the request's body; what its pieces raise comes out of the context.
         """
-        return _Exchange(self, method, url, headers)
+        return _Exchange(self, method, url, headers, content)
 
     def _take(self, place: tuple[str, str], url: str) -> "httpcore2.ConnectionPool":
         import httpcore2
@@ -169,7 +182,7 @@ class HttpPool:
             encrypted = place[0].lower() == "https"
             if encrypted and self._certificates is None:
                 self._certificates = httpcore2.default_ssl_context()  # httpcore2 would read it for each connection
-        proxy = _proxy_for(url)
+        proxy = _proxy_for(url) if self._proxies else None
         return httpcore2.ConnectionPool(
             ssl_context=self._certificates if encrypted else None,
             proxy=_parsed_proxy(proxy) if proxy else None,
@@ -187,8 +200,16 @@ class HttpPool:
 class _Exchange(AbstractContextManager[OpenReply]):
     """One request and its answer, with httpcore2's errors told as ours from start to end."""
 
-    def __init__(self, pool: HttpPool, method: str, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        pool: HttpPool,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | Iterable[bytes] | None = None,
+    ) -> None:
         self._pool = pool
+        self._content = content
         self._method = method
         self._url = url
         self._headers = headers
@@ -204,18 +225,27 @@ class _Exchange(AbstractContextManager[OpenReply]):
         self._stack.callback(self._pool._give_back, place, connection)  # noqa: SLF001
         timeout = self._pool._timeout  # noqa: SLF001
         try:
-            opened = connection.stream(self._method, self._url, headers=headers, extensions={"timeout": timeout})
+            opened = connection.stream(
+                self._method,
+                self._url,
+                headers=headers,
+                content=self._content,  # type: ignore[arg-type] # any iterable serves, its annotation is too narrow
+                extensions={"timeout": timeout},
+            )
             response = self._stack.enter_context(opened)
         except _failures(httpcore2) as error:
             unconnected = isinstance(error, (httpcore2.ConnectError, httpcore2.ConnectTimeout))
             # The original is left out: h11 quotes a header that it refuses, and so would show the token.
             self._stack.close()
             raise HttpError(self._url, _why(error), unconnected=unconnected) from None
+        except BaseException:  # the content's own error, or an interrupt
+            self._stack.close()
+            raise
         found: dict[str, str] = {}
         for raw_name, raw_value in response.headers:
             name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
             found[name] = f"{found[name]}, {value}" if name in found else value
-        return OpenReply(self._url, response.status, found, self._chunks(response))
+        return OpenReply(self._url, response.status, found, self._chunks(response), _cutter(response))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -229,6 +259,20 @@ class _Exchange(AbstractContextManager[OpenReply]):
             yield from response.iter_stream()
         except _failures(httpcore2) as error:
             raise HttpError(self._url, _why(error)) from None
+
+
+def _cutter(response: "httpcore2.Response") -> Callable[[], None]:
+    import socket
+
+    stream = response.extensions.get("network_stream")
+    connected = None if stream is None else stream.get_extra_info("socket")
+
+    def cut() -> None:
+        if isinstance(connected, socket.socket):
+            with suppress(OSError):  # it has ended already
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)  # not TLS's own, which the reader may be using
+
+    return cut
 
 
 def _failures(module: object) -> tuple[type[Exception], ...]:
