@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from imageworks.registry import git_history, git_library, git_read, git_revisions
-from imageworks.registry.git_commit import Change, branch_of, entry_at
+from imageworks.registry.git_aside import AsideRequest, move_branch, write_aside
+from imageworks.registry.git_commit import Change, branch_of, entry_at, tip_of
 from imageworks.registry.git_layout import Layout, locate
 from imageworks.registry.git_messages import with_trailers
+from imageworks.registry.git_program import GitProgram
 from imageworks.registry.git_reader import RevisionReader
 from imageworks.registry.git_values import (
     NO_TRAILERS,
@@ -46,6 +48,7 @@ class RegistryRepository:
     ) -> None:
         self._layout = layout
         self._repository = repository
+        self._host = host
         self._writer = RegistryWriter(layout, repository, host, index_wait=index_wait)
 
     @classmethod
@@ -320,6 +323,95 @@ class RegistryRepository:
         with self.lock(wait=LOCK_WAIT_SECONDS) as recovery:
             result = self._writer.commit(request)
         return with_recovery(result, recovery)
+
+    # --- beside the checked-out branch --------------------------------------------------------------------------------
+
+    def tip(self, branch: str) -> str | None:
+        """Return the commit that a branch points to; ``None`` when there is no such branch.
+
+        Args:
+            branch: The branch's short name, or a full reference such as ``refs/remotes/origin/main``.
+        """
+        tip = tip_of(self._repository, _full(branch))
+        return None if tip is None else str(tip)
+
+    def write_aside(
+        self,
+        changes: Mapping[str, Change],
+        *,
+        base: str,
+        message: str,
+        parents: Sequence[str] = (),
+        kept: Sequence[tuple[str, str]] = (),
+        author_of: str | None = None,
+    ) -> str:
+        """Write a commit that no branch points to yet and return its id; the work tree and index stay as they are.
+
+        Args:
+            changes: New bytes by registry path; ``None`` deletes.
+            base: The commit whose files it starts from.
+            message: The whole message, trailers included.
+            parents: The commits that it follows; by default ``base``.
+            kept: Registry paths that are taken as another commit has them, as ``(commit, path)``.
+            author_of: A commit whose author and date it keeps.
+
+        Raises:
+            UnsafePathError: A path is not allowed, or a link, submodule or folder is in its way.
+            CommitFailedError: Git could not write it.
+        """
+        place = self._layout.repository_path
+        request = AsideRequest(
+            base=base,
+            parents=tuple(parents) or (base,),
+            changes={place(path): change for path, change in changes.items()},
+            message=message,
+            kept=tuple((commit, place(path)) for commit, path in kept),
+            author_of=author_of,
+        )
+        return write_aside(self._repository, self._host, request)
+
+    def move_branch(self, branch: str, commit: str, *, expected: str | None, reason: str) -> None:
+        """Move a branch that is not checked out, if it is where it is expected to be.
+
+        Args:
+            branch: The branch's short name.
+            commit: Where to.
+            expected: Where it is; ``None`` when it must not exist.
+            reason: What the reflog says.
+
+        Raises:
+            BranchMovedError: It is elsewhere by now.
+            CommitFailedError: Git could not move it.
+        """
+        move_branch(self._repository, _full(branch), commit, expected=expected, reason=reason)
+
+    def message(self, commit: str) -> str:
+        """Return a commit's whole message.
+
+        Args:
+            commit: Its id.
+        """
+        return git_read.commit_at(self._repository, commit).message
+
+    def record(self, commit: str) -> CommitRecord:
+        """Return one commit as history shows it, with every registry path that it changed.
+
+        Args:
+            commit: Its id.
+        """
+        return self._record(git_read.commit_at(self._repository, commit))
+
+    def program(self, environment: Mapping[str, str]) -> GitProgram:
+        """Return the git program in this registry's work tree.
+
+        Args:
+            environment: The process's environment; its token variables serve as credentials.
+        """
+        return GitProgram(self._layout.worktree, environment)
+
+
+def _full(branch: str) -> str:
+    return branch if branch.startswith("refs/") else f"refs/heads/{branch}"
 
 
 def init_repository(path: Path, *, branch: str | None = None, host: str | None = None) -> RegistryRepository:

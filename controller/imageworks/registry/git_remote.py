@@ -1,0 +1,215 @@
+"""A branch's counterpart on a remote: what is there, bringing it here, and sending ours, all through the git program.
+
+libgit2's own push loses pushes to a local remote and hides rejections, and knows no credential helpers. A plain push is
+its own lease: the remote takes it only where it is what we built on.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from imageworks.registry.git_program import GitAnswer, GitProgram, redact
+from imageworks.registry.git_values import RegistryGitError
+
+FULL_NAME: Final = "refs/heads/"
+REFUSED: Final = ("[rejected]", "non-fast-forward", "fetch first", "cannot lock ref", "failed to update ref")
+FORBIDDEN: Final = ("[remote rejected]", "protected branch", "hook declined", "not allowed to push")
+LOCK_SECONDS: Final = 10.0
+POLL_SECONDS: Final = 0.1
+
+
+class RemoteError(RegistryGitError):
+    """A remote could not be asked or would not take what was sent."""
+
+
+class WorkInTheWayError(RegistryGitError):
+    """The user's uncommitted work stands where a newer commit has something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counterpart:
+    """Where a branch lives on a remote.
+
+    Args:
+        remote: The remote's name.
+        address: Its address, without credentials.
+        ref: The full name of the branch there.
+        tracking: The full name of the ref that remembers it here.
+    """
+
+    remote: str
+    address: str
+    ref: str
+    tracking: str
+
+    @property
+    def name(self) -> str:
+        """What people call it, such as ``origin/main``."""
+        return f"{self.remote}/{self.ref.removeprefix(FULL_NAME)}"
+
+
+class Remote:
+    """Talks to the remote of one work tree.
+
+    Args:
+        git: The git program in that work tree.
+    """
+
+    def __init__(self, git: GitProgram) -> None:
+        self._git = git
+        self._addresses: dict[str, str] = {}
+
+    def counterpart(self, branch: str) -> Counterpart:
+        """Return where a branch lives: its upstream, else the branch of the same name on the only remote or origin.
+
+        Args:
+            branch: The branch's short name.
+
+        Raises:
+            RemoteError: There is no remote, or several and none is called origin.
+        """
+        known = self._git.run("remote").out.split()
+        named = self._config(f"branch.{branch}.remote")
+        chosen = named if named in known else "origin" if "origin" in known else known[0] if len(known) == 1 else ""
+        if not chosen:
+            problem = f"several remotes ({', '.join(known)}) and no upstream" if known else "no remote"
+            raise RemoteError(
+                f"the branch {branch} has {problem}",
+                remedy=f"Say which: git remote add origin URL, or git branch --set-upstream-to=REMOTE/{branch}",
+            )
+        ref = (self._config(f"branch.{branch}.merge") if named == chosen else "") or f"{FULL_NAME}{branch}"
+        self._addresses[chosen] = self._git.run("remote", "get-url", chosen).out.strip()
+        tracking = f"refs/remotes/{chosen}/{ref.removeprefix(FULL_NAME)}"
+        return Counterpart(chosen, redact(self._addresses[chosen]), ref, tracking)
+
+    def fetch(self, there: Counterpart) -> str | None:
+        """Bring a branch's commits here and return its tip; ``None`` when the remote has no such branch yet.
+
+        Args:
+            there: The branch on its remote.
+
+        Raises:
+            RemoteError: The remote cannot be reached or refuses.
+        """
+        answer = self._run(there, "fetch", "--no-tags", "--quiet", there.remote, f"+{there.ref}:{there.tracking}")
+        if answer.code and "couldn't find remote ref" in answer.errors:
+            return None
+        if answer.code:
+            raise self._failed(there, "cannot be fetched", answer)
+        return self.known(there)
+
+    def known(self, there: Counterpart) -> str | None:
+        """Return the tip that was last seen of a branch; ``None`` when none was.
+
+        Args:
+            there: The branch on its remote.
+        """
+        answer = self._git.run("rev-parse", "--verify", "--quiet", f"{there.tracking}^{{commit}}")
+        return answer.out.strip() or None
+
+    def push(self, there: Counterpart, commit: str) -> bool:
+        """Send a commit to a branch; false when the remote has moved on meanwhile.
+
+        Args:
+            there: The branch on its remote.
+            commit: What to send, with all it follows.
+
+        Raises:
+            RemoteError: The remote cannot be reached or will not take it.
+        """
+        answer = self._run(there, "push", "--porcelain", "--quiet", there.remote, f"{commit}:{there.ref}")
+        if not answer.code:
+            self._git.run("update-ref", there.tracking, commit)
+            return True
+        told = answer.out + answer.errors
+        if any(sign in told for sign in FORBIDDEN) and "cannot lock ref" not in told:
+            raise RemoteError(
+                f"{there.name}: the remote does not take the push: {_telling(answer)}",
+                remedy="Where the branch is protected, set `commit: {branch: state/{host}}` in registry.yaml.",
+            )
+        if any(sign in told for sign in REFUSED):
+            return False
+        raise self._failed(there, "cannot be pushed to", answer)
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Return whether one commit is another, or one that it follows.
+
+        Args:
+            older: A commit.
+            newer: Another.
+        """
+        return self._git.run("merge-base", "--is-ancestor", older, newer).code == 0
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """Return the newest commit that two have in common; ``None`` when they have none.
+
+        Args:
+            one: A commit.
+            other: Another.
+        """
+        return self._git.run("merge-base", one, other).out.strip() or None
+
+    def commits_between(self, older: str, newer: str) -> list[str]:
+        """Return the commits that one has and another has not, oldest first.
+
+        Args:
+            older: What is left out, with all that it follows.
+            newer: Where they end.
+        """
+        return self._git.run("rev-list", "--reverse", "--topo-order", f"{older}..{newer}").out.split()
+
+    def check_out(self, old: str, new: str, branch: str) -> None:
+        """Move the checked-out branch, with the work tree and index; uncommitted work elsewhere stays as it is.
+
+        Files come first, so that a killed run leaves a branch that the next one moves again.
+
+        Args:
+            old: Where the branch is.
+            new: Where it goes.
+            branch: The branch's short name.
+
+        Raises:
+            WorkInTheWayError: Uncommitted work stands in the way; nothing was changed.
+            RemoteError: Somebody moved the branch meanwhile; nothing was changed.
+        """
+        self._read_tree(old, new, branch)
+        moved = self._git.run("update-ref", "-m", "imageworks: pull", f"{FULL_NAME}{branch}", new, old)
+        if moved.code:
+            self._read_tree(new, old, branch)
+            raise RemoteError(f"the branch {branch} moved while it was being brought up to date", remedy="Run again.")
+
+    def _read_tree(self, old: str, new: str, branch: str) -> None:
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            self._git.run("update-index", "-q", "--refresh")
+            answer = self._git.run("read-tree", "-m", "-u", old, new)
+            if not answer.code:
+                return
+            if "index.lock" not in answer.errors or time.monotonic() >= until:
+                break
+            time.sleep(POLL_SECONDS)
+        raise WorkInTheWayError(
+            f"the branch {branch} cannot be brought up to date: {answer.reason}",
+            remedy="Commit or stash your changes to that file, and run again.",
+        )
+
+    def _config(self, key: str) -> str:
+        return self._git.run("config", "--get", key).out.strip()
+
+    def _run(self, there: Counterpart, *arguments: str) -> GitAnswer:
+        return self._git.run(*arguments, remote=self._addresses.get(there.remote, ""))
+
+    def _failed(self, there: Counterpart, what: str, answer: GitAnswer) -> RemoteError:
+        asks = ("could not read Username", "Authentication failed", "terminal prompts disabled", "Permission denied")
+        if any(sign in answer.errors for sign in asks):
+            remedy = "Give credentials: an ssh agent, a git credential helper, or IMAGEWORKS_GIT_TOKEN for https."
+        else:
+            remedy = "What was committed here stays; run again when the remote answers."
+        return RemoteError(f"{there.name} {what} ({there.address}): {_telling(answer)}", remedy=remedy)
+
+
+def _telling(answer: GitAnswer) -> str:
+    for line in answer.out.splitlines():
+        if line.startswith("!"):
+            return line.split("\t")[-1].strip()
+    return answer.reason
