@@ -83,6 +83,16 @@ class Reason(StrEnum):
     PRUNE_REFUSED = "prune-refused"
     DISABLED = "disabled"
     UNEXPECTED_REPLY = "unexpected-reply"
+    OLLAMA_UNREACHABLE = "ollama-unreachable"
+    OLLAMA_NOT_FOUND = "ollama-not-found"
+    OLLAMA_NEEDS_NEWER = "ollama-needs-newer"
+    OLLAMA_IN_USE = "ollama-in-use"
+    OLLAMA_NAME = "ollama-name"
+    OLLAMA_UNAUTHORISED = "ollama-unauthorised"
+    OLLAMA_STORE_UNREADABLE = "ollama-store-unreadable"
+    NOT_OFFERED = "not-offered"
+    MODELFILE_CHANGED = "modelfile-changed"
+    BASE_CHANGED = "base-changed"
 
 
 def reason_of(word: str, otherwise: Reason) -> Reason:
@@ -121,6 +131,8 @@ class Change:
         warnings: What a person should know of it.
         needs_confirmation: Whether it happens only when confirmed by name.
         asked: Whether a person named the model and asked for its files to go, so that no other proof is wanted.
+        by_ollama: Whether Ollama's daemon brings and removes the bytes, not we.
+        size_known: Whether ``bytes_to_fetch`` is all that comes; a registry may not say it before.
     """
 
     name: str
@@ -144,6 +156,8 @@ class Change:
     warnings: tuple[str, ...] = ()
     needs_confirmation: bool = False
     asked: bool = False
+    by_ollama: bool = False
+    size_known: bool = True
 
     def document(self) -> dict[str, object]:
         """Return the change in the form of the plan's schema."""
@@ -164,6 +178,7 @@ class Change:
                 "keep": self.keep,
             },
             "bytes_to_fetch": self.bytes_to_fetch,
+            "size_known": self.size_known,
             "bytes_reused": self.bytes_reused,
             "bytes_staged": self.bytes_staged,
             "bytes_freed": self.bytes_freed,

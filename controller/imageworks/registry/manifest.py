@@ -64,10 +64,39 @@ class HuggingFaceSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Modelfile:
+    """What a model of one's own is made of, in the words of Ollama's Modelfile.
+
+    Args:
+        base: The model to build on, or the path of a GGUF file.
+        template: The prompt template.
+        system: The system message.
+        parameters: Runtime parameters.
+        license: The text or name of the licence.
+        adapters: Paths of LoRA adapters.
+    """
+
+    base: str | None = None
+    template: str | None = None
+    system: str | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    license: str | None = None
+    adapters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class OllamaSource:
-    """A model of an Ollama library, by its name and tag."""
+    """A model of an Ollama library, by its name and tag.
+
+    Args:
+        name: As people write it.
+        digest: The sha256 of Ollama's manifest as a pin, 64 hexadecimal digits.
+        modelfile: What to make it from, instead of pulling it.
+    """
 
     name: str
+    digest: str | None = None
+    modelfile: Modelfile | None = None
 
     @property
     def label(self) -> str:
@@ -216,5 +245,28 @@ def _source(value: object) -> Source | None:
             branch=str(value["branch"]) if value.get("branch") else None,
         )
     if "ollama" in value:
-        return OllamaSource(name=str(value["ollama"]))
+        digest = value.get("digest")
+        return OllamaSource(
+            name=str(value["ollama"]),
+            digest=str(digest).removeprefix("sha256:") if digest else None,
+            modelfile=_modelfile(value.get("modelfile")),
+        )
     return PathSource(path=str(value["path"]))
+
+
+def _modelfile(value: object) -> Modelfile | None:
+    if not isinstance(value, Mapping):
+        return None
+    parameters, adapters = value.get("parameters"), value.get("adapters")
+    return Modelfile(
+        base=str(value["from"]) if value.get("from") else None,
+        template=_declared(value, "template"),
+        system=_declared(value, "system"),
+        parameters=dict(parameters) if isinstance(parameters, Mapping) else {},
+        license=_declared(value, "license"),
+        adapters=tuple(str(path) for path in adapters) if isinstance(adapters, list) else (),
+    )
+
+
+def _declared(value: Mapping[object, object], key: str) -> str | None:
+    return str(value[key]) if value.get(key) is not None else None
