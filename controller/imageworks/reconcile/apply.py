@@ -23,7 +23,7 @@ from imageworks.reconcile.report import Outcome
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
-from imageworks.registry.manifest import Manifest
+from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Algorithm, Digest, hash_file
 from imageworks.transfer.engine import TransferEngine
 from imageworks.transfer.errors import TransferError
@@ -155,7 +155,7 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
         raise ApplyError(f"{name}: its source gives no bytes")
     tools.engine.fetch(name, upstream.source, upstream.files, area, tools.progress)
     artifacts = [_artifact(area.place(file), file) for file in upstream.files]
-    _check_lock(case.manifest, artifacts)
+    _check_lock(case, artifacts)
     described = tools.describe(area.tree, artifacts, upstream)
     seen = {file.path: area.place(file).lstat() for file in upstream.files}
     _check_taken(area, taken, seen, by_path)
@@ -309,19 +309,19 @@ def _adopt(case: Case, place: Place, upstream: Upstream, tools: Tools) -> Entry:
         path = in_place.place(file) if isinstance(in_place, LocalSource) else base / file.path
         seen[file.path] = _unchanged(path, file.digest, tools.state)
         artifacts.append(_artifact(path, file))
-    _check_lock(case.manifest, artifacts)
+    _check_lock(case, artifacts)
     _remember(tools.state, base, artifacts, upstream.files, seen=seen)
     described = tools.describe(base, artifacts, upstream)
     ours = case.published_by_us or (case.entry is not None and case.entry.installed_by_us)
     return compose_entry(case, place, artifacts, described, acquisition="installed" if ours else "adopted")
 
 
-def _check_lock(manifest: Manifest, artifacts: Iterable[ArtifactFile]) -> None:
-    """Refuse bytes that are not those that the manifest is locked to; small files' digests are known only now."""
-    expected, found = manifest.locked_digest, aggregate_sha256(artifacts)
+def _check_lock(case: Case, artifacts: Iterable[ArtifactFile]) -> None:
+    """Refuse bytes that are not those that the model is locked to; small files' digests are known only now."""
+    expected, found = lock_of(case.manifest, case.entry).digest, aggregate_sha256(artifacts)
     if expected not in {None, found}:
         raise ApplyError(
-            f"{manifest.file}: version_lock expects {expected}, and the source offers {found}",
+            f"{case.manifest.file}: version_lock expects {expected}, and the source offers {found}",
             remedy="Nothing was published. Declare the revision that is meant, or unlock it.",
             reason=Reason.LOCKED,
         )

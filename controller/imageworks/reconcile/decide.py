@@ -8,6 +8,7 @@ from imageworks.reconcile.plan import Action, Change, Reason
 from imageworks.reconcile.situation import Case, FileState, Observation, Obstacle, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.manifest import HuggingFaceSource, OllamaSource, PathSource, State, is_commit
+from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Algorithm
 from imageworks.transfer.files import RemoteFile
 
@@ -117,7 +118,7 @@ def _maintain(case: Case) -> Change | None:
         return _moved(case, place, observation)  # killed between the move and its record: the bytes are there already
     if not observation.intact:
         return _repair(case, observation)
-    expected = case.manifest.locked_digest
+    expected = lock_of(case.manifest, case.entry).digest
     if expected is not None and expected != (found := aggregate_sha256(entry.files)):
         message = f"{case.manifest.file}: version_lock expects {expected}, and the installed files are {found}"
         return _blocked(case, Obstacle(Reason.LOCKED, f"{message}; declare the revision that is meant, or unlock it"))
@@ -237,9 +238,9 @@ def _update(case: Case, reason: Reason) -> Change:
     upstream, entry, place = case.upstream, case.entry, case.place
     if upstream is None or entry is None or isinstance(upstream, Obstacle) or not isinstance(place, Place):
         return _blocked(case, Obstacle(Reason.SOURCE_MISSING, "the source was not looked at"))
-    expected = case.manifest.locked_digest
+    lock = lock_of(case.manifest, case.entry)
     # A lock that names no digest holds what is installed; one that names another asks for the change.
-    if case.manifest.locked and expected in {None, aggregate_sha256(entry.files)}:
+    if lock.locked and lock.digest in {None, aggregate_sha256(entry.files)}:
         return _blocked(
             case,
             Obstacle(
@@ -277,6 +278,11 @@ def _repair(case: Case, observation: Observation) -> Change:
             ),
         )
     names = sorted(observation.damaged)
+    replaced = [name for name in names if observation.damaged[name] is not FileState.MISSING]
+    if replaced and lock_of(case.manifest, entry).locked and not case.restore_locked:
+        message = f"version_lock holds {entry.name}, and {replaced[0]} has other bytes than it is locked to"
+        remedy = f"`verify {case.manifest.name} --repair` brings the locked ones back"
+        return _blocked(case, Obstacle(Reason.LOCKED, f"{message}; {remedy}, or unlock it"))
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004 # three names fit a line
     return _fetching(case, Action.REPAIR, _DAMAGE[worst], listed, old=entry)
 

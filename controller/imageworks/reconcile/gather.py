@@ -51,6 +51,7 @@ class Look:
         records: Entries and snapshot as they should be.
         prune_of: What a recorded model's manifest said of pruning in the last applied commit.
         notes: What a person should know of the whole.
+        restore_locked: Whether somebody asked for the bytes that models are locked to, where others are there now.
     """
 
     registry: RegistryState
@@ -62,6 +63,7 @@ class Look:
     records: Records
     prune_of: Callable[[str], Prune | None]
     notes: tuple[str, ...] = ()
+    restore_locked: bool = False
 
 
 def gather(look: Look, names: Collection[str] = ()) -> Situation:
@@ -145,7 +147,14 @@ def _recorded(look: Look, manifest: Manifest, renamed: Mapping[str, str], sharin
     if entry is not None and has_files(entry):
         absent = manifest.state is State.ABSENT
         shared = frozenset(sharing.owners(entry)) if absent else sharing.others(entry)
-    return Case(manifest, entry=entry, previous_name=previous, observation=observation, shared=shared)
+    return Case(
+        manifest,
+        entry=entry,
+        previous_name=previous,
+        observation=observation,
+        shared=shared,
+        restore_locked=look.restore_locked,
+    )
 
 
 def _ask(cases: list[Case], look: Look) -> list[Case]:

@@ -54,6 +54,7 @@ class RunOptions:
         commit: Whether what was done is committed.
         read_only: Whether nothing may be written, anywhere.
         any_time: Whether downloads may run outside the registry's transfer window.
+        restore_locked: Whether a locked model whose files have other bytes now gets the locked ones back.
     """
 
     names: tuple[str, ...] = ()
@@ -63,6 +64,7 @@ class RunOptions:
     commit: bool = True
     read_only: bool = False
     any_time: bool = False
+    restore_locked: bool = False
 
 
 class Run:
@@ -306,6 +308,7 @@ class Run:
                 *self._closed_window(),
                 *unrecorded_models(self._registry, self._intents.announced()),
             ),
+            restore_locked=self._options.restore_locked,
         )
         self._situation = gather(look, self._options.names)
         enabled = self._options.prune.enabled or self._registry.settings.prune

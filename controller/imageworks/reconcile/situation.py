@@ -139,6 +139,7 @@ class Case:
     entry: Entry | None = None
     previous_name: str | None = None
     observation: Observation | None = None
+        restore_locked: Whether somebody asked for the bytes that the model is locked to, where others are there now.
     place: Place | Obstacle | None = None
     upstream: Upstream | Obstacle | None = None
     occupant: Occupant = Occupant()
@@ -153,6 +154,7 @@ class Orphan:
     """A recorded model that no manifest declares for this host any more.
 
     Args:
+    restore_locked: bool = False
         entry: What is recorded.
         observation: How its files stand.
         prune: What its manifest said in the last applied commit; ``None`` when nothing was said.

@@ -18,6 +18,7 @@ from imageworks.reconcile.report import Report
 from imageworks.reconcile.run import Run, RunOptions
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.load import RegistryState
+from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Algorithm, Digest, hash_files
 from imageworks.transfer.files import Progress
 from imageworks.transfer.state import STATE_FILE, Fingerprint, StateDatabase
@@ -246,11 +247,7 @@ def _problem(file: ArtifactFile, path: Path, look: _Look) -> Problem | None:
 
 def _lock_drift(entry: Entry, registry: RegistryState) -> Iterable[Problem]:
     """Yield a locked digest that is not the recorded files' own."""
-    manifest = registry.manifests.get(entry.name)
-    lock = entry.part("version_lock")
-    expected = manifest.locked_digest if manifest is not None else None
-    if expected is None and manifest is None and lock.get("locked") is True:
-        expected = str(lock.get("expected_aggregate_sha256"))
+    expected = lock_of(registry.manifests.get(entry.name), entry).digest
     actual = aggregate_sha256(entry.files)
     if expected is not None and expected != actual:
         yield Problem(Fault.LOCK, f"version_lock expects {expected[:12]}, recorded is {actual[:12]}")
@@ -304,7 +301,7 @@ def repair(
     damaged = {result.name: result for result in results if result.verdict in {Verdict.DAMAGED, Verdict.MISSING}}
     if not damaged:
         return None, {}
-    options = RunOptions(names=tuple(sorted(damaged)), any_time=True)
+    options = RunOptions(names=tuple(sorted(damaged)), any_time=True, restore_locked=True)
     with Run.open(root, host, options, progress=progress, wait=wait) as run:
         registry = run.registry
         for name, result in damaged.items():
