@@ -6,13 +6,13 @@ import pytest
 
 from imageworks import config
 from imageworks.config import (
-    ConfigurationError,
     HostSettings,
     RegistryNotFoundError,
     find_registry,
     load_host_settings,
     user_config_file,
 )
+from imageworks.config_layers import ConfigurationError
 from imageworks.errors import ExitCode, UsageError
 
 

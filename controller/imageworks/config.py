@@ -1,22 +1,25 @@
 """This host's own settings: where the registry, the state and the allowed roots are, and where each answer came from.
 
-Precedence, strongest first: command-line option, environment variable, the user's ``config.toml``, ``registry.yaml``,
-built-in default. What a registry says can never widen the roots that this host allows.
+Precedence, strongest first: command-line option, environment variable, the user's ``config.toml``, the nearest
+``pyproject.toml``, ``registry.yaml``, built-in default. What travels with a repository, the last two files, never
+overrides what this host's owner said, and never widens the roots that this host allows (decision 7).
 """
 
 import json
 import os
 import re
+import shlex
 import socket
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from imageworks.config_layers import ConfigurationError, Found, Layer, Layers, Setting, find_project, read_toml
 from imageworks.errors import ImageworksError, UsageError
+from imageworks.log import warn
 
 REGISTRY_FILE: Final = "registry.yaml"
 DEFAULT_HOME: Final = Path("~/ai-models")
@@ -25,42 +28,14 @@ DEFAULT_WEIGHTS: Final = DEFAULT_HOME / "weights"
 DEFAULT_WINDOWS_LMSTUDIO: Final = Path("/mnt/d/ai stuff/models/llm models")
 LMSTUDIO_HOMES: Final = (Path("~/.lmstudio"), Path("~/.cache/lm-studio"))
 
-ENVIRONMENT: Final = {
-    "registry": "IMAGEWORKS_REGISTRY_DIR",
-    "host": "IMAGEWORKS_HOST",
-    "model_root": "IMAGEWORKS_MODEL_ROOT",
-    "lmstudio_root": "IMAGEWORKS_LMSTUDIO_ROOT",
-    "state_dir": "IMAGEWORKS_STATE_DIR",
-    "cache_dir": "IMAGEWORKS_CACHE_DIR",
-    "log_dir": "IMAGEWORKS_LOG_DIR",
-    "hub_endpoint": "HF_ENDPOINT",
-}
+DEFAULT_HUB: Final = "https://huggingface.co"
+REGISTRY_VARIABLE: Final = "IMAGEWORKS_REGISTRY_DIR"
 PLATFORM: str = sys.platform  # typed as text, so that the checker looks at every platform's branch
 LONGEST_HOST_BYTES: Final = 200  # with a suffix it is a file's name
-USER_KEYS: Final = (*(key for key in ENVIRONMENT if key != "hub_endpoint"), "roots")
-
-
-class ConfigurationError(ImageworksError):
-    """A setting of this host cannot be used; the message names its file or variable."""
 
 
 class RegistryNotFoundError(ImageworksError):
     """No registry could be found from here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One effective setting.
-
-    Args:
-        name: The setting's key, as in ``config.toml``.
-        value: Its effective value, as text.
-        origin: Where it came from: ``default``, ``environment NAME``, a file's path, or ``option --x``.
-    """
-
-    name: str
-    value: str
-    origin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +47,15 @@ class HostSettings:
         state_dir: Folder of host-local state (fingerprints, locks).
         cache_dir: Folder of what can be made again (parsed manifests, listings).
         log_dir: Folder of the log file.
-        model_root: Root for weights where the environment or the user's config names one.
+        model_root: Root for weights where the environment, the user's config or the project names one.
         lmstudio_root: Root for LM Studio likewise.
         roots: Folders below which manifests and registry.yaml may lead.
         settings: Each setting with its origin, for ``config``.
-        warnings: Unknown keys, each with the nearest known one.
+        warnings: What is written in the files and cannot be used, such as unknown keys.
+        hub_endpoint: The hub's address.
+        max_connections: Connections for each large file; the registry's when absent.
+        max_concurrent_downloads: Large files at once; the registry's when absent.
+        preferred_formats: Which format a download takes of several, the preferred one first.
     """
 
     host: str
@@ -88,6 +67,14 @@ class HostSettings:
     roots: tuple[Path, ...]
     settings: tuple[Setting, ...]
     warnings: tuple[str, ...] = ()
+    hub_endpoint: str = DEFAULT_HUB
+    max_connections: int | None = None
+    max_concurrent_downloads: int | None = None
+    preferred_formats: tuple[str, ...] = ()
+
+    def environment(self) -> dict[str, str]:
+        """Return the process's environment, in which ``HF_ENDPOINT`` is the hub that these settings name."""
+        return {**os.environ, "HF_ENDPOINT": self.hub_endpoint}
 
     def allows(self, path: Path) -> bool:
         """Return whether a path lies below one of this host's roots once its symbolic links are followed."""
@@ -118,22 +105,6 @@ def _platform_folder(kind: str) -> Path:
     return folder("imageworks", appauthor=False)
 
 
-def read_user_config(path: Path) -> Mapping[str, object]:
-    """Return the user's settings, empty when the file does not exist.
-
-    Raises:
-        ConfigurationError: The file is not valid TOML or not readable.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not valid TOML: {error}", remedy="Correct or remove the file.") from error
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-
-
 def allow_root(root: Path) -> Path:
     """Add a folder to the roots in the user's ``config.toml``, and return that file; the rest of it stays as it is.
 
@@ -144,7 +115,7 @@ def allow_root(root: Path) -> Path:
         ConfigurationError: The file cannot be read, changed or written.
     """
     file = user_config_file()
-    config = read_user_config(file)
+    config = read_toml(file)
     known = config.get("roots", [])
     if not isinstance(known, list) or str(root) in known:
         return file
@@ -172,58 +143,84 @@ def _says(text: str, wanted: Mapping[str, object]) -> bool:
         return False
 
 
-def load_host_settings(*, registry: Path | None = None) -> HostSettings:
-    """Return this host's settings from the environment and the user's config.
+def load_host_settings(*, registry: Path | None = None, start: Path | None = None) -> HostSettings:
+    """Return this host's settings from the environment, the user's config and the project around a folder.
 
     Args:
         registry: The registry in use, shown among the settings.
+        start: Where to look upward from for a project; the current folder when absent.
 
     Raises:
         ConfigurationError: A value has the wrong type or cannot be used.
     """
     file = user_config_file()
-    config = read_user_config(file)
-    settings: list[Setting] = []
-
-    def text(key: str, default: str | None) -> str | None:
-        variable = ENVIRONMENT[key]
-        if os.environ.get(variable):
-            settings.append(Setting(key, os.environ[variable], f"environment {variable}"))
-            return os.environ[variable]
-        value = config.get(key)
-        if value is not None:
-            if not isinstance(value, str):
-                raise ConfigurationError(f"{file}: {key} must be text", remedy=f'Write {key} = "…".')
-            settings.append(Setting(key, value, str(file)))
-            return value
-        if default is not None:
-            settings.append(Setting(key, default, "default"))
-        return default
-
-    host = text("host", socket.gethostname().split(".")[0] or "localhost")
-    model_root = text("model_root", None)
-    lmstudio_root = text("lmstudio_root", None)
-    state_dir = Path(text("state_dir", None) or _platform_folder("state")).expanduser()
-    cache_dir = Path(text("cache_dir", None) or _platform_folder("cache")).expanduser()
-    log_dir = Path(text("log_dir", None) or state_dir / "logs").expanduser()
-    text("hub_endpoint", "https://huggingface.co")
-    if registry is not None:
-        settings.insert(0, Setting("registry", str(registry), _registry_origin(registry)))
-    return HostSettings(
-        host=_checked_host(host or "localhost"),
+    user = Layer(file, read_toml(file))
+    project, nearly = find_project((start or Path.cwd()).absolute())
+    layers = Layers(os.environ, (user, project) if project else (user,))
+    host = layers.text("host") or _told(layers, "host", socket.gethostname().split(".")[0] or "localhost")
+    weights = _root(layers, "model_root", "linux_wsl_root", "weights")
+    lmstudio = _root(layers, "lmstudio_root", "windows_lmstudio_root")
+    state_dir = _folder(layers, "state_dir", _platform_folder("state"))
+    roots = _roots(layers, weights, lmstudio)
+    settings = HostSettings(
+        host=_checked_host(host),
         state_dir=state_dir,
-        cache_dir=cache_dir,
-        log_dir=log_dir,
-        model_root=_absolute(model_root),
-        lmstudio_root=_absolute(lmstudio_root),
-        roots=_roots(config, file, _absolute(model_root), _absolute(lmstudio_root)),
-        settings=tuple(settings),
-        warnings=_unknown_keys(config, file),
+        cache_dir=_folder(layers, "cache_dir", _platform_folder("cache")),
+        log_dir=_folder(layers, "log_dir", state_dir / "logs"),
+        model_root=weights.path if weights else None,
+        lmstudio_root=lmstudio.path if lmstudio else None,
+        roots=roots,
+        hub_endpoint=layers.text("hub_endpoint") or _told(layers, "hub_endpoint", DEFAULT_HUB),
+        max_connections=layers.number("max_connections"),
+        max_concurrent_downloads=layers.number("max_concurrent_downloads"),
+        preferred_formats=tuple(form.lower() for form in layers.texts("preferred_formats")),
+        settings=(),
     )
+    outside = _outside(settings, weights, lmstudio)
+    shown = [Setting("registry", str(registry), _registry_origin(registry))] if registry is not None else []
+    warnings = (*nearly, *layers.warnings(), *outside)
+    for warning in warnings:
+        warn(warning)
+    return replace(settings, settings=(*shown, *layers.settings), warnings=warnings)
 
 
-def _absolute(path: str | None) -> Path | None:
-    return None if path is None else Path(path).expanduser().absolute()
+@dataclass(frozen=True, slots=True)
+class _Root:
+    """A root for models that some layer names.
+
+    Args:
+        path: The folder, absolute.
+        key: The key that names it.
+        found: What that key says.
+    """
+
+    path: Path
+    key: str
+    found: Found
+
+
+def _told(layers: Layers, name: str, default: str) -> str:
+    layers.settings.append(Setting(name, default, "default"))
+    return default
+
+
+def _folder(layers: Layers, name: str, default: Path) -> Path:
+    return Path(layers.text(name) or _told(layers, name, str(default))).expanduser()
+
+
+def _root(layers: Layers, own: str, home: str, below: str = "") -> _Root | None:
+    """Return a root under its own key, else the one that lies below the folder that the other key names."""
+    if (found := layers.find(own)) is not None:
+        return _Root(_absolute(str(found.value)), own, found)
+    if (found := layers.find(home)) is None:
+        return None
+    path = _absolute(str(found.value)) / below
+    layers.settings.append(Setting(own, str(path), f"{found.origin}, by {home}"))
+    return _Root(path, home, found)
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
 
 
 def _checked_host(host: str) -> str:
@@ -235,22 +232,27 @@ def _checked_host(host: str) -> str:
     return host
 
 
-def _roots(config: Mapping[str, object], file: Path, *own: Path | None) -> tuple[Path, ...]:
-    extra = config.get("roots", [])
-    if not isinstance(extra, list) or not all(isinstance(root, str) for root in extra):
-        raise ConfigurationError(f"{file}: roots must be a list of paths", remedy='Write roots = ["/data/models"].')
-    named = [DEFAULT_HOME, DEFAULT_WINDOWS_LMSTUDIO, *LMSTUDIO_HOMES, *(Path(root) for root in extra)]
-    return tuple(dict.fromkeys([*(root for root in own if root is not None), *(p.expanduser() for p in named)]))
+def _roots(layers: Layers, *own: _Root | None) -> tuple[Path, ...]:
+    """Return the folders that models may be below: those that this host's owner named, and the usual ones."""
+    found = layers.find("roots")
+    extra = found.value if found is not None and isinstance(found.value, tuple) else ()
+    named = [DEFAULT_HOME, DEFAULT_WINDOWS_LMSTUDIO, *LMSTUDIO_HOMES, *map(Path, extra)]
+    trusted = [root.path for root in own if root is not None and not root.found.project]
+    roots = tuple(dict.fromkeys([*trusted, *(path.expanduser() for path in named)]))
+    origins = "defaults, environment and user config"
+    layers.settings = [one for one in layers.settings if one.name != "roots"]
+    layers.settings.append(Setting("roots", ", ".join(map(str, roots)), origins))
+    return roots
 
 
-def _unknown_keys(config: Mapping[str, object], file: Path) -> tuple[str, ...]:
-    warnings = []
-    for key in config:
-        if key not in USER_KEYS:
-            near = get_close_matches(key, USER_KEYS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            warnings.append(f"{file}: unknown key {key!r} is ignored{hint}")
-    return tuple(warnings)
+def _outside(settings: HostSettings, *own: _Root | None) -> tuple[str, ...]:
+    """Return a warning for each root of a project that lies outside what this host allows: nothing is put there."""
+    return tuple(
+        f"{root.found.origin}: {root.key} leads to {root.path}, which is outside the folders that this host allows, so "
+        f"nothing is put there; if you trust it: imageworks-models config --allow {shlex.quote(str(root.path))}"
+        for root in own
+        if root is not None and root.found.project and not settings.allows(root.path)
+    )
 
 
 def find_registry(explicit: Path | None = None, *, start: Path | None = None) -> Path:
@@ -266,17 +268,18 @@ def find_registry(explicit: Path | None = None, *, start: Path | None = None) ->
     """
     if explicit is not None:
         return _named_registry(explicit, "--registry")
-    variable = os.environ.get(ENVIRONMENT["registry"])
+    variable = os.environ.get(REGISTRY_VARIABLE)
     if variable:
-        return _named_registry(Path(variable), ENVIRONMENT["registry"])
+        return _named_registry(Path(variable), REGISTRY_VARIABLE)
     here = (start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
         for candidate in (folder, folder / "registry"):
             if (candidate / REGISTRY_FILE).is_file():
                 return candidate
-    configured = read_user_config(user_config_file()).get("registry")
-    if isinstance(configured, str):
-        return _named_registry(Path(configured), str(user_config_file()))
+    file = user_config_file()
+    configured = Layers({}, (Layer(file, read_toml(file)),)).text("registry")
+    if configured is not None:
+        return _named_registry(Path(configured), str(file))
     default = DEFAULT_REGISTRY.expanduser()
     if (default / REGISTRY_FILE).is_file():
         return default
@@ -284,6 +287,13 @@ def find_registry(explicit: Path | None = None, *, start: Path | None = None) ->
         f"no registry found: neither {here} nor a folder above it has {REGISTRY_FILE}, and {default} does not exist",
         remedy="Make one with `imageworks-models init PATH`, or name one with --registry or IMAGEWORKS_REGISTRY_DIR.",
     )
+
+
+def registry_to_make() -> Path:
+    """Return where the first download makes a registry: where environment or user config say, else the usual place."""
+    file = user_config_file()
+    named = Layers(os.environ, (Layer(file, read_toml(file)),)).text("registry")
+    return Path(named or DEFAULT_REGISTRY).expanduser().absolute()
 
 
 def _named_registry(path: Path, named_by: str) -> Path:
@@ -299,9 +309,9 @@ def _named_registry(path: Path, named_by: str) -> Path:
 
 
 def _registry_origin(registry: Path) -> str:
-    variable = os.environ.get(ENVIRONMENT["registry"])
+    variable = os.environ.get(REGISTRY_VARIABLE)
     if variable and Path(variable).expanduser().absolute() in (registry, registry.parent):
-        return f"environment {ENVIRONMENT['registry']}"
+        return f"environment {REGISTRY_VARIABLE}"
     if registry == DEFAULT_REGISTRY.expanduser():
         return "default"
     return "found"

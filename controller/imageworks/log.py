@@ -6,26 +6,56 @@ import os
 import re
 import sys
 import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 LOG_FILE: Final = "model_downloader.log"
 LOGGER: Final = logging.getLogger("imageworks")
 MAX_BYTES: Final = 5 * 1024 * 1024
 BACKUPS: Final = 3
+EARLY_LINES: Final = 200
+SHORTEST_SECRET: Final = 6  # characters; a shorter text is too likely to be a word of something else
 LOGGER.addHandler(logging.NullHandler())  # without a log file, nothing of ours goes to stderr behind the command's back
 LOGGER.propagate = False
-# Hugging Face tokens, bearer headers, signed links' signatures, and user:password@ or token@ in URLs.
+REDACTED: Final = "[redacted]"
+# Hugging Face tokens, authorization headers, aria2's secret, signatures of links, user:password@ or token@ in URLs.
 _SECRET: Final = re.compile(
-    r"hf_[A-Za-z0-9]{8,}|(?<=Bearer )\S+|(?<=token:)[^\s\"']+"
-    r"|(?<=Signature=)[^&\s\"]+|(?<=X-Amz-Signature=)[^&\s\"]+|(?<=://)[^/\s@\"']+(?=@)",
+    r"hf_[A-Za-z0-9]{8,}|hf_(?:oauth|jwt)_[\w.-]{8,}|api_org_[A-Za-z0-9]{8,}"
+    r"|(?<=Bearer )[^\s\"']+|(?<=Basic )[A-Za-z0-9+/=_-]{8,}|(?<=token:)[^\s\"']+"
+    r"|(?<=Signature=)[^&\s\"']+|(?<=Signature%3D)[^&\s\"']+|(?<=://)[^/\s@\"']+(?=@)",
     re.IGNORECASE,
 )
+_PARAMETER: Final = re.compile(
+    r"([?&][\w-]*(?:signature|sig|credential|token|secret|password|policy|key|key-pair-id|auth)=)[^&\s\"'<>#]+",
+    re.IGNORECASE,
+)
+_SECRET_NAME: Final = re.compile(r"token|secret|passw|api_?key|authorization|credential|cookie", re.IGNORECASE)
+_SECRET_VARIABLE: Final = re.compile(r"(?:TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY)$")
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+
+_secrets: set[str] = set()
+_early: deque[tuple[str, str]] = deque(maxlen=EARLY_LINES)
+
+
+def keep_secret(text: str) -> None:
+    """Remember a text that no line of the log may ever hold, such as a token of a form that only its hub knows.
+
+    Args:
+        text: The secret; one that is too short to be told from other words is left to the patterns.
+    """
+    if len(text) >= SHORTEST_SECRET:
+        _secrets.update((text, quote(text, safe="")))
 
 
 def redact(text: str) -> str:
-    """Return a text with everything that looks like a secret replaced by ``[redacted]``."""
-    return _SECRET.sub("[redacted]", text)
+    """Return a text with everything that looks like a secret, or is a known one, replaced by ``[redacted]``."""
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    return _SECRET.sub(REDACTED, _PARAMETER.sub(rf"\1{REDACTED}", text))
 
 
 def debugging() -> bool:
@@ -47,7 +77,47 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return redact(json.dumps(line, ensure_ascii=False, default=str))
+        # Before the quotes and escapes of JSON are around it: after, a pattern could eat them and leave no JSON.
+        return json.dumps(_without_secrets(line), ensure_ascii=False, default=lambda value: redact(str(value)))
+
+
+def _without_secrets(value: object) -> object:
+    if isinstance(value, str):
+        return redact(value).encode("utf-8", "backslashreplace").decode()  # a path may hold bytes that are no text
+    if isinstance(value, Mapping):
+        return {
+            redact(str(key)): REDACTED if _SECRET_NAME.search(str(key)) and item else _without_secrets(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_without_secrets(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float) else _without_secrets(str(value))
+
+
+def _file_handler(path: Path) -> logging.Handler:
+    from logging.handlers import RotatingFileHandler  # brings socket and pickle, which most commands can do without
+
+    class File(RotatingFileHandler):
+        """The log file; one that can no longer be written is told of once and stops nothing."""
+
+        def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 # named and formed by logging
+            LOGGER.removeHandler(self)
+            _tell_unwritable(path, sys.exc_info()[1])
+
+    handler = File(path, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", delay=True)
+    handler.set_name(LOG_FILE)
+    handler.setFormatter(JsonFormatter())
+    return handler
+
+
+def _tell_unwritable(path: Path, error: BaseException | None) -> None:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else error
+    sys.stderr.write(f"warning: no log is kept: {path}: {why}\n")  # the log is the only other place to say it
+
+
+def is_kept() -> bool:
+    """Return whether lines go to a file."""
+    return any(handler.name == LOG_FILE for handler in LOGGER.handlers)
 
 
 def start_logging(log_dir: Path) -> None:
@@ -56,21 +126,68 @@ def start_logging(log_dir: Path) -> None:
     Args:
         log_dir: Folder of the log, made when missing.
     """
-    from logging.handlers import RotatingFileHandler  # brings socket and pickle, which most commands can do without
-
-    if any(isinstance(handler, RotatingFileHandler) for handler in LOGGER.handlers):
+    if is_kept():
         return
+    for name, value in os.environ.items():
+        if _SECRET_VARIABLE.search(name) and not value.startswith("/"):
+            keep_secret(value)
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
-        handler = RotatingFileHandler(
-            log_dir / LOG_FILE, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", delay=True
-        )
+        handler = _file_handler(log_dir / LOG_FILE)
     except OSError as error:
-        print(f"warning: no log is kept: {log_dir}: {error.strerror}", file=sys.stderr)  # noqa: T201 # the log is the only other place to say it
+        _tell_unwritable(log_dir, error)
         return
-    handler.setFormatter(JsonFormatter())
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.DEBUG if debugging() else logging.INFO)
+    while _early:
+        _write(*_early.popleft())
+
+
+class Talk(logging.Handler):
+    """Hands each warning to whoever talks to the user, once.
+
+    Args:
+        told: Prints a line.
+    """
+
+    def __init__(self, told: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._told = told
+        self._seen: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell a warning; what was printed by a command already, and errors, which end it, are told elsewhere."""
+        text = record.getMessage()
+        if record.levelno == logging.WARNING and not hasattr(record, "mirrored") and text not in self._seen:
+            self._seen.add(text)
+            self._told(f"warning: {text}")
+
+
+@contextmanager
+def command_log(told: Callable[[str], None], arguments: Sequence[str]) -> Iterator[None]:
+    """Log one command: its warnings are told, what it prints is mirrored, and the file says when it ended.
+
+    Args:
+        told: Prints a line of talk.
+        arguments: The command's words.
+    """
+    _early.clear()
+    talk = Talk(told)
+    LOGGER.addHandler(talk)
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(talk)
+        if is_kept():
+            event("command-ended", arguments=_shown(arguments), seconds=round(time.monotonic() - began, 3))
+
+
+def _shown(arguments: Sequence[str]) -> list[str]:
+    """Return a command's words without what follows an option for a secret."""
+    before = ["", *arguments]
+    hidden = [word.startswith("-") and _SECRET_NAME.search(word) for word in before]
+    return [REDACTED if secret else word for word, secret in zip(arguments, hidden, strict=False)]
 
 
 def event(name: str, /, **fields: object) -> None:
@@ -81,3 +198,49 @@ def event(name: str, /, **fields: object) -> None:
         fields: What to say of it; values are written as JSON.
     """
     LOGGER.info(name, extra={"fields": fields})
+
+
+def detail(name: str, /, **fields: object) -> None:
+    """Write one structured event that only ``IMAGEWORKS_DEBUG`` asks for.
+
+    Args:
+        name: What happened, in kebab-case.
+        fields: What to say of it.
+    """
+    if LOGGER.isEnabledFor(logging.DEBUG):
+        LOGGER.debug(name, extra={"fields": fields})
+
+
+def warn(text: str) -> None:
+    """Tell something that a person should know and that stops nothing; the command line shows it.
+
+    Args:
+        text: What it is, in one line.
+    """
+    LOGGER.warning("%s", text)
+
+
+def mirror(text: str, *, stream: str) -> None:
+    """Write what a command printed to the log too, a line each; before there is a file it is kept for it.
+
+    Args:
+        text: What was printed. A JSON document is data for a program and is left out.
+        stream: ``stdout`` or ``stderr``.
+    """
+    plain = _COLOUR.sub("", text).strip("\n")
+    if plain.startswith(("{", "[")):
+        return
+    for line in plain.splitlines():
+        if not line.strip():
+            continue
+        if is_kept():
+            _write(line, stream)
+        else:
+            _early.append((line, stream))
+
+
+def _write(line: str, stream: str) -> None:
+    start = line.lstrip().lower()
+    level = logging.WARNING if start.startswith("warning") else logging.INFO
+    level = logging.ERROR if start.startswith("error") else level
+    LOGGER.log(level, "printed", extra={"fields": {"stream": stream, "text": line}, "mirrored": True})

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.config import ConfigurationError, allow_root, user_config_file
-from imageworks.reconcile.declare import registry_to_make, shown_name
+from imageworks.config import allow_root, registry_to_make, user_config_file
+from imageworks.config_layers import ConfigurationError
+from imageworks.reconcile.declare import shown_name
 from imageworks.registry.entry import Entry
 
 

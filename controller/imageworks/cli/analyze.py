@@ -1,7 +1,6 @@
 """The ``analyze`` command: what a repository is, without downloading its weights."""
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,10 +42,9 @@ def analyze_command(
     from imageworks.providers.huggingface import HubClient
     from imageworks.reconcile.analysis import analyze
 
-    endpoint = os.environ.get("HF_ENDPOINT")
-    wanted = parse_hub_identifier(identifier, endpoints=[endpoint] if endpoint else [])
-    cache = load_host_settings().cache_dir
-    with HubClient.from_environment(os.environ, cache_dir=cache, offline=offline) as hub:
+    host = load_host_settings()
+    wanted = parse_hub_identifier(identifier, endpoints=[host.hub_endpoint])
+    with HubClient.from_environment(host.environment(), cache_dir=host.cache_dir, offline=offline) as hub:
         analysis = analyze(hub, wanted, _places(registry), container=form, backend=backend)
     if as_json:
         say(json.dumps(analysis.document(), indent=2, ensure_ascii=False))

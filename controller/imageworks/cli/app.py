@@ -11,9 +11,9 @@ from typer._click.exceptions import ClickException
 from typer._click.exceptions import UsageError as CommandLineError
 
 from imageworks import __version__
-from imageworks.cli.output import complain
+from imageworks.cli.output import complain, printable
 from imageworks.errors import ExitCode, ImageworksError
-from imageworks.log import LOGGER, debugging
+from imageworks.log import LOGGER, command_log, debugging
 
 COLLECT_AFTER: Final = 1_000_000  # objects
 GROUPS: Final = (
@@ -78,15 +78,16 @@ def main(application: typer.Typer = app) -> None:
     sys.exit(run(application=application))
 
 
-def run(arguments: list[str] | None = None, *, application: typer.Typer = app) -> int:
+def run(arguments: list[str] | None = None, *, application: typer.Typer | None = None) -> int:
     """Run one command and return its exit code; every error becomes one message on stderr.
 
     Args:
         arguments: The words after the program's name; the process's own when absent.
-        application: The commands to choose from.
+        application: The commands to choose from; those of ``imageworks-models`` when absent.
     """
     try:
-        result = application(args=arguments, standalone_mode=False)
+        with command_log(complain, sys.argv[1:] if arguments is None else arguments):
+            result = (application or app)(args=arguments, standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that went away is no error
     except CommandLineError as error:
         error.show(file=sys.stderr)
@@ -119,8 +120,10 @@ def run(arguments: list[str] | None = None, *, application: typer.Typer = app) -
 
 
 def _record(error: Exception) -> None:
-    LOGGER.error("%s", error, exc_info=error if debugging() else None)
-    if debugging() and isinstance(error, ImageworksError):
+    if not debugging():
+        return  # the message is in the log as it is printed
+    LOGGER.error("%s", error, exc_info=error)
+    if isinstance(error, ImageworksError):
         import traceback
 
-        complain("".join(traceback.format_exception(error)))
+        sys.stderr.write(printable("".join(traceback.format_exception(error))))

@@ -1,12 +1,14 @@
 """The ``config`` command: the effective settings and where each came from."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imageworks.cli.output import complain, say, table
+from imageworks.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -21,23 +23,35 @@ def register(app: typer.Typer) -> None:
 def config_command(
     registry: Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print stable JSON.")] = False,
+    allow: Annotated[
+        Path | None,
+        typer.Option("--allow", metavar="DIR", help="First let models stand below DIR on this host from now on."),
+    ] = None,
 ) -> None:
     """Show every effective setting and where it came from."""
-    from imageworks.config import RegistryNotFoundError, find_registry, load_host_settings, user_config_file
+    from imageworks.config import RegistryNotFoundError, allow_root, find_registry, load_host_settings, user_config_file
     from imageworks.log import redact
     from imageworks.reconcile.settings_view import effective_settings
 
+    if allow is not None:
+        folder = _folder(allow)
+        complain(f"models may be below {folder} on this host from now on: added to roots in {allow_root(folder)}")
     try:
         root = find_registry(registry)
     except RegistryNotFoundError as error:
         root = None
         complain(f"note: {error.render()}")
     host = load_host_settings(registry=root)
-    for warning in host.warnings:
-        complain(f"warning: {warning}")
     settings = effective_settings(root, host)
     if as_json:
         say(json.dumps([{"name": s.name, "value": redact(s.value), "origin": s.origin} for s in settings], indent=2))
         return
     say(table(("SETTING", "VALUE", "FROM"), [(s.name, redact(s.value), s.origin) for s in settings]))
     complain(f"the user's config is {user_config_file()}")
+
+
+def _folder(given: Path) -> Path:
+    folder = Path(os.path.normpath(given.expanduser().absolute()))
+    if folder.parent == folder:
+        raise UsageError(f"--allow {given}: that is every folder of this machine")
+    return folder

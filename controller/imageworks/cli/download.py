@@ -95,6 +95,7 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
     )
     root = _registry(registry, dry_run=dry_run)
     host = load_host_settings(registry=root)
+    wish = replace(wish, preferred=host.preferred_formats)
     if not dry_run:
         start_logging(host.log_dir)
     asks = not yes and not dry_run and _at_terminal()
@@ -180,10 +181,10 @@ def _at_terminal() -> bool:
 
 
 def _identifier(model: str, revision: str | None, quant: str | None) -> "HubIdentifier":
+    from imageworks.config import load_host_settings
     from imageworks.identifiers import parse_hub_identifier
 
-    endpoint = os.environ.get("HF_ENDPOINT")
-    found = parse_hub_identifier(model, endpoints=[endpoint] if endpoint else [])
+    found = parse_hub_identifier(model, endpoints=[load_host_settings().hub_endpoint])
     if revision and found.revision and revision != found.revision:
         raise UsageError(f"--revision {revision} and {found.revision} of MODEL exclude each other")
     if quant and found.quantization and quant.lower() != found.quantization.lower():
@@ -218,8 +219,7 @@ def _allow(run: "Run", wish: "Wish") -> None:
 
 def _registry(given: Path | None, *, dry_run: bool) -> Path:
     """Return the registry to use; the first download makes one, and says so."""
-    from imageworks.config import RegistryNotFoundError, find_registry, load_host_settings
-    from imageworks.reconcile.declare import registry_to_make
+    from imageworks.config import RegistryNotFoundError, find_registry, load_host_settings, registry_to_make
     from imageworks.registry.scaffold import make_registry
 
     try:

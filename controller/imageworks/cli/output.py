@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final, TextIO
 
+from imageworks.log import mirror
+
 KIBI: Final = 1024
 UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 NARROWEST: Final = 4  # columns of text that still say something
@@ -54,13 +56,15 @@ def printable(text: str) -> str:
 
 
 def say(text: str = "") -> None:
-    """Print data on stdout."""
+    """Print data on stdout, and in the log."""
     sys.stdout.write(text + "\n")
+    mirror(text, stream="stdout")
 
 
 def complain(text: str) -> None:
-    """Print talk on stderr."""
+    """Print talk on stderr, and in the log."""
     sys.stderr.write(printable(text) + "\n")
+    mirror(text, stream="stderr")
 
 
 def terminal_width() -> int:

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, TextIO
 
 from imageworks.cli.output import complain, human_bytes, human_duration, printable
+from imageworks.log import mirror
 from imageworks.transfer.files import NullProgress, Progress
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class PlainProgress:
     def _write(self, line: str) -> None:
         self._stream.write(printable(line) + "\n")
         self._stream.flush()
+        mirror(line, stream="stderr")
 
 
 class BarProgress:
@@ -132,6 +134,7 @@ class BarProgress:
     def note(self, model: str, text: str) -> None:
         """Print a line above the bars."""
         self._bars.console.print(printable(f"{model}: {text}"), markup=False, highlight=False)
+        mirror(f"{model}: {text}", stream="stderr")
 
     def finish(self, model: str) -> None:
         """Leave the bar as it stands."""

@@ -1,15 +1,12 @@
 """Declare a model by naming it: pin, choose, write the manifest, and reconcile just that one in the same commit."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imageworks.config import DEFAULT_REGISTRY, ENVIRONMENT, read_user_config, user_config_file
 from imageworks.detect.filenames import Container, classify
 from imageworks.errors import ImageworksError, UsageError
 from imageworks.identifiers import HubIdentifier
@@ -57,6 +54,7 @@ class Wish:
         location: A location's name or a path, as a manifest has it.
         optional: Whether documents, pictures and examples are wanted too.
         force: Whether to move the pin and to read every byte again.
+        preferred: Which formats this host takes first of several, where none is asked for.
     """
 
     identifier: HubIdentifier
@@ -67,6 +65,7 @@ class Wish:
     location: str | None = None
     optional: bool = False
     force: bool = False
+    preferred: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +93,6 @@ class Proposal:
     changed: bool
     notes: tuple[str, ...] = ()
     beside: str | None = None
-
-
-def registry_to_make() -> Path:
-    """Return where the first download makes a registry: where environment or user config say, else the usual place."""
-    configured = read_user_config(user_config_file()).get("registry")
-    named = os.environ.get(ENVIRONMENT["registry"]) or (configured if isinstance(configured, str) else None)
-    return Path(named or DEFAULT_REGISTRY).expanduser().absolute()
 
 
 def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
@@ -226,9 +218,12 @@ class _Chosen:
 def _choose_format(
     files: Sequence[RemoteFile], wish: Wish, look: Callable[[str | None, str | None], Analysis]
 ) -> str | None:
-    """Return the first preferred format that the repository has, or ``None`` without a preference."""
+    """Return the first wanted format that the repository has; ``None`` where it is left to the repository.
+
+    Formats that were asked for are all that is acceptable; those that the host only prefers refuse nothing.
+    """
     refusal: SelectionError | None = None
-    for form in wish.formats:
+    for form in wish.formats or wish.preferred:
         try:
             select_files(files, format=form, quantization=_label_asked(wish))
         except SelectionError as error:
@@ -243,7 +238,7 @@ def _choose_format(
             remedy="Leave --format out to take what there is.",
             reason="no-such-format",
         )
-    if refusal is not None:
+    if refusal is not None and wish.formats:
         raise refusal
     return None
 

@@ -262,7 +262,7 @@ class Run:
         from imageworks.providers.huggingface import HubClient
 
         return HubClient.from_environment(
-            os.environ,
+            self._host.environment(),
             cache_dir=self._host.cache_dir,
             write_cache=not self._options.read_only,
             offline=self._options.offline,
@@ -412,13 +412,14 @@ class Run:
         from imageworks.transfer.engine import TransferEngine
         from imageworks.transfer.jobs import TransferOptions
 
-        transfer = self._registry.settings.transfer
+        host = self._host
+        transfer = self._registry.settings.transfer.on_host(host.max_connections, host.max_concurrent_downloads)
         jobs = self._options.jobs or transfer.jobs
         options = TransferOptions(
             connections=transfer.connections,
             jobs=jobs,
             limit_bytes_per_second=transfer.limit,
-            allow_http=os.environ.get("HF_ENDPOINT", "").startswith("http://"),
+            allow_http=host.hub_endpoint.startswith("http://"),
         )
         with TransferEngine(options) as engine:
             tools = Tools(

@@ -2,33 +2,38 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
-from imageworks.config import HostSettings, Setting
+from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSettings
+from imageworks.config_layers import Setting
+from imageworks.reconcile.places import LINUX, WINDOWS
 from imageworks.registry.reader import WorkTreeReader
-from imageworks.registry.settings import FILE, RegistrySettings, read_settings
+from imageworks.registry.settings import FILE, RegistrySettings, TransferSettings, read_settings
 from imageworks.registry.validate import check_settings_file
+
+_OWN_ROOTS: Final = {LINUX: "model_root", WINDOWS: "lmstudio_root"}
+_FALLBACKS: Final = {
+    "model_root": str(DEFAULT_WEIGHTS),
+    "lmstudio_root": str(DEFAULT_WINDOWS_LMSTUDIO),
+    "preferred_formats": "any",
+    "max_connections": str(TransferSettings().connections),
+    "max_concurrent_downloads": str(TransferSettings().jobs),
+}
 
 
 def effective_settings(root: Path | None, host: HostSettings) -> tuple[Setting, ...]:
-    """Return all settings, the host's own first.
+    """Return all settings, the host's own first; what nobody said is shown as it holds without.
 
     Args:
         root: The registry folder, if there is one.
         host: This host's settings.
     """
-    settings = [
-        *host.settings,
-        Setting("state_dir", str(host.state_dir), _origin(host, "state_dir")),
-        Setting("cache_dir", str(host.cache_dir), _origin(host, "cache_dir")),
-        Setting("log_dir", str(host.log_dir), _origin(host, "log_dir")),
-        Setting("roots", ", ".join(map(str, host.roots)), "defaults, environment and user config"),
-    ]
-    unique = {setting.name: setting for setting in settings}
-    return (*unique.values(), *(_registry_settings(root, host) if root else ()))
-
-
-def _origin(host: HostSettings, name: str) -> str:
-    return next((setting.origin for setting in host.settings if setting.name == name), "default")
+    own = {setting.name: setting for setting in host.settings}
+    below = _Registry(root, own, host.host) if root else None
+    for name, default in _FALLBACKS.items():
+        said = below.instead_of(name) if below else None
+        own.setdefault(name, said or Setting(name, default, "default"))
+    return (*own.values(), *(below.rows() if below else ()))
 
 
 def registry_settings(root: Path, host: HostSettings) -> RegistrySettings:
@@ -47,26 +52,58 @@ def _given(root: Path) -> Mapping[str, object]:
     return document.value if document is not None and isinstance(document.value, dict) else {}
 
 
-def _registry_settings(root: Path, host: HostSettings) -> list[Setting]:
-    given = _given(root)
-    settings = read_settings(given, host.host)
-    file = str(root / FILE)
+class _Registry:
+    """What a registry.yaml says, as far as the host does not say otherwise.
 
-    def origin(*keys: str) -> str:
-        value: object = given
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        return "default" if value is None else file
+    Args:
+        root: The registry folder.
+        own: What the host says, by name.
+        host: The host's name.
+    """
 
-    transfer = settings.transfer
-    return [
-        *(
-            Setting(f"locations.{name}", f"{location.path} ({location.layout})", file)
-            for name, location in sorted(settings.locations.items())
-        ),
-        *(Setting(f"routing.{kind}", name, file) for kind, name in sorted(settings.routing.items())),
-        Setting("transfer.connections", str(transfer.connections), origin("transfer", "connections")),
-        Setting("transfer.jobs", str(transfer.jobs), origin("transfer", "jobs")),
-        Setting("transfer.limit", str(transfer.limit or "none"), origin("transfer", "limit")),
-        Setting("prune", str(settings.prune).lower(), origin("prune")),
-    ]
+    def __init__(self, root: Path, own: Mapping[str, Setting], host: str) -> None:
+        self._given = _given(root)
+        self._settings = read_settings(self._given, host)
+        self._file = str(root / FILE)
+        self._own = dict(own)
+
+    def instead_of(self, name: str) -> Setting | None:
+        """Return what the registry says where the host says nothing."""
+        transfer = self._settings.transfer
+        if name == "max_connections" and self._origin("connections") != "default":
+            return Setting(name, str(transfer.connections), self._file)
+        if name == "max_concurrent_downloads" and self._origin("jobs") != "default":
+            return Setting(name, str(transfer.jobs), self._file)
+        for location, key in _OWN_ROOTS.items():
+            if key == name and location in self._settings.locations:
+                return Setting(name, self._settings.locations[location].path, self._file)
+        return None
+
+    def rows(self) -> list[Setting]:
+        """Return the registry's settings as they hold on this host."""
+        settings = self._settings
+        transfer = settings.transfer
+        rows = []
+        for name, location in sorted(settings.locations.items()):
+            told = self._own.get(_OWN_ROOTS.get(name, ""))
+            path, origin = (told.value, told.origin) if told else (location.path, self._file)
+            rows.append(Setting(f"locations.{name}", f"{path} ({location.layout})", origin))
+        return [
+            *rows,
+            *(Setting(f"routing.{kind}", name, self._file) for kind, name in sorted(settings.routing.items())),
+            self._transfer("connections", transfer.connections, "max_connections"),
+            self._transfer("jobs", transfer.jobs, "max_concurrent_downloads"),
+            Setting("transfer.limit", str(transfer.limit or "none"), self._origin("limit")),
+            Setting("transfer.window", transfer.window or "any time", self._origin("window")),
+            Setting("prune", str(settings.prune).lower(), "default" if "prune" not in self._given else self._file),
+        ]
+
+    def _transfer(self, key: str, value: int, own: str) -> Setting:
+        told = self._own.get(own)
+        if told is not None:
+            return Setting(f"transfer.{key}", told.value, told.origin)
+        return Setting(f"transfer.{key}", str(value), self._origin(key))
+
+    def _origin(self, key: str) -> str:
+        transfer = self._given.get("transfer")
+        return self._file if isinstance(transfer, Mapping) and transfer.get(key) is not None else "default"

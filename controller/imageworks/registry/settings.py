@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import time
 from typing import Final
 
@@ -42,6 +42,15 @@ class TransferSettings:
     jobs: int = 4
     limit: int | None = None
     window: str | None = None
+
+    def on_host(self, connections: int | None, jobs: int | None) -> "TransferSettings":
+        """Return the settings as they hold on a host that may say otherwise.
+
+        Args:
+            connections: The host's own number of connections for each file, if it has one.
+            jobs: Likewise of files at once.
+        """
+        return replace(self, connections=connections or self.connections, jobs=jobs or self.jobs)
 
     def open_at(self, now: time) -> bool:
         """Return whether downloads may run at a time of day; a window may reach over midnight.

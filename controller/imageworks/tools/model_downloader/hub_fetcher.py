@@ -1,6 +1,5 @@
 """The analyzer's way to the user's own hub."""
 
-import os
 from typing import TYPE_CHECKING
 
 from imageworks.config import load_host_settings
@@ -20,9 +19,7 @@ class HubFetcher:
     """
 
     def __init__(self, client: HubClient | None = None) -> None:
-        self._client = client or HubClient.from_environment(
-            os.environ, cache_dir=load_host_settings().cache_dir, write_cache=False
-        )
+        self._client = client or _own_client()
         self._files: dict[tuple[str, str], dict[str, RemoteFile]] = {}
 
     @property
@@ -59,3 +56,8 @@ class HubFetcher:
         """
         file = self._files[listing.repo, listing.commit][path]
         return self._client.source(listing.repo, listing.commit).read(file, offset, length)
+
+
+def _own_client() -> HubClient:
+    host = load_host_settings()
+    return HubClient.from_environment(host.environment(), cache_dir=host.cache_dir, write_cache=False)

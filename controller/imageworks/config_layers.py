@@ -1,0 +1,301 @@
+"""Where settings are written down and what may stand there: the table of keys, and layers that hold values for them."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from imageworks.errors import ImageworksError
+
+PROJECT_FILE: Final = "pyproject.toml"
+PROJECT_TABLE: Final = ("tool", "imageworks", "model-downloader")
+_MENTION: Final = b"imageworks"
+_LARGEST_BYTES: Final = 4 << 20
+
+
+class ConfigurationError(ImageworksError):
+    """A setting of this host cannot be used; the message names its file or variable."""
+
+
+class Kind(StrEnum):
+    """What a key holds."""
+
+    TEXT = "text"
+    PATH = "path"
+    NUMBER = "whole number"
+    TEXTS = "list of texts"
+    PATHS = "list of paths"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting that this host can make.
+
+    Args:
+        name: What files call it.
+        kind: What it holds.
+        variable: The environment variable that says the same.
+        project: Whether a pyproject.toml may say it. What travels with a repository may neither name a folder that is
+            written to besides models, nor the host that gets the user's token.
+        least: The smallest number.
+        most: The largest number.
+    """
+
+    name: str
+    kind: Kind
+    variable: str | None = None
+    project: bool = False
+    least: int = 0
+    most: int = 0
+
+
+KEYS: Final = {
+    key.name: key
+    for key in (
+        Key("registry", Kind.PATH, "IMAGEWORKS_REGISTRY_DIR"),
+        Key("host", Kind.TEXT, "IMAGEWORKS_HOST"),
+        Key("model_root", Kind.PATH, "IMAGEWORKS_MODEL_ROOT"),
+        Key("lmstudio_root", Kind.PATH, "IMAGEWORKS_LMSTUDIO_ROOT"),
+        Key("linux_wsl_root", Kind.PATH, project=True),
+        Key("windows_lmstudio_root", Kind.PATH, project=True),
+        Key("roots", Kind.PATHS),
+        Key("max_connections", Kind.NUMBER, "IMAGEWORKS_MAX_CONNECTIONS", project=True, least=1, most=16),
+        Key("max_concurrent_downloads", Kind.NUMBER, "IMAGEWORKS_MAX_DOWNLOADS", project=True, least=1, most=64),
+        Key("preferred_formats", Kind.TEXTS, "IMAGEWORKS_PREFERRED_FORMATS", project=True),
+        Key("hub_endpoint", Kind.TEXT, "HF_ENDPOINT"),
+        Key("state_dir", Kind.PATH, "IMAGEWORKS_STATE_DIR"),
+        Key("cache_dir", Kind.PATH, "IMAGEWORKS_CACHE_DIR"),
+        Key("log_dir", Kind.PATH, "IMAGEWORKS_LOG_DIR"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One effective setting.
+
+    Args:
+        name: The setting's key, as in ``config.toml``.
+        value: Its effective value, as text.
+        origin: Where it came from: ``default``, ``environment NAME``, a file's path, or ``option --x``.
+    """
+
+    name: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one file says.
+
+    Args:
+        file: The file.
+        values: Its keys with their values, not checked.
+        table: The table of the file that holds them; empty for the whole.
+    """
+
+    file: Path
+    values: Mapping[str, object]
+    table: tuple[str, ...] = ()
+
+    @property
+    def project(self) -> bool:
+        """Whether it travels with a repository."""
+        return bool(self.table)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is in it that nothing reads, each with the nearest key that something does."""
+        usable = [key.name for key in KEYS.values() if key.project or not self.project]
+        found = []
+        for name in self.values:
+            if name in usable:
+                continue
+            if name in KEYS:
+                why = "is not taken from a project; it belongs in the user's config.toml"
+                found.append(f"{self.file}: {name} {why}")
+                continue
+            near = get_close_matches(name, usable, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            found.append(f"{self.file}: unknown key {name!r} is ignored{hint}")
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value with where it came from.
+
+    Args:
+        value: What was said, checked: text, a number, or texts.
+        origin: Where, as ``config`` shows it.
+        project: Whether a project said it, whom the user may not know.
+    """
+
+    value: str | int | tuple[str, ...]
+    origin: str
+    project: bool = False
+
+
+class Layers:
+    """Looks settings up in the environment, then in the files, the strongest first.
+
+    Args:
+        environment: The process's environment.
+        files: What the files say, the strongest first.
+    """
+
+    def __init__(self, environment: Mapping[str, str], files: tuple[Layer, ...]) -> None:
+        self._environment = environment
+        self._files = files
+        self.settings: list[Setting] = []
+        """What was looked up and found, for ``config``."""
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what the files say that nothing reads."""
+        return tuple(warning for layer in self._files for warning in layer.warnings())
+
+    def find(self, name: str) -> Found | None:
+        """Return what the strongest layer says of a key; an empty variable counts as unset.
+
+        Args:
+            name: The key.
+
+        Raises:
+            ConfigurationError: It says something of the wrong type.
+        """
+        found = self._search(KEYS[name])
+        if found is not None:
+            shown = ", ".join(found.value) if isinstance(found.value, tuple) else str(found.value)
+            self.settings.append(Setting(name, shown, found.origin))
+        return found
+
+    def _search(self, key: Key) -> Found | None:
+        said = self._environment.get(key.variable) if key.variable else None
+        if key.variable and said:
+            return Found(_from_variable(key, said), f"environment {key.variable}")
+        for layer in self._files:
+            if key.name in layer.values and (key.project or not layer.project):
+                return Found(_from_file(key, layer), str(layer.file), project=layer.project)
+        return None
+
+    def text(self, name: str) -> str | None:
+        """Return a text or a path, if any layer says it."""
+        found = self.find(name)
+        return str(found.value) if found else None
+
+    def number(self, name: str) -> int | None:
+        """Return a number, if any layer says it."""
+        found = self.find(name)
+        return found.value if found and isinstance(found.value, int) else None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a list, empty if no layer says it."""
+        found = self.find(name)
+        return found.value if found and isinstance(found.value, tuple) else ()
+
+
+def _from_variable(key: Key, said: str) -> str | int | tuple[str, ...]:
+    if key.kind is Kind.NUMBER:
+        number = int(said) if said.isascii() and said.strip().isdigit() else None
+        if number is None or not key.least <= number <= key.most:
+            raise ConfigurationError(
+                f"{key.variable} must be a {key.kind} from {key.least} to {key.most}, not {said!r}",
+                remedy=f"Set {key.variable}={key.most // 2}, for example, or unset it.",
+            )
+        return number
+    if key.kind is Kind.TEXTS:
+        return tuple(part.strip() for part in said.split(",") if part.strip())
+    return said
+
+
+def _from_file(key: Key, layer: Layer) -> str | int | tuple[str, ...]:
+    value = layer.values[key.name]
+    where = f"{layer.file}: {'.'.join((*layer.table, key.name))}"
+    if key.kind is Kind.NUMBER:
+        if isinstance(value, int) and not isinstance(value, bool) and key.least <= value <= key.most:
+            return value
+        raise ConfigurationError(
+            f"{where} must be a {key.kind} from {key.least} to {key.most}",
+            remedy=f"Write {key.name} = {key.most // 2}.",
+        )
+    if key.kind in {Kind.TEXT, Kind.PATH}:
+        if not isinstance(value, str) or not _usable(value):
+            raise ConfigurationError(f"{where} must be text", remedy=f'Write {key.name} = "…".')
+        return _placed(value, layer) if key.kind is Kind.PATH else value
+    if not isinstance(value, list) or not all(isinstance(item, str) and _usable(item) for item in value):
+        example = '["/data/models"]' if key.kind is Kind.PATHS else '["awq", "safetensors"]'
+        raise ConfigurationError(f"{where} must be a {key.kind}", remedy=f"Write {key.name} = {example}.")
+    return tuple(_placed(item, layer) if key.kind is Kind.PATHS else item for item in value)
+
+
+def _usable(text: str) -> bool:
+    return bool(text.strip()) and "\0" not in text
+
+
+def _placed(path: str, layer: Layer) -> str:
+    """Return a path as it is written; a relative one counts from its file, wherever the command runs."""
+    return path if path.startswith(("~", "/")) or Path(path).is_absolute() else str(layer.file.parent / path)
+
+
+def read_toml(path: Path) -> Mapping[str, object]:
+    """Return what a TOML file says, empty when it does not exist.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigurationError: The file is not valid TOML or not readable.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}", remedy="Correct or remove the file.") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def find_project(start: Path) -> tuple[Layer | None, tuple[str, ...]]:
+    """Return what the nearest pyproject.toml with our table says, and warnings of tables that are nearly ours.
+
+    Args:
+        start: The folder to look upward from.
+
+    Raises:
+        ConfigurationError: A pyproject.toml that names us is not valid TOML, or our table is none.
+    """
+    warnings: list[str] = []
+    for folder in (start, *start.parents):
+        file = folder / PROJECT_FILE
+        if not _mentions_us(file):
+            continue
+        table: object = read_toml(file)
+        for depth, part in enumerate(PROJECT_TABLE):
+            above = table if isinstance(table, Mapping) else {}
+            table = above.get(part)
+            if table is None and depth == len(PROJECT_TABLE) - 1:
+                near = get_close_matches(part, above, n=1)
+                name = ".".join(PROJECT_TABLE[:-1])
+                warnings += [f"{file}: unknown table [{name}.{one}] is ignored; did you mean {part!r}?" for one in near]
+        if isinstance(table, Mapping):
+            return Layer(file, table, PROJECT_TABLE), tuple(warnings)
+        if table is not None:
+            raise ConfigurationError(
+                f"{file}: {'.'.join(PROJECT_TABLE)} must be a table", remedy=f"Write [{'.'.join(PROJECT_TABLE)}]."
+            )
+    return None, tuple(warnings)
+
+
+def _mentions_us(file: Path) -> bool:
+    """Return whether a pyproject.toml can hold our table: most do not, and parsing each would slow every command."""
+    try:
+        if not file.is_file() or os.stat(file).st_size > _LARGEST_BYTES:  # noqa: PTH116 # one call, on every command
+            return False
+        return _MENTION in file.read_bytes()
+    except OSError:
+        return False  # what cannot be read says nothing: a command works in any folder
