@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from imageworks.hub.content import git_object_id, pointer
 from imageworks.hub.server import HubServer
-from support.hub import Faults, HubRepository, paths, status, wrong_bytes
+from support.hub import Faults, HubHistory, HubRepository, paths, status, wrong_bytes
 
 TOKEN = "hf_loopback"  # noqa: S105
 WRONG_TOKEN = "hf_wrong"  # noqa: S105
@@ -187,6 +188,20 @@ def test_refs_and_revisions(api: HfApi, tiny: HubRepository, tmp_path: Path) -> 
         path = api.hf_hub_download("acme/tiny", "config.json", revision=revision, cache_dir=tmp_path / "cache")
         assert Path(path).read_bytes() == expected
     assert not api.file_exists("acme/tiny", "empty.txt")
+
+
+def test_the_history_is_complete_over_all_pages(api: HfApi, root: Path, tiny: HubRepository) -> None:
+    repository = HubHistory(root, "acme/history")
+    for number in range(5):
+        repository.commit({"count.txt": b"%d" % number}, age=timedelta(days=9 - number))
+    listed = api.list_repo_commits("acme/history")
+    assert [one.commit_id for one in listed] == repository.commits[::-1]
+    assert [listed[0].title, listed[-1].title] == ["Commit 4", "Commit 0"]
+    assert listed[0].created_at - listed[-1].created_at == timedelta(days=4)
+    [only] = api.list_repo_commits(tiny.name)
+    assert only.commit_id == tiny.commit_id
+    with pytest.raises(RevisionNotFoundError):
+        api.list_repo_commits("acme/history", revision="nowhere")
 
 
 def test_snapshot_download_gets_every_byte(api: HfApi, tmp_path: Path, tiny: HubRepository) -> None:

@@ -1,6 +1,7 @@
 """The client against the loopback hub: revisions, listings, refusals, the cache, and one contract with HfApi."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from imageworks.providers.hub_errors import (
     UnexpectedReplyError,
 )
 from imageworks.transfer.names import UnsafeNameError
-from support.hub import Faults, HubRepository, body, header, status
+from support.hub import Faults, HubHistory, HubRepository, body, header, status
 from support.providers import CANARY, COMMIT, answer, client
 
 FILES = {
@@ -181,6 +182,30 @@ def test_an_unsafe_name_condemns_the_listing(hub: HubServer, repository: HubRepo
     with pytest.raises(UnsafeNameError, match="bashrc"):
         client(hub.url, tmp_path).listing("owner/model", repository.commit_id)
     assert not list(tmp_path.rglob("*.listing.json"))
+
+
+def test_the_history_is_read_over_pages_until_the_commit_that_is_known(
+    hub: HubServer, root: Path, tmp_path: Path
+) -> None:
+    kept = HubHistory(root, "owner/history")
+    for number in range(6):
+        kept.commit({"count.txt": b"%d" % number}, age=timedelta(days=6 - number))
+    ours = client(hub.url, tmp_path)
+    newest = kept.commits[::-1]
+    assert [one.commit for one in ours.history("owner/history", newest[0])] == newest
+    stopped = ours.history("owner/history", newest[0], until=newest[2])
+    assert [one.commit for one in stopped] == newest[:3]
+    assert stopped[0].title == "Commit 5"
+    assert stopped[0].date is not None
+    assert stopped[2].date is not None
+    assert stopped[0].date - stopped[2].date == timedelta(days=2)
+
+
+@pytest.mark.parametrize("sent", [b"[{}]", b'[{"id": "main"}]', b"{}", b"[1]", b"nothing"])
+def test_a_malformed_history_is_refused(sent: bytes, hub: HubServer, repository: HubRepository, tmp_path: Path) -> None:
+    Faults.install(hub).add(body(sent), where="/commits/")
+    with pytest.raises(UnexpectedReplyError):
+        client(hub.url, tmp_path).history("owner/model", repository.commit_id)
 
 
 def test_a_listing_without_an_end_is_refused(hub: HubServer, repository: HubRepository, tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ import os
 import shutil
 import socket
 import struct
+import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,6 +18,7 @@ from imageworks.hub.digests import DigestCache
 from imageworks.hub.folders import FolderRepository
 from imageworks.hub.server import HubServer, RecordedRequest
 from imageworks.hub.wire import Request, Response, Slice, Takeover
+from support.git import git
 
 
 class HubRepository:
@@ -76,6 +79,39 @@ class HubRepository:
         found = FolderRepository(os.path.realpath(self.root), name, DigestCache(), self._storage).resolve("main")
         assert found is not None
         return found
+
+
+class HubHistory:
+    """A repository below a hub's root, kept by git, so that the hub knows its history.
+
+    Args:
+        root: The served folder.
+        name: ``owner/repo``.
+    """
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.folder = root / name
+        self.folder.mkdir(parents=True)
+        self.commits: list[str] = []
+        git(self.folder, "init", "--quiet", "--initial-branch", "main")
+
+    def commit(self, changes: Mapping[str, bytes | None], *, age: timedelta = timedelta()) -> str:
+        """Make a commit of ``main`` that is some time old; ``None`` deletes a file; returns its id."""
+        for name, data in changes.items():
+            path = self.folder / name
+            if data is None:
+                path.unlink()
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+        git(self.folder, "add", "--all")
+        date = f"{datetime.now(UTC) - age:%Y-%m-%dT%H:%M:%S+0000}"
+        when = ("-c", "user.name=Hub", "-c", "user.email=hub@localhost")
+        command = ["git", *when, "commit", "--quiet", "--allow-empty", "--message", f"Commit {len(self.commits)}"]
+        dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+        subprocess.run(command, cwd=self.folder, env={**os.environ, **dates}, check=True)
+        self.commits.append(git(self.folder, "rev-parse", "HEAD").strip())
+        return self.commits[-1]
 
 
 Fault = Callable[[HubServer, Request], Response | Takeover]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import parse_qs, quote, urlencode
 
 from imageworks.hub.access import AccessRules
@@ -17,10 +17,11 @@ from imageworks.hub.replies import SAFE_METHODS, ReplyError, file_response, json
 from imageworks.hub.revisions import Reference, Repository
 from imageworks.hub.wire import Request, Response
 
-VERBS: Final = frozenset({"revision", "tree", "refs", "paths-info", "auth-check"})
+VERBS: Final = frozenset({"revision", "tree", "commits", "refs", "paths-info", "auth-check"})
 EXPANDED_PAGE: Final = 50
 HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]+)?")
 TRUE: Final = frozenset({"true", "1"})
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,13 @@ class Asked:
         """Return the files at a revision, or raise the reply that says there is none."""
         found = self.repository.resolve(revision)
         if found is None:
-            raise ReplyError(HTTPStatus.NOT_FOUND, f"Invalid rev id: {revision}", code="RevisionNotFound")
+            raise self.no_revision(revision)
         return found
+
+    @staticmethod
+    def no_revision(revision: str) -> ReplyError:
+        """Return the reply that says that there is no such revision."""
+        return ReplyError(HTTPStatus.NOT_FOUND, f"Invalid rev id: {revision}", code="RevisionNotFound")
 
     def query(self) -> dict[str, str]:
         """Return the query's fields, the last of several."""
@@ -115,6 +121,8 @@ class HubApi:
                 return self._model_info(asked, verb[1] if verb else "main")
             case ["tree", revision, *path]:
                 return self._tree(asked, revision, "/".join(path))
+            case ["commits", revision]:
+                return self._commits(asked, revision)
             case ["refs"]:
                 return _references(asked)
             case ["auth-check"]:
@@ -165,18 +173,20 @@ class HubApi:
         if folder and folder not in snapshot.folders:
             raise _missing_entry(snapshot, folder)
         entries = _entries_below(snapshot, f"{folder}/" if folder else "", recursive=recursive)
-        size = min(self._page_size, EXPANDED_PAGE) if expand else self._page_size
-        size = min(_number(query, "limit", size), self._page_size) or 1
-        start = _number(query, "cursor", 0)
-        page = [_tree_entry(snapshot, path, expand=expand) for path in entries[start : start + size]]
-        if start + size >= len(entries):
-            return json_response(page)
-        # The next page is of this very commit, whatever the branch does meanwhile.
-        path = f"/api/models/{asked.name}/tree/{snapshot.commit}" + (f"/{quote(folder)}" if folder else "")
-        following = {**query, "cursor": str(start + size)}
-        host = HOST.fullmatch(asked.request.headers.get("host", ""))
-        base = f"http://{host.group()}" if host else ""
-        return json_response(page, headers=(("Link", f'<{base}{path}?{urlencode(following)}>; rel="next"'),))
+        most = min(self._page_size, EXPANDED_PAGE) if expand else self._page_size
+        page, headers = _page(asked, "tree", snapshot.commit, folder, entries, most)
+        return json_response([_tree_entry(snapshot, path, expand=expand) for path in page], headers=headers)
+
+    def _commits(self, asked: Asked, revision: str) -> Response:
+        commits = asked.repository.history(revision)
+        if commits is None:
+            raise asked.no_revision(revision)
+        page, headers = _page(asked, "commits", commits[0].commit, "", commits, min(self._page_size, EXPANDED_PAGE))
+        listed = [
+            {"id": one.commit, "title": one.title, "message": "", "authors": [{"user": "loopback"}], "date": one.when}
+            for one in page
+        ]
+        return json_response(listed, headers=headers)
 
     def _paths_info(self, asked: Asked, revision: str) -> Response:
         snapshot = asked.snapshot(revision)
@@ -252,6 +262,24 @@ def _entries_below(snapshot: Snapshot, prefix: str, *, recursive: bool) -> list[
     every = sorted([*snapshot.folders, *snapshot.files])
     below = [path for path in every if path.startswith(prefix)] if prefix else every
     return below if recursive else [path for path in below if "/" not in path[len(prefix) :]]
+
+
+def _page(
+    asked: Asked, verb: str, commit: str, folder: str, entries: Sequence[Entry], most: int
+) -> tuple[Sequence[Entry], tuple[tuple[str, str], ...]]:
+    """Return the asked page of a list, with the header that leads to the next one."""
+    query = asked.query()
+    size = min(_number(query, "limit", most), most) or 1
+    start = _number(query, "cursor", 0)
+    page = entries[start : start + size]
+    if start + size >= len(entries):
+        return page, ()
+    # The next page is of this very commit, whatever the branch does meanwhile.
+    path = f"/api/models/{asked.name}/{verb}/{commit}" + (f"/{quote(folder)}" if folder else "")
+    following = {**query, "cursor": str(start + size)}
+    host = HOST.fullmatch(asked.request.headers.get("host", ""))
+    base = f"http://{host.group()}" if host else ""
+    return page, (("Link", f'<{base}{path}?{urlencode(following)}>; rel="next"'),)
 
 
 def _tree_entry(snapshot: Snapshot, path: str, *, expand: bool) -> dict[str, object]:

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 from imageworks.hub.content import FileContent, Identity, Snapshot, StoragePolicy, folder_commit, hub_file, tree_ids
 from imageworks.hub.digests import DigestCache
-from imageworks.hub.revisions import COMMIT_ID, Reference, References
+from imageworks.hub.revisions import COMMIT_ID, HubCommit, Reference, References
 
 RESCAN_SECONDS: Final = 1.0
 SERVED_DOTFILES: Final = frozenset({".gitattributes"})
@@ -122,6 +122,11 @@ class FolderRepository:
             else:
                 branches.append(Reference(revision, f"refs/heads/{revision}", snapshot.commit))
         return References(tuple(branches), (), tuple(pull_requests))
+
+    def history(self, revision: str) -> tuple[HubCommit, ...] | None:
+        """Return the one commit that a folder is; what it was before is not kept."""
+        snapshot = self.resolve(revision)
+        return None if snapshot is None else (HubCommit(snapshot.commit, snapshot.title, snapshot.when),)
 
     def _resolve_commit(self, commit: str) -> Snapshot | None:
         known = self._folder_of.get(commit)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
 from imageworks.hub.content import BlobContent, HubFile, Snapshot, StoragePolicy, hub_file, tree_ids
-from imageworks.hub.revisions import COMMIT_ID, Reference, References
+from imageworks.hub.revisions import COMMIT_ID, HubCommit, Reference, References
 
 if TYPE_CHECKING:
     import pygit2
@@ -66,6 +66,18 @@ class GitRepository:
         branches, tags, pull_requests = groups.values()
         return References(tuple(branches), tuple(tags), tuple(pull_requests))
 
+    def history(self, revision: str) -> tuple[HubCommit, ...] | None:
+        """Return a revision's commits on the line of first parents, newest first."""
+        import pygit2
+
+        with self._lock:
+            tip = self._commit(revision)
+            if tip is None:
+                return None
+            walker = self._repository.walk(tip.id, pygit2.enums.SortMode.TOPOLOGICAL)
+            walker.simplify_first_parent()
+            return tuple(HubCommit(str(one.id), one.message.partition("\n")[0], _time(one)) for one in walker)
+
     def forget(self) -> None:
         """Do nothing: names are looked up each time, and what a commit holds cannot change."""
 
@@ -86,9 +98,8 @@ class GitRepository:
 
     def _snapshot(self, commit: "pygit2.Commit") -> Snapshot:
         files = {file.path: file for file in sorted(self._files(commit.tree, ""), key=lambda file: file.path)}
-        when = datetime.fromtimestamp(commit.commit_time, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         title = commit.message.partition("\n")[0]
-        return Snapshot(str(commit.id), files, tree_ids(files.values())[1], None, when, title)
+        return Snapshot(str(commit.id), files, tree_ids(files.values())[1], None, _time(commit), title)
 
     def _files(self, tree: "pygit2.Tree", prefix: str) -> Iterator[HubFile]:
         import pygit2
@@ -105,6 +116,10 @@ class GitRepository:
 
     def _reader(self, oid: str) -> "BlobReader":
         return BlobReader(self._repository, oid, self._lock)
+
+
+def _time(commit: "pygit2.Commit") -> str:
+    return datetime.fromtimestamp(commit.commit_time, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 class BlobReader:

@@ -28,6 +28,16 @@ class References:
     pull_requests: tuple[Reference, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class HubCommit:
+    """One commit of a branch's history."""
+
+    commit: str
+    title: str
+    when: str
+    """ISO 8601 in UTC."""
+
+
 class Repository(Protocol):
     """One served repository."""
 
@@ -36,6 +46,9 @@ class Repository(Protocol):
 
     def references(self) -> References:
         """Return the branches, tags and pull requests."""
+
+    def history(self, revision: str) -> tuple[HubCommit, ...] | None:
+        """Return a revision's commits, newest first, as far as they are known; ``None`` when there is no such one."""
 
     def forget(self) -> None:
         """Look again on the next use: something on disk has changed."""

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, TypeGuard
 
 from imageworks.providers.hub_errors import InconsistentListingError, RepositoryNotFoundError, UnexpectedReplyError
@@ -68,6 +69,21 @@ class Listing:
     def total_bytes(self) -> int:
         """The size of all files together."""
         return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class HubCommit:
+    """One commit of a repository's history.
+
+    Args:
+        commit: 40 hexadecimal digits.
+        title: The first line of its message.
+        date: When it was made; ``None`` where the hub does not say it in a way that can be read.
+    """
+
+    commit: str
+    title: str
+    date: datetime | None
 
 
 def checked_repository(repo: str) -> str:
@@ -140,6 +156,38 @@ def read_revision(answer: object, *, ref: str, url: str) -> ResolvedRevision:
         last_modified=_text(answer.get("lastModified")),
         card=card,
     )
+
+
+def read_commits(entries: list[object], *, url: str) -> list[HubCommit]:
+    """Return the commits of one page of a history.
+
+    Args:
+        entries: The decoded JSON.
+        url: Where it came from, for messages.
+
+    Raises:
+        UnexpectedReplyError: An entry has no commit.
+    """
+    commits = []
+    for entry in entries:
+        commit = entry.get("id") if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or not isinstance(commit, str) or not COMMIT.fullmatch(commit):
+            raise UnexpectedReplyError(f"{url}: an entry of the history has no commit")
+        commits.append(HubCommit(commit, _text(entry.get("title")) or "", read_date(entry.get("date"))))
+    return commits
+
+
+def read_date(value: object) -> datetime | None:
+    """Return a date as hubs write it, with its zone; ``None`` for anything else.
+
+    Args:
+        value: ISO 8601, UTC where no zone is named.
+    """
+    try:
+        date = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return date.replace(tzinfo=UTC) if date is not None and date.tzinfo is None else date
 
 
 def read_listing(repo: str, commit: str, entries: list[object], *, url: str) -> Listing:

@@ -4,7 +4,7 @@ Over HTTP directly: the wire is small (four requests), and ``HfApi`` costs 240 m
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +18,11 @@ from imageworks.providers.hub_errors import DisabledError, RevisionNotFoundError
 from imageworks.providers.hub_pace import Pace, Quota
 from imageworks.providers.hub_records import (
     COMMIT,
+    HubCommit,
     Listing,
     ResolvedRevision,
     checked_repository,
+    read_commits,
     read_json,
     read_listing,
     read_revision,
@@ -31,6 +33,7 @@ from imageworks.providers.hub_source import HubSource
 from imageworks.providers.hub_token import Token, find_token, is_true
 
 MOST_FILES: Final = 200_000
+MOST_COMMITS: Final = 1_000
 _LINK: Final = re.compile(r"<([^<>]*)>\s*;\s*rel=\"?next\"?")
 _LONGEST_REVISION: Final = 255
 
@@ -161,21 +164,50 @@ class HubClient:
             return known
         tree = f"{self._api(repo)}/tree/{commit}"
         entries: list[object] = []
-        query = "recursive=true&expand=false"
-        asked_before = set()
-        while query:
-            if query in asked_before or len(entries) > MOST_FILES:
-                raise UnexpectedReplyError(f"{tree}: the listing does not end", remedy="Check HF_ENDPOINT.")
-            asked_before.add(query)
-            reply = self._get(f"{tree}?{query}", self._asked(repo, commit))
-            page = read_json(reply.body, tree)
-            if not isinstance(page, list):
-                raise UnexpectedReplyError(f"{tree}: the listing is not a list", remedy="Check HF_ENDPOINT.")
+        for page in self._pages(tree, "recursive=true&expand=false", self._asked(repo, commit)):
             entries += page
-            query = _next_query(reply)
+            if len(entries) > MOST_FILES:
+                raise UnexpectedReplyError(f"{tree}: the listing does not end", remedy="Check HF_ENDPOINT.")
         listing = read_listing(repo, commit, entries, url=tree)
         self._cache.remember_listing(listing)
         return listing
+
+    def history(self, repo: str, commit: str, *, until: str | None = None) -> tuple[HubCommit, ...]:
+        """Return the commits that led to one, newest first, that one included; at most a thousand.
+
+        Args:
+            repo: The repository's present name.
+            commit: 40 hexadecimal digits.
+            until: The commit at which to stop asking; the answer ends with it where it is found.
+
+        Raises:
+            HubError: The hub cannot be reached or keeps no history; mirrors often do not.
+        """
+        checked_repository(repo)
+        url = f"{self._api(repo)}/commits/{commit}"
+        found: list[HubCommit] = []
+        for page in self._pages(url, "", self._asked(repo, commit)):
+            for one in read_commits(page, url=url):
+                found.append(one)
+                if one.commit == until or len(found) == MOST_COMMITS:
+                    return tuple(found)
+        return tuple(found)
+
+    def _pages(self, url: str, query: str, asked: Asked) -> Iterator[list[object]]:
+        """Yield the pages of a list."""
+        asked_before: set[str] = set()
+        more = True
+        while more:
+            if query in asked_before:
+                raise UnexpectedReplyError(f"{url}: the listing does not end", remedy="Check HF_ENDPOINT.")
+            asked_before.add(query)
+            reply = self._get(f"{url}?{query}" if query else url, asked)
+            page = read_json(reply.body, url)
+            if not isinstance(page, list):
+                raise UnexpectedReplyError(f"{url}: the listing is not a list", remedy="Check HF_ENDPOINT.")
+            yield page
+            query = _next_query(reply)
+            more = bool(query)
 
     def check_access(self, resolved: ResolvedRevision) -> None:
         """Raise when a gated repository's files would be refused, before any byte is planned.

@@ -21,7 +21,7 @@ Within brackets and braces libyaml wants text with a colon in quotes, ``{ollama:
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from imageworks.registry.document import (
     START,
@@ -34,7 +34,7 @@ from imageworks.registry.document import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 MAX_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 16
@@ -121,6 +121,7 @@ class _Event(Protocol):
     end_mark: _Mark
     value: str
     style: str
+    flow_style: bool
     anchor: str | None
     tag: str | None
     version: object
@@ -252,6 +253,72 @@ def parse_yaml(data: bytes, file: str) -> Document:
         _refuse_tabs(builder, text)
     places = Places(builder.values, builder.keys, builder.written)
     return Document(file, builder.value, lambda: places)
+
+
+class Span(NamedTuple):
+    """Where a scalar is written; offsets count characters of the decoded file.
+
+    Args:
+        start: Its first character, an opening quote included.
+        end: Behind its last character; behind the line breaks that follow a block scalar.
+        style: Its opening quote, ``|``, ``>``, or nothing for a plain one.
+    """
+
+    start: int
+    end: int
+    style: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Where a file's scalars are written, for edits that change nothing else.
+
+    Args:
+        values: Each scalar value's span, by its pointer.
+        keys: Each key's span, by the pointer of its value.
+        flow: Pointers of what is written in brackets or braces.
+    """
+
+    values: "Mapping[Pointer, Span]"
+    keys: "Mapping[Pointer, Span]"
+    flow: frozenset[Pointer]
+
+
+@dataclass(slots=True)
+class _SpanBuilder(_Builder):
+    """A builder that also keeps where each scalar ends."""
+
+    value_spans: dict[Pointer, Span] = field(default_factory=dict)
+    key_spans: dict[Pointer, Span] = field(default_factory=dict)
+    flow: set[Pointer] = field(default_factory=set)
+
+    def place(self, event: _Event, value: JsonValue) -> Pointer:
+        pointer = _Builder.place(self, event, value)
+        if isinstance(value, (list, dict)):
+            if event.flow_style:
+                self.flow.add(pointer)
+        else:
+            self.value_spans[pointer] = Span(event.start_mark.index, event.end_mark.index, event.style)
+        return pointer
+
+    def take_key(self, event: _Event, frame: _Frame, mapping: dict[str, JsonValue], text: str) -> None:
+        _Builder.take_key(self, event, frame, mapping, text)
+        self.key_spans[*frame.pointer, text] = Span(event.start_mark.index, event.end_mark.index, event.style)
+
+
+def parse_spans(data: bytes, file: str) -> Spans:
+    """Return where the scalars of a YAML file are written, or refuse the file as `parse_yaml` does.
+
+    Args:
+        data: The file's bytes.
+        file: What to call the file in messages.
+
+    Raises:
+        YamlError: The gate does not let it in.
+    """
+    builder = _SpanBuilder(file)
+    _feed(builder, _decode(data, file))
+    return Spans(builder.value_spans, builder.key_spans, frozenset(builder.flow))
 
 
 def _decode(data: bytes, file: str) -> str:

@@ -1,0 +1,151 @@
+"""Move the pin of a manifest that people wrote: the commit, and the note of where it came from. No other byte changes.
+
+ruamel's round trip keeps comments, and normalises indents, trailing spaces and line ends; so the new text is put into
+the span that the gate knows, and parsed again to prove that it says exactly what was meant.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from imageworks.registry.document import JsonValue, Pointer
+from imageworks.registry.edit import EditError
+from imageworks.registry.yaml_gate import Span, Spans, YamlError, parse_spans, parse_yaml
+
+MAIN: Final = "main"
+_REPO: Final[Pointer] = ("source", "huggingface")
+_REVISION: Final[Pointer] = ("source", "revision")
+_BRANCH: Final[Pointer] = ("source", "branch")
+_NOTE: Final = re.compile(r"#[ \t]*(?P<note>(?:(?P<ref>[^\s,;]+), )?\d{4}-\d{2}-\d{2})(?=$|[\s;])")
+_REST: Final = re.compile(r"[ \t,}\]]*(?P<comment>(?<=[ \t])#.*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What a pin becomes.
+
+    Args:
+        commit: 40 hexadecimal digits.
+        ref: The branch or tag that it is taken from.
+        day: When it is taken.
+        branch: Whether the manifest says the ref as ``branch`` too, for the name of the model's folder.
+    """
+
+    commit: str
+    ref: str
+    day: date
+    branch: bool = False
+
+    @property
+    def note(self) -> str:
+        """The comment behind the commit."""
+        return f"{self.ref}, {self.day.isoformat()}"
+
+
+def noted_ref(file: str, data: bytes) -> str | None:
+    """Return the branch or tag that the comment behind a pin names; ``None`` without such a comment.
+
+    Args:
+        file: The manifest's path, for messages.
+        data: The valid manifest.
+    """
+    span = parse_spans(data, file).values.get(_REVISION)
+    if span is None:
+        return None
+    comment, _ = _comment_behind(data.decode(), span)
+    match = _NOTE.match(comment)
+    return match["ref"] if match else None
+
+
+def repin(file: str, data: bytes, pin: Pin) -> bytes:
+    """Return a manifest's bytes with another pin.
+
+    Args:
+        file: The manifest's path, for messages.
+        data: The valid manifest of a hub's repository.
+        pin: What it becomes.
+
+    Raises:
+        EditError: What would be written does not say exactly that.
+    """
+    spans = parse_spans(data, file)
+    text = data.decode()
+    wanted = {"revision": pin.commit} | ({"branch": pin.ref} if pin.branch else {})
+    if _REVISION in spans.values:
+        edits = [*_replaced(text, spans, pin)]
+        added = {"branch": pin.ref} if pin.branch and _BRANCH not in spans.values else {}
+        edits += _added(text, spans, _REVISION, added, pin)
+    else:
+        edits = _added(text, spans, _REPO, wanted, pin)
+    for start, end, new in sorted(edits, reverse=True):
+        text = text[:start] + new + text[end:]
+    changed = text.encode()
+    try:
+        says = parse_yaml(changed, file).value
+    except YamlError:
+        says = None
+    if says != _with_source(parse_yaml(data, file).value, wanted):
+        raise EditError(f"{file}: its pin cannot be moved by a program here", remedy="Edit and commit the file.")
+    return changed
+
+
+def _with_source(value: JsonValue, wanted: dict[str, str]) -> JsonValue:
+    source = value.get("source") if isinstance(value, dict) else None
+    return {**value, "source": {**source, **wanted}} if isinstance(value, dict) and isinstance(source, dict) else value
+
+
+def _replaced(text: str, spans: Spans, pin: Pin) -> list[tuple[int, int, str]]:
+    """Return the edits that put another commit in the place of the present revision, and its note behind it."""
+    span = spans.values[_REVISION]
+    quote = "'" if span.style == "'" else '"'
+    end = span.start + len(text[span.start : span.end].rstrip())  # a block scalar's span has line breaks behind it
+    edits = [(span.start, end, f"{quote}{pin.commit}{quote}")]
+    comment, at = _comment_behind(text, span)
+    match = _NOTE.match(comment)
+    if match:
+        edits.append((at + match.start("note"), at + match.end("note"), pin.note))
+    elif comment:
+        edits.append((at, at + 1, f"# {pin.note};"))
+    elif _REVISION[:1] not in spans.flow and () not in spans.flow:
+        edits[0] = (span.start, end, f"{quote}{pin.commit}{quote} # {pin.note}")
+    return edits
+
+
+def _comment_behind(text: str, span: Span) -> tuple[str, int]:
+    """Return the comment that follows a value on its line, and where it begins; empty where something else does."""
+    line = text[span.end : _line_end(text, span.end)]
+    match = _REST.fullmatch(line)
+    if match is None or match["comment"] is None or text[span.end - 1] == "\n":
+        return "", span.end
+    return match["comment"], span.end + match.start("comment")
+
+
+def _added(text: str, spans: Spans, behind: Pointer, fields: dict[str, str], pin: Pin) -> list[tuple[int, int, str]]:
+    """Return the edit that adds fields to the source, behind one that is there."""
+    if not fields:
+        return []
+    value, key = spans.values[behind], spans.keys[behind]
+    quote = key.style
+    if _REPO[:1] in spans.flow or () in spans.flow:
+        new = "".join(f", {quote}{name}{quote}: {json.dumps(text)}" for name, text in fields.items())
+        return [(value.end, value.end, new)]
+    start = text.rfind("\n", 0, key.start) + 1
+    indent = text[start : key.start]
+    end = value.end if text[value.end - 1] == "\n" else _line_end(text, value.end)
+    line_break = "\r\n" if text[end : end + 2] == "\r\n" or text[end - 2 : end] == "\r\n" else "\n"
+    lines = [
+        f"{indent}{quote}{name}{quote}: {json.dumps(value)}" + (f" # {pin.note}" if name == "revision" else "")
+        for name, value in fields.items()
+    ]
+    if end == value.end and text[end - 1] == "\n":
+        return [(end, end, "".join(f"{line}{line_break}" for line in lines))]
+    return [(end, end, "".join(f"{line_break}{line}" for line in lines))]
+
+
+def _line_end(text: str, start: int) -> int:
+    """Return where a line ends, before its line break."""
+    end = text.find("\n", start)
+    end = len(text) if end < 0 else end
+    return end - 1 if end > start and text[end - 1] == "\r" else end
