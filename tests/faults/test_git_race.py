@@ -27,7 +27,7 @@ for number in range(int(sys.argv[3])):
         author = git_library.signature(repository, "h")
         writer = BranchWriter(
             repository, branch="refs/heads/main", parent=tip, tree=tree, message=f"{sys.argv[2]}-{number}",
-            author=author
+            committer=author
         )
         commit = writer.write()
         try:
@@ -118,7 +118,7 @@ def test_the_loser_of_a_race_gets_an_error_and_changes_nothing(tmp_path: Path) -
         parent=tip,
         tree=tree,
         message="late",
-        author=git_library.signature(inside, "h"),
+        committer=git_library.signature(inside, "h"),
     )
     writer.write()
     winner = repository.commit({"models/b": b"b"}, message="first", expected=repository.head()).id

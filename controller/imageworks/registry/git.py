@@ -5,6 +5,7 @@ import itertools
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -339,6 +340,7 @@ class RegistryRepository:
         self,
         changes: Mapping[str, Change],
         *,
+        authored: datetime | None = None,
         base: str,
         message: str,
         parents: Sequence[str] = (),
@@ -351,6 +353,7 @@ class RegistryRepository:
             changes: New bytes by registry path; ``None`` deletes.
             base: The commit whose files it starts from.
             message: The whole message, trailers included.
+            authored: The author date, with a time zone, where what is committed was not made now.
             parents: The commits that it follows; by default ``base``.
             kept: Registry paths that are taken as another commit has them, as ``(commit, path)``.
             author_of: A commit whose author and date it keeps.
@@ -366,6 +369,7 @@ class RegistryRepository:
             changes={place(path): change for path, change in changes.items()},
             message=message,
             kept=tuple((commit, place(path)) for commit, path in kept),
+            authored=authored,
             author_of=author_of,
         )
         return write_aside(self._repository, self._host, request)

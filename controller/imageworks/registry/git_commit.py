@@ -145,7 +145,8 @@ class BranchWriter:
         parent: The commit that it must point to; ``None`` while it is unborn.
         tree: The commit's tree.
         message: The commit's message.
-        author: Who commits, and when: given once, so that the same commit keeps the same id.
+        committer: Who commits, and when: given once, so that the same commit keeps the same id.
+        author: Who made what is committed, and when; by default whoever commits.
     """
 
     def __init__(
@@ -156,12 +157,14 @@ class BranchWriter:
         parent: "Oid | None",
         tree: "Oid",
         message: str,
-        author: "Signature",
+        committer: "Signature",
+        author: "Signature | None" = None,
     ) -> None:
         self._repository = repository
         self._branch = branch
         self._parent = parent
-        self._arguments = (author, author, message, tree, [] if parent is None else [parent])
+        parents = [] if parent is None else [parent]
+        self._arguments = (author or committer, committer, message, tree, parents)
 
     def write(self) -> "Oid":
         """Write the commit object and leave the branch where it is; returns its id."""
@@ -183,8 +186,10 @@ class BranchWriter:
         # Without a parent, libgit2's create_commit overwrites a branch that somebody made a moment ago (measured: the
         # first of eight writers' commits was lost), so the comparison is made here, under git's own lock on the ref.
         commit = self.write()
-        author, _, message, *_ = self._arguments
-        self._repository.set_ident(author.name, author.email)  # for the reflog: set_target cannot take a signature
+        _, committer, message, *_ = self._arguments
+        self._repository.set_ident(
+            committer.name, committer.email
+        )  # for the reflog: set_target cannot take a signature
         with self._repository.transaction() as transaction:
             transaction.lock_ref(self._branch)
             if tip_of(self._repository, self._branch) is not None:

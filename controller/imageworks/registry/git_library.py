@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,21 @@ def signature(repository: "Repository", host: str) -> "Signature":
         with contextlib.suppress(ValueError):  # empty or unusable, as git itself would find
             return pygit2.Signature((config["user.name"] or "").strip(), (config["user.email"] or "").strip())
     return pygit2.Signature("imageworks controller", f"controller@{host}")
+
+
+def dated(who: "Signature", when: datetime) -> "Signature":
+    """Return a signature with another time.
+
+    Args:
+        who: Who signs.
+        when: When, with a time zone.
+    """
+    import pygit2
+
+    offset = when.utcoffset()
+    return pygit2.Signature(
+        who.name, who.email, int(when.timestamp()), int(offset.total_seconds() // 60) if offset else 0
+    )
 
 
 def _named_global_config() -> "Config | None":

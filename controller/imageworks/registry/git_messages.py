@@ -6,6 +6,7 @@ from typing import Final
 
 RECONCILED_REVISION: Final = "Reconciled-Revision"
 HOST: Final = "Host"
+MIGRATED: Final = "Migrated-From"
 _TRAILER: Final = re.compile(r"^([A-Za-z][A-Za-z0-9-]*): ?(.*)$")
 
 

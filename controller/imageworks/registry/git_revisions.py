@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from imageworks.registry import git_library
+from imageworks.registry.git_messages import MIGRATED, read_trailers
 from imageworks.registry.git_values import UnknownRevisionError
 
 if TYPE_CHECKING:
-    from pygit2 import Repository
+    from pygit2 import Commit, Repository
 
 SECONDS: Final = {
     "second": 1,
@@ -53,13 +54,20 @@ def resolve(repository: "Repository", revision: str) -> str:
     if repository.head_is_unborn:
         raise UnknownRevisionError(f"{revision!r}: the registry has no commit yet")
     commit: Commit | None = repository[repository.head.target].peel(Commit)
-    while commit is not None and commit.commit_time > moment:
+    while commit is not None and _made(commit) > moment:
         commit = commit.parents[0] if commit.parent_ids else None
     if commit is None:
         raise UnknownRevisionError(
             f"{revision!r}: the registry's first commit is younger", remedy="Look with `imageworks-models history`."
         )
     return str(commit.id)
+
+
+def _made(commit: "Commit") -> int:
+    """Return when a commit's state came to be: by its committer, but for what a migration brought in by its author."""
+    if commit.author.time != commit.commit_time and MIGRATED in read_trailers(commit.message):
+        return commit.author.time
+    return commit.commit_time
 
 
 def instant(text: str, now: float) -> float | None:

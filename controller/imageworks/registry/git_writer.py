@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -52,12 +53,14 @@ class CommitRequest:
         message: The whole message.
         expected: The commit that the changes were planned on; ``None`` for an unborn branch.
         depends_on: Repository paths whose contents the changes were computed from.
+        authored: When what is committed was made, where that is not now.
     """
 
     changes: Mapping[str, Change]
     message: str
     expected: str | None
     depends_on: tuple[str, ...]
+    authored: datetime | None = None
 
 
 class RegistryWriter:
@@ -153,13 +156,15 @@ class RegistryWriter:
                 return CommitResult("" if tip is None else str(tip), created=False, notes=tuple(notes))
             try:
                 tree = write_tree(self._repository, base, nested) or empty_tree(self._repository)
+                committer = git_library.signature(self._repository, self._host)
                 writer = BranchWriter(
                     self._repository,
                     branch=branch,
                     parent=tip,
                     tree=tree,
                     message=request.message,
-                    author=git_library.signature(self._repository, self._host),
+                    committer=committer,
+                    author=git_library.dated(committer, request.authored) if request.authored else None,
                 )
                 commit = writer.write()
                 failpoint("git.objects-written")
