@@ -1,0 +1,308 @@
+"""Ollama's store on disk, read without the daemon: manifests, config blobs, sizes and what is still half there.
+
+Nothing is written, no blob's content is read but a config's, and no symbolic link is followed out of the store.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from imageworks.detect.jsons import parse_object, text, whole
+from imageworks.providers.ollama_errors import OllamaStoreError
+from imageworks.providers.ollama_names import stored_name
+from imageworks.providers.ollama_replies import details_of_config, read_layers, texts, utc_seconds
+from imageworks.providers.ollama_values import OllamaLayer, OllamaModel
+
+LARGEST_MANIFEST_BYTES: Final = 32 * 1024 * 1024
+_LEVELS: Final = 4
+_FIRST_READ_BYTES: Final = 512
+_PARTIAL: Final = re.compile(r"sha256-([0-9a-f]{64})-partial(?:-(\d{1,6}))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class PartialBlob:
+    """A download that was broken off; a pull of the same model goes on from it.
+
+    Args:
+        digest: What it is going to be, 64 hexadecimal digits.
+        path: Where it lies.
+        size: Its full size in bytes, which the sparse file has from the start.
+        received: Bytes that have come, by Ollama's own count.
+        allocated: Bytes that it takes on the disk.
+    """
+
+    digest: str
+    path: Path
+    size: int
+    received: int
+    allocated: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReading:
+    """What one store holds.
+
+    Args:
+        folder: The store.
+        models: By name.
+        damaged: Manifests that cannot be read, and why.
+    """
+
+    folder: Path
+    models: tuple[OllamaModel, ...] = ()
+    damaged: tuple[tuple[Path, str], ...] = ()
+
+
+class _DamagedError(Exception):
+    """One manifest cannot be read; the text says why."""
+
+
+def is_store(folder: Path) -> bool:
+    """Return whether a folder is there to be read as a store.
+
+    Args:
+        folder: The models folder.
+
+    Raises:
+        OllamaStoreError: It cannot be told, because the way to it is not ours to go.
+    """
+    try:
+        return stat.S_ISDIR(folder.stat().st_mode)
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+            return False
+        raise _unreadable(folder, error) from None
+
+
+def read_store(folder: Path) -> StoreReading:
+    """Return the models of a store; one that is damaged is told of and harms no other.
+
+    Args:
+        folder: The models folder, which holds ``manifests`` and ``blobs``.
+
+    Raises:
+        OllamaStoreError: The folder itself cannot be read.
+    """
+    store = _Store(folder)
+    models: list[OllamaModel] = []
+    damaged: list[tuple[Path, str]] = []
+    for manifest, parts in store.manifests(damaged):
+        name = stored_name(parts)
+        if name is None:
+            damaged.append((manifest, "its folders are no name of a model"))
+            continue
+        try:
+            models.append(store.model(manifest, name.shortest))
+        except _DamagedError as error:
+            damaged.append((manifest, str(error)))
+    return StoreReading(folder, tuple(sorted(models, key=lambda model: model.name)), tuple(sorted(damaged)))
+
+
+def read_partials(folder: Path) -> tuple[PartialBlob, ...]:
+    """Return the downloads of a store that were broken off.
+
+    Args:
+        folder: The models folder.
+
+    Raises:
+        OllamaStoreError: The folder itself cannot be read.
+    """
+    found: dict[str, os.DirEntry[str]] = {}
+    received: dict[str, int] = {}
+    for entry in _entries(folder / "blobs", folder):
+        name = _PARTIAL.fullmatch(entry.name)
+        if name is None or not entry.is_file(follow_symlinks=False):
+            continue
+        if name[2] is None:
+            found[name[1]] = entry
+            continue
+        try:
+            piece = parse_object(_read(Path(entry.path), LARGEST_MANIFEST_BYTES))
+        except (OSError, _DamagedError):
+            continue  # Ollama fetches such a piece again
+        received[name[1]] = received.get(name[1], 0) + (whole(piece, "Completed") or 0 if piece else 0)
+    partials = []
+    for digest, entry in sorted(found.items()):
+        status = entry.stat(follow_symlinks=False)
+        allocated = getattr(status, "st_blocks", 0) * 512
+        partials.append(PartialBlob(digest, Path(entry.path), status.st_size, received.get(digest, 0), allocated))
+    return tuple(partials)
+
+
+def manifest_digest(content: bytes) -> str:
+    """Return the digest that Ollama gives a manifest: the sha256 of what its JSON decoder takes in.
+
+    The decoder reads 512 bytes, then more in steps of growing size, and stops with the piece that ends the object: what
+    follows in a later piece, such as a last newline, is not hashed.
+
+    Args:
+        content: The file.
+    """
+    decoded = content.decode("utf-8", "surrogateescape")
+    blanks = len(decoded) - len(decoded.lstrip(" \t\r\n"))
+    try:
+        _, end = json.JSONDecoder().raw_decode(decoded, blanks)
+    except (ValueError, RecursionError):
+        return hashlib.sha256(content).hexdigest()
+    needed = len(decoded[:end].encode("utf-8", "surrogateescape"))
+    taken = _FIRST_READ_BYTES
+    while taken < needed:
+        taken = 2 * taken + _FIRST_READ_BYTES
+    return hashlib.sha256(content[:taken]).hexdigest()
+
+
+class _Store:
+    """One store while it is being read; sizes of blobs are looked up once.
+
+    Args:
+        folder: The models folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._real = Path(os.path.realpath(folder))
+        self._sizes: dict[str, int | None] = {}
+
+    def manifests(self, damaged: list[tuple[Path, str]]) -> Iterator[tuple[Path, tuple[str, ...]]]:
+        """Yield each file four levels down, with the folders that lead to it."""
+        yield from self._below(self._folder / "manifests", (), damaged)
+
+    def model(self, manifest: Path, name: str) -> OllamaModel:
+        """Return the model of one manifest, or raise _DamagedError as the daemon would pass it over."""
+        content = self._content(manifest, "the manifest")
+        config, layers = _parsed(content)
+        held = self._config(config)
+        status = manifest.stat()
+        remote = text(held, "remote_host") or None
+        return OllamaModel(
+            name=name,
+            digest=manifest_digest(content),
+            size=sum(layer.size for layer in layers) + (config.size if config else 0),
+            config_digest=config.digest if config else None,
+            layers=layers,
+            modified_at=utc_seconds(status.st_mtime),
+            details=details_of_config(held),
+            capabilities=_capabilities(held, layers),
+            remote_host=remote,
+            complete=all(self._size(layer.digest) == layer.size for layer in (config, *layers) if layer),
+            store=self._folder,
+        )
+
+    def _below(
+        self, folder: Path, parts: tuple[str, ...], damaged: list[tuple[Path, str]]
+    ) -> Iterator[tuple[Path, tuple[str, ...]]]:
+        try:
+            entries = _entries(folder, self._folder if len(parts) == 0 else None)
+        except OSError as error:
+            damaged.append((folder, f"it cannot be listed: {error.strerror}"))
+            return
+        for entry in entries:
+            path, below = Path(entry.path), (*parts, entry.name)
+            if entry.is_symlink() and not self._is_inside(path):
+                damaged.append((path, "it is a symbolic link that leads out of the store"))
+                continue
+            is_folder = entry.is_dir()
+            if len(below) < _LEVELS:
+                if is_folder:
+                    yield from self._below(path, below, damaged)
+            elif not is_folder:
+                yield path, below
+
+    def _is_inside(self, path: Path) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(self._real)
+
+    def _blob(self, digest: str) -> Path | None:
+        """Return where a blob lies; names with a colon are of older versions, which renamed them at their start."""
+        for separator in "-:":
+            path = self._folder / "blobs" / f"sha256{separator}{digest}"
+            if path.exists() and (not path.is_symlink() or self._is_inside(path)):
+                return path
+        return None
+
+    def _size(self, digest: str) -> int | None:
+        if digest not in self._sizes:
+            try:
+                path = self._blob(digest)
+                self._sizes[digest] = None if path is None else path.stat().st_size
+            except OSError:
+                self._sizes[digest] = None
+        return self._sizes[digest]
+
+    def _content(self, path: Path, which: str) -> bytes:
+        try:
+            return _read(path, LARGEST_MANIFEST_BYTES)
+        except OSError as error:
+            raise _DamagedError(f"{which} cannot be read: {error.strerror}") from None
+
+    def _config(self, config: OllamaLayer | None) -> Mapping[str, object]:
+        if config is None:
+            return {}
+        try:
+            path = self._blob(config.digest)
+        except OSError as error:
+            raise _DamagedError(f"its config blob cannot be read: {error.strerror}") from None
+        if path is None:
+            raise _DamagedError(f"its config blob sha256-{config.digest[:12]}… is missing")
+        held = parse_object(self._content(path, "its config blob"))
+        if held is None:
+            raise _DamagedError(f"its config blob sha256-{config.digest[:12]}… is no JSON object")
+        return held
+
+
+def _parsed(content: bytes) -> tuple[OllamaLayer | None, tuple[OllamaLayer, ...]]:
+    try:
+        found = json.JSONDecoder().raw_decode(content.decode("utf-8", "replace").lstrip(" \t\r\n"))[0]
+    except (ValueError, RecursionError):
+        raise _DamagedError("the manifest is no JSON" if content else "the manifest is empty") from None
+    if not isinstance(found, dict):
+        raise _DamagedError("the manifest is no JSON object")
+    try:
+        return read_layers(found)
+    except ValueError as error:
+        raise _DamagedError(f"the manifest is not one of Ollama's: {error}") from None
+
+
+def _capabilities(config: Mapping[str, object], layers: tuple[OllamaLayer, ...]) -> tuple[str, ...]:
+    """Return what can be known without opening the weights."""
+    said = texts(config.get("capabilities"))
+    sees = ("vision",) if any(layer.kind == "projector" for layer in layers) and "vision" not in said else ()
+    return said + sees
+
+
+def _entries(folder: Path, store: Path | None) -> list[os.DirEntry[str]]:
+    """Return a folder's entries by name; none where there is no folder. With a store, failing is that store's."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        if store is None:
+            raise
+        raise _unreadable(store, error) from None
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """Return a plain file's content; a pipe or device is not waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _DamagedError("it is no plain file")
+        if status.st_size > limit:
+            raise _DamagedError(f"it has {status.st_size} bytes, more than any manifest")
+        return stream.read(limit + 1)
+
+
+def _unreadable(folder: Path, error: OSError) -> OllamaStoreError:
+    return OllamaStoreError(
+        f"{folder}: Ollama's store cannot be read: {error.strerror}",
+        remedy="It belongs to another user: start its Ollama, or let this user read it (Linux: group `ollama`).",
+    )

@@ -1,0 +1,165 @@
+"""Answers that come line by line over minutes: JSON objects, with silence and cancelling noticed in between.
+
+A thread of its own reads the connection, because a pull may be silent for as long as it takes to hash a hundred
+gigabytes: no read timeout tells that from a dead daemon, but asking the daemon something else does.
+"""
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Final
+
+from imageworks.http import HttpError, OpenReply
+from imageworks.providers.ollama_errors import OllamaBrokenStreamError, OllamaCancelledError
+
+QUIET_SECONDS: Final = 30.0
+"""After so much silence the daemon is asked whether it is still there."""
+LONGEST_LINE_BYTES: Final = 4 * 1024 * 1024
+_STEP_SECONDS: Final = 0.1
+_HELD_PIECES: Final = 256
+_REMEDY: Final = "Run again: what came so far is kept by Ollama."
+
+Opened = Callable[[], AbstractContextManager[OpenReply]]
+
+
+class _Reading:
+    """One answer, read in the background.
+
+    Args:
+        opened: Sends the request.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._pieces: queue.Queue[OpenReply | bytes | HttpError | None] = queue.Queue(_HELD_PIECES)
+        self._stopped = threading.Event()
+        self._reply: OpenReply | None = None
+        self._thread = threading.Thread(target=self._read, name="ollama-stream", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def next(self, seconds: float) -> OpenReply | bytes | HttpError | None:
+        """Return what comes next, ``None`` at the end; raises queue.Empty when nothing comes in time."""
+        return self._pieces.get(timeout=seconds)
+
+    def stop(self) -> None:
+        """Close the connection, which makes the daemon give up too."""
+        self._stopped.set()
+        if self._thread.is_alive() and self._reply is not None:
+            self._reply.cut()
+            self._thread.join(1.0)
+
+    def _read(self) -> None:
+        last: HttpError | None = None
+        try:
+            with self._opened() as reply:
+                self._reply = reply
+                self._give(reply)
+                for piece in reply.chunks:
+                    if not self._give(piece):
+                        return
+        except HttpError as error:
+            last = error
+        self._give(last)
+
+    def _give(self, piece: OpenReply | bytes | HttpError | None) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._pieces.put(piece, timeout=_STEP_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+
+def read_lines(
+    opened: Opened,
+    *,
+    what: str,
+    accept: Callable[[OpenReply, Callable[[], bytes]], None],
+    cancelled: Callable[[], bool],
+    ask_alive: Callable[[], object],
+) -> Generator[Mapping[str, object], None, None]:
+    """Yield the JSON objects of an answer, one a line, as they come.
+
+    Args:
+        opened: Sends the request.
+        what: What is being done, for messages.
+        accept: Looks at the answer's status before its lines, with a way to its whole body; raises when it is no good.
+        cancelled: Asked a few times a second; true ends the request.
+        ask_alive: Called after each longer silence; raises when the daemon is gone.
+
+    Raises:
+        OllamaCancelledError: It was called off.
+        OllamaBrokenStreamError: The answer was cut off, or a line is not a JSON object.
+        HttpError: No answer came at all.
+    """
+    reading = _Reading(opened)
+    reading.start()
+    try:
+        pieces = _pieces(reading, what, cancelled, ask_alive)
+        reply = next(pieces, None)
+        if not isinstance(reply, OpenReply):
+            raise OllamaBrokenStreamError(f"{what}: no answer came", remedy=_REMEDY, retryable=True)
+        accept(reply, lambda: b"".join(piece for piece in pieces if isinstance(piece, bytes)))
+        yield from _objects((piece for piece in pieces if isinstance(piece, bytes)), what)
+    finally:
+        reading.stop()
+
+
+def _pieces(
+    reading: _Reading, what: str, cancelled: Callable[[], bool], ask_alive: Callable[[], object]
+) -> Iterator[OpenReply | bytes]:
+    heard = time.monotonic()
+    answered = False
+    while True:
+        if cancelled():
+            raise OllamaCancelledError(f"{what}: called off", remedy=_REMEDY)
+        try:
+            piece = reading.next(_STEP_SECONDS)
+        except queue.Empty:
+            if time.monotonic() - heard > QUIET_SECONDS:
+                ask_alive()
+                heard = time.monotonic()
+            continue
+        heard = time.monotonic()
+        if piece is None:
+            return
+        if isinstance(piece, HttpError):
+            if not answered:
+                raise piece
+            raise OllamaBrokenStreamError(f"{what}: {piece.why}", remedy=_REMEDY, retryable=True)
+        answered = True
+        yield piece
+
+
+def _objects(pieces: Iterator[bytes], what: str) -> Iterator[Mapping[str, object]]:
+    held = b""
+    for piece in pieces:
+        *lines, held = (held + piece).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield _object(line, what)
+        if len(held) > LONGEST_LINE_BYTES:
+            raise OllamaBrokenStreamError(f"{what}: a line of more than {LONGEST_LINE_BYTES} bytes came")
+    if held.strip():
+        yield _object(held, what)
+
+
+def _object(line: bytes, what: str) -> Mapping[str, object]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        shown = line[:80].decode("ascii", "backslashreplace")
+        raise OllamaBrokenStreamError(
+            f"{what}: what came is not what Ollama says: {shown!r}",
+            remedy="Something between changes answers: check the proxy and OLLAMA_HOST, then run again.",
+            retryable=True,
+        )
+    return found
