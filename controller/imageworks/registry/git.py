@@ -14,7 +14,7 @@ from imageworks.registry.git_aside import AsideRequest, move_branch, write_aside
 from imageworks.registry.git_commit import Change, branch_of, entry_at, tip_of
 from imageworks.registry.git_layout import Layout, locate
 from imageworks.registry.git_messages import with_trailers
-from imageworks.registry.git_program import GitProgram
+from imageworks.registry.git_program import GitProgram, GitProgramError
 from imageworks.registry.git_reader import RevisionReader
 from imageworks.registry.git_values import (
     NO_TRAILERS,
@@ -22,6 +22,7 @@ from imageworks.registry.git_values import (
     CommitRecord,
     CommitResult,
     DetachedHeadError,
+    FileDifference,
     NotARegistryRepositoryError,
     Recovery,
 )
@@ -232,6 +233,54 @@ class RegistryRepository:
         for commit, _ in itertools.islice(found, limit):
             yield self._record(commit)
 
+    def touching(self, paths: Sequence[str], *, revision: str | None = None) -> Iterator[str]:
+        """Yield the ids of the commits that touched some paths, newest first, as :meth:`log` does and faster.
+
+        The git program compares trees twice as fast as they can be read here; without it they are read here.
+
+        Args:
+            paths: Registry paths, taken literally.
+            revision: Where to start; by default the checked-out commit.
+        """
+        start = revision or self.head()
+        if start is None:
+            return
+        below = [self._layout.repository_path(path) for path in paths]
+        program = GitProgram(self._layout.worktree, os.environ)
+        flags = ("--no-replace-objects", "--literal-pathspecs", "rev-list", "--full-history", "--topo-order")
+        with contextlib.suppress(GitProgramError):
+            answer = program.run(*flags, start, "--", *below)
+            if answer.code == 0:
+                yield from answer.out.split()
+                return
+        found = git_history.log(self._repository, git_library.object_id(start), below, first_parent=False)
+        yield from (str(commit.id) for commit, _ in found)
+
+    def folders_ever(self, folder: str, *, revision: str | None = None) -> set[str]:
+        """Return the names of all folders that ever stood in a folder of the registry.
+
+        Args:
+            folder: Registry path.
+            revision: Where to start looking back; by default the checked-out commit.
+        """
+        start = revision or self.head()
+        if start is None:
+            return set()
+        place = self._layout.repository_path(folder)
+        return git_history.folders_ever(self._repository, git_library.object_id(start), place)
+
+    def differences(self, before: str | None, after: str | None) -> tuple[FileDifference, ...]:
+        """Return the registry's files that two commits have differently; nothing is read of them.
+
+        Args:
+            before: The first commit; ``None`` for an empty registry.
+            after: The second.
+
+        Raises:
+            UnsafePathError: The registry's folder is a symbolic link in one of them.
+        """
+        return tuple(git_history.differences(self._folder(before, ""), self._folder(after, "")))
+
     def last_applied(self, host: str, *, revision: str | None = None) -> CommitRecord | None:
         """Return the newest commit that a host's controller made, by its trailers and the files that it changed.
 
@@ -291,6 +340,7 @@ class RegistryRepository:
         expected: str | None,
         depends_on: Sequence[str] = (),
         trailers: Mapping[str, str] = NO_TRAILERS,
+        authored: datetime | None = None,
     ) -> CommitResult:
         """Make one commit of some files on the checked-out branch, leaving all else of the user's as it is.
 
@@ -303,6 +353,7 @@ class RegistryRepository:
             expected: The commit that the changes were planned on, as :meth:`head` gave it.
             depends_on: Registry paths (files or folders) whose contents the changes were computed from.
             trailers: ``Key: value`` lines to end the message with.
+            authored: The author date, with a time zone, where what is committed was not made now.
 
         Raises:
             BranchMovedError: The branch moved and touched these paths; plan again.
@@ -318,6 +369,7 @@ class RegistryRepository:
             message=with_trailers(message, trailers),
             expected=expected,
             depends_on=tuple(place(path) for path in depends_on),
+            authored=authored,
         )
         if self._writer.locked:
             return self._writer.commit(request)
@@ -340,7 +392,6 @@ class RegistryRepository:
         self,
         changes: Mapping[str, Change],
         *,
-        authored: datetime | None = None,
         base: str,
         message: str,
         parents: Sequence[str] = (),
@@ -353,7 +404,6 @@ class RegistryRepository:
             changes: New bytes by registry path; ``None`` deletes.
             base: The commit whose files it starts from.
             message: The whole message, trailers included.
-            authored: The author date, with a time zone, where what is committed was not made now.
             parents: The commits that it follows; by default ``base``.
             kept: Registry paths that are taken as another commit has them, as ``(commit, path)``.
             author_of: A commit whose author and date it keeps.
@@ -369,7 +419,6 @@ class RegistryRepository:
             changes={place(path): change for path, change in changes.items()},
             message=message,
             kept=tuple((commit, place(path)) for commit, path in kept),
-            authored=authored,
             author_of=author_of,
         )
         return write_aside(self._repository, self._host, request)

@@ -5,12 +5,13 @@ from datetime import datetime, timedelta, timezone
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
+from imageworks.registry.git_commit import entry_at
 from imageworks.registry.git_messages import HOST, RECONCILED_REVISION, read_trailers
 from imageworks.registry.git_read import TREE_MODE
-from imageworks.registry.git_values import CommitRecord
+from imageworks.registry.git_values import BlobReference, CommitRecord, FileDifference
 
 if TYPE_CHECKING:
-    from pygit2 import Commit, Object, Oid, Repository, Tree
+    from pygit2 import Commit, DiffFile, Object, Oid, Repository, Tree
 
 GLOB_CHARACTERS: Final = frozenset("*?[")
 Matches = dict[str, str]
@@ -101,12 +102,52 @@ def _difference(before: Matches, after: Matches) -> tuple[str, ...]:
 
 def changed_paths(commit: "Commit") -> tuple[str, ...]:
     """Return the repository paths that a commit changed against its first parent, both names of a rename."""
-    if commit.parent_ids:
-        difference = commit.parents[0].tree.diff_to_tree(commit.tree)
+    before = commit.parents[0].tree if commit.parent_ids else None
+    return tuple(sorted(difference.path for difference in differences(before, commit.tree)))
+
+
+def differences(before: "Tree | None", after: "Tree | None") -> Iterator[FileDifference]:
+    """Yield the files that two folders have differently, by their paths in them; contents are not looked at.
+
+    Sizes are left at 0: whoever reads one of the files looks them up.
+
+    Args:
+        before: The first folder; ``None`` for an empty one.
+        after: The second.
+    """
+    if after is not None:
+        found = after.diff_to_tree(swap=True) if before is None else before.diff_to_tree(after)
+    elif before is not None:
+        found = before.diff_to_tree()
     else:
-        difference = commit.tree.diff_to_tree(swap=True)
-    deltas = difference.deltas
-    return tuple(sorted({path for delta in deltas for path in (delta.old_file.path, delta.new_file.path) if path}))
+        return
+    for delta in found.deltas:
+        path = (delta.new_file.raw_path or delta.old_file.raw_path).decode("utf-8", "backslashreplace")
+        old, new = (_side(file) for file in (delta.old_file, delta.new_file))
+        yield FileDifference(path, old, new)
+
+
+def folders_ever(repository: "Repository", start: "Oid", path: str) -> set[str]:
+    """Return the names of all folders that ever stood in a folder.
+
+    Args:
+        repository: Where to look.
+        start: The newest commit.
+        path: Repository path of the folder.
+    """
+    names: set[str] = set()
+    seen: set[str] = set()
+    for commit in repository.walk(start):
+        identifier, mode = entry_at(commit.tree, path)
+        if mode == TREE_MODE and identifier not in seen:
+            seen.add(identifier)
+            folder: Tree = repository[identifier]  # type: ignore[assignment] # by its mode
+            names.update(entry.name or "" for entry in folder if int(entry.filemode) == TREE_MODE)
+    return names
+
+
+def _side(file: "DiffFile") -> BlobReference | None:
+    return BlobReference(str(file.id), 0, int(file.mode)) if int(file.mode) else None
 
 
 def record(commit: "Commit", changed: tuple[str, ...]) -> CommitRecord:

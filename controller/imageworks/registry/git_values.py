@@ -134,6 +134,21 @@ class BlobReference:
 
 
 @dataclass(frozen=True, slots=True)
+class FileDifference:
+    """A file that two commits have differently.
+
+    Args:
+        path: Registry path.
+        before: What the first has there; ``None`` when nothing.
+        after: What the second has there; ``None`` when nothing.
+    """
+
+    path: str
+    before: BlobReference | None
+    after: BlobReference | None
+
+
+@dataclass(frozen=True, slots=True)
 class LeftAlone:
     """A path of ours that was committed, and whose work-tree file or index entry stayed as the user made it.
 

@@ -1,0 +1,360 @@
+"""Read a registry's history out of its commits: what each changed, how two states differ, who set which field.
+
+A commit may hold anything: broken documents, links, huge files. What cannot be read is told as such, in its place.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Final
+
+from imageworks.registry.document import DocumentError
+from imageworks.registry.entry import FOLDER as ENTRIES
+from imageworks.registry.entry import entry_file
+from imageworks.registry.git import RegistryRepository
+from imageworks.registry.git_library import blob_id
+from imageworks.registry.git_values import BlobReference, BlobRefusedError, FileDifference, UnsafePathError
+from imageworks.registry.history import compare, flatten, former_names, layer_of, name_of
+from imageworks.registry.history_values import (
+    Blamed,
+    HistoryError,
+    Layer,
+    ModelChange,
+    Pairs,
+    Step,
+    Version,
+)
+from imageworks.registry.json_gate import parse_json
+from imageworks.registry.load import ENTRY_LIMIT_BYTES
+from imageworks.registry.manifest import FOLDER as MODELS
+from imageworks.registry.manifest import SUFFIXES
+from imageworks.registry.reader import Refusal, WorkTreeReader
+from imageworks.registry.settings import FILE as SETTINGS_FILE
+from imageworks.registry.yaml_gate import MAX_BYTES, parse_yaml
+
+ALL_LAYERS: Final = frozenset({Layer.MANIFEST, Layer.ENTRY, Layer.SETTINGS})
+_LONGEST_PROBLEM: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of a registry is asked for.
+
+    Args:
+        layers: Which layers.
+        names: Which models; all when empty.
+        host: Whose entries; every host's when absent.
+    """
+
+    layers: frozenset[Layer] = ALL_LAYERS
+    names: frozenset[str] = frozenset()
+    host: str | None = None
+
+    def __contains__(self, path: object) -> bool:
+        layer = layer_of(str(path))
+        if layer not in self.layers or (layer is Layer.SETTINGS and self.names):
+            return False
+        if layer is Layer.ENTRY and self.host is not None and str(path).split("/")[1] != self.host:
+            return False
+        return not self.names or name_of(str(path)) in self.names
+
+
+@dataclass(slots=True)
+class _Trail:
+    """The names that a model had, as they turn up on the way back through its commits.
+
+    Args:
+        names: The present name first.
+        known: Names whose files are looked for; those that a manifest only announces are among them.
+    """
+
+    names: list[str]
+    known: set[str] = field(default_factory=set)
+
+    def learn(self, names: Iterable[str]) -> None:
+        self.names += [name for name in dict.fromkeys(names) if name not in self.names]
+        self.known.update(self.names)
+
+
+class HistoryReader:
+    """Reads the history of one registry.
+
+    Args:
+        repository: The registry.
+    """
+
+    def __init__(self, repository: RegistryRepository) -> None:
+        self._repository = repository
+        self._versions: dict[tuple[str, bool], Version] = {}
+
+    # --- two states --------------------------------------------------------------------------------------------------
+
+    def between(self, before: str | None, after: str | None, wanted: Wanted | None = None) -> tuple[ModelChange, ...]:
+        """Return how two commits' states differ.
+
+        Args:
+            before: The first commit; ``None`` for an empty registry.
+            after: The second.
+            wanted: What counts; everything when absent.
+        """
+        return compare(self._pairs(self._differences(before, after), wanted or Wanted()))
+
+    def uncommitted(self, before: str | None, wanted: Wanted | None = None) -> tuple[ModelChange, ...]:
+        """Return how the files on disk differ from a commit's state.
+
+        Args:
+            before: The commit; ``None`` for an empty registry.
+            wanted: What counts; everything when absent.
+        """
+        counts = wanted or Wanted()
+        disk = WorkTreeReader(self._repository.root)
+        pairs: dict[str, tuple[Version | None, Version | None]] = {}
+        now: dict[str, bytes | Refusal] = {**disk.files(MODELS), **disk.files(ENTRIES)}
+        settings = disk.file(SETTINGS_FILE)
+        if settings is not None:
+            now[SETTINGS_FILE] = settings
+        listed = self._listed(before)
+        for path in sorted(now.keys() | listed.keys()):
+            if path not in counts:
+                continue
+            content, reference = now.get(path), listed.get(path)
+            blob = blob_id(content) if isinstance(content, bytes) else ""
+            if reference is not None and reference.id == blob:
+                continue
+            old = None if reference is None else self._version(path, reference)
+            pairs[path] = (old, None if content is None else _parsed(path, blob, content))
+        return compare(pairs)
+
+    def _listed(self, revision: str | None) -> dict[str, BlobReference]:
+        found: dict[str, BlobReference] = {}
+        for folder in (MODELS, ENTRIES):
+            try:
+                found |= self._repository.list_files(revision, folder)
+            except UnsafePathError:  # a link in the folder's place: nothing in it is ours
+                continue
+        settings = self._repository.find_file(revision, SETTINGS_FILE)
+        return found if settings is None else {**found, SETTINGS_FILE: settings}
+
+    def _differences(self, before: str | None, after: str | None) -> tuple[FileDifference, ...]:
+        try:
+            return self._repository.differences(before, after)
+        except UnsafePathError:
+            return ()
+
+    def _pairs(self, differences: Iterable[FileDifference], wanted: Wanted) -> Pairs:
+        return {
+            one.path: (
+                None if one.before is None else self._version(one.path, one.before),
+                None if one.after is None else self._version(one.path, one.after),
+            )
+            for one in differences
+            if one.path in wanted
+        }
+
+    def version(self, revision: str | None, path: str) -> Version | None:
+        """Return a file as a commit has it; ``None`` when it has none.
+
+        Args:
+            revision: The commit.
+            path: The file's registry path.
+        """
+        reference = self._repository.find_file(revision, path)
+        return None if reference is None else self._version(path, reference)
+
+    def _version(self, path: str, reference: BlobReference) -> Version:
+        key = (reference.id, path.endswith(SUFFIXES))
+        known = self._versions.get(key)
+        if known is None:
+            known = self._versions[key] = _parsed(path, reference.id, self._content(path, reference))
+        return known
+
+    def _content(self, path: str, reference: BlobReference) -> bytes | Refusal:
+        if reference.refusal:
+            return Refusal(reference.refusal)
+        try:
+            return self._repository.read_blob(reference.id, limit=_limit(path))
+        except BlobRefusedError as error:
+            return Refusal(error.render().split("\n", 1)[0])
+
+    # --- commits -----------------------------------------------------------------------------------------------------
+
+    def registry_steps(self, *, host: str | None = None, revision: str | None = None) -> Iterator[Step]:
+        """Yield the commits that touched the registry, newest first, each with what it changed.
+
+        Args:
+            host: Whose entries count; every host's when absent.
+            revision: Where to start; by default the checked-out commit.
+        """
+        wanted = Wanted(host=host)
+        for record in self._repository.log(revision=revision):
+            found = self._changed_by(record.id, record.parents)
+            yield Step(record, compare(self._pairs(found, wanted)), _layers(record.changed))
+
+    def steps(self, name: str, *, host: str | None = None, revision: str | None = None) -> Iterator[Step]:
+        """Yield the commits that touched a model, newest first, under whatever name it then had.
+
+        Args:
+            name: The model's name at the newest of them.
+            host: Whose entries count; every host's when absent.
+            revision: Where to start; by default the checked-out commit.
+        """
+        return (step for step, _names in self._walk(name, host, revision))
+
+    def _walk(self, name: str, host: str | None, revision: str | None) -> Iterator[tuple[Step, tuple[str, ...]]]:
+        """Yield each step with the names that the model had by then, the newest first."""
+        start = revision or self._repository.head()
+        trail = _Trail([name], {name, *self._announced(start, name)})
+        seen: set[str] = set()
+        while start is not None:
+            known = set(trail.known)
+            again: str | None = None
+            for commit in self._repository.touching(self._paths(known, start), revision=start):
+                if commit in seen:
+                    continue
+                seen.add(commit)
+                step = self._step(commit, trail, host)
+                if again is None and not trail.known <= known:
+                    again = commit  # a former name turned up that was not looked for: look on from here
+                if step is not None:
+                    yield step, tuple(trail.names)
+            start = again
+
+    def _step(self, commit: str, trail: _Trail, host: str | None) -> Step | None:
+        record = self._repository.record(commit)
+        found = self._changed_by(record.id, record.parents)
+        self._learn(record.id, found, trail)
+        wanted = Wanted(names=frozenset(trail.names), host=host)
+        pairs = self._pairs(found, wanted)
+        return Step(record, compare(pairs), _layers((*pairs, *_snapshots(record.changed)))) if pairs else None
+
+    def _learn(self, commit: str, found: Sequence[FileDifference], trail: _Trail) -> None:
+        """Add the former names that a commit tells of: in the model's manifest, or by what vanished as it appeared."""
+        for name in tuple(trail.names):
+            manifest = self._manifest(commit, name)
+            if manifest is not None and manifest.fields is not None:
+                trail.learn(former_names(manifest.fields))
+        appeared = [one for one in found if one.before is None and one.path in Wanted(names=frozenset(trail.names))]
+        if appeared:
+            vanished = (one for one in found if one.after is None)
+            moved = compare(self._pairs((*appeared, *vanished), Wanted()))
+            trail.learn(change.previous_name for change in moved if change.previous_name and change.name in trail.names)
+
+    def _changed_by(self, commit: str, parents: Sequence[str]) -> tuple[FileDifference, ...]:
+        """Return what a commit changed against its first parent; of a merge, only what differs from every parent."""
+        first, *others = [self._differences(parent, commit) for parent in parents or (None,)]
+        elsewhere = [{one.path for one in other} for other in others]
+        return tuple(one for one in first if all(one.path in paths for paths in elsewhere))
+
+    def _announced(self, revision: str | None, name: str) -> set[str]:
+        """Return the former names that a model's manifest tells of now, so that one walk finds them all."""
+        manifest = self._manifest(revision, name)
+        return set(former_names((manifest.fields if manifest else None) or {}))
+
+    def _paths(self, names: Iterable[str], revision: str | None) -> list[str]:
+        hosts = sorted(self._repository.folders_ever(ENTRIES, revision=revision))
+        chosen = sorted(names)
+        manifests = [f"{MODELS}/{name}{suffix}" for name in chosen for suffix in SUFFIXES]
+        return [*manifests, *(entry_file(host, name) for name in chosen for host in hosts)]
+
+    def _manifest(self, revision: str | None, name: str) -> Version | None:
+        found = (self.version(revision, f"{MODELS}/{name}{suffix}") for suffix in SUFFIXES)
+        return next((version for version in found if version is not None), None)
+
+    # --- one model at a commit ---------------------------------------------------------------------------------------
+
+    def name_at(self, name: str, revision: str, host: str) -> str:
+        """Return what a model was called at a commit.
+
+        Args:
+            name: What it is called now, or was called then.
+            revision: The commit.
+            host: Whose entry counts.
+
+        Raises:
+            HistoryError: It was not there under any name.
+        """
+        if self._has(revision, name, host):
+            return name
+        formers: list[str] = []
+        for step in self.steps(name, host=host):
+            formers += [change.previous_name for change in step.changes if change.previous_name]
+            manifest = self._manifest(step.record.id, name)
+            formers += former_names((manifest.fields if manifest else None) or {})
+        for former in dict.fromkeys(formers):
+            if self._has(revision, former, host):
+                return former
+        known = sorted({name_of(path) for path in self._listed(revision) if path != SETTINGS_FILE})
+        near = get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "`imageworks-models history` shows what there was, and when."
+        raise HistoryError(f"no model is called {name!r} at {revision[:10]}", remedy=hint)
+
+    def _has(self, revision: str, name: str, host: str) -> bool:
+        return self._manifest(revision, name) is not None or self.version(revision, entry_file(host, name)) is not None
+
+    def blame(self, name: str, host: str) -> list[Blamed]:
+        """Return which commit set each field of a model, of its manifest and of one host's entry, to what it is now.
+
+        Args:
+            name: The model.
+            host: Whose entry counts.
+
+        Raises:
+            HistoryError: There is no such model.
+        """
+        head = self._repository.head()
+        if head is None or not self._has(head, name, host):
+            self.name_at(name, head or "", host)
+            raise HistoryError(f"no model is called {name!r} now")
+        pending = self._values(head, [name], host)
+        found: list[Blamed] = []
+        for step, names in self._walk(name, host, None):
+            record = step.record
+            after = self._values(record.id, names, host)
+            before = [self._values(parent, names, host) for parent in record.parents]
+            called = next((one for one in names if self._has(record.id, one, host)), name)
+            for key, value in list(pending.items()):
+                if key in after and after[key] == value and all(old.get(key, _NOTHING) != value for old in before):
+                    found.append(Blamed(key[0], key[1], value, called, record))
+                    del pending[key]
+        return sorted(found, key=lambda one: (one.layer is Layer.ENTRY, one.field))
+
+    def _values(self, revision: str, names: Sequence[str], host: str) -> dict[tuple[Layer, str], object]:
+        """Return each field of a model at a commit, under the first of its names that is there."""
+        values: dict[tuple[Layer, str], object] = {}
+        sides = {
+            Layer.MANIFEST: (self._manifest(revision, name) for name in names),
+            Layer.ENTRY: (self.version(revision, entry_file(host, name)) for name in names),
+        }
+        for layer, versions in sides.items():
+            version = next((one for one in versions if one is not None), None)
+            if version is not None:
+                values |= {(layer, key): value for key, value in flatten(version.fields or {}).items()}
+        return values
+
+
+_NOTHING: Final = object()
+
+
+def _limit(path: str) -> int:
+    return MAX_BYTES if path.endswith(SUFFIXES) else ENTRY_LIMIT_BYTES
+
+
+def _parsed(path: str, blob: str, content: bytes | Refusal) -> Version:
+    """Return what a file says, or why nobody can say."""
+    if isinstance(content, Refusal):
+        return Version(blob, problem=f"{path}: {content.reason}"[:_LONGEST_PROBLEM])
+    try:
+        document = parse_yaml(content, path) if path.endswith(SUFFIXES) else parse_json(content, path)
+    except DocumentError as error:
+        return Version(blob, problem=f"{path}:{error.line}:{error.column}: {error.problem}"[:_LONGEST_PROBLEM])
+    if not isinstance(document.value, dict):
+        return Version(blob, problem=f"{path}:1:1: not a mapping of keys to values")
+    return Version(blob, document.value)
+
+
+def _layers(changed: Iterable[str]) -> tuple[Layer, ...]:
+    return tuple(sorted({layer for path in changed if (layer := layer_of(path)) is not None}, key=list(Layer).index))
+
+
+def _snapshots(changed: Iterable[str]) -> Iterator[str]:
+    return (path for path in changed if layer_of(path) is Layer.SNAPSHOT)
