@@ -13,8 +13,11 @@ from imageworks.cli.output import complain, human_bytes, human_duration, paint, 
 from imageworks.errors import ExitCode, ImageworksError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from imageworks.reconcile.plan import Plan
     from imageworks.reconcile.report import Outcome, Report
+    from imageworks.reconcile.sync import Sent
 
 
 class Format(StrEnum):
@@ -66,6 +69,10 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
         bool, typer.Option("--force-prune", help="Let --prune remove more than 30 % of ten models or more.")
     ] = False,
     commit: Annotated[bool, typer.Option("--commit/--no-commit", help="Commit entries and snapshot.")] = True,
+    pull: Annotated[bool, typer.Option("--pull", help="Bring the branch up to date with its remote first.")] = False,
+    push: Annotated[
+        bool | None, typer.Option("--push/--no-push", help="Send commits to the remote; else as registry.yaml says.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, max=64, help="Models at once.")] = None,
     now: Annotated[bool, typer.Option("--now", help="Download outside the registry's transfer window too.")] = False,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another controller.")] = 0.0,
@@ -82,8 +89,7 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
     from imageworks.reconcile.run import Run, RunOptions
     from imageworks.reconcile.situation import PruneOptions
 
-    if dry_run and saved:
-        raise UsageError("--dry-run and --plan exclude each other")
+    _refuse_contradictions(dry_run=dry_run, saved=saved is not None, out=out is not None, pull=pull)
     form = Format.JSON if as_json else form
     root = find_registry(registry)
     host = load_host_settings(registry=root)
@@ -97,6 +103,8 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
         commit=commit,
         read_only=dry_run or out is not None,
         any_time=now,
+        pull=pull,
+        push=push,
     )
     from imageworks.cli.progress import show_progress
 
@@ -113,6 +121,8 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
             _save(plan, out, [*options.names, *(flag for flag, given in asked.items() if given)])
         if not options.read_only and not plan.has_changes:
             run.tidy(plan)
+            if not _tell_of(run.publish()):
+                return ExitCode.FAILURE
         if options.read_only or not plan.has_changes:
             return _plan_code(plan, detailed=detailed)
         skipped = _ask(plan, asked_names=set(confirm or ()), yes=yes or saved is not None)
@@ -120,10 +130,31 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
             complain("nothing was changed")
             return ExitCode.FAILURE
         report = run.apply(plan, skipped=skipped)
+        sent = run.publish()
     _show_report(report, form, quiet=quiet)
-    if report.failed or plan.has_errors:
+    if not _tell_of(sent) or report.failed or plan.has_errors:
         return ExitCode.FAILURE
     return ExitCode.CHANGES if detailed else ExitCode.SUCCESS
+
+
+def _refuse_contradictions(*, dry_run: bool, saved: bool, out: bool, pull: bool) -> None:
+    if dry_run and saved:
+        raise UsageError("--dry-run and --plan exclude each other")
+    if pull and (dry_run or out):
+        raise UsageError("a run that writes nothing cannot --pull", remedy="Run `git pull` first.")
+
+
+def _tell(notes: "Iterable[str]") -> None:
+    for note in notes:
+        complain(f"note: {note}")
+
+
+def _tell_of(sent: "Sent") -> bool:
+    """Tell what was pushed, and return whether that went well."""
+    _tell(sent.notes)
+    if sent.problem is not None:
+        complain(f"error: {sent.problem.render()}")
+    return sent.problem is None
 
 
 def _show(plan: "Plan", form: Format, *, quiet: bool) -> None:
@@ -207,8 +238,7 @@ def _show_report(report: "Report", form: Format, *, quiet: bool) -> None:
             say(_outcome_line(outcome, colour=colour))
     for name, why in (report.skipped or {}).items():
         complain(f"skipped: {name}: {why}")
-    for note in report.notes:
-        complain(f"note: {note}")
+    _tell(report.notes)
     if quiet or form is not Format.TEXT:
         return
     done = sum(1 for outcome in report.outcomes if outcome.done)

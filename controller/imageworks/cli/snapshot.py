@@ -52,4 +52,4 @@ def show_command(
 
     root = find_registry(registry)
     wanted = host or load_host_settings(registry=root).host
-    say(json.dumps(read_snapshot(root, wanted), indent=2, ensure_ascii=False))
+    say(json.dumps(read_snapshot(root, wanted, own=host is None), indent=2, ensure_ascii=False))

@@ -15,11 +15,13 @@ class AppliedManifests:
     Args:
         repository: The registry.
         host: The host's name.
+        recorded: The commit that the host's entries are of.
     """
 
-    def __init__(self, repository: RegistryRepository, host: str) -> None:
+    def __init__(self, repository: RegistryRepository, host: str, recorded: str | None) -> None:
         self._repository = repository
         self._host = host
+        self._recorded = recorded
 
     def __call__(self, name: str) -> Prune | None:
         """Return what a model's manifest said of pruning; ``None`` when it said nothing or is not to be found.
@@ -38,7 +40,7 @@ class AppliedManifests:
 
     @cached_property
     def _applied(self) -> str | None:
-        return self._revision(None)
+        return self._revision(self._recorded)
 
     def _revision(self, start: str | None) -> str | None:
         record = self._repository.last_applied(self._host, revision=start)

@@ -1,18 +1,22 @@
 """Change what is recorded while no model's files change: one lock, one look, one commit with the snapshot."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 from imageworks.config import HostSettings
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.recorder import Recorder, Recording
+from imageworks.reconcile.sync import Synchronizer, publish
 from imageworks.registry.entry import Entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_lock import hold
+from imageworks.registry.git_propose import Proposed
 from imageworks.registry.git_values import CommitResult
+from imageworks.registry.load import RegistryState
 from imageworks.transfer.state import STATE_FILE, StateDatabase
 
 
@@ -33,6 +37,11 @@ class Edits:
     manifests: Mapping[str, bytes | None] = field(default_factory=dict)
     title: str = ""
     lines: tuple[str, ...] = ()
+
+    @property
+    def message(self) -> str:
+        """The commit's message, without trailers."""
+        return "\n\n".join(filter(None, (self.title, "\n".join(self.lines))))
 
     def __bool__(self) -> bool:
         return bool(self.written or self.gone or self.manifests)
@@ -90,9 +99,27 @@ class Ledger:
         content = self._repository.at(self._repository.head()).file(file)
         return content if isinstance(content, bytes) else None
 
+    def declaring(self, manifests: Mapping[str, bytes | None]) -> RegistryState:
+        """Return the registry as it would be with some manifests changed.
+
+        Args:
+            manifests: New bytes by registry path; ``None`` deletes one.
+        """
+        return self._recorder.load(manifests, revision=self.registry.revision)
+
+    def other_hosts(self, name: str) -> tuple[str, ...]:
+        """Return which other hosts record files of a model.
+
+        Args:
+            name: The variant name.
+        """
+        return self._recorder.other_hosts(name)
+
     @classmethod
     @contextmanager
-    def open(cls, root: Path, host: HostSettings, *, read_only: bool, wait: float = 0.0) -> Iterator[Self]:
+    def open(
+        cls, root: Path, host: HostSettings, *, read_only: bool, wait: float = 0.0, aside: bool = False
+    ) -> Iterator[Self]:
         """Open the records; unless they are only read, the registry's lock is held until the end (I10).
 
         Args:
@@ -100,6 +127,7 @@ class Ledger:
             host: This host's settings.
             read_only: Whether nothing may be written, anywhere.
             wait: Seconds to wait for another controller.
+            aside: Whether nothing will be committed on the checked-out branch, so that it need not be possible.
 
         Raises:
             LockHeldError: Another controller holds the registry.
@@ -113,9 +141,25 @@ class Ledger:
                 repository.lock(wait=wait) as recovery,
                 hold(host.state_dir, wait=wait, host=host.host, what="this host"),
             ):
-                repository.check_committable()
+                if not aside:
+                    repository.check_committable()
                 left = [f"{item.path}: {item.reason}" for item in recovery.left_alone]
                 yield cls(repository, host, state, read_only=False, notes=(*recovery.notes, *left))
+
+    def propose(self, edits: Edits, branch: str) -> Proposed | None:
+        """Commit manifests to a branch that is not checked out; ``None`` when there is nothing to propose.
+
+        Args:
+            edits: What changes; manifests only.
+            branch: The branch's name.
+
+        Raises:
+            BranchTakenError: The branch is checked out, holds somebody's work, or cannot be one.
+        """
+        base = self.registry.revision
+        if not edits or base is None:
+            return None
+        return self._repository.propose(branch, edits.manifests, base=base, message=edits.message)
 
     def commit(self, edits: Edits) -> CommitResult | None:
         """Commit edits with the snapshot that follows from them; ``None`` when there is nothing to commit.
@@ -125,20 +169,26 @@ class Ledger:
 
         Raises:
             BranchMovedError: People kept moving the branch, or changed the manifests that were to be written.
+            RemoteError: It was committed, and could not be sent to the remote as registry.yaml asks.
         """
         if not edits:
             return None
         recording = Recording(
-            message="\n\n".join(filter(None, (edits.title, "\n".join(edits.lines)))),
+            message=edits.message,
             trailers=lambda registry: {"Host": registry.host},
             written=edits.written,
             gone=edits.gone,
             manifests=edits.manifests,
         )
-        base = self._recorder.load(edits.manifests, since=self.registry) if edits.manifests else self.registry
+        base = (
+            self._recorder.load(edits.manifests, revision=self.registry.revision) if edits.manifests else self.registry
+        )
         committed = self._recorder.commit(base, recording)
         if committed is None:
             return None
         result, self.registry = committed
         self._recorder.save()
-        return result
+        sent = publish(Synchronizer(self._repository, self._recorder, os.environ), self.registry, asked=None)
+        if sent.problem is not None:
+            raise sent.problem
+        return replace(result, notes=(*result.notes, *sent.notes))

@@ -27,9 +27,7 @@ def unsupported_settings(settings: RegistrySettings) -> list[str]:
     Args:
         settings: The registry's settings.
     """
-    asked = {"commit.push": settings.push, "commit.branch": settings.branch is not None}
-    asked |= {f"policies.{key}": True for key in settings.unenforced}
-    return [f"registry.yaml: {key} is not carried out by this version" for key, is_set in asked.items() if is_set]
+    return [f"registry.yaml: policies.{key} is not carried out by this version" for key in settings.unenforced]
 
 
 def unrecorded_models(registry: RegistryState, announced: Mapping[str, Path]) -> list[str]:

@@ -6,11 +6,14 @@ from typing import Final
 
 from imageworks.config import HostSettings
 from imageworks.reconcile.records import Records
-from imageworks.registry.entry import Entry
+from imageworks.registry.entry import FOLDER as ENTRIES
+from imageworks.registry.entry import Entry, has_recorded_files
 from imageworks.registry.git import RegistryRepository
+from imageworks.registry.git_messages import with_trailers
 from imageworks.registry.git_values import BranchMovedError, CommitResult
-from imageworks.registry.load import NOTHING_DECLARED, RegistryState, load_registry
+from imageworks.registry.load import NOTHING_DECLARED, RegistryState, load_registry, records_tip
 from imageworks.registry.manifest import FOLDER as MODELS
+from imageworks.registry.merge import snapshot_file
 from imageworks.registry.parsed import ParsedManifests, cache_file
 from imageworks.registry.settings import FILE as SETTINGS_FILE
 
@@ -51,18 +54,45 @@ class Recorder:
         self._parsed = ParsedManifests(cache_file(host.cache_dir, repository.root))
         self.records = Records(repository, cache_file(host.cache_dir / "snapshots", repository.root))
 
+    @property
+    def host(self) -> str:
+        """The host that is recorded."""
+        return self._host.host
+
     def load(
-        self, manifests: Mapping[str, bytes | None] = NOTHING_DECLARED, *, since: RegistryState | None = None
+        self, manifests: Mapping[str, bytes | None] = NOTHING_DECLARED, *, revision: str | None = None
     ) -> RegistryState:
-        """Return the registry as the checked-out commit has it.
+        """Return the registry as a commit has it.
 
         Args:
             manifests: Manifests that are about to be committed and stand in for those of the commit, by registry path.
-            since: A registry whose commit is read instead of the checked-out one.
+            revision: The commit; by default the checked-out one.
         """
-        revision = self._repository.head() if since is None else since.revision
         return load_registry(
-            self._repository, self._host.host, revision=revision, cache=self._parsed, declared=manifests
+            self._repository,
+            self._host.host,
+            revision=revision or self._repository.head(),
+            cache=self._parsed,
+            declared=manifests,
+        )
+
+    def other_hosts(self, name: str) -> tuple[str, ...]:
+        """Return which other hosts record files of a model.
+
+        Args:
+            name: The variant name.
+        """
+        head = self._repository.head()
+        reader = self._repository.at(head)
+        files = [file for file in self._repository.list_files(head, ENTRIES) if file.endswith(f"/{name}.json")]
+        hosts = {file.split("/")[1]: reader.file(file) for file in files}
+        hosts.pop(self._host.host, None)
+        return tuple(
+            sorted(
+                host
+                for host, data in hosts.items()
+                if has_recorded_files(host, data if isinstance(data, bytes) else None)
+            )
         )
 
     def save(self) -> None:
@@ -95,7 +125,8 @@ class Recorder:
                 continue
             # What the commit holds is known without reading it: nothing else that counts differs at its parent.
             left = {name: entry for name, entry in registry.entries.items() if name not in recording.gone}
-            after = replace(registry, revision=result.id, entries=left | dict(recording.written))
+            head = self._repository.head() if registry.branch else result.id
+            after = replace(registry, revision=head, recorded=result.id, entries=left | dict(recording.written))
             self.records.remember(after)
             self.records.write_compatible(after)
             return result, after
@@ -107,11 +138,43 @@ class Recorder:
         return any(before.file(file) != now.file(file) for file in recording.manifests)
 
     def _try(self, registry: RegistryState, recording: Recording) -> CommitResult:
-        gone = recording.gone - set(recording.written)
+        records = self.records.changes(registry, recording.written, gone=recording.gone - set(recording.written))
+        if registry.branch is not None:
+            return self._try_aside(registry, registry.branch, recording, records)
         return self._repository.commit(
-            {**recording.manifests, **self.records.changes(registry, recording.written, gone=gone)},
+            {**recording.manifests, **records},
             message=recording.message,
             expected=registry.revision,
             depends_on=(MODELS, SETTINGS_FILE),
             trailers=recording.trailers(registry),
         )
+
+    def _try_aside(
+        self, registry: RegistryState, branch: str, recording: Recording, records: Mapping[str, bytes | None]
+    ) -> CommitResult:
+        """Commit manifests on the checked-out branch, and what they led to on the branch of this host's entries.
+
+        That branch holds the whole registry as it was reconciled, and follows the commit that it was reconciled from:
+        each of its commits validates, and shows what the host had when.
+        """
+        made = CommitResult(registry.revision or "", created=False)
+        if recording.manifests:
+            made = self._repository.commit(
+                recording.manifests,
+                message=recording.message,
+                expected=registry.revision,
+                depends_on=(MODELS, SETTINGS_FILE),
+                trailers={"Host": registry.host},
+            )
+        head, tip = made.id, self._repository.tip(branch)
+        before = records_tip(self._repository, branch)
+        own = (f"{ENTRIES}/{registry.host}", snapshot_file(registry.host))
+        commit = self._repository.write_aside(
+            records,
+            base=head,
+            parents=tuple(dict.fromkeys(parent for parent in (before, head) if parent)),
+            kept=[(before, path) for path in own] if before else (),
+            message=with_trailers(recording.message, recording.trailers(replace(registry, revision=head))),
+        )
+        self._repository.move_branch(branch, commit, expected=tip, reason=recording.message.split("\n", 1)[0])
+        return CommitResult(commit, created=True, left_alone=made.left_alone, notes=made.notes)

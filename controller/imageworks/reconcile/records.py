@@ -32,7 +32,9 @@ class Records:
         Args:
             registry: The registry at that commit.
         """
-        here = self._repository.tree_id(registry.revision, snapshot_file(registry.host))
+        here = self._repository.tree_id(registry.recorded, snapshot_file(registry.host))
+        if registry.settings_invalid:
+            return False  # nobody knows which branch it belongs to
         if here is None and not registry.entries and not registry.applied:
             return False
         inputs = self._inputs(registry)
@@ -74,7 +76,7 @@ class Records:
         Args:
             registry: The registry at that commit.
         """
-        here = self._repository.tree_id(registry.revision, snapshot_file(registry.host))
+        here = self._repository.tree_id(registry.recorded, snapshot_file(registry.host))
         if here is None or self._remembered().get(self._inputs(registry)) == here:
             return
         with suppress(OSError):
@@ -87,7 +89,7 @@ class Records:
         Args:
             registry: The registry at the commit whose snapshot counts.
         """
-        reference = self._repository.find_file(registry.revision, snapshot_file(registry.host))
+        reference = self._repository.find_file(registry.recorded, snapshot_file(registry.host))
         if reference is None:
             return
         target = self._repository.root / COMPATIBILITY_FILE
@@ -100,8 +102,12 @@ class Records:
 
     def _inputs(self, registry: RegistryState) -> str:
         trees = [
-            self._repository.tree_id(registry.revision, path)
-            for path in ("models", f"discovered/{registry.host}", "registry.yaml")
+            self._repository.tree_id(revision, path)
+            for revision, path in (
+                (registry.revision, "models"),
+                (registry.recorded, f"discovered/{registry.host}"),
+                (registry.revision, "registry.yaml"),
+            )
         ]
         return json.dumps([registry.host, *trees, _rules()])
 

@@ -23,6 +23,7 @@ from imageworks.reconcile.recorder import Recorder, Recording
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
+from imageworks.reconcile.sync import Sent, Synchronizer, publish
 from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.entry import Entry, has_recorded_files
@@ -54,6 +55,8 @@ class RunOptions:
         commit: Whether what was done is committed.
         read_only: Whether nothing may be written, anywhere.
         any_time: Whether downloads may run outside the registry's transfer window.
+        pull: Whether the branch is brought up to date with its remote first.
+        push: Whether commits are sent to the remote; by default as registry.yaml says.
         restore_locked: Whether a locked model whose files have other bytes now gets the locked ones back.
     """
 
@@ -64,6 +67,8 @@ class RunOptions:
     commit: bool = True
     read_only: bool = False
     any_time: bool = False
+    pull: bool = False
+    push: bool | None = None
     restore_locked: bool = False
 
 
@@ -86,10 +91,12 @@ class Run:
         self._progress = progress
         self._open = ExitStack()
         self._recorder = Recorder(repository, host)
+        self._synchronizer = Synchronizer(repository, self._recorder, os.environ)
         self._intents = Intents(host.state_dir, repository.root)
         self._notes: list[str] = []
         self._declared: Mapping[str, bytes | None] = NOTHING_DECLARED
         self._keeps_declared = True
+        self._unsent = False
         self._title = f"Reconcile {host.host}"
         self._state: StateDatabase
         self._sources: Sources
@@ -127,8 +134,11 @@ class Run:
                 # Another registry's controller may have the same locations: its staging areas are not to be recovered
                 # or swept while it is at work.
                 run._open.enter_context(hold(host.state_dir, wait=wait, host=host.host, what="this host"))
+                if options.pull:
+                    run._notes += run._synchronizer.pull().describe()
             run._look()
             yield run
+            run._send_the_rest()
 
     def __enter__(self) -> Self:
         return self
@@ -300,7 +310,7 @@ class Run:
             content=ContentIndex(self._state, os.environ),
             intents=self._intents,
             records=self._recorder.records,
-            prune_of=AppliedManifests(self._repository, self._host.host),
+            prune_of=AppliedManifests(self._repository, self._host.host, self._registry.recorded),
             notes=(
                 *self._notes,
                 *uncommitted_manifests(self._repository.uncommitted(MODELS)),
@@ -351,6 +361,16 @@ class Run:
         if result is not None:
             self._settle(outcomes, cases)
         return self._report(outcomes, result, skip)
+
+    def _send_the_rest(self) -> None:
+        """Send what was committed, where the command did not see to it."""
+        if self._unsent and (problem := self.publish().problem) is not None:
+            raise problem
+
+    def publish(self) -> Sent:
+        """Send what was committed to the remote, where a person or registry.yaml asks for it."""
+        self._unsent = False
+        return publish(self._synchronizer, self._registry, asked=self._options.push)
 
     def record(self, outcomes: Iterable[Outcome]) -> Report:
         """Commit entries that change while no file does, with the manifests that were declared.
@@ -460,7 +480,7 @@ class Run:
         committed = self._recorder.commit(self._registry, recording)
         if committed is None:
             return None
-        self._declared = NOTHING_DECLARED
+        self._declared, self._unsent = NOTHING_DECLARED, True
         result, self._registry = committed
         return result
 

@@ -15,6 +15,7 @@ from imageworks.registry.git_commit import Change, branch_of, entry_at, tip_of
 from imageworks.registry.git_layout import Layout, locate
 from imageworks.registry.git_messages import with_trailers
 from imageworks.registry.git_program import GitProgram, GitProgramError
+from imageworks.registry.git_propose import PROPOSED_BY, US, Proposed, propose
 from imageworks.registry.git_reader import RevisionReader
 from imageworks.registry.git_values import (
     NO_TRAILERS,
@@ -437,6 +438,27 @@ class RegistryRepository:
             CommitFailedError: Git could not move it.
         """
         move_branch(self._repository, _full(branch), commit, expected=expected, reason=reason)
+
+    def propose(self, branch: str, changes: Mapping[str, Change], *, base: str, message: str) -> Proposed:
+        """Make a branch that is not checked out propose changes, or renew it where all its commits are ours.
+
+        Args:
+            branch: The branch's short name.
+            changes: New bytes by registry path; ``None`` deletes.
+            base: The commit that they were computed on.
+            message: The message without the trailer that makes the commit ours.
+
+        Raises:
+            BranchTakenError: The branch is checked out, holds somebody's work, or cannot be one.
+        """
+        place = self._layout.repository_path
+        request = AsideRequest(
+            base=base,
+            parents=(base,),
+            changes={place(path): change for path, change in changes.items()},
+            message=with_trailers(message, {PROPOSED_BY: US}),
+        )
+        return propose(self._repository, self._host, branch, request)
 
     def message(self, commit: str) -> str:
         """Return a commit's whole message.

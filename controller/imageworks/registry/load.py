@@ -49,6 +49,8 @@ class RegistryState:
         settings_invalid: What is wrong with registry.yaml; then no location is known and nothing can be placed.
         diagnostics: Everything that is wrong, sorted.
         declared: How many manifest files there are, valid or not.
+        recorded: The commit that the entries are of; another than ``revision`` where they have a branch of their own.
+        branch: The branch that this host's entries go to; ``None`` for the checked-out one.
     """
 
     revision: str | None
@@ -60,6 +62,8 @@ class RegistryState:
     settings_invalid: tuple[Diagnostic, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     declared: int = 0
+    recorded: str | None = None
+    branch: str | None = None
 
     def applies(self, manifest: Manifest) -> bool:
         """Return whether a manifest is meant for this host.
@@ -78,6 +82,22 @@ class RegistryState:
         return [manifest for manifest in self.manifests.values() if self.applies(manifest)]
 
 
+def _records_branch(repository: RegistryRepository, settings: RegistrySettings, host: str) -> str | None:
+    """Return the short name of the branch that a host's entries go to; ``None`` for the checked-out one."""
+    branch = settings.branch.replace("{host}", host) if settings.branch else None
+    return None if branch == repository.branch() else branch
+
+
+def records_tip(repository: RegistryRepository, branch: str) -> str | None:
+    """Return the newest commit of a branch of entries, here or as a remote was last seen to have it.
+
+    Args:
+        repository: The registry.
+        branch: The branch's short name.
+    """
+    return repository.tip(branch) or repository.tip(f"refs/remotes/origin/{branch}")
+
+
 def load_registry(
     repository: RegistryRepository,
     host: str,
@@ -85,6 +105,7 @@ def load_registry(
     revision: str | None,
     cache: ParsedManifests,
     declared: Mapping[str, bytes | None] = NOTHING_DECLARED,
+    recorded: str | None = None,
 ) -> RegistryState:
     """Return the registry's state at a commit; one bad document blocks only itself (I9).
 
@@ -95,6 +116,7 @@ def load_registry(
         cache: Parsed manifests by blob id.
         declared: Manifests that are about to be committed, by registry path; they stand in for those of the commit,
             and ``None`` stands for one that is deleted.
+        recorded: The commit to read entries from; by default where registry.yaml says that they are.
     """
     settings = _settings(repository, revision, cache)
     checked, out_of_place = _manifests(repository, revision, cache)
@@ -102,11 +124,15 @@ def load_registry(
         checked.pop(file, None)
         if content is not None:
             checked[file] = check_manifest(file, content)
-    recorded = repository.list_files(revision, entries.FOLDER)
-    hosts = {file.split("/")[1] for file in recorded if file.count("/") == ENTRY_DEPTH}
+    document = settings.document.value if settings.document else None
+    said = read_settings(document if isinstance(document, dict) else {}, host)
+    branch = _records_branch(repository, said, host)
+    recorded = recorded or (records_tip(repository, branch) if branch else None) or revision
+    listed = repository.list_files(recorded, entries.FOLDER)
+    hosts = {file.split("/")[1] for file in listed if file.count("/") == ENTRY_DEPTH}
     valid, problems = validate_documents(checked, settings.document, {name: {} for name in hosts})
     own = f"{entries.FOLDER}/{host}/"
-    found, broken = _entries(repository, {file: ref for file, ref in recorded.items() if file.startswith(own)})
+    found, broken = _entries(repository, {file: ref for file, ref in listed.items() if file.startswith(own)})
     diagnostics = [
         *settings.diagnostics,
         *out_of_place,
@@ -115,17 +141,18 @@ def load_registry(
     ]
     blocked = {manifests.manifest_name(file): tuple(items) for file, items in problems.items()}
     blocked |= {name: (item,) for name, item in broken.items() if name not in blocked}
-    document = settings.document.value if settings.document else None
     return RegistryState(
         revision=revision,
         host=host,
-        settings=read_settings(document if isinstance(document, dict) else {}, host),
+        settings=said,
         manifests={name: item.manifest for name, item in valid.items() if name not in broken},
         entries=found,
         blocked=blocked,
         settings_invalid=settings.diagnostics,
         diagnostics=tuple(sorted(diagnostics)),
         declared=len(checked),
+        recorded=recorded,
+        branch=branch,
     )
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageworks.errors import ImageworksError
-from imageworks.registry.merge import SNAPSHOT_FOLDER, load_owners, merge, render_snapshot, snapshot_file
+from imageworks.registry.merge import (
+    COMPATIBILITY_FILE,
+    SNAPSHOT_FOLDER,
+    load_owners,
+    merge,
+    render_snapshot,
+    snapshot_file,
+)
 
 if TYPE_CHECKING:
     from imageworks.registry.git import RegistryRepository
@@ -18,17 +25,19 @@ class SnapshotError(ImageworksError):
     """A snapshot cannot be shown."""
 
 
-def read_snapshot(root: Path, host: str) -> list[Mapping[str, object]]:
+def read_snapshot(root: Path, host: str, *, own: bool = True) -> list[Mapping[str, object]]:
     """Return a host's merged models as last recorded; display only, never an input of anything that is written.
 
     Args:
         root: The registry folder.
         host: The host's name.
+        own: Whether that is this host, of whose snapshot a copy lies beside registry.yaml.
 
     Raises:
         SnapshotError: The file is no snapshot.
     """
     path = root / snapshot_file(host)
+    path = _newest(path, root / COMPATIBILITY_FILE) if own else path
     try:
         models = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -40,6 +49,18 @@ def read_snapshot(root: Path, host: str) -> list[Mapping[str, object]]:
     if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
         raise SnapshotError(f"{path}: not a snapshot", remedy="Bring it back with `git checkout -- snapshot`.")
     return models
+
+
+def _newest(snapshot: Path, copy: Path) -> Path:
+    """Return the snapshot's file, or its copy where the snapshot itself goes to a branch that is not checked out."""
+    try:
+        written = copy.stat().st_mtime_ns
+    except OSError:
+        return snapshot
+    try:
+        return copy if written > snapshot.stat().st_mtime_ns else snapshot
+    except OSError:
+        return copy
 
 
 def expected_snapshot(registry: "RegistryState") -> bytes:
@@ -71,7 +92,7 @@ def check_snapshots(repository: "RegistryRepository", cache: "ParsedManifests") 
         reference = repository.find_file(written.id, file) if written else None
         if written is None or reference is None:
             continue
-        state = load_registry(repository, host, revision=written.id, cache=cache)
+        state = load_registry(repository, host, revision=written.id, cache=cache, recorded=written.id)
         if repository.read_blob(reference.id) != expected_snapshot(state):
             problems.append(
                 f"{file}:1:1: not what manifests and entries give at {written.short_id}; "

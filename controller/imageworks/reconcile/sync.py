@@ -1,0 +1,245 @@
+"""Keep a registry's branch in step with its remote: bring theirs here, put our own commits on top, send ours.
+
+Only commits that this host's controller made are ever built anew on top of others' work, each as its own commit with
+its author date and a snapshot computed from what is declared by then. People's commits are never rewritten.
+"""
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from imageworks.errors import ImageworksError
+from imageworks.reconcile.recorder import Recorder
+from imageworks.registry.entry import FOLDER as ENTRIES
+from imageworks.registry.entry import Entry, read_entry
+from imageworks.registry.git import RegistryRepository
+from imageworks.registry.git_messages import HOST, RECONCILED_REVISION
+from imageworks.registry.git_remote import Counterpart, Remote, RemoteError
+from imageworks.registry.git_values import CommitRecord, DetachedHeadError
+from imageworks.registry.load import RegistryState
+from imageworks.registry.manifest import FOLDER as MODELS
+from imageworks.registry.merge import snapshot_file
+
+PUSH_ATTEMPTS: Final = 8
+LONGEST_PAUSE_SECONDS: Final = 2.0
+
+
+class DivergedError(ImageworksError):
+    """Both sides have commits, and ours are not all the controller's own or touch what theirs changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What bringing a branch up to date did.
+
+    Args:
+        counterpart: The remote's branch, as people call it.
+        old: Where ours was.
+        new: Where it is.
+        rebuilt: How many of the controller's commits were put on top of theirs.
+    """
+
+    counterpart: str
+    old: str | None
+    new: str | None
+    rebuilt: int = 0
+
+    def describe(self) -> tuple[str, ...]:
+        """Return what a person should know, one line each."""
+        if self.old == self.new or self.new is None:
+            return ()
+        on_top = f", {self.rebuilt} of our own commits on top" if self.rebuilt else ""
+        return (f"pulled {self.counterpart}: {(self.old or 'nothing')[:10]}..{self.new[:10]}{on_top}",)
+
+
+class Synchronizer:
+    """Pulls and pushes the registry's branch; the registry's lock must be held.
+
+    Args:
+        repository: The registry.
+        recorder: How its commits are computed.
+        environment: The process's environment, for credentials.
+    """
+
+    def __init__(self, repository: RegistryRepository, recorder: Recorder, environment: Mapping[str, str]) -> None:
+        self._repository = repository
+        self._recorder = recorder
+        self._remote = Remote(repository.program(environment))
+
+    def pull(self) -> Pulled:
+        """Bring the checked-out branch up to date with its remote.
+
+        Raises:
+            DivergedError: Both sides have commits that cannot be joined without a person.
+            RemoteError: The remote cannot be reached.
+            WorkInTheWayError: Uncommitted work stands where theirs has something else; nothing was changed.
+        """
+        branch = self._branch()
+        there = self._remote.counterpart(branch)
+        return self._join(branch, there, self._remote.fetch(there))
+
+    def push(self) -> tuple[str, ...]:
+        """Send the checked-out branch, on top of what others sent meanwhile; says what a person should know.
+
+        Raises:
+            DivergedError: As for :meth:`pull`.
+            RemoteError: The remote cannot be reached, refuses, or is never quiet.
+        """
+        branch = self._branch()
+        there = self._remote.counterpart(branch)
+        notes: list[str] = []
+        for attempt in range(PUSH_ATTEMPTS):
+            head = self._repository.head()
+            if head is None or head == self._remote.known(there):
+                return tuple(notes)
+            if self._remote.push(there, head):
+                return (*notes, f"pushed {head[:10]} to {there.name}")
+            # Others pushed first. Pausing for a random time keeps two controllers from meeting again and again.
+            time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS) * min(1.0, attempt / 4))  # noqa: S311 # no secret
+            notes += self._join(branch, there, self._remote.fetch(there)).describe()
+        raise RemoteError(
+            f"{there.name}: others pushed first, {PUSH_ATTEMPTS} times in a row", remedy="Run again; nothing is lost."
+        )
+
+    def push_aside(self, branch: str) -> tuple[str, ...]:
+        """Send a branch that only this controller writes; says what a person should know.
+
+        Args:
+            branch: Its short name.
+
+        Raises:
+            RemoteError: The remote cannot be reached or refuses, or has commits that this host never made.
+        """
+        there = self._remote.counterpart(branch)
+        tip = self._repository.tip(branch)
+        if tip is None or tip == self._remote.known(there):
+            return ()
+        if self._remote.push(there, tip):
+            return (f"pushed {tip[:10]} to {there.name}",)
+        raise RemoteError(
+            f"{there.name}: has commits that this host did not make",
+            remedy="Two controllers seem to write as one host: give each its own name (`host` in config.toml).",
+        )
+
+    def _branch(self) -> str:
+        branch = self._repository.branch()
+        if branch is None:
+            raise DetachedHeadError(
+                f"{self._repository.root}: no branch is checked out, so there is nothing to pull or push",
+                remedy="Check one out, for example with: git switch main",
+            )
+        return branch
+
+    def _join(self, branch: str, there: Counterpart, tip: str | None) -> Pulled:
+        head = self._repository.head()
+        done = Pulled(there.name, head, head)
+        if tip is None or tip == head or (head is not None and self._remote.is_ancestor(tip, head)):
+            return done
+        if head is None:
+            raise DivergedError(
+                f"the branch {branch} has no commit yet, and {there.name} has", remedy=f"git pull {there.remote}"
+            )
+        if self._remote.is_ancestor(head, tip):
+            self._remote.check_out(head, tip, branch)
+            return replace(done, new=tip)
+        base = self._remote.merge_base(head, tip)
+        if base is None:
+            raise DivergedError(
+                f"{branch} and {there.name} have no commit in common", remedy="Name the right remote, or clone anew."
+            )
+        ours = [self._repository.record(commit) for commit in self._remote.commits_between(tip, head)]
+        self._refuse_foreign(ours, there, base, tip)
+        new = self._rebuild(ours, tip)
+        self._remote.check_out(head, new, branch)
+        return replace(done, new=new, rebuilt=len(ours))
+
+    def _refuse_foreign(self, ours: list[CommitRecord], there: Counterpart, base: str, tip: str) -> None:
+        host = self._recorder.host
+        own = (f"{ENTRIES}/{host}/", snapshot_file(host), f"{MODELS}/")
+        for record in ours:
+            by_us = record.trailers.get(HOST) == host and len(record.parents) == 1
+            if not by_us or not all(path.startswith(own) for path in record.changed):
+                raise DivergedError(
+                    f"{there.name} has moved on, and {record.short_id} ({record.subject}) is not the controller's to "
+                    "rebuild",
+                    remedy=f"Bring your commits on top yourself: git pull --rebase {there.remote}",
+                )
+        folder = f"{ENTRIES}/{host}"
+        if self._repository.tree_id(base, folder) != self._repository.tree_id(tip, folder):
+            raise DivergedError(
+                f"{there.name}: another controller has written entries as {host}",
+                remedy="Give each host its own name (`host` in config.toml), then: git pull --rebase",
+            )
+
+    def _rebuild(self, ours: list[CommitRecord], tip: str) -> str:
+        """Return the last of our commits, each made anew on top of theirs."""
+        ids: dict[str, str] = {}
+        for record in ours:
+            new = self._rebuild_one(record, tip, ids)
+            ids[record.id] = tip = new
+        return tip
+
+    def _rebuild_one(self, record: CommitRecord, tip: str, ids: Mapping[str, str]) -> str:
+        then, before, now = (self._repository.at(revision) for revision in (record.id, record.parents[0], tip))
+        manifests: dict[str, bytes | None] = {}
+        written: dict[str, Entry] = {}
+        gone: set[str] = set()
+        for path in record.changed:
+            content = then.file(path)
+            data = content if isinstance(content, bytes) else None
+            if path.startswith(f"{MODELS}/"):
+                theirs = now.file(path)
+                if theirs not in {before.file(path), content}:
+                    raise DivergedError(
+                        f"{path} was changed on both sides, here by {record.short_id} ({record.subject})",
+                        remedy="Settle it yourself: git pull --rebase",
+                    )
+                manifests[path] = data
+            elif path.startswith(f"{ENTRIES}/"):
+                name = path.rsplit("/", 1)[-1].removesuffix(".json")
+                if data is None:
+                    gone.add(name)
+                else:
+                    written[name] = read_entry(path, data)
+        registry = self._recorder.load(manifests, revision=tip)
+        changes = {**manifests, **self._recorder.records.changes(registry, written, gone=gone)}
+        return self._repository.write_aside(changes, base=tip, message=self._message(record, ids), author_of=record.id)
+
+    def _message(self, record: CommitRecord, ids: Mapping[str, str]) -> str:
+        """Return a commit's message, with the commit that it reconciled under its new name."""
+        message = self._repository.message(record.id)
+        reconciled = record.trailers.get(RECONCILED_REVISION, "")
+        return message.replace(reconciled, ids[reconciled]) if reconciled in ids else message
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of sending commits to a remote.
+
+    Args:
+        notes: What a person should know.
+        problem: Why they could not be sent; they stay here, and the next run sends them.
+    """
+
+    notes: tuple[str, ...] = ()
+    problem: ImageworksError | None = None
+
+
+def publish(synchronizer: Synchronizer, registry: RegistryState, *, asked: bool | None) -> Sent:
+    """Send what was committed to the remote where that is wanted.
+
+    Where entries have a branch of their own only that one is sent: the checked-out one is for people to push.
+
+    Args:
+        synchronizer: What talks to the remote.
+        registry: The registry as it stands.
+        asked: Whether a person asked for it; ``None`` leaves it to registry.yaml.
+    """
+    if not (registry.settings.push if asked is None else asked):
+        return Sent()
+    try:
+        return Sent(synchronizer.push_aside(registry.branch) if registry.branch else synchronizer.push())
+    except ImageworksError as error:
+        return Sent(problem=error)
