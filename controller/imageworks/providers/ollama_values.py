@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Final, Literal
+from typing import Literal
 
 from imageworks.providers.ollama_errors import OllamaNameError
 from imageworks.providers.ollama_names import parse_name
 
-_NONE: Final[Mapping[str, object]] = MappingProxyType({})
 
 ObservedFrom = Literal["api", "store", "nothing"]
 
@@ -59,7 +57,7 @@ class OllamaModel:
     config_digest: str | None = None
     layers: tuple[OllamaLayer, ...] = ()
     modified_at: str | None = None
-    details: Mapping[str, object] = _NONE
+    details: Mapping[str, object] = field(default_factory=dict)
     capabilities: tuple[str, ...] = ()
     remote_host: str | None = None
     complete: bool = True
@@ -213,14 +211,14 @@ class ShownModel:
     """
 
     name: str
-    details: Mapping[str, object] = _NONE
+    details: Mapping[str, object] = field(default_factory=dict)
     capabilities: tuple[str, ...] = ()
     template: str = ""
     system: str = ""
     license: str = ""
-    parameters: Mapping[str, object] = _NONE
+    parameters: Mapping[str, object] = field(default_factory=dict)
     modelfile: str = ""
-    model_info: Mapping[str, object] = _NONE
+    model_info: Mapping[str, object] = field(default_factory=dict)
     modified_at: str | None = None
     requires: str | None = None
     remote_host: str | None = None
