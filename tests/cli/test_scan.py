@@ -294,7 +294,7 @@ def test_what_was_hashed_before_an_interruption_is_not_read_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("imageworks.reconcile.scan._entry", interrupted)
+        patched.setattr("imageworks.reconcile.scan.found_entry", interrupted)
         assert command("scan", "--registry", found.root).code == 130
     assert recorded(found) == []
     assert "hashing" not in scan(found).err

@@ -1,9 +1,9 @@
 """The ``download`` command: name a model, and it is declared, brought, verified and recorded."""
 
-import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,20 +11,14 @@ import typer
 
 from imageworks.cli.output import complain, human_bytes, printable, say, wants_colour
 from imageworks.cli.scan import Backend
-from imageworks.errors import ExitCode, ImageworksError, UsageError
+from imageworks.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from imageworks.config import HostSettings
-    from imageworks.identifiers import HubIdentifier
-    from imageworks.providers.select_values import QuantChoice
     from imageworks.reconcile.declare import Proposal, Wish
     from imageworks.reconcile.plan import Plan
     from imageworks.reconcile.run import Run
     from imageworks.registry.entry import Entry
-
-
-class ChoiceError(ImageworksError):
-    """Something is left open, and nobody can be asked."""
 
 
 def register(app: typer.Typer) -> None:
@@ -80,16 +74,19 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
     from imageworks.log import start_logging
     from imageworks.reconcile.declare import Wish, install, propose
     from imageworks.reconcile.run import Run, RunOptions
+    from imageworks.reconcile.wishes import allow_named, declared_location, identify, is_settled
+    from imageworks.tools.model_downloader.questions import TerminalQuestions, answered, take_proposed
 
     if role and not manifest:
         raise UsageError("--role needs a manifest, so --no-manifest excludes it")
+    endpoint = load_host_settings().hub_endpoint
     wish = Wish(
-        identifier=_identifier(model, revision, quant),
+        identifier=identify(model, revision=revision, quantization=quant, endpoint=endpoint),
         formats=tuple(one.strip().lower() for one in (form or "").split(",") if one.strip()),
         quantization=quant,
         backend=backend.value if backend else None,
         roles=tuple(role or ()),
-        location=_location(location),
+        location=declared_location(location),
         optional=optional,
         force=force,
     )
@@ -98,24 +95,23 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
     wish = replace(wish, preferred=host.preferred_formats)
     if not dry_run:
         start_logging(host.log_dir)
-    asks = not yes and not dry_run and _at_terminal()
+    asked = TerminalQuestions(size=human_bytes) if not yes and not dry_run and _at_terminal() else None
+    choose = asked.quantization if asked else partial(take_proposed, told=_note, size=human_bytes)
     options = RunOptions(any_time=True, read_only=dry_run)
     with (
         show_progress(quiet=False, wanted=progress) as shown,
         Run.open(root, host, options, progress=shown, wait=wait) as run,
     ):
-        choose = _ask_quantization if asks else _default_quantization
-        _allow(run, wish)
+        allow_named(run, wish)
         proposal = propose(run, wish, choose)
-        if asks and proposal.installed and not (wish.force or wish.location):
-            wish = _ask_existing(proposal, wish)
-            _allow(run, wish)
+        if asked and proposal.entry and proposal.installed and not (wish.force or wish.location):
+            wish = answered(wish, asked.existing(proposal.name, proposal.entry.path))
+            allow_named(run, wish)
             proposal = propose(run, wish, choose)
         for note in proposal.notes:
-            complain(f"note: {note}")
+            _note(note)
         entry = proposal.entry
-        settled = not proposal.changed or (not manifest and entry is not None and not entry.managed)
-        if entry is not None and proposal.installed and settled and not wish.force:
+        if entry is not None and is_settled(proposal, wish, kept=manifest):
             ended = _Ended(f"Already here: {_name(entry)}; --force reads it anew and moves its pin", entry)
         else:
             plan = install(run, proposal, force=wish.force, kept=manifest)
@@ -158,13 +154,11 @@ def _show_plan(proposal: "Proposal", plan: "Plan", *, kept: bool) -> int:
 
 
 def _carry_out(run: "Run", proposal: "Proposal", plan: "Plan", wish: "Wish", host: "HostSettings") -> _Ended:
-    from imageworks.config import allow_root
     from imageworks.reconcile.declare import carry_out
     from imageworks.reconcile.plan import Action
+    from imageworks.reconcile.wishes import keep_allowed
 
-    root = _custom_root(wish.location)
-    if root is not None and not host.allows(root):
-        complain(f"note: models may be below {root} on this host from now on: added to roots in {allow_root(root)}")
+    keep_allowed(host, wish, _note)
     for change in plan.effective:
         complain(f"{change.action.value}: {change.message} -> {change.path[1]}")
     entry, report = carry_out(run, proposal, plan)
@@ -180,97 +174,23 @@ def _at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _identifier(model: str, revision: str | None, quant: str | None) -> "HubIdentifier":
-    from imageworks.config import load_host_settings
-    from imageworks.identifiers import parse_hub_identifier
-
-    found = parse_hub_identifier(model, endpoints=[load_host_settings().hub_endpoint])
-    if revision and found.revision and revision != found.revision:
-        raise UsageError(f"--revision {revision} and {found.revision} of MODEL exclude each other")
-    if quant and found.quantization and quant.lower() != found.quantization.lower():
-        raise UsageError(f"--quant {quant} and :{found.quantization} of MODEL exclude each other")
-    if revision:
-        checked = parse_hub_identifier(f"{found.repo}@{revision}")
-        return replace(found, revision=checked.revision)
-    return found
-
-
-def _location(given: str | None) -> str | None:
-    """Return a location as a manifest has it: a name as it is, a path absolute or below the home folder."""
-    if given is None or ("/" not in given and not given.startswith(("~", "."))):
-        return given
-    path = Path(os.path.normpath(Path(given).expanduser().absolute()))
-    if path.parent == path:
-        raise UsageError(f"--location {given}: models cannot be strewn over the whole filesystem")
-    home = Path.home()
-    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) and path != home else str(path)
-
-
-def _custom_root(location: str | None) -> Path | None:
-    return Path(location).expanduser() if location and location.startswith(("/", "~")) else None
-
-
-def _allow(run: "Run", wish: "Wish") -> None:
-    """Let the run put models below a path that the user named; who names it on the command line allows it."""
-    root = _custom_root(wish.location)
-    if root is not None:
-        run.allow(root)
+def _note(text: str) -> None:
+    complain(f"note: {text}")
 
 
 def _registry(given: Path | None, *, dry_run: bool) -> Path:
     """Return the registry to use; the first download makes one, and says so."""
-    from imageworks.config import RegistryNotFoundError, find_registry, load_host_settings, registry_to_make
-    from imageworks.registry.scaffold import make_registry
+    from imageworks.config import RegistryNotFoundError, find_registry, registry_to_make
+    from imageworks.reconcile.wishes import registry_or_new
 
+    if not dry_run:
+        return registry_or_new(given, complain)
     try:
         return find_registry(given)
     except RegistryNotFoundError as error:
-        if dry_run:
-            raise RegistryNotFoundError(
-                error.message, remedy=f"Without --dry-run, download makes one at {registry_to_make()}."
-            ) from error
-    made = make_registry(registry_to_make(), load_host_settings())
-    complain(f"Made a registry at {made.root}, a git repository with a manifest for each model.")
-    return made.root
-
-
-def _default_quantization(choices: "Sequence[QuantChoice]", proposed: str | None) -> str:
-    if proposed is None:
-        listed = ", ".join(f"{choice.label} ({human_bytes(choice.size)})" for choice in choices)
-        raise ChoiceError(f"there are {len(choices)} quantizations", remedy=f"Choose one with --quant: {listed}.")
-    complain(f"note: of {len(choices)} quantizations {proposed} is taken; --quant chooses another")
-    return proposed
-
-
-def _ask_quantization(choices: "Sequence[QuantChoice]", proposed: str | None) -> str:
-    complain(f"There are {len(choices)} quantizations:")
-    for number, choice in enumerate(choices, 1):
-        mark = "  (proposed)" if choice.label == proposed else ""
-        complain(f"  {number:>2}  {choice.label:<10} {human_bytes(choice.size):>10}{mark}")
-    labels = {choice.label: choice.label for choice in choices}
-    labels |= {str(number): choice.label for number, choice in enumerate(choices, 1)}
-    return _ask("Which one", labels, default=proposed)
-
-
-def _ask_existing(proposal: "Proposal", wish: "Wish") -> "Wish":
-    """Ask what is to become of a model that is here already; return the wish that follows."""
-    entry = proposal.entry
-    complain(f"{proposal.name} is already here: {entry.path if entry else ''}")
-    words = {"u": "use", "use": "use", "r": "again", "e": "elsewhere"}
-    answer = _ask("[u]se it, [r]e-download it, or keep it [e]lsewhere", words, default="u")
-    if answer == "again":
-        return replace(wish, force=True)
-    if answer == "elsewhere":
-        return replace(wish, location=_location(typer.prompt("Location or path", err=True).strip()))
-    return wish
-
-
-def _ask(question: str, answers: dict[str, str], *, default: str | None) -> str:
-    while True:
-        given: str = typer.prompt(question, default=default, err=True)
-        if given.strip().lower() in answers:
-            return answers[given.strip().lower()]
-        complain(f"one of: {', '.join(answers)}")
+        raise RegistryNotFoundError(
+            error.message, remedy=f"Without --dry-run, download makes one at {registry_to_make()}."
+        ) from error
 
 
 def _name(entry: "Entry") -> str:

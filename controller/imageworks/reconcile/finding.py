@@ -88,7 +88,7 @@ def _is_model(folder: Path) -> bool:
     if any((folder / name).is_file() for name in _INDEXES):
         return True
     try:
-        return any(_weighs(child.name) and not _is_gguf(child.name) and child.is_file() for child in folder.iterdir())
+        return any(weighs(child.name) and not _is_gguf(child.name) and child.is_file() for child in folder.iterdir())
     except OSError:
         return False
 
@@ -105,12 +105,13 @@ def _has_models(folder: Path) -> bool:
     return any(_is_model(child) or _has_gguf(child) for child in folder.iterdir() if child.is_dir())
 
 
-def _weighs(name: str) -> bool:
+def weighs(name: str) -> bool:
+    """Return whether a file's name says that it holds weights."""
     return classify(name).role is Role.WEIGHTS
 
 
 def _is_gguf(name: str) -> bool:
-    return classify(name).container is Container.GGUF and _weighs(name)
+    return classify(name).container is Container.GGUF and weighs(name)
 
 
 def _in_folder(folder: Path, name: str) -> Iterator[Candidate | Passed]:
@@ -122,7 +123,7 @@ def _in_folder(folder: Path, name: str) -> Iterator[Candidate | Passed]:
             continue
         paths = [file.path for file in found.model.files]
         variants = group_quants(path for path in paths if classify(path).container is Container.GGUF).variants
-        others = any(_weighs(path) and classify(path).container is not Container.GGUF for path in paths)
+        others = any(weighs(path) and classify(path).container is not Container.GGUF for path in paths)
         if len(variants) <= 1 or others:
             yield found
             continue
@@ -156,7 +157,7 @@ def _looked_at(path: Path, repo: str, ref: str | None) -> Iterator[Candidate | P
     except ImageworksError as error:
         yield Passed(path, error.message.removeprefix(f"{path}: "))
         return
-    if not any(_weighs(file.path) for file in model.files):
+    if not any(weighs(file.path) for file in model.files):
         yield Passed(path, "no file of weights")
         return
     yield Candidate(path, repo, ref, model)

@@ -193,7 +193,7 @@ class _Surveyor:
         return self.options.update_existing or moves or unassigned
 
     def _describe(self, candidate: Candidate, old: Entry | None, *, testing: bool) -> None:
-        facts = _facts(candidate, self.options.fallback)
+        facts = facts_of(candidate, self.options.fallback, self.options.fallback)
         missing = [problem.message for problem in facts.problems if problem.kind in INCOMPLETE]
         if missing:
             self.passed.append(Passed(candidate.path, f"incomplete: {missing[0]}"))
@@ -249,11 +249,17 @@ def _kind(entry: Entry) -> tuple[str | None, ...]:
     return tuple(entry.text(key) for key in ("family", "download_format", "quantization"))
 
 
-def _facts(candidate: Candidate, fallback: str | None) -> ModelFacts:
-    """Return what a candidate is; its neighbours' words count, their bytes do not."""
+def facts_of(candidate: Candidate, container: str | None, quantization: str | None) -> ModelFacts:
+    """Return what a candidate is; its neighbours' words count, their bytes do not.
+
+    Args:
+        candidate: What was found.
+        container: Its format where none can be detected.
+        quantization: Its quantization where none can be detected.
+    """
     files = [*candidate.model.files, *(candidate.beside.files if candidate.beside else ())]
     named = Upstream(
-        files=(), repo=candidate.repo, ref=candidate.ref, container=fallback, quantization=fallback, commit=None
+        files=(), repo=candidate.repo, ref=candidate.ref, container=container, quantization=quantization, commit=None
     )
     listed = [ArtifactFile(file.path, file.size, "") for file in files]
     return look_at(candidate.model.root, listed, named)
@@ -281,8 +287,8 @@ def record(
         if failed is not None:
             passed.append(Passed(finding.candidate.path, failed, failed=True))
             continue
-        entry = _entry(finding, digests, ledger, options)
-        if finding.old is not None and _same(entry, finding.old):
+        entry = found_entry(finding, digests, ledger, options)
+        if finding.old is not None and is_same(entry, finding.old):
             continue
         written[entry.name] = entry
         if finding.old is not None and finding.old.name != entry.name:
@@ -294,7 +300,15 @@ def record(
     return Edits(written=written, gone=frozenset(gone), title=title, lines=tuple(lines)), tuple(passed)
 
 
-def _entry(finding: Finding, digests: Mapping[Path, str | Digest], ledger: Ledger, options: ScanOptions) -> Entry:
+def found_entry(finding: Finding, digests: Mapping[Path, str | Digest], ledger: Ledger, options: ScanOptions) -> Entry:
+    """Return the entry of what was found and hashed.
+
+    Args:
+        finding: What is to be recorded.
+        digests: The digest of each of its files.
+        ledger: Whose locations these are.
+        options: What is asked; the base is the folder that names of places start from.
+    """
     candidate = finding.candidate
     root = candidate.model.root
     artifacts = []
@@ -348,5 +362,6 @@ def root_of(location: str, ledger: Ledger) -> Path | None:
     return place.root if isinstance(place, Place) else None
 
 
-def _same(entry: Entry, old: Entry) -> bool:
+def is_same(entry: Entry, old: Entry) -> bool:
+    """Return whether an entry says what was recorded before."""
     return aggregate_sha256(entry.files) == aggregate_sha256(old.files) and dict(entry.fields) == dict(old.fields)

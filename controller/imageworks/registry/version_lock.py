@@ -1,4 +1,4 @@
-"""The lock that holds a model to one set of bytes: people write it into the manifest; without one it is in the entry."""
+"""The lock that holds a model to one set of bytes: in its manifest, and without one in its entry."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ def lock_of(manifest: Manifest | None, entry: Entry | None) -> VersionLock:
     declared = manifest.fields.get(KEY) if manifest is not None else None
     if recorded is None and declared is None:
         return UNLOCKED
-    said = {}
+    said: dict[object, object] = {}
     for value in (recorded, declared):
         if isinstance(value, Mapping):
             said |= {key: item for key, item in value.items() if item is not None}

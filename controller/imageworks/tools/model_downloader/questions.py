@@ -1,0 +1,138 @@
+"""What a download may ask a person, and what it does where nobody can be asked."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Protocol
+
+from imageworks.errors import ImageworksError
+from imageworks.providers.select_values import QuantChoice
+from imageworks.reconcile.declare import Wish
+from imageworks.reconcile.wishes import declared_location
+
+USE: Final = "use"
+AGAIN: Final = "again"
+ELSEWHERE: Final = "elsewhere"
+
+Told = Callable[[str], None]
+"""Gets one line that a person should know."""
+
+
+class ChoiceError(ImageworksError):
+    """Something is left open, and nobody can be asked."""
+
+
+class Questions(Protocol):
+    """Whom a download asks: somebody at a terminal, or a program's own window."""
+
+    def quantization(self, choices: Sequence[QuantChoice], proposed: str | None) -> str:
+        """Return the label of the quantization to take.
+
+        Args:
+            choices: What there is, with sizes.
+            proposed: What is usually taken, if it is among them.
+        """
+        ...
+
+    def existing(self, name: str, path: Path | None) -> str:
+        """Return ``use``, ``again``, or the location or path to put another copy in.
+
+        Args:
+            name: The model that is here already.
+            path: Where it is.
+        """
+        ...
+
+
+def exact_size(size: int) -> str:
+    """Return a size in bytes, as ``1,234 bytes``."""
+    return f"{size:,} bytes"
+
+
+def take_proposed(
+    choices: Sequence[QuantChoice], proposed: str | None, told: Told, *, size: Callable[[int], str] = exact_size
+) -> str:
+    """Return the usual quantization of several, where nobody is asked.
+
+    Args:
+        choices: What there is.
+        proposed: What is usually taken, if it is among them.
+        told: Gets what was decided.
+        size: How a size is written.
+
+    Raises:
+        ChoiceError: None of them is the usual one.
+    """
+    if proposed is None:
+        listed = ", ".join(f"{choice.label} ({size(choice.size)})" for choice in choices)
+        raise ChoiceError(f"there are {len(choices)} quantizations", remedy=f"Choose one with --quant: {listed}.")
+    told(f"of {len(choices)} quantizations {proposed} is taken; --quant chooses another")
+    return proposed
+
+
+class TerminalQuestions:
+    """Asks on the terminal: questions on stderr, answers from stdin.
+
+    Args:
+        size: How a size is written.
+    """
+
+    def __init__(self, *, size: Callable[[int], str] = exact_size) -> None:
+        self._size = size
+
+    def quantization(self, choices: Sequence[QuantChoice], proposed: str | None) -> str:
+        """Return the label that somebody chose from a list with sizes."""
+        _write(f"There are {len(choices)} quantizations:\n")
+        for number, choice in enumerate(choices, 1):
+            mark = "  (proposed)" if choice.label == proposed else ""
+            _write(f"  {number:>2}  {choice.label:<10} {self._size(choice.size):>10}{mark}\n")
+        labels = {choice.label: choice.label for choice in choices}
+        labels |= {str(number): choice.label for number, choice in enumerate(choices, 1)}
+        return _choose("Which one", labels, default=proposed)
+
+    def existing(self, name: str, path: Path | None) -> str:
+        """Return what somebody wants to become of a model that is here already."""
+        _write(f"{name} is already here: {path or ''}\n")
+        words = {"u": USE, "use": USE, "r": AGAIN, "e": ELSEWHERE}
+        answer = _choose("[u]se it, [r]e-download it, or keep it [e]lsewhere", words, default="u")
+        return _read("Location or path: ") if answer == ELSEWHERE else answer
+
+
+def answered(wish: Wish, answer: str) -> Wish:
+    """Return what is wished once somebody said what is to become of a model that is here already.
+
+    Args:
+        wish: What was asked for.
+        answer: What ``existing`` returned.
+    """
+    if answer == USE:
+        return wish
+    return replace(wish, force=True) if answer == AGAIN else replace(wish, location=declared_location(answer))
+
+
+def at_terminal() -> bool:
+    """Return whether somebody can be asked: stdin and stdout are a terminal."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def _choose(question: str, answers: Mapping[str, str], *, default: str | None) -> str:
+    while True:
+        given = _read(f"{question}{f' [{default}]' if default else ''}: ").lower() or default or ""
+        if given in answers:
+            return answers[given]
+        _write(f"one of: {', '.join(answers)}\n")
+
+
+def _read(question: str) -> str:
+    _write(question)
+    line = sys.stdin.readline()
+    if not line:
+        raise ChoiceError("nobody answered", remedy="Name what you want, or run it without questions.")
+    return line.strip()
+
+
+def _write(text: str) -> None:
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    sys.stderr.write(shown)
+    sys.stderr.flush()
