@@ -9,7 +9,6 @@ from typing import Literal
 from imageworks.providers.ollama_errors import OllamaNameError
 from imageworks.providers.ollama_names import parse_name
 
-
 ObservedFrom = Literal["api", "store", "nothing"]
 
 
