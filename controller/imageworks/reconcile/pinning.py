@@ -1,0 +1,246 @@
+"""Decide which manifests get another pin, and write it: `pin` and `update`. Nothing but pins is ever changed."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
+
+from imageworks.errors import ImageworksError, UsageError
+from imageworks.reconcile.ledger import Edits, Ledger
+from imageworks.reconcile.updates import Age, Followed, ModelUpdate, Standing, ask_all
+from imageworks.registry.entry import Entry
+from imageworks.registry.manifest import HuggingFaceSource, Manifest, State, is_commit
+from imageworks.registry.pins import MAIN, Pin, noted_ref, repin
+from imageworks.registry.version_lock import lock_of
+from imageworks.transfer.files import LinkError
+
+if TYPE_CHECKING:
+    from imageworks.providers.huggingface import HubClient
+
+SHOWN_IN_TITLE: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A pin that moves.
+
+    Args:
+        name: The variant name.
+        file: Its manifest.
+        before: The revision that the manifest says now.
+        after: The commit that it will say.
+        ref: The branch or tag that it is taken from.
+        data: The manifest's new bytes.
+    """
+
+    name: str
+    file: str
+    before: str
+    after: str
+    ref: str
+    data: bytes
+
+    @property
+    def line(self) -> str:
+        """The move in one line."""
+        before = self.before[:12] if is_commit(self.before) else self.before
+        return f"{self.name}: {before} -> {self.after[:12]} ({self.ref})"
+
+    def document(self) -> dict[str, object]:
+        """Return it in JSON's data model."""
+        return {"name": self.name, "file": self.file, "from": self.before, "to": self.after, "ref": self.ref}
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """What is moved, and what is not.
+
+    Args:
+        made: The pins that move, by name.
+        refused: Why a model that should move does not, by name.
+        left: Why there is nothing to do for a model that was named.
+    """
+
+    made: tuple[Move, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    left: Mapping[str, str] = field(default_factory=dict)
+
+    def edits(self, verb: str) -> Edits:
+        """Return what is committed.
+
+        Args:
+            verb: What the commit's subject begins with.
+        """
+        names = [move.name for move in self.made]
+        shown = ", ".join(names) if len(names) <= SHOWN_IN_TITLE else f"{len(names)} models"
+        return Edits(
+            manifests={move.file: move.data for move in self.made},
+            title=f"{verb} {shown}",
+            lines=tuple(move.line for move in self.made),
+        )
+
+
+def pin(
+    ledger: Ledger, names: Collection[str], open_hub: "Callable[[], HubClient]", day: date, *, aside: bool
+) -> Moves:
+    """Return the pins of models that have none yet: what is installed here, else what their branch is at.
+
+    Args:
+        ledger: What is declared and recorded.
+        names: The models; all when empty.
+        open_hub: Opens the hub's client; called only where it must be asked.
+        day: Today.
+        aside: Whether they are committed to another branch, so that edits in the work tree are in nobody's way.
+
+    Raises:
+        UsageError: A name is not declared, or its manifest is invalid.
+    """
+    subjects, others = _subjects(ledger, names)
+    left = {one.name: one.message for one in others}
+    left |= {one.manifest.name: f"is pinned to {one.source.revision[:12]}" for one in subjects if one.pinned}
+    wanted = {one.manifest.name: (one, one.commit) for one in subjects if not one.pinned and one.commit is not None}
+    refused: dict[str, str] = {}
+    asking = [one for one in subjects if one.commit is None]
+    if asking:
+        with open_hub() as hub:
+            for one in asking:
+                try:
+                    wanted[one.manifest.name] = (one, hub.resolve(one.source.repo, one.ref).commit)
+                except LinkError as error:
+                    refused[one.manifest.name] = error.message
+    moves = _moves(ledger, wanted, day, aside=aside)
+    return Moves(moves.made, {**refused, **moves.refused}, left)
+
+
+def outdated(
+    ledger: Ledger, names: Collection[str], open_hub: "Callable[[], HubClient]", age: Age
+) -> list[ModelUpdate]:
+    """Return how models stand against their sources, by name.
+
+    Args:
+        ledger: What is declared and recorded.
+        names: The models; all when empty.
+        open_hub: Opens the hub's client; called only where it must be asked.
+        age: How old a newer commit must be to count as an update.
+
+    Raises:
+        UsageError: A name is not declared, or its manifest is invalid.
+    """
+    subjects, others = _subjects(ledger, names)
+    return sorted([*ask_all(open_hub, subjects, age), *others], key=lambda one: one.name)
+
+
+def update(
+    ledger: Ledger, names: Collection[str], open_hub: "Callable[[], HubClient]", age: Age, *, aside: bool
+) -> tuple[Moves, list[ModelUpdate]]:
+    """Return the pins that move to what their branch is at, and how all the models stand.
+
+    Args:
+        ledger: What is declared and recorded.
+        names: The models; all when empty.
+        open_hub: Opens the hub's client; called only where it must be asked.
+        age: How old a newer commit must be to count as an update.
+        aside: Whether they are committed to another branch, so that edits in the work tree are in nobody's way.
+
+    Raises:
+        UsageError: A name is not declared, or its manifest is invalid.
+    """
+    subjects, others = _subjects(ledger, names)
+    updates = ask_all(open_hub, subjects, age)
+    by_name = {one.manifest.name: one for one in subjects}
+    left = {one.name: one.message for one in others}
+    wanted, refused = {}, {}
+    for one in updates:
+        if one.standing is Standing.UNKNOWN:
+            refused[one.name] = f"could not be asked: {one.message}"
+        elif one.standing is not Standing.OUTDATED or one.held or one.latest is None:
+            left[one.name] = one.message or f"{one.ref} is still at {(one.commit or '')[:12]}"
+        elif lock_of(by_name[one.name].manifest, ledger.registry.entries.get(one.name)).locked:
+            left[one.name] = "version_lock holds it; unlock it to let it move"
+        else:
+            wanted[one.name] = (by_name[one.name], one.latest)
+    moves = _moves(ledger, wanted, age.now.date(), aside=aside)
+    return Moves(moves.made, {**refused, **moves.refused}, left), updates
+
+
+def _subjects(ledger: Ledger, names: Collection[str]) -> tuple[list[Followed], list[ModelUpdate]]:
+    """Return the models that follow something, and how the others stand."""
+    manifests = ledger.registry.manifests
+    for name in names:
+        if name in ledger.registry.blocked:
+            raise UsageError(ledger.registry.blocked[name][0].render())
+        if name not in manifests:
+            near = get_close_matches(name, manifests, n=1)
+            remedy = f"Did you mean {near[0]!r}?" if near else "`imageworks-models status` shows what there is."
+            raise UsageError(f"no manifest declares {name!r}", remedy=remedy)
+    subjects: list[Followed] = []
+    others: list[ModelUpdate] = []
+    for name, manifest in sorted(manifests.items()):
+        if names and name not in names:
+            continue
+        one = _followed(ledger, manifest)
+        if isinstance(one, Followed):
+            subjects.append(one)
+        else:
+            others.append(one)
+    return subjects, others
+
+
+def _followed(ledger: Ledger, manifest: Manifest) -> Followed | ModelUpdate:
+    """Return what a manifest follows, or how it stands where it follows nothing."""
+    source = manifest.source
+    if manifest.state is not State.PRESENT or not isinstance(source, HuggingFaceSource):
+        label = source.label if source is not None else "no source"
+        message = f"state: {manifest.state.value}" if manifest.state is not State.PRESENT else f"{label} has no pin"
+        return ModelUpdate(manifest.name, manifest.file, Standing.NOT_FOLLOWED, message=message)
+    if not is_commit(source.revision):
+        return Followed(manifest, source, source.revision, False, _installed(ledger, manifest, source))  # noqa: FBT003
+    noted = noted_ref(manifest.file, ledger.committed(manifest.file) or b"") if source.branch is None else None
+    return Followed(manifest, source, source.branch or noted or MAIN, True, source.revision)  # noqa: FBT003
+
+
+def _installed(ledger: Ledger, manifest: Manifest, source: HuggingFaceSource) -> str | None:
+    """Return the commit of a branch that is installed here; ``None`` when that is not what is declared."""
+    entry = ledger.registry.entries.get(manifest.name)
+    if entry is None or not entry.files or entry.ref != source.revision or not _same_repo(entry, source):
+        return None
+    return entry.revision
+
+
+def _same_repo(entry: Entry, source: HuggingFaceSource) -> bool:
+    names = (entry.repo, entry.part("metadata").get("source_repo"))
+    return source.repo.lower() in {str(name).lower() for name in names if name}
+
+
+def _moves(ledger: Ledger, wanted: Mapping[str, tuple[Followed, str]], day: date, *, aside: bool) -> Moves:
+    made: dict[str, Move] = {}
+    refused: dict[str, str] = {}
+    for name, (one, commit) in wanted.items():
+        file = one.manifest.file
+        if not aside and ledger.uncommitted(file):
+            refused[name] = f"{file} has uncommitted changes; commit them or take them back first"
+            continue
+        branch = not one.pinned and one.ref != MAIN and one.source.branch is None
+        pin = Pin(commit, one.ref, day, branch=branch)
+        try:
+            data = repin(file, ledger.committed(file) or b"", pin)
+        except ImageworksError as error:
+            refused[name] = error.message
+            continue
+        made[name] = Move(name, file, one.source.revision, commit, one.ref, data)
+    return Moves(tuple(made[name] for name in sorted(_valid(ledger, made, refused))), refused)
+
+
+def _valid(ledger: Ledger, made: dict[str, Move], refused: dict[str, str]) -> Collection[str]:
+    """Leave out, with why, what would make the registry invalid: quantizations that share a folder move together."""
+    while made:
+        after = ledger.declaring({move.file: move.data for move in made.values()})
+        broken = [name for name in after.blocked if name not in ledger.registry.blocked]
+        if not broken:
+            break
+        for name in [name for name in broken if name in made] or list(made):
+            problem = after.blocked.get(name) or after.blocked[broken[0]]
+            refused[name] = f"{problem[0].render()}; models that share a folder move together"
+            del made[name]
+    return made
