@@ -28,6 +28,7 @@ GROUPS: Final = (
     "scan",
     "maintenance",
     "promote",
+    "updates",
     "analyze",
     "validate",
     "history",
