@@ -27,6 +27,7 @@ GROUPS: Final = (
     "stats",
     "scan",
     "maintenance",
+    "slugs",
     "promote",
     "updates",
     "analyze",

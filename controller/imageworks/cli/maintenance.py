@@ -1,22 +1,27 @@
 """Commands that keep records in order: each shows its changes as a plan, and applies them as one commit."""
 
-from contextlib import contextmanager
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imageworks.cli.output import complain, printable, say
-from imageworks.errors import ExitCode
+from imageworks.cli.edits import (
+    Backup,
+    DryRun,
+    DryRunOrApply,
+    Registry,
+    Wait,
+    carry_out,
+    open_ledger,
+    tell_of_backup,
+)
+from imageworks.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable
 
-    from imageworks.reconcile.ledger import Ledger
-    from imageworks.registry.maintenance import EntryChange, Kept
-
-Registry = Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")]
-Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another controller.")]
+    from imageworks.providers.ollama_values import OllamaObservation
 
 
 def register(app: typer.Typer) -> None:
@@ -28,10 +33,14 @@ def register(app: typer.Typer) -> None:
     app.command("normalize-formats")(normalize_command)
     app.command("purge-deprecated")(purge_deprecated_command)
     app.command("prune-duplicates")(prune_duplicates_command)
+    app.command("reset-discovered")(reset_discovered_command)
+    app.command("purge-hf")(purge_hf_command)
+    app.command("purge-logical-only")(purge_logical_only_command)
+    app.command("backfill-ollama-paths")(backfill_command)
 
 
 def normalize_command(
-    dry_run: Annotated[bool | None, typer.Option("--dry-run/--apply", help="Show the changes, or make them.")] = None,
+    dry_run: DryRunOrApply = None,
     rebuild: Annotated[
         bool,
         typer.Option("--rebuild", help="Also record size, file list and checksum anew, of what no manifest declares."),
@@ -39,9 +48,7 @@ def normalize_command(
     prune_missing: Annotated[
         bool, typer.Option("--prune-missing", help="Remove entries whose files are gone, instead of deprecating them.")
     ] = False,
-    backup: Annotated[
-        bool | None, typer.Option("--backup/--no-backup", help="Accepted: git history is the backup.")
-    ] = None,
+    backup: Backup = None,
     registry: Registry = None,
     wait: Wait = 0.0,
 ) -> int:
@@ -55,12 +62,12 @@ def normalize_command(
     from imageworks.registry.maintenance import normalize
 
     apply = dry_run is False
-    _tell_of_backup(backup)
-    with _ledger(registry, read_only=not apply, wait=wait) as ledger:
+    tell_of_backup(backup)
+    with open_ledger(registry, read_only=not apply, wait=wait) as ledger:
         with HashProgress() as progress:
             seen, unread = look_again(ledger, rebuild=rebuild, missing=rebuild or prune_missing, told=progress)
         changes = normalize(ledger.registry.entries.values(), seen, prune_missing=prune_missing)
-        _carry_out(ledger, [*changes, *unread], "Normalize formats", apply=apply, told=True)
+        carry_out(ledger, [*changes, *unread], "Normalize formats", apply=apply, told=True)
     return ExitCode.FAILURE if unread else ExitCode.SUCCESS
 
 
@@ -68,7 +75,7 @@ def purge_deprecated_command(
     placeholders_only: Annotated[
         bool, typer.Option("--placeholders-only", help="Only what older importers of Ollama's models left.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go and write nothing.")] = False,
+    dry_run: DryRun = False,
     registry: Registry = None,
     wait: Wait = 0.0,
 ) -> None:
@@ -78,7 +85,7 @@ def purge_deprecated_command(
     """
     from imageworks.registry.maintenance import Kept, purge_deprecated
 
-    with _ledger(registry, read_only=dry_run, wait=wait) as ledger:
+    with open_ledger(registry, read_only=dry_run, wait=wait) as ledger:
         declared = ledger.registry.manifests
         entries = ledger.registry.entries.values()
         found = purge_deprecated(entries, {*declared, *ledger.registry.blocked}, placeholders_only=placeholders_only)
@@ -87,11 +94,11 @@ def purge_deprecated_command(
             for name, manifest in declared.items()
             if manifest.fields.get("deprecated") is True
         ]
-        _carry_out(ledger, [*found, *kept], "Purge deprecated", apply=not dry_run, told=True)
+        carry_out(ledger, [*found, *kept], "Purge deprecated", apply=not dry_run, told=True)
 
 
 def prune_duplicates_command(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go and write nothing.")] = False,
+    dry_run: DryRun = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show what stays, and why.")] = False,
     backend: Annotated[str | None, typer.Option("--backend", metavar="NAME", help="Only what it serves.")] = None,
     registry: Registry = None,
@@ -103,64 +110,134 @@ def prune_duplicates_command(
     """
     from imageworks.registry.maintenance import prune_duplicates
 
-    with _ledger(registry, read_only=dry_run, wait=wait) as ledger:
+    with open_ledger(registry, read_only=dry_run, wait=wait) as ledger:
         found = prune_duplicates(ledger.registry.entries.values(), ledger.registry.manifests, backend=backend)
-        _carry_out(ledger, found, "Prune duplicates", apply=not dry_run, told=verbose)
+        carry_out(ledger, found, "Prune duplicates", apply=not dry_run, told=verbose)
 
 
-@contextmanager
-def _ledger(registry: Path | None, *, read_only: bool, wait: float) -> "Iterator[Ledger]":
-    from imageworks.config import find_registry, load_host_settings
-    from imageworks.log import start_logging
-    from imageworks.reconcile.ledger import Ledger
+def reset_discovered_command(
+    backend: Annotated[
+        str, typer.Option("--backend", metavar="NAME", help="Only what it serves, such as ollama or vllm.")
+    ] = "all",
+    dry_run: DryRun = False,
+    backup: Backup = None,
+    registry: Registry = None,
+    wait: Wait = 0.0,
+) -> None:
+    """Remove the entries of a backend that no manifest stands behind, so that a scan or import records them anew.
 
-    root = find_registry(registry)
-    host = load_host_settings(registry=root)
-    if not read_only:
-        start_logging(host.log_dir)
-    with Ledger.open(root, host, read_only=read_only, wait=wait) as ledger:
-        for note in ledger.notes:
-            complain(f"note: {note}")
-        yield ledger
+    Files stay where they are. An entry whose version is locked stays, for nothing else holds the lock.
+    """
+    from imageworks.registry.purges import reset_discovered
 
-
-def _tell_of_backup(backup: bool | None) -> None:  # noqa: FBT001 # the option's three values
-    if backup is not None:
-        complain("note: git history is the backup: `git revert` takes a commit of this command back")
-
-
-def _carry_out(ledger: "Ledger", found: "Sequence[EntryChange | Kept]", title: str, *, apply: bool, told: bool) -> None:
-    """Show changes as a plan and, when asked, commit them."""
-    from imageworks.reconcile.ledger import Edits
-    from imageworks.registry.maintenance import Deed, EntryChange, Kept
-
-    changes = [change for change in found if isinstance(change, EntryChange)]
-    for change in changes:
-        say(printable(f"{change.deed.value} {change.name}  {change.why}"))
-        for difference in change.differences:
-            say(printable(f"    {difference}"))
-    for kept in found:
-        if told and isinstance(kept, Kept):
-            complain(f"kept: {kept.name}: {kept.why}")
-    words = {Deed.CHANGE: "to change", Deed.DEPRECATE: "to deprecate", Deed.REMOVE: "to remove"}
-    counts = [f"{sum(1 for c in changes if c.deed is deed)} {word}" for deed, word in words.items()]
-    if not changes:
-        say("No changes.")
-        return
-    say(f"Plan: {', '.join(counts)}." + ("" if apply else " Nothing was written."))
-    if not apply:
-        return
-    edits = Edits(
-        written={change.name: change.entry for change in changes if change.entry is not None},
-        gone=frozenset(change.name for change in changes if change.entry is None),
-        title=f"{title}: {_models(changes)}",
-        lines=tuple(f"{change.deed.value} {change.name}" for change in changes),
-    )
-    result = ledger.commit(edits)
-    if result is not None:
-        say(f"Done; committed {result.id[:10]}.")
+    tell_of_backup(backup)
+    with open_ledger(registry, read_only=dry_run, wait=wait) as ledger:
+        declared = {*ledger.registry.manifests, *ledger.registry.blocked}
+        found = reset_discovered(ledger.registry.entries.values(), declared, backend=backend.lower())
+        carry_out(ledger, found, "Reset discovered", apply=not dry_run, told=True)
 
 
-def _models(changes: "Iterable[EntryChange]") -> str:
-    count = len(list(changes))
-    return "1 entry" if count == 1 else f"{count} entries"
+def purge_hf_command(
+    dry_run: DryRun = False,
+    weights_root: Annotated[
+        Path | None, typer.Option("--weights-root", metavar="DIR", help="The folder; the weights root if none.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option("--backend", metavar="NAME", help="Only what it serves.")] = None,
+    registry: Registry = None,
+    wait: Wait = 0.0,
+) -> None:
+    """Remove the entries of models that stand below the weights root and that no manifest stands behind.
+
+    Files stay where they are: `scan` records them anew.
+    """
+    from imageworks.reconcile.places import LINUX
+    from imageworks.reconcile.scan import root_of
+    from imageworks.registry.purges import purge_hf
+
+    with open_ledger(registry, read_only=dry_run, wait=wait) as ledger:
+        root = weights_root or root_of(LINUX, ledger)
+        if root is None:
+            raise UsageError("this host has no weights root", remedy="Name the folder with --weights-root.")
+        found = purge_hf(
+            ledger.registry.entries.values(),
+            {*ledger.registry.manifests, *ledger.registry.blocked},
+            root=Path(os.path.abspath(root.expanduser())),  # noqa: PTH100 # `..` must go, links must stay
+            backend=backend.lower() if backend else None,
+        )
+        carry_out(ledger, found, "Purge models below the weights root", apply=not dry_run, told=True)
+
+
+def purge_logical_only_command(
+    include_curated: Annotated[
+        bool,
+        typer.Option(
+            "--include-curated/--discovered-only", help="Also delete manifests that name no source, or entries only."
+        ),
+    ] = False,
+    dry_run: DryRunOrApply = None,
+    backup: Backup = None,
+    registry: Registry = None,
+    wait: Wait = 0.0,
+) -> None:
+    """Show or remove what has no files: no path, or one that stands for a model that Ollama has not got.
+
+    Without --apply nothing is written. A manifest that names a source stays: `reconcile` brings its files.
+    """
+    from imageworks.registry.purges import purge_logical_only
+
+    apply = dry_run is False
+    tell_of_backup(backup)
+    with open_ledger(registry, read_only=not apply, wait=wait) as ledger:
+        state = ledger.registry
+        found = purge_logical_only(
+            {name: entry for name, entry in state.entries.items() if name not in state.blocked},
+            {manifest.name: manifest for manifest in state.applied},
+            curated=include_curated,
+            installed=_ask_ollama(),
+            elsewhere=ledger.other_hosts,
+        )
+        carry_out(ledger, found, "Purge what has no files", apply=apply, told=True)
+
+
+def _ask_ollama() -> "Callable[[str], bool]":
+    """Return what says whether Ollama has a model; it is asked once, and only when somebody wants to know."""
+    from functools import cache
+
+    @cache
+    def observed() -> "OllamaObservation":
+        from imageworks.providers.ollama import OllamaProvider
+
+        with OllamaProvider.from_environment(os.environ) as ollama:
+            return ollama.observe()
+
+    return lambda name: observed().find(name) is not None
+
+
+def backfill_command(
+    dry_run: DryRun = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show what stays, and why.")] = False,
+    no_set_format: Annotated[
+        bool, typer.Option("--no-set-format", help="Leave a format that is not recorded unrecorded.")
+    ] = False,
+    location: Annotated[
+        str, typer.Option("--location", metavar="NAME", help="The location that is recorded where there is none.")
+    ] = "linux_wsl",
+    registry: Registry = None,
+    wait: Wait = 0.0,
+) -> None:
+    """Give recorded models of Ollama that have no path one in its store, so that `list` shows them.
+
+    The path is <store>/<name in Ollama>, or ollama://<name> where no store is on this machine.
+    """
+    from imageworks.providers.ollama_store import is_store
+    from imageworks.registry.purges import backfill_ollama_paths
+    from imageworks.transfer.content import ollama_stores
+
+    with open_ledger(registry, read_only=dry_run, wait=wait) as ledger:
+        found = backfill_ollama_paths(
+            ledger.registry.entries.values(),
+            store=next(filter(is_store, ollama_stores(os.environ)), None),
+            location=location,
+            set_format=not no_set_format,
+        )
+        carry_out(ledger, found, "Backfill paths of Ollama's models", apply=not dry_run, told=verbose)

@@ -6,11 +6,12 @@ None of them touches a model's files, and none removes an entry that a manifest 
 import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
 from imageworks.naming import display_name, parameter_size_in
+from imageworks.registry.document import JsonValue
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256, directory_checksum
 from imageworks.registry.manifest import Manifest
 from imageworks.registry.views import file_paths, richness
@@ -22,9 +23,26 @@ ABSENT: Final = "none"
 class Deed(Enum):
     """What happens to an entry; the value is its sign in a plan."""
 
+    ADD = "+"
     CHANGE = "~"
+    RENAME = ">"
     DEPRECATE = "!"
     REMOVE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEdit:
+    """What happens to the manifest behind an entry.
+
+    Args:
+        file: Its path within the registry.
+        becomes: Its path from then on; ``None`` when it goes.
+        changes: New value by the keys that lead to it; ``None`` removes the key.
+    """
+
+    file: str
+    becomes: str | None
+    changes: Mapping[tuple[str, ...], JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +54,8 @@ class EntryChange:
         deed: What happens to it.
         why: Why, as a few words.
         differences: Each changed field as ``field:old→new``.
-        entry: What is recorded from then on; ``None`` when it goes.
+        entry: What is recorded from then on, perhaps under another name; ``None`` when it goes, or there is none.
+        manifest: What happens to its manifest, where something does.
     """
 
     name: str
@@ -44,6 +63,7 @@ class EntryChange:
     why: str
     differences: tuple[str, ...] = ()
     entry: Entry | None = None
+    manifest: ManifestEdit | None = None
 
 
 @dataclass(frozen=True, slots=True)
