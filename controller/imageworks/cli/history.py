@@ -1,97 +1,198 @@
-"""The ``history`` command: what changed a model, by whom and when, from the registry's commits."""
+"""The commands that look back: ``history``, ``diff``, ``blame`` and ``show``, from the registry's commits."""
 
+import itertools
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imageworks.cli.output import complain, printable, say, table
+from imageworks.cli.output import complain, say
+from imageworks.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from imageworks.registry.git_values import CommitRecord
+    from imageworks.registry.git import RegistryRepository
+    from imageworks.registry.history_read import HistoryReader, Wanted
+    from imageworks.registry.history_values import ModelChange
 
-FORMAT_VERSION = 1
+Registry = Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print stable JSON.")]
+Host = Annotated[str | None, typer.Option("--host", metavar="NAME", help="Whose entries count.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the ``history`` command to the application.
+    """Add the commands to the application.
 
     Args:
         app: The application's root.
     """
-    app.command("history")(history)
+    app.command("history")(history_command)
+    app.command("diff")(diff_command)
+    app.command("show")(show_command)
+    app.command("blame")(blame_command)
 
 
-def history(
+def history_command(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Model whose manifest or entry changed; all by default.")
+        str | None, typer.Argument(metavar="[NAME]", help="The model whose history is asked for; all if none.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most commits to show.")] = 20,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of columns.")] = False,
-    registry: Annotated[Path | None, typer.Option(help="Registry folder to use.")] = None,
+    host: Host = None,
+    as_json: AsJson = False,
+    registry: Registry = None,
 ) -> None:
-    """Show the commits that changed the registry, or one model, newest first."""
-    from imageworks.config import find_registry
-    from imageworks.registry.git import RegistryRepository
+    """Show each commit that touched a model, or the registry: when, who, and what became of the models, newest first.
 
-    repository = RegistryRepository.open(find_registry(registry))
-    paths = None if name is None else (f"models/{literal(name)}.yaml", f"discovered/*/{literal(name)}.json")
-    records = tuple(repository.log(paths, limit=limit))
+    A model's earlier names are followed: what its manifest calls `previously`, and entries that were moved.
+    """
+    from imageworks.registry.history_values import FORMAT_VERSION
+
+    reader = _reader(registry)
+    found = reader.registry_steps(host=host) if name is None else reader.steps(name, host=host)
+    steps = list(itertools.islice(found, limit))
     if as_json:
-        say(json.dumps({"format_version": FORMAT_VERSION, "commits": [as_value(r, name) for r in records]}, indent=2))
-    elif records:
-        rows = [
-            (f"{r.when:%Y-%m-%d %H:%M}", printable(r.author), r.short_id, ",".join(layers(r, name)), r.subject)
-            for r in records
-        ]
-        say(printable(table(("DATE", "AUTHOR", "COMMIT", "CHANGED", "SUBJECT"), rows)))
+        commits = [step.document() for step in steps]
+        say(json.dumps({"format_version": FORMAT_VERSION, "name": name, "commits": commits}, indent=2))
+    elif steps:
+        from imageworks.cli.history_view import steps_text
+
+        say(steps_text(steps, name))
     else:
         complain("No commit yet." if name is None else f"No commit has changed {name}.")
 
 
-def literal(name: str) -> str:
-    """Return a model's name as a pattern that matches nothing but itself."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+def diff_command(
+    revisions: Annotated[
+        str | None,
+        typer.Argument(metavar="[REV[..REV]]", help="One revision or date, compared with the files here; or two."),
+    ] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--name", metavar="NAME", help="Only this model; may be repeated.")
+    ] = None,
+    manifests: Annotated[bool, typer.Option("--manifests", help="Only what people declare.")] = False,
+    entries: Annotated[bool, typer.Option("--entries", help="Only what hosts recorded.")] = False,
+    host: Host = None,
+    detailed: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 0 for no difference, 2 for differences.")
+    ] = False,
+    as_json: AsJson = False,
+    registry: Registry = None,
+) -> int:
+    """Compare two states of the registry in model words.
 
-
-def layers(record: "CommitRecord", name: str | None) -> list[str]:
-    """Return which layers a commit changed, of one model or of any: manifest, entry, snapshot, settings.
-
-    Args:
-        record: The commit.
-        name: The model; ``None`` for any.
+    As with git: without a revision, the checked-out commit with the files here, uncommitted ones included; with one
+    revision, that with the files here; `A..B` two commits, where an empty side is the checked-out commit; `A...B` what
+    B changed since it left A.
     """
-    return [layer for layer in ("manifest", "entry", "snapshot", "settings") if _changes(record.changed, layer, name)]
+    reader = _reader(registry)
+    before, after, changes = _differences(reader, revisions, _wanted(names, host, manifests=manifests, entries=entries))
+    if as_json:
+        from imageworks.registry.history_values import FORMAT_VERSION
+
+        listed = [change.document() for change in changes]
+        document = {"format_version": FORMAT_VERSION, "before": before, "after": after, "changes": listed}
+        say(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        from imageworks.cli.history_view import diff_text
+
+        say(diff_text(changes))
+    return ExitCode.CHANGES if detailed and changes else ExitCode.SUCCESS
 
 
-def _changes(changed: Iterable[str], layer: str, name: str | None) -> bool:
-    parts = [path.split("/") for path in changed]
-    if layer == "settings":
-        return name is None and ["registry.yaml"] in parts
-    if layer == "snapshot":
-        return any(part[0] == "snapshot" for part in parts)
-    folder, ending = ("models", ".yaml") if layer == "manifest" else ("discovered", ".json")
-    return any(part[0] == folder and (name is None or part[-1] == name + ending) for part in parts)
+def show_command(
+    model: Annotated[str, typer.Argument(metavar="NAME[@REV]", help="The model, at a revision or date if given.")],
+    host: Host = None,
+    as_json: AsJson = False,
+    registry: Registry = None,
+) -> None:
+    """Show a model as it stands, or stood at a revision: what people declare and what this host recorded, merged.
 
-
-def as_value(record: "CommitRecord", name: str | None) -> dict[str, object]:
-    """Return a commit as JSON has it.
-
-    Args:
-        record: The commit.
-        name: The model asked for; ``None`` for any.
+    A model that was called otherwise then is found by its present name.
     """
-    return {
-        "id": record.id,
-        "parents": list(record.parents),
-        "when": record.when.isoformat(),
-        "author": record.author,
-        "email": record.email,
-        "subject": record.subject,
-        "trailers": dict(record.trailers),
-        "layers": layers(record, name),
-        "changed": list(record.changed),
-    }
+    from imageworks.registry.history_show import model_at
+
+    repository = _open(registry)
+    name, at, revision = model.partition("@")
+    commit = repository.resolve(revision) if at else repository.head()
+    found = model_at(repository, name, commit, host or _this_host(registry))
+    if as_json:
+        say(json.dumps(found.document(), indent=2, ensure_ascii=False, sort_keys=True))
+        return
+    from imageworks.cli.model_view import model_text
+
+    for note in found.notes:
+        complain(f"note: {note}")
+    say(model_text(found.model))
+
+
+def blame_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model.")],
+    host: Host = None,
+    as_json: AsJson = False,
+    registry: Registry = None,
+) -> None:
+    """Show which commit set each field of a model's manifest and entry to what it is, and who made it.
+
+    Fields that a model brought along through a rename are followed to where they were set.
+    """
+    from imageworks.registry.history_values import FORMAT_VERSION
+
+    reader = _reader(registry)
+    found = reader.blame(name, host or _this_host(registry))
+    if as_json:
+        fields = [one.document() for one in found]
+        document = {"format_version": FORMAT_VERSION, "name": name, "fields": fields}
+        say(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        from imageworks.cli.history_view import blame_text
+
+        say(blame_text(found, name))
+
+
+def _open(registry: Path | None) -> "RegistryRepository":
+    from imageworks.config import find_registry
+    from imageworks.registry.git import RegistryRepository
+
+    return RegistryRepository.open(find_registry(registry))
+
+
+def _reader(registry: Path | None) -> "HistoryReader":
+    from imageworks.registry.history_read import HistoryReader
+
+    return HistoryReader(_open(registry))
+
+
+def _this_host(registry: Path | None) -> str:
+    from imageworks.config import find_registry, load_host_settings
+
+    return load_host_settings(registry=find_registry(registry)).host
+
+
+def _wanted(names: list[str] | None, host: str | None, *, manifests: bool, entries: bool) -> "Wanted":
+    from imageworks.registry.history_read import Wanted
+    from imageworks.registry.history_values import Layer
+
+    layers = {Layer.MANIFEST, Layer.ENTRY, Layer.SETTINGS}
+    if manifests != entries:
+        layers = {Layer.MANIFEST, Layer.SETTINGS} if manifests else {Layer.ENTRY}
+    return Wanted(frozenset(layers), frozenset(names or ()), host)
+
+
+def _differences(
+    reader: "HistoryReader", revisions: str | None, wanted: "Wanted"
+) -> tuple[str | None, str | None, "tuple[ModelChange, ...]"]:
+    """Return the two commits that are compared (``None`` after for the files here), and how they differ."""
+    repository = reader.repository
+    head = repository.head()
+    text = revisions or ""
+    if ".." not in text:
+        before = repository.resolve(text) if text else head
+        return before, None, reader.uncommitted(before, wanted)
+    dots = "..." if "..." in text else ".."
+    first, _, second = text.partition(dots)
+    if ".." in second:
+        raise UsageError(f"{text}: names more than two revisions", remedy="Give REV, REV..REV or REV...REV.")
+    before, after = (repository.resolve(side) if side else head for side in (first, second))
+    if dots == "..." and before is not None and after is not None:
+        before = reader.fork_point(before, after)
+    return before, after, reader.between(before, after, wanted)

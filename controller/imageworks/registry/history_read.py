@@ -3,6 +3,7 @@
 A commit may hold anything: broken documents, links, huge files. What cannot be read is told as such, in its place.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -13,6 +14,8 @@ from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.entry import entry_file
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_library import blob_id
+from imageworks.registry.git_program import GitProgram
+from imageworks.registry.git_remote import Remote
 from imageworks.registry.git_values import BlobReference, BlobRefusedError, FileDifference, UnsafePathError
 from imageworks.registry.history import compare, flatten, former_names, layer_of, name_of
 from imageworks.registry.history_values import (
@@ -84,7 +87,7 @@ class HistoryReader:
     """
 
     def __init__(self, repository: RegistryRepository) -> None:
-        self._repository = repository
+        self.repository = repository
         self._versions: dict[tuple[str, bool], Version] = {}
 
     # --- two states --------------------------------------------------------------------------------------------------
@@ -107,7 +110,7 @@ class HistoryReader:
             wanted: What counts; everything when absent.
         """
         counts = wanted or Wanted()
-        disk = WorkTreeReader(self._repository.root)
+        disk = WorkTreeReader(self.repository.root)
         pairs: dict[str, tuple[Version | None, Version | None]] = {}
         now: dict[str, bytes | Refusal] = {**disk.files(MODELS), **disk.files(ENTRIES)}
         settings = disk.file(SETTINGS_FILE)
@@ -125,19 +128,28 @@ class HistoryReader:
             pairs[path] = (old, None if content is None else _parsed(path, blob, content))
         return compare(pairs)
 
+    def fork_point(self, one: str, other: str) -> str | None:
+        """Return the newest commit that two have in common; ``None`` when they have none.
+
+        Args:
+            one: A commit.
+            other: Another.
+        """
+        return Remote(GitProgram(self.repository.layout.worktree, os.environ)).merge_base(one, other)
+
     def _listed(self, revision: str | None) -> dict[str, BlobReference]:
         found: dict[str, BlobReference] = {}
         for folder in (MODELS, ENTRIES):
             try:
-                found |= self._repository.list_files(revision, folder)
+                found |= self.repository.list_files(revision, folder)
             except UnsafePathError:  # a link in the folder's place: nothing in it is ours
                 continue
-        settings = self._repository.find_file(revision, SETTINGS_FILE)
+        settings = self.repository.find_file(revision, SETTINGS_FILE)
         return found if settings is None else {**found, SETTINGS_FILE: settings}
 
     def _differences(self, before: str | None, after: str | None) -> tuple[FileDifference, ...]:
         try:
-            return self._repository.differences(before, after)
+            return self.repository.differences(before, after)
         except UnsafePathError:
             return ()
 
@@ -158,7 +170,7 @@ class HistoryReader:
             revision: The commit.
             path: The file's registry path.
         """
-        reference = self._repository.find_file(revision, path)
+        reference = self.repository.find_file(revision, path)
         return None if reference is None else self._version(path, reference)
 
     def _version(self, path: str, reference: BlobReference) -> Version:
@@ -172,7 +184,7 @@ class HistoryReader:
         if reference.refusal:
             return Refusal(reference.refusal)
         try:
-            return self._repository.read_blob(reference.id, limit=_limit(path))
+            return self.repository.read_blob(reference.id, limit=_limit(path))
         except BlobRefusedError as error:
             return Refusal(error.render().split("\n", 1)[0])
 
@@ -186,7 +198,7 @@ class HistoryReader:
             revision: Where to start; by default the checked-out commit.
         """
         wanted = Wanted(host=host)
-        for record in self._repository.log(revision=revision):
+        for record in self.repository.log(revision=revision):
             found = self._changed_by(record.id, record.parents)
             yield Step(record, compare(self._pairs(found, wanted)), _layers(record.changed))
 
@@ -202,13 +214,13 @@ class HistoryReader:
 
     def _walk(self, name: str, host: str | None, revision: str | None) -> Iterator[tuple[Step, tuple[str, ...]]]:
         """Yield each step with the names that the model had by then, the newest first."""
-        start = revision or self._repository.head()
+        start = revision or self.repository.head()
         trail = _Trail([name], {name, *self._announced(start, name)})
         seen: set[str] = set()
         while start is not None:
             known = set(trail.known)
             again: str | None = None
-            for commit in self._repository.touching(self._paths(known, start), revision=start):
+            for commit in self.repository.touching(self._paths(known, start), revision=start):
                 if commit in seen:
                     continue
                 seen.add(commit)
@@ -220,12 +232,19 @@ class HistoryReader:
             start = again
 
     def _step(self, commit: str, trail: _Trail, host: str | None) -> Step | None:
-        record = self._repository.record(commit)
+        record = self.repository.record(commit)
         found = self._changed_by(record.id, record.parents)
         self._learn(record.id, found, trail)
         wanted = Wanted(names=frozenset(trail.names), host=host)
         pairs = self._pairs(found, wanted)
-        return Step(record, compare(pairs), _layers((*pairs, *_snapshots(record.changed)))) if pairs else None
+        if not pairs:
+            return None
+        changes = compare(pairs)
+        if any(after is None for _before, after in pairs.values()):  # perhaps it goes on under another name
+            appeared = self._pairs((one for one in found if one.before is None), Wanted(host=host))
+            whole = compare({**appeared, **pairs})
+            changes = tuple(one for one in whole if not wanted.names.isdisjoint({one.name, one.previous_name or ""}))
+        return Step(record, changes, _layers((*pairs, *_snapshots(record.changed))))
 
     def _learn(self, commit: str, found: Sequence[FileDifference], trail: _Trail) -> None:
         """Add the former names that a commit tells of: in the model's manifest, or by what vanished as it appeared."""
@@ -251,7 +270,7 @@ class HistoryReader:
         return set(former_names((manifest.fields if manifest else None) or {}))
 
     def _paths(self, names: Iterable[str], revision: str | None) -> list[str]:
-        hosts = sorted(self._repository.folders_ever(ENTRIES, revision=revision))
+        hosts = sorted(self.repository.folders_ever(ENTRIES, revision=revision))
         chosen = sorted(names)
         manifests = [f"{MODELS}/{name}{suffix}" for name in chosen for suffix in SUFFIXES]
         return [*manifests, *(entry_file(host, name) for name in chosen for host in hosts)]
@@ -301,7 +320,7 @@ class HistoryReader:
         Raises:
             HistoryError: There is no such model.
         """
-        head = self._repository.head()
+        head = self.repository.head()
         if head is None or not self._has(head, name, host):
             self.name_at(name, head or "", host)
             raise HistoryError(f"no model is called {name!r} now")

@@ -1,0 +1,248 @@
+"""History in words: what became of a model, one line a change, and tables of who set what."""
+
+import json
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from imageworks.cli.output import human_bytes, paint, printable, table, terminal_width, wants_colour
+from imageworks.registry.history_values import Blamed, FieldChange, FileChange, Kind, Layer, ModelChange, Step
+
+SYMBOLS: Final = {
+    Kind.DECLARED: "+",
+    Kind.INSTALLED: "+",
+    Kind.FOUND: "+",
+    Kind.RECORDED: "+",
+    Kind.ADOPTED: "=",
+    Kind.CHANGED: "~",
+    Kind.REWRITTEN: "~",
+    Kind.UPDATED: "~",
+    Kind.RENAMED: ">",
+    Kind.MOVED: ">",
+    Kind.UNDECLARED: "-",
+    Kind.EMPTIED: "-",
+    Kind.REMOVED: "-",
+    Kind.UNREADABLE: "!",
+}
+STYLES: Final = {"+": "green", "=": "green", "~": "yellow", ">": "cyan", "-": "red", "!": "magenta"}
+MOST_MODELS: Final = 12  # in one commit of the registry's history; --json tells all
+LONGEST_VALUE: Final = 48  # characters of a value within a line
+REVISION_DIGITS: Final = 12
+_ARROW: Final = "→"
+_FRESH: Final = frozenset({Kind.INSTALLED, Kind.ADOPTED, Kind.FOUND, Kind.RECORDED, Kind.DECLARED})
+_GONE: Final = frozenset({Kind.UNDECLARED, Kind.REMOVED})
+_TOLD: Final = frozenset(
+    {
+        "source.revision",
+        "resolved.revision",
+        "download_size_bytes",
+        "downloaded_at",
+        "name",
+        "backend_config.model_path",
+    }
+)
+"""Fields that are told by themselves, or follow from one that is."""
+
+
+def steps_text(steps: Sequence[Step], name: str | None) -> str:
+    """Return commits for a terminal: a line each, and below it what became of the models.
+
+    Args:
+        steps: Newest first.
+        name: The model asked for; ``None`` for the whole registry.
+    """
+    colour, width = wants_colour(sys.stdout), terminal_width()
+    blocks = []
+    for step in steps:
+        record = step.record
+        head = f"{record.when:%Y-%m-%d %H:%M}  {record.author}  {record.subject}"
+        lines = [f"{paint(record.short_id, 'yellow', colour=colour)}  {_cut(printable(head), width - 12)}"]
+        shown = step.changes if name is not None else step.changes[:MOST_MODELS]
+        for change in shown:
+            lines += change_lines(change, colour=colour, width=width, named=name is None or change.name != name)
+        if len(shown) < len(step.changes):
+            lines.append(f"    and {len(step.changes) - len(shown)} more, which --json tells")
+        if not step.changes and step.layers == (Layer.SNAPSHOT,):
+            lines.append("    the snapshot alone")
+        blocks.append("\n".join(lines))
+    return "\n".join(blocks)
+
+
+def change_lines(change: ModelChange, *, colour: bool, width: int, named: bool = True) -> list[str]:
+    """Return one change as a line that wraps below itself.
+
+    Args:
+        change: What became of a model.
+        colour: Whether to use colour.
+        width: Columns to fit in.
+        named: Whether the model's name is told.
+    """
+    symbol = SYMBOLS[change.kind]
+    place = change.host or change.layer.value
+    name = f"{change.name}  " if named and change.layer is not Layer.SETTINGS else ""
+    text = printable(f"{name}{place}: {change_words(change)}").replace("\n", " ")
+    wrapped = textwrap.wrap(text, max(width - 6, 20), break_on_hyphens=False) or [""]
+    return [
+        f"    {paint(symbol, STYLES[symbol], colour=colour)} {wrapped[0]}",
+        *(f"      {line}" for line in wrapped[1:]),
+    ]
+
+
+def change_words(change: ModelChange) -> str:
+    """Return what became of a model, in words.
+
+    Args:
+        change: The change.
+    """
+    if change.kind is Kind.UNREADABLE:
+        return f"cannot be read: {change.problem}"
+    if change.kind is Kind.REWRITTEN:
+        return "comments or layout only"
+    words = [_beginning(change), *_particulars(change)]
+    return ", ".join(word for word in words if word)
+
+
+def _beginning(change: ModelChange) -> str:
+    new = (change.revision[1] or "")[:REVISION_DIGITS]
+    if change.kind is Kind.RENAMED:
+        return f"renamed from {change.previous_name}"
+    if change.kind is Kind.UNDECLARED:
+        return "manifest deleted" if change.layer is Layer.MANIFEST else "deleted"
+    if change.kind is Kind.REMOVED:
+        return "entry removed"
+    if change.kind is Kind.EMPTIED:
+        return "files no longer recorded"
+    if change.kind in _FRESH:
+        source = f" {change.source}" if change.source else ""
+        former = f" (was {change.previous_name})" if change.previous_name else ""
+        return f"{change.kind.value}{source}{f' @ {new}' if new else ''}{former}"
+    return "moved" if change.kind is Kind.MOVED else ""
+
+
+def _particulars(change: ModelChange) -> Iterable[str]:
+    if change.kind in _FRESH:
+        if change.size[1] is not None:
+            yield f"{human_bytes(change.size[1])} in {_count(change.count, 'file')}"
+        if change.kind is Kind.DECLARED:
+            yield from (field_words(item) for item in change.fields if item.field in {"roles", "state", "hosts"})
+        return
+    if change.kind in _GONE:
+        return
+    old, new = change.revision
+    if old != new:
+        yield f"revision {_short(old)}{_ARROW}{_short(new)}"
+    if change.size[0] != change.size[1] and change.kind is not Kind.EMPTIED:
+        yield f"size {_bytes(change.size[0])}{_ARROW}{_bytes(change.size[1])}"
+    if change.kind is not Kind.EMPTIED:
+        yield _files(change.files)
+    chosen = [item for item in change.fields if item.field not in _TOLD]
+    if change.kind in {Kind.UPDATED, Kind.EMPTIED}:  # the rest follows from other files
+        chosen = [item for item in chosen if item.field in {"download_path", "deprecated", "conditions"}]
+    yield from (field_words(item) for item in chosen)
+
+
+def field_words(change: FieldChange) -> str:
+    """Return one field's change in words; lists as what came and went.
+
+    Args:
+        change: The field's change.
+    """
+    if change.field == "conditions":
+        return f"{_conditions(change.before)}{_ARROW}{_conditions(change.after)}"
+    before, after = change.before, change.after
+    if _of_texts(before) and _of_texts(after):
+        old, new = _texts(before), _texts(after)
+        came, went = [item for item in new if item not in old], [item for item in old if item not in new]
+        if came or went:
+            return " ".join([change.field, *(f"+{item}" for item in came), *(f"-{item}" for item in went)])
+        return f"{change.field} in another order"
+    return f"{change.field} {value_words(before)}{_ARROW}{value_words(after)}"
+
+
+def value_words(value: object, *, longest: int = LONGEST_VALUE) -> str:
+    """Return a value in one short line.
+
+    Args:
+        value: A JSON value.
+        longest: Most characters.
+    """
+    if value is None:
+        return "none"
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    return _cut(shown.replace("\n", " ") or '""', longest)
+
+
+def diff_text(changes: Sequence[ModelChange]) -> str:
+    """Return the differences of two states for a terminal.
+
+    Args:
+        changes: What became of the models.
+    """
+    colour, width = wants_colour(sys.stdout), terminal_width()
+    lines = [line[4:] for change in changes for line in change_lines(change, colour=colour, width=width + 4)]
+    models = len({change.name for change in changes if change.layer is not Layer.SETTINGS})
+    return "\n".join([*lines, f"{_count(models, 'model')} with differences." if changes else "No differences."])
+
+
+def blame_text(found: Sequence[Blamed], name: str) -> str:
+    """Return who set which field, as a table.
+
+    Args:
+        found: Each field's commit.
+        name: What the model is called now.
+    """
+    rows = [
+        (
+            one.field if one.layer is Layer.MANIFEST else f"entry.{one.field}",
+            value_words(one.value, longest=40),
+            one.record.short_id,
+            f"{one.record.when:%Y-%m-%d}",
+            one.record.author,
+            one.record.subject + ("" if one.name == name else f" (as {one.name})"),
+        )
+        for one in found
+        if one.value is not None
+    ]
+    return printable(table(("FIELD", "VALUE", "COMMIT", "DATE", "AUTHOR", "SUBJECT"), rows, whole=frozenset({2, 3})))
+
+
+def _files(files: FileChange) -> str:
+    parts = [
+        f"{len(paths)} {word}"
+        for paths, word in ((files.added, "added"), (files.changed, "changed"), (files.removed, "removed"))
+        if paths
+    ]
+    return f"files: {', '.join(parts)}" if parts else ""
+
+
+def _conditions(value: object) -> str:
+    listed = value if isinstance(value, list) else []
+    words = [
+        f"{item.get('type')} {item.get('reason') or item.get('status')}" for item in listed if isinstance(item, dict)
+    ]
+    return ", ".join(words) or "none"
+
+
+def _of_texts(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+def _texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _bytes(size: int | None) -> str:
+    return "none" if size is None else human_bytes(size)
+
+
+def _short(revision: str | None) -> str:
+    return revision[:REVISION_DIGITS] if revision else "none"
+
+
+def _count(number: int, word: str) -> str:
+    return f"1 {word}" if number == 1 else f"{number} {word}s"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: max(longest - 1, 1)] + "…"
