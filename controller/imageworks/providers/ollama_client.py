@@ -99,14 +99,14 @@ class OllamaClient:
         Raises:
             OllamaUnreachableError: Nothing answers, or nothing that is Ollama.
         """
-        what = f"Ollama at {self.address.url}"
+        what = "asking Ollama for its version"
         reply = self._ask("GET", "/api/version", what)
         try:
             version = whole_object(reply.body, what).get("version")
         except OllamaBrokenStreamError:
             version = None
         if not isinstance(version, str):
-            raise OllamaUnreachableError(f"{what}: what answers there is not Ollama", remedy=_START)
+            raise OllamaUnreachableError(f"what answers at {self.address.url} is not Ollama", remedy=_START)
         return version
 
     def tags(self) -> tuple[OllamaModel, ...]:
