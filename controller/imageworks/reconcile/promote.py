@@ -1,6 +1,5 @@
 """Promote: make a manifest of a discovered entry, such that reconcile then finds everything as declared."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -16,11 +15,9 @@ from imageworks.reconcile.places import CUSTOM
 from imageworks.reconcile.situation import Case, Place
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import FOLDER, SUFFIXES, Manifest, PathSource, is_commit, read_manifest
-from imageworks.registry.schema import load_schema
+from imageworks.registry.manifest_text import SCHEMA_COPY, Line, modeline, suggestion
 from imageworks.registry.validate import check_manifest
 
-SCHEMA_COPY: Final = ".schemas/manifest.schema.json"
-COMMENTS_AT: Final = 40  # columns
 SHOWN_IN_TITLE: Final = 3
 _CHOOSES: Final = {
     "include": "only these of its weights",
@@ -50,20 +47,6 @@ class Promotion:
     manifest: Manifest
     data: bytes
     entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A field of a manifest: its text, its value, and what it is for."""
-
-    key: str
-    value: object
-    comment: str
-    inside: bool = False
-
-    def render(self) -> str:
-        text = f"{'  ' if self.inside else ''}{self.key}: {json.dumps(self.value, ensure_ascii=False)}"
-        return f"{text:<{COMMENTS_AT - 1}} # {self.comment}"
 
 
 def promote(ledger: Ledger, name: str) -> Promotion:
@@ -124,17 +107,17 @@ def _find(ledger: Ledger, name: str) -> Entry:
     return registry.entries[name]
 
 
-def _choices(entry: Entry, ledger: Ledger) -> Iterator[list[_Line]]:
+def _choices(entry: Entry, ledger: Ledger) -> Iterator[list[Line]]:
     """Yield what a manifest could say of the source and the place, the best first."""
     if entry.path is None or not entry.files:
         yield []
         return
     if entry.repo and is_commit(entry.revision):
         for location in _locations(entry, entry.path):
-            yield [*_hub(entry), _Line("location", location, "a location of registry.yaml, or a folder")]
+            yield [*_hub(entry), Line("location", location, "a location of registry.yaml, or a folder")]
     yield [
-        _Line("path", str(entry.path), "where its files are; nothing is copied, moved or downloaded", inside=True),
-        _Line("hosts", [ledger.registry.host], "only this host has that path"),
+        Line("path", str(entry.path), "where its files are; nothing is copied, moved or downloaded", inside=True),
+        Line("hosts", [ledger.registry.host], "only this host has that path"),
     ]
 
 
@@ -147,20 +130,20 @@ def _locations(entry: Entry, path: Path) -> Iterator[str]:
         yield str(path.parents[depth - 1])
 
 
-def _hub(entry: Entry) -> Iterator[_Line]:
-    yield _Line("huggingface", entry.repo, "the repository that it came from", inside=True)
-    yield _Line("revision", entry.revision, "the commit that is installed; `download` moves the pin", inside=True)
+def _hub(entry: Entry) -> Iterator[Line]:
+    yield Line("huggingface", entry.repo, "the repository that it came from", inside=True)
+    yield Line("revision", entry.revision, "the commit that is installed; `download` moves the pin", inside=True)
     if entry.ref and entry.ref != "main" and not is_commit(entry.ref):
-        yield _Line("branch", entry.ref, "the branch that the commit was taken from", inside=True)
+        yield Line("branch", entry.ref, "the branch that the commit was taken from", inside=True)
     for key, comment in _CHOOSES.items():
         if key in entry.selection:
-            yield _Line(key, entry.selection[key], comment, inside=True)
+            yield Line(key, entry.selection[key], comment, inside=True)
     for key, comment in _PICKS.items():
         if key in entry.selection:
-            yield _Line(key, entry.selection[key], comment)
+            yield Line(key, entry.selection[key], comment)
 
 
-def _made(entry: Entry, lines: Iterable[_Line], ledger: Ledger) -> Promotion:
+def _made(entry: Entry, lines: Iterable[Line], ledger: Ledger) -> Promotion:
     data = _render(entry, list(lines), ledger)
     file = f"{FOLDER}/{entry.name}.yaml"
     checked = check_manifest(file, data)
@@ -179,30 +162,24 @@ def _made(entry: Entry, lines: Iterable[_Line], ledger: Ledger) -> Promotion:
     return Promotion(manifest, data, replace(entry, fields=fields))
 
 
-def _render(entry: Entry, lines: Sequence[_Line], ledger: Ledger) -> bytes:
+def _render(entry: Entry, lines: Sequence[Line], ledger: Ledger) -> bytes:
     """Return a manifest in which a comment behind each field says what it is for."""
     source = [line.render() for line in lines if line.inside]
     own = [line.render() for line in lines if not line.inside]
     shown = entry.text("display_name")
     text = [
-        f"# yaml-language-server: $schema={_schema(ledger)}",
+        modeline(copied=(ledger.root / SCHEMA_COPY).is_file()),
         f"# {entry.name}, found on {ledger.registry.host} and promoted. This file's name is the model's name.",
         "# Change what you like and commit it: the next `imageworks-models reconcile` makes the machine be so.",
         "schema_version: 1",
         *(["source:", *source] if source else []),
         *own,
-        _Line("backend", entry.text("backend") or UNASSIGNED, "what serves it").render(),
-        *([_Line("display_name", shown, "what people see").render()] if shown else []),
-        f"{'# roles: [caption]':<{COMMENTS_AT - 1}} # what it is used for; take the first # away",
-        f"{'# prune: confirm':<{COMMENTS_AT - 1}} # what may happen to the files once this file is deleted",
+        Line("backend", entry.text("backend") or UNASSIGNED, "what serves it").render(),
+        *([Line("display_name", shown, "what people see").render()] if shown else []),
+        suggestion("roles: [caption]", "what it is used for; take the first # away"),
+        suggestion("prune: confirm", "what may happen to the files once this file is deleted"),
     ]
     return ("\n".join(text) + "\n").encode()
-
-
-def _schema(ledger: Ledger) -> str:
-    if (ledger.root / SCHEMA_COPY).is_file():
-        return f"../{SCHEMA_COPY}"
-    return str(load_schema("manifest")["$id"])
 
 
 def _refusal(made: Promotion, ledger: Ledger) -> str | None:
