@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imageworks.config import HostSettings
 from imageworks.errors import ImageworksError
@@ -32,6 +33,9 @@ from imageworks.transfer.publish import publish
 from imageworks.transfer.removal import move_directory, remove_owned
 from imageworks.transfer.staging import StagingArea
 from imageworks.transfer.state import StateDatabase
+
+if TYPE_CHECKING:
+    from imageworks.reconcile.ollama_apply import OllamaHands
 
 Describe = Callable[[Path, Iterable[ArtifactFile], Upstream], Mapping[str, object]]
 
@@ -65,6 +69,7 @@ class Tools:
         describe: Looks at verified files and says what the model is.
         sharing: Which models stand in one folder.
         registry: The registry folder, in which no model ever stands.
+        ollama: Gives the hands that reach Ollama, where a change needs them.
     """
 
     engine: TransferEngine
@@ -77,6 +82,7 @@ class Tools:
     describe: Describe
     sharing: Sharing = field(default_factory=Sharing)
     registry: Path | None = None
+    ollama: "Callable[[], OllamaHands] | None" = None
 
 
 def apply_changes(
@@ -104,6 +110,8 @@ def apply_changes(
             for future in futures:
                 future.cancel()
             tools.engine.close()
+            if tools.ollama is not None and any(change.by_ollama for change in doing):
+                tools.ollama().cancel()
             raise
 
 
@@ -114,8 +122,11 @@ def _apply_one(change: Change, case: Case | None, entries: Mapping[str, Entry], 
         entry = _carry_out(change, case, entries, tools)
     except ImageworksError as error:
         event("failed", model=change.name, error=error.message)
-        reason = getattr(error, "reason", None)
-        return Outcome(change, error=error.render(), reason=reason, seconds=time.monotonic() - began)
+        reason, told = getattr(error, "reason", None), getattr(error, "entry", None)
+        seconds = time.monotonic() - began
+        return Outcome(
+            change, entry=told, recorded=told is not None, error=error.render(), reason=reason, seconds=seconds
+        )
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         text = f"{where}{os.strerror(error.errno) if error.errno else error}"
@@ -126,6 +137,8 @@ def _apply_one(change: Change, case: Case | None, entries: Mapping[str, Entry], 
 
 
 def _carry_out(change: Change, case: Case | None, entries: Mapping[str, Entry], tools: Tools) -> Entry | None:
+    if change.by_ollama:
+        return _hands(change, tools).carry_out(change, case, entries)
     if change.action is Action.REMOVE:
         return _remove(change, entries[change.previous_name or change.name], tools)
     if change.action is Action.MOVE and case is not None and case.entry is not None and not case.entry.files:
@@ -137,8 +150,17 @@ def _carry_out(change: Change, case: Case | None, entries: Mapping[str, Entry], 
     if not isinstance(case.upstream, Upstream):
         raise ApplyError(f"{change.name}: its source was not looked at")
     if change.action is Action.ADOPT:
-        return _adopt(case, case.place, case.upstream, tools)
-    return _bring(change, case, case.place, case.upstream, tools)
+        entry = _adopt(case, case.place, case.upstream, tools)
+    else:
+        entry = _bring(change, case, case.place, case.upstream, tools)
+    return entry if case.ollama is None else _hands(change, tools).offer_brought(case, entry)
+
+
+def _hands(change: Change, tools: Tools) -> "OllamaHands":
+    """Return what reaches Ollama."""
+    if tools.ollama is None:
+        raise ApplyError(f"{change.name}: Ollama is not to be reached here")
+    return tools.ollama()
 
 
 def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: Tools) -> Entry:
@@ -384,6 +406,8 @@ def _left_behind(change: Change, entry: Entry, place: Place) -> bool:
 
 
 def _remove(change: Change, entry: Entry, tools: Tools) -> Entry | None:
+    if change.drop and tools.ollama is not None and "ollama" in entry.part("metadata"):
+        tools.ollama().withdraw(entry)
     if (entry.installed_by_us or change.drop) and entry.path is not None:
         # Of what several models share, the last to go takes the rest; until then owners() holds it.
         _remove_files(entry, tools, asked=change.asked)

@@ -24,6 +24,16 @@ def has_files(entry: Entry | None) -> bool:
     return entry is not None and bool(entry.files) and entry.path is not None
 
 
+def is_ollamas(entry: Entry | None) -> bool:
+    """Return whether an entry's bytes are in Ollama's store, which only Ollama changes."""
+    return entry is not None and entry.fields.get("source_provider") == "ollama"
+
+
+def stands_in_ollama(entry: Entry | None) -> bool:
+    """Return whether an entry records that a model is in Ollama's store."""
+    return entry is not None and is_ollamas(entry) and entry.text("download_path") is not None
+
+
 def staleness(case: Case) -> Reason | None:
     """Return why the recorded model is not the declared one any more, or ``None`` when it is.
 
@@ -72,6 +82,8 @@ def needs_upstream(case: Case) -> bool:
         return False
     if isinstance(case.manifest.source, PathSource):
         return True
+    if isinstance(case.manifest.source, OllamaSource) or stands_in_ollama(case.entry):
+        return False
     if not has_files(case.entry) or staleness(case) is not None:
         return True
     return case.observation is None or not case.observation.intact
@@ -83,19 +95,28 @@ def decide(case: Case) -> Change | None:
     Args:
         case: Everything known of it.
     """
+    manifest = case.manifest
+    if manifest.state is State.SUSPENDED:
+        return None
+    if isinstance(manifest.source, OllamaSource) or (is_ollamas(case.entry) and manifest.state is State.ABSENT):
+        from imageworks.reconcile.ollama_decide import decide_ollama
+
+        return decide_ollama(case)
+    change = _absent(case) if manifest.state is State.ABSENT else _decide_files(case)
+    if case.ollama is None:
+        return change
+    from imageworks.reconcile.ollama_decide import with_offer
+
+    return with_offer(case, change)
+
+
+def _decide_files(case: Case) -> Change | None:
     manifest, entry = case.manifest, case.entry
-    if manifest.state is not State.PRESENT:
-        return _absent(case) if manifest.state is State.ABSENT else None
-    if isinstance(manifest.source, OllamaSource):
-        return _blocked(
-            case,
-            Obstacle(
-                Reason.PROVIDER_UNAVAILABLE,
-                "Ollama sources are not reconciled by this version; set `state: suspended` to silence this",
-            ),
-        )
     if manifest.source is None:
         return None
+    if entry is not None and stands_in_ollama(entry):
+        message = f"{entry.name} is recorded as a model of Ollama, and its manifest now says {manifest.source.label}"
+        return _blocked(case, Obstacle(Reason.SOURCE_CHANGED, f"{message}; remove it first, or choose another name"))
     if isinstance(case.place, Obstacle):
         return _blocked(case, case.place)
     if not has_files(entry):

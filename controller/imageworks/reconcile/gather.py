@@ -4,10 +4,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import UsageError
-from imageworks.reconcile.decide import has_files, needs_upstream
+from imageworks.reconcile.decide import has_files, is_ollamas, needs_upstream, stands_in_ollama
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
@@ -28,11 +28,14 @@ from imageworks.reconcile.situation import (
 from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import Entry
 from imageworks.registry.load import RegistryState
-from imageworks.registry.manifest import Manifest, PathSource, Prune, State
+from imageworks.registry.manifest import Manifest, OllamaSource, PathSource, Prune, State
 from imageworks.registry.parsed import registry_key
 from imageworks.transfer.content import ContentIndex
 from imageworks.transfer.files import RemoteFile
 from imageworks.transfer.staging import StagingArea, staging_key
+
+if TYPE_CHECKING:
+    from imageworks.reconcile.ollama_look import OllamaLook
 
 ASKING_THREADS: Final = 8
 
@@ -64,6 +67,18 @@ class Look:
     prune_of: Callable[[str], Prune | None]
     notes: tuple[str, ...] = ()
     restore_locked: bool = False
+    open_ollama: "Callable[[], OllamaLook] | None" = None
+
+    def ollama_for(self, entry: Entry) -> "OllamaLook | None":
+        """Return who looks at Ollama, where an entry speaks of it and anybody may look."""
+        return self.open_ollama() if self.open_ollama is not None and _mentions_ollama(None, entry) else None
+
+    def observe(self, entry: Entry) -> Observation | None:
+        """Return how a recorded model stands, on disk or in Ollama."""
+        if not is_ollamas(entry):
+            return self.disk.observe(entry)
+        ollama = self.ollama_for(entry)
+        return ollama.observe(entry) if ollama is not None else None
 
 
 def gather(look: Look, names: Collection[str] = ()) -> Situation:
@@ -83,7 +98,8 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
     renamed = _renames(applied.values(), registry)
     wanted = [m for name, m in sorted(applied.items()) if not names or name in names]
     announced = look.intents.announced()
-    cases = _ask([_recorded(look, manifest, renamed, sharing) for manifest in wanted], look)
+    cases = _with_ollama([_recorded(look, manifest, renamed, sharing) for manifest in wanted], look, announced)
+    cases = _ask(cases, look)
     cases = [_placed(look, case, announced) for case in cases]
     taken = {case.previous_name for case in cases if case.previous_name} | set(renamed.values())
     return Situation(
@@ -142,9 +158,9 @@ def _recorded(look: Look, manifest: Manifest, renamed: Mapping[str, str], sharin
     entry = look.registry.entries.get(previous or manifest.name)
     if manifest.state is State.SUSPENDED:
         return Case(manifest, entry=entry, previous_name=previous)
-    observation = look.disk.observe(entry) if entry is not None else None
+    observation = look.disk.observe(entry) if entry is not None and not is_ollamas(entry) else None
     shared: frozenset[str] = frozenset()
-    if entry is not None and has_files(entry):
+    if entry is not None and has_files(entry) and not is_ollamas(entry):
         absent = manifest.state is State.ABSENT
         shared = frozenset(sharing.owners(entry)) if absent else sharing.others(entry)
     return Case(
@@ -155,6 +171,34 @@ def _recorded(look: Look, manifest: Manifest, renamed: Mapping[str, str], sharin
         shared=shared,
         restore_locked=look.restore_locked,
     )
+
+
+def _mentions_ollama(manifest: Manifest | None, entry: Entry | None) -> bool:
+    """Return whether Ollama must be looked at for a model; where no model asks for that, no daemon is contacted."""
+    if manifest is not None:
+        if manifest.state is State.SUSPENDED:
+            return False
+        if isinstance(manifest.source, OllamaSource) or (
+            manifest.text("backend") == "ollama" and manifest.source is not None
+        ):
+            return True
+    if entry is None:
+        return False
+    return stands_in_ollama(entry) or "ollama" in entry.part("metadata")
+
+
+def _with_ollama(cases: list[Case], look: Look, announced: Mapping[str, Path]) -> list[Case]:
+    """Return all cases, those that speak of Ollama with what it has of them."""
+    speaking = [i for i, case in enumerate(cases) if _mentions_ollama(case.manifest, case.entry)]
+    recorded = any(_mentions_ollama(None, entry) for entry in look.registry.entries.values())
+    if look.open_ollama is None or not (speaking or recorded):
+        return cases
+    ollama = look.open_ollama()
+    ollama.begin(look.registry.applied, look.registry.entries.values(), announced)
+    seen = list(cases)
+    for i in speaking:
+        seen[i] = ollama.case(cases[i])
+    return ollama.ask(seen)
 
 
 def _ask(cases: list[Case], look: Look) -> list[Case]:
@@ -180,6 +224,8 @@ def _placed(look: Look, case: Case, announced: Mapping[str, Path]) -> Case:
     """Return a case with its place and, where bytes are to come, what lies there and what can be reused."""
     manifest, entry, upstream = case.manifest, case.entry, case.upstream
     if manifest.state is not State.PRESENT or manifest.source is None:
+        return case
+    if isinstance(manifest.source, OllamaSource) or stands_in_ollama(entry):
         return case
     asked = upstream if isinstance(upstream, Upstream) else None
     recorded = entry.text("download_format") if entry else None
@@ -261,10 +307,11 @@ def _orphans(look: Look, names: Collection[str], declared: Collection[str], shar
             continue
         yield Orphan(
             entry=entry,
-            observation=look.disk.observe(entry),
+            observation=look.observe(entry),
             prune=look.prune_of(name),
             excluded=name in registry.manifests,
-            shared=sharing.owners(entry) if has_files(entry) else {},
+            shared=sharing.owners(entry) if has_files(entry) and not is_ollamas(entry) else {},
+            ollama=ollama.sight_of(entry) if (ollama := look.ollama_for(entry)) is not None else None,
         )
 
 
@@ -273,7 +320,7 @@ def _unmanaged(
 ) -> Iterable[tuple[Entry, Observation | None]]:
     for name, entry in sorted(look.registry.entries.items()):
         if not entry.managed and name not in declared and (not names or name in names):
-            yield entry, look.disk.observe(entry)
+            yield entry, look.observe(entry)
 
 
 def _staged(case: Case, host: str) -> int:

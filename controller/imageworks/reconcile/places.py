@@ -75,6 +75,14 @@ class Places:
         roots = dict.fromkeys(Path(self._override(location)).expanduser() for location in named)
         return [root for root in roots if root.is_dir() and self._host.allows(root)]
 
+    def measure(self, root: Path) -> str:
+        """Return the key of a folder's filesystem, and know its free space from then on.
+
+        Args:
+            root: A folder, which need not exist yet.
+        """
+        return self._filesystem(root)
+
     def is_elsewhere(self, path: Path, place: Place) -> bool:
         """Return whether a folder is on another filesystem than a place.
 

@@ -1,10 +1,10 @@
 """Make the plan: every case decided, then what concerns several models at once: space and removals. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from imageworks.reconcile.decide import decide, removal
+from imageworks.reconcile.decide import decide, is_ollamas, removal
 from imageworks.reconcile.plan import Action, Change, Drift, FilesystemTotal, Plan, Reason
 from imageworks.reconcile.policy import license_obstacle
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Orphan, PruneOptions, Situation
@@ -24,6 +24,10 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
         prune: What a run may remove.
     """
     decided = [(case, _permitted(case, decide(case), situation)) for case in situation.cases]
+    if any(case.ollama is not None and case.ollama.made is not None for case in situation.cases):
+        from imageworks.reconcile.ollama_decide import rebuilt
+
+        decided = rebuilt(decided)
     changes = [change for _, change in decided if change is not None]
     changes += [_obstructed(name, obstacle) for name, obstacle in situation.blocked.items()]
     changes = _enough_space(changes, situation)
@@ -45,6 +49,27 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
         notes=situation.notes,
         records_stale=situation.records_stale,
     )
+
+
+def waves(changes: Iterable[Change], cases: Mapping[str, Case]) -> list[list[Change]]:
+    """Return changes in the order in which they can be made: models of Ollama after those that they are made of.
+
+    Args:
+        changes: What to do.
+        cases: What is known of each declared model, by name.
+    """
+    by_wave: dict[int, list[Change]] = {}
+    by_ollama = {case.ollama.name: case for case in cases.values() if case.ollama is not None}
+
+    def depth(case: Case | None, above: int) -> int:
+        made = case.ollama.made if case is not None and case.ollama is not None else None
+        if made is None or isinstance(made, Obstacle) or not made.base_follows or above > len(cases):
+            return 0
+        return 1 + depth(by_ollama.get(str(made.base_name)), above + 1)
+
+    for change in changes:
+        by_wave.setdefault(depth(cases.get(change.name), 0), []).append(change)
+    return [by_wave[wave] for wave in sorted(by_wave)]
 
 
 def _permitted(case: Case, change: Change | None, situation: Situation) -> Change | None:
@@ -110,9 +135,27 @@ def _orphans(situation: Situation, prune: PruneOptions) -> tuple[list[Change], l
             drift.append(Drift(orphan.entry.name, reason, why))
             continue
         shared = _staying(orphan, going)
-        change = removal(orphan.entry, reason, _told(orphan), orphan.observation, shared=shared)
+        change = _removal(orphan, reason, shared)
+        if change.action is Action.BLOCKED:
+            removals.append(change)
+            continue
         removals.append(replace(change, needs_confirmation=orphan.prune is not Prune.ENABLED))
     return _refused_in_bulk(removals, situation, prune), drift
+
+
+def _removal(orphan: Orphan, reason: Reason, shared: frozenset[str]) -> Change:
+    """Return the removal of an orphan, from disks or from Ollama."""
+    entry = orphan.entry
+    if is_ollamas(entry):
+        from imageworks.reconcile.ollama_decide import ollama_removal
+
+        return ollama_removal(entry, reason, _told(orphan), orphan.ollama)
+    change = removal(entry, reason, _told(orphan), orphan.observation, shared=shared)
+    if orphan.ollama is None:
+        return change
+    from imageworks.reconcile.ollama_decide import withdrawn
+
+    return withdrawn(change, entry, orphan.ollama)
 
 
 def _staying(orphan: Orphan, going: Collection[str]) -> frozenset[str]:

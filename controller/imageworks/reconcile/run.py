@@ -5,12 +5,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from imageworks.config import HostSettings
 from imageworks.reconcile.applied import AppliedManifests
+from imageworks.reconcile.decide import is_ollamas
 from imageworks.reconcile.gather import Look, gather, staging_key_of, staging_owner
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.messages import commit_message, trailers
@@ -18,22 +20,21 @@ from imageworks.reconcile.notes import uncommitted_manifests, unrecorded_models,
 from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
-from imageworks.reconcile.planner import make_plan
+from imageworks.reconcile.planner import make_plan, waves
 from imageworks.reconcile.recorder import Recorder, Recording
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
 from imageworks.reconcile.sync import Sent, Synchronizer, publish
 from imageworks.reconcile.upstream import Sources
-from imageworks.registry.entry import FOLDER as ENTRIES
-from imageworks.registry.entry import Entry, has_recorded_files
+from imageworks.registry.entry import Entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_lock import hold
 from imageworks.registry.git_values import CommitResult
 from imageworks.registry.load import NOTHING_DECLARED, RegistryState
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import State
-from imageworks.transfer.content import ContentIndex
+from imageworks.transfer.content import ContentIndex, ollama_stores
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import NullProgress, Progress
 from imageworks.transfer.staging import sweep_stale
@@ -41,6 +42,9 @@ from imageworks.transfer.state import STATE_FILE, StateDatabase
 
 if TYPE_CHECKING:
     from imageworks.providers.huggingface import HubClient
+    from imageworks.reconcile.ollama_apply import OllamaHands
+    from imageworks.reconcile.ollama_look import OllamaLook
+    from imageworks.reconcile.ollama_sight import OllamaSight
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +195,7 @@ class Run:
         Args:
             name: The variant name.
         """
-        head = self._repository.head()
-        files = [file for file in self._repository.list_files(head, ENTRIES) if file.endswith(f"/{name}.json")]
-        hosts = {file.split("/")[1]: file for file in files}
-        hosts.pop(self._host.host, None)
-        return tuple(sorted(host for host, file in hosts.items() if has_recorded_files(file, self.committed(file))))
+        return self._recorder.other_hosts(name)
 
     def observe(self, entry: Entry) -> Observation | None:
         """Return how a recorded model's files stand; ``None`` when it records none.
@@ -203,7 +203,7 @@ class Run:
         Args:
             entry: What is recorded.
         """
-        return self._disk.observe(entry)
+        return self.ollama.observe(entry) if is_ollamas(entry) else self._disk.observe(entry)
 
     def declare(
         self, files: Mapping[str, bytes | None], names: tuple[str, ...], *, title: str, kept: bool = True
@@ -237,7 +237,9 @@ class Run:
         Args:
             entry: What is recorded.
         """
-        if entry.path is not None and entry.files:
+        if is_ollamas(entry):
+            self.ollama.distrust(entry.name)
+        elif entry.path is not None and entry.files:
             self._disk.distrust(entry.base / file.path for file in entry.files)
 
     def _look(self) -> None:
@@ -255,6 +257,56 @@ class Run:
         self._disk = DiskObserver(self._state)
         self._sources = Sources(self._open_hub, self._look_local)
         self._open.callback(self._sources.close)
+
+    @cached_property
+    def ollama(self) -> "OllamaLook":
+        """What looks at Ollama; the daemon is not contacted before somebody asks something of it."""
+        from imageworks.providers.ollama import OllamaProvider
+        from imageworks.reconcile.ollama_look import OllamaLook
+
+        environment = self._host.environment()
+
+        def open_provider() -> OllamaProvider:
+            provider = OllamaProvider.from_environment(environment, offline=self._options.offline)
+            self._open.callback(provider.close)
+            return provider
+
+        return OllamaLook(
+            open_provider,
+            state=self._state,
+            disk=self._disk,
+            places=self._places,
+            content=ContentIndex(self._state, os.environ),
+            stores=ollama_stores(environment),
+            offline=self._options.offline,
+            writable=not self._options.read_only,
+            told=self._notes.append,
+        )
+
+    def ollama_sight(self, entry: Entry) -> "OllamaSight | None":
+        """Return what Ollama has of a recorded model; ``None`` for one that it never had.
+
+        Args:
+            entry: What is recorded.
+        """
+        self.ollama.begin(self._registry.applied, self._registry.entries.values(), self._intents.announced())
+        return self.ollama.sight_of(entry)
+
+    @cached_property
+    def _hands(self) -> "OllamaHands":
+        from imageworks.providers.ollama_address import written_host
+        from imageworks.reconcile.ollama_apply import OllamaHands
+
+        return OllamaHands(
+            self.ollama.provider,
+            state=self._state,
+            intents=self._intents,
+            progress=self._progress,
+            host=written_host(self._host.environment()),
+        )
+
+    def _ollama_hands(self) -> "OllamaHands":
+        return self._hands
 
     def _find_places(self) -> Places:
         invalid = next((item.render() for item in self._registry.settings_invalid), None)
@@ -319,6 +371,7 @@ class Run:
                 *unrecorded_models(self._registry, self._intents.announced()),
             ),
             restore_locked=self._options.restore_locked,
+            open_ollama=lambda: self.ollama,
         )
         self._situation = gather(look, self._options.names)
         enabled = self._options.prune.enabled or self._registry.settings.prune
@@ -344,13 +397,15 @@ class Run:
         cases = {case.manifest.name: case for case in self._situation.cases}
         if self._options.commit:
             self._repository.check_committable()
-        if any(change.fetch for change in chosen):
+        if any(change.fetch and not change.by_ollama for change in chosen):
             from imageworks.transfer.aria2 import find_aria2c
 
             find_aria2c()
         self._state.remember_all(self._disk.learned)
         last = [change for change in chosen if change.action is Action.REMOVE]
-        outcomes = self._carry_out([change for change in chosen if change.action is not Action.REMOVE], cases)
+        outcomes: list[Outcome] = []
+        for wave in waves((change for change in chosen if change.action is not Action.REMOVE), cases):
+            outcomes += self._carry_out(wave, cases)
         if plan.has_errors or any(not outcome.done for outcome in outcomes):
             pruned = {change.name for change in last if _prunes(change)}
             skip |= dict.fromkeys(pruned, "nothing is pruned while another model is blocked or failed")
@@ -453,6 +508,7 @@ class Run:
                 describe=describe,
                 sharing=Sharing(self._registry.entries.values()),
                 registry=self._repository.root,
+                ollama=self._ollama_hands,
             )
             return apply_changes(changes, cases, self._registry.entries, tools, jobs=jobs)
 
@@ -460,7 +516,7 @@ class Run:
         """Commit entries and snapshot, with what was declared."""
         if self._declared and not all(outcome.done for outcome in outcomes):
             return None  # what was declared for this run only is not declared when it failed
-        recorded = [outcome for outcome in outcomes if outcome.done and outcome.recorded]
+        recorded = [outcome for outcome in outcomes if outcome.recorded]  # also why one failed, where that holds
         written = {outcome.entry.name: outcome.entry for outcome in recorded if outcome.entry is not None}
         gone = {outcome.change.name for outcome in recorded if outcome.entry is None}
         gone |= {name for outcome in recorded if (name := outcome.change.previous_name) is not None}

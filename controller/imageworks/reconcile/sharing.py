@@ -23,7 +23,8 @@ class Sharing:
         self._turns: dict[Path, Lock] = defaultdict(Lock)
         self._guard = Lock()
         for entry in entries:
-            if entry.path is not None and entry.files:
+            # In Ollama's store it is Ollama that knows what shares a blob.
+            if entry.path is not None and entry.files and entry.fields.get("source_provider") != "ollama":
                 self._standing[entry.base][entry.name] = entry
 
     def others(self, entry: Entry) -> frozenset[str]:

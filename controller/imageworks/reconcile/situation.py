@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imageworks.reconcile.plan import Reason
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import Manifest, Prune
 from imageworks.registry.settings import LicensePolicy
 from imageworks.transfer.files import FileSource, RemoteFile
+
+if TYPE_CHECKING:
+    from imageworks.reconcile.ollama_sight import OllamaSight
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +63,13 @@ class Observation:
         path: The model's folder, as recorded.
         exists: Whether it is there at all.
         damaged: The files that are not as recorded, by relative path.
+        linked: The files that have a name elsewhere too, so that removing them here frees nothing.
     """
 
     path: Path
     exists: bool
     damaged: Mapping[str, FileState] = field(default_factory=dict)
+    linked: frozenset[str] = frozenset()
 
     @property
     def intact(self) -> bool:
@@ -133,13 +139,14 @@ class Case:
         published_by_us: Whether this host's state says that we put the target there and were killed before recording.
         shared: Recorded files that another entry owns in the same folder too.
         crosses: Whether the recorded files would move to another filesystem, and so are copied.
+        restore_locked: Whether somebody asked for the bytes that the model is locked to, where others are there now.
+        ollama: What Ollama has of it; ``None`` where neither manifest nor entry speaks of Ollama.
     """
 
     manifest: Manifest
     entry: Entry | None = None
     previous_name: str | None = None
     observation: Observation | None = None
-        restore_locked: Whether somebody asked for the bytes that the model is locked to, where others are there now.
     place: Place | Obstacle | None = None
     upstream: Upstream | Obstacle | None = None
     occupant: Occupant = Occupant()
@@ -147,6 +154,8 @@ class Case:
     published_by_us: bool = False
     shared: frozenset[str] = frozenset()
     crosses: bool = False
+    restore_locked: bool = False
+    ollama: "OllamaSight | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +163,12 @@ class Orphan:
     """A recorded model that no manifest declares for this host any more.
 
     Args:
-    restore_locked: bool = False
         entry: What is recorded.
         observation: How its files stand.
         prune: What its manifest said in the last applied commit; ``None`` when nothing was said.
         excluded: Whether a manifest exists but leaves this host out.
         shared: Relative paths that other entries own in the same folder too, with the names of those.
+        ollama: What Ollama has of it; ``None`` where its entry does not speak of Ollama.
     """
 
     entry: Entry
@@ -167,6 +176,7 @@ class Orphan:
     prune: Prune | None
     excluded: bool = False
     shared: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    ollama: "OllamaSight | None" = None
 
 
 @dataclass(frozen=True, slots=True)

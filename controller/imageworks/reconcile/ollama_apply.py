@@ -1,0 +1,433 @@
+"""Carry out changes through Ollama's daemon: pull, make, offer and remove; the working model is never lost."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from threading import Event, Lock
+from typing import TYPE_CHECKING
+
+from imageworks.errors import ImageworksError
+from imageworks.failpoints import failpoint
+from imageworks.providers.ollama_errors import OllamaError, OllamaNeedsNewerError, OllamaNotFoundError
+from imageworks.providers.ollama_names import parse_name
+from imageworks.providers.ollama_values import CreateSpec, OllamaModel, PullProgress, UpstreamOllama
+from imageworks.reconcile.compose import emptied_entry
+from imageworks.reconcile.decide import stands_in_ollama
+from imageworks.reconcile.ollama_compose import Standing, compose_ollama, renamed_ollama, stalled_entry, with_offer
+from imageworks.reconcile.ollama_sight import (
+    MadeOf,
+    OllamaSight,
+    artifacts_of,
+    is_as_recorded,
+    kept_name,
+    marker,
+    offered,
+    offered_name,
+    recorded_name,
+    same,
+    same_content,
+    section,
+    stall_of,
+)
+from imageworks.reconcile.plan import Action, Change, Reason
+from imageworks.reconcile.situation import Case
+from imageworks.registry.entry import Entry, aggregate_sha256
+from imageworks.registry.manifest import Modelfile, OllamaSource
+from imageworks.registry.version_lock import lock_of
+from imageworks.transfer.files import Progress
+
+if TYPE_CHECKING:
+    from imageworks.providers.ollama import OllamaProvider
+    from imageworks.reconcile.intents import Intents
+    from imageworks.transfer.state import StateDatabase
+
+
+class OllamaApplyError(ImageworksError):
+    """A change of a model of Ollama cannot be carried out as planned.
+
+    Args:
+        message: What is wrong, naming the model.
+        remedy: What to do about it.
+        reason: One word for reports.
+        entry: What is to be recorded of the failure, where something is.
+    """
+
+    def __init__(
+        self, message: str, *, remedy: str | None = None, reason: str | None = None, entry: Entry | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.reason = reason
+        self.entry = entry
+
+
+class OllamaHands:
+    """Carries out what was planned; used from several threads at once.
+
+    Args:
+        provider: The door to Ollama.
+        state: What this host remembers.
+        intents: What is about to be brought.
+        progress: Who is told.
+        host: The host that entries name for those who will talk to Ollama.
+    """
+
+    def __init__(
+        self, provider: "OllamaProvider", *, state: "StateDatabase", intents: "Intents", progress: Progress, host: str
+    ) -> None:
+        self._provider = provider
+        self._state = state
+        self._intents = intents
+        self._progress = progress
+        self._host = host
+        self._stop = Event()
+        self._turns: dict[tuple[str, ...], Lock] = defaultdict(Lock)
+        self._guard = Lock()
+
+    def cancel(self) -> None:
+        """Call off what is under way; what came of a pull so far serves the next."""
+        self._stop.set()
+
+    def carry_out(self, change: Change, case: Case | None, entries: Mapping[str, Entry]) -> Entry | None:
+        """Carry out one change and return the entry to record; ``None`` when the entry goes.
+
+        Args:
+            change: What was planned.
+            case: What is known of a declared model.
+            entries: What is recorded, by name.
+
+        Raises:
+            OllamaApplyError: It could not be done as planned; the model that stood before still does.
+            OllamaError: Ollama refused.
+        """
+        if change.action is Action.REMOVE:
+            return self._remove(change, entries[change.previous_name or change.name])
+        if case is None or case.ollama is None:
+            raise OllamaApplyError(f"{change.name}: Ollama was not looked at")
+        if change.action is Action.MOVE and case.entry is not None:
+            return renamed_ollama(case.entry, change.name)
+        if not isinstance(case.manifest.source, OllamaSource):
+            return self.offer(case, case.entry) if case.entry is not None else None
+        names = [case.ollama.name, *([recorded_name(case.entry) or ""] if case.entry else [])]
+        with self._turn(*names):
+            if change.action is Action.ADOPT:
+                return self._adopt(change, case, case.ollama, case.manifest.source)
+            entry = self._bring(change, case, case.ollama, case.manifest.source)
+            self._leave_old_name(case, case.ollama)
+            return entry
+
+    def _bring(self, change: Change, case: Case, sight: OllamaSight, source: OllamaSource) -> Entry:
+        """Pull or make a model, verify it, and put back what stood before where it is not what was wanted."""
+        name, made = sight.name, sight.made
+        before = self._find(name)
+        self._intents.announce(change.name, marker(name)) if before is None or sight.ours else None
+        with self._keeping(before, broken=change.action is Action.REPAIR or sight.distrusted) as kept:
+            if sight.distrusted and before is not None:
+                self._delete(name)  # a pull takes a blob that is there for a good one, whatever is in it
+            if isinstance(made, MadeOf) and source.modelfile is not None:
+                after = self._make(change, name, source.modelfile, made)
+            else:
+                after = self._pull(change, case, sight, source)
+            failpoint("ollama.pulled")
+            if not after.complete:
+                raise OllamaApplyError(
+                    f"{name}: Ollama said that all of it is there, and it is not",
+                    remedy="Run again; see the daemon's log.",
+                )
+            try:
+                proved = self._verify(case, source, sight, after)
+            except OllamaApplyError:
+                if before is None:
+                    self._delete(name)
+                    self._intents.settle(change.name)
+                raise
+            kept.done()
+        self._state.claim([(marker(name), after.digest)])
+        base = made.base_name if isinstance(made, MadeOf) else None
+        extra = self._made_of(made, base) if isinstance(made, MadeOf) else None
+        return self._compose(case, after, "installed", proved, extra)
+
+    def _pull(self, change: Change, case: Case, sight: OllamaSight, source: OllamaSource) -> OllamaModel:
+        for digest, path in sorted(sight.reuse.items()):
+            try:
+                self._provider.upload_blob(path, digest)
+            except OllamaError as error:
+                self._progress.note(change.name, f"{path} is not reused ({error.message}); Ollama fetches it instead")
+        try:
+            with self._told(change) as told:
+                return self._provider.pull(sight.name, told=told, cancelled=self._stop.is_set)
+        except OllamaNeedsNewerError as error:
+            stall = stall_of(source, sight.seen.version)
+            entry = stalled_entry(change.name, case.entry, stall, error.message, sight.name)
+            raise OllamaApplyError(error.message, remedy=error.remedy, reason=error.reason, entry=entry) from error
+
+    def _make(self, change: Change, name: str, modelfile: Modelfile, made: MadeOf) -> OllamaModel:
+        for text, digest in sorted(made.files.items()):
+            self._provider.upload_blob(Path(text).expanduser(), digest)
+        adapters = {Path(text).name: made.files[text] for text in modelfile.adapters}
+        files = {Path(text).name: digest for text, digest in made.files.items() if text not in modelfile.adapters}
+        spec = CreateSpec(
+            name=name,
+            base=made.base_name,
+            files=files,
+            adapters=adapters,
+            template=modelfile.template,
+            system=modelfile.system,
+            license=(modelfile.license,) if modelfile.license else (),
+            parameters=modelfile.parameters,
+        )
+        with self._told(change) as told:
+            return self._provider.create(spec, told=told, cancelled=self._stop.is_set)
+
+    def _made_of(self, made: MadeOf, base: str | None) -> dict[str, object]:
+        now = self._find(base) if base is not None else None
+        return {
+            "spec": made.spec,
+            "base": list(now.content or (now.digest,)) if now is not None else None,
+            "base_name": base,
+        }
+
+    def _verify(self, case: Case, source: OllamaSource, sight: OllamaSight, model: OllamaModel) -> str | None:
+        """Return the pin that a model was proved to be; raise where it is not what was declared."""
+        upstream = sight.upstream if isinstance(sight.upstream, UpstreamOllama) else None
+        pin = source.digest
+        proved = upstream is not None and upstream.digest == pin and same_content(model, upstream)
+        if pin is not None and model.digest != pin and not proved:
+            raise OllamaApplyError(
+                f"{sight.name}: what Ollama pulled is {model.digest[:12]}, pinned is {pin[:12]}",
+                remedy="What stood before is put back. Move the pin, or declare the tag that is meant.",
+                reason="ollama-digest-mismatch",
+            )
+        expected = lock_of(case.manifest, case.entry).digest
+        found = aggregate_sha256(artifacts_of(model))
+        if expected not in {None, found}:
+            raise OllamaApplyError(
+                f"{case.manifest.file}: version_lock expects {expected}, and {sight.name} is {found}",
+                remedy="What stood before is put back. Declare the tag that is meant, or unlock it.",
+                reason=Reason.LOCKED.value,
+            )
+        return pin
+
+    def _adopt(self, change: Change, case: Case, sight: OllamaSight, source: OllamaSource) -> Entry:
+        """Record what is in Ollama already, unless it changed while the run was planned."""
+        model = self._find(sight.name)
+        planned = sight.installed
+        if model is None or planned is None or model.digest != planned.digest:
+            raise OllamaApplyError(
+                f"{sight.name} was changed in Ollama while this run was planned",
+                remedy="Nothing was recorded; run again.",
+            )
+        self._verify(case, source, sight, model)
+        ours = sight.ours or self._state.claimed(marker(sight.name)) == model.digest
+        if ours:
+            self._state.claim([(marker(sight.name), model.digest)])
+        entry = self._compose(case, model, "installed" if ours else "adopted", source.digest, None)
+        if change.reason is Reason.SOURCE_CHANGED:
+            self._leave_old_name(case, sight)
+        return entry
+
+    def _compose(
+        self, case: Case, model: OllamaModel, acquisition: str, pin: str | None, made: Mapping[str, object] | None
+    ) -> Entry:
+        sight = case.ollama
+        shown = None
+        with suppress(OllamaError):  # what it says besides is told, and decides nothing
+            shown = self._provider.show(model.name)
+        upstream = sight.upstream if sight is not None and isinstance(sight.upstream, UpstreamOllama) else None
+        found = Standing(model, shown, upstream, pin, made)
+        name = case.manifest.name
+        return compose_ollama(name, found, host=self._host, acquisition=acquisition, before=case.entry)
+
+    def _leave_old_name(self, case: Case, sight: OllamaSight) -> None:
+        """Remove what the entry named before, where it was ours and nobody else has it."""
+        entry = case.entry
+        if entry is None or not stands_in_ollama(entry) or same(recorded_name(entry), sight.name):
+            return
+        old = recorded_name(entry) or ""
+        model = self._find(old)
+        if model is None or not entry.installed_by_us or not is_as_recorded(entry, model):
+            return
+        if sight.others or self._state.claimed(marker(old)) != model.digest or sight.is_in_use(old):
+            self._progress.note(case.manifest.name, f"{old} stays in Ollama: it is in use, or not ours alone to remove")
+            return
+        self._delete(old)
+        self._state.disclaim([marker(old)])
+
+    def _remove(self, change: Change, entry: Entry) -> Entry | None:
+        """Remove a model from Ollama where the plan says so and it still is what is recorded."""
+        name = recorded_name(entry) or ""
+        if change.drop:
+            with self._turn(name):
+                seen = self._provider.observe()
+                model = seen.find(name)
+                if model is not None and seen.is_in_use(name):
+                    raise OllamaApplyError(
+                        f"{name} was loaded while this run was planned",
+                        remedy=f"`ollama stop {name}` unloads it; then run again.",
+                        reason=Reason.OLLAMA_IN_USE.value,
+                    )
+                if model is not None and is_as_recorded(entry, model):
+                    self._delete(name)
+                self._state.disclaim([marker(name)])
+        failpoint("ollama.removed")
+        return emptied_entry(entry, change.name) if change.reason is Reason.DECLARED_ABSENT else None
+
+    def offer(self, case: Case, entry: Entry) -> Entry:
+        """Give a GGUF of ours to Ollama, and return the entry that says so.
+
+        Args:
+            case: The declared model.
+            entry: What is recorded of its files, which stand verified.
+        """
+        name, sight = offered_name(case.manifest), case.ollama
+        ggufs = [file for file in entry.files if file.path.lower().endswith(".gguf")]
+        if name is None or sight is None or not ggufs:
+            return entry
+        name = parse_name(name).shortest
+        with self._turn(name):
+            known = offered(case.entry)
+            before = self._find(name)
+            ours = known is not None and same(known, name)
+            if before is not None and not ours and not sight.ours:
+                raise OllamaApplyError(
+                    f"{name} is in Ollama already, made by someone else", remedy="Declare another `served_model_id`."
+                )
+            self._intents.announce(case.manifest.name, marker(name))
+            with self._keeping(before, broken=False) as kept:
+                for file in ggufs:
+                    self._provider.upload_blob(entry.base / file.path, file.sha256)
+                files = {Path(file.path).name: file.sha256 for file in ggufs}
+                after = self._provider.create(CreateSpec(name=name, files=files), cancelled=self._stop.is_set)
+                kept.done()
+            self._state.claim([(marker(name), after.digest)])
+            if known is not None and not ours:
+                self.withdraw(case.entry)
+        offer = {
+            "name": after.name,
+            "digest": after.digest,
+            "content": list(after.content) or None,
+            "files": aggregate_sha256(entry.files),
+        }
+        return with_offer(entry, {key: value for key, value in offer.items() if value is not None})
+
+    def offer_brought(self, case: Case, entry: Entry) -> Entry:
+        """Offer files that have just been brought; where that fails they are recorded, and the next run tries again.
+
+        Args:
+            case: The declared model.
+            entry: What is recorded of its files.
+        """
+        if offered(case.entry) is not None and case.entry is not None:
+            entry = with_offer(entry, section(case.entry))
+        if case.ollama is None or not case.ollama.reachable:
+            return entry
+        try:
+            return self.offer(case, entry)
+        except (OllamaError, OllamaApplyError) as error:
+            self._progress.note(case.manifest.name, f"not offered to Ollama: {error.message}")
+            return entry
+
+    def withdraw(self, entry: Entry | None) -> None:
+        """Remove from Ollama what it was given of a model's files, where it still is just that.
+
+        Args:
+            entry: What is recorded.
+        """
+        name = offered(entry)
+        if entry is None or name is None:
+            return
+        model = self._find(name)
+        if model is not None and is_as_recorded(entry, model) and self._state.claimed(marker(name)) == model.digest:
+            self._delete(name)
+            self._state.disclaim([marker(name)])
+        elif model is not None:
+            self._progress.note(entry.name, f"{name} stays in Ollama: it is not what was offered there")
+
+    def _find(self, name: str) -> OllamaModel | None:
+        return self._provider.observe().find(name)
+
+    def _delete(self, name: str) -> None:
+        with suppress(OllamaNotFoundError):  # gone already
+            self._provider.delete(name)
+
+    @contextmanager
+    def _keeping(self, before: OllamaModel | None, *, broken: bool) -> "Iterator[_Kept]":
+        """Keep a model under a name of ours until its successor is good; otherwise put it back."""
+        kept = _Kept()
+        if before is None or broken:
+            yield kept
+            return
+        name = kept_name(before.name)
+        self._state.claim([(marker(name), before.digest)])
+        self._provider.copy(before.name, name)
+        failpoint("ollama.kept")
+        try:
+            yield kept
+        finally:
+            if not kept.is_done:
+                self._provider.copy(name, before.name)
+            self._delete(name)
+            self._state.disclaim([marker(name)])
+
+    @contextmanager
+    def _turn(self, *names: str) -> Iterator[None]:
+        """Wait until no other change touches these models."""
+        with self._guard:
+            locks = [self._turns[key] for key in sorted({parse_name(name).key for name in names if name})]
+        with ExitStack() as held:
+            for lock in locks:
+                held.enter_context(lock)
+            yield
+
+    @contextmanager
+    def _told(self, change: Change) -> Iterator[Callable[[PullProgress], None]]:
+        lines = _Lines(self._progress, change)
+        try:
+            yield lines
+        finally:
+            lines.finish()
+
+
+class _Kept:
+    """Whether what comes in a kept model's place is good."""
+
+    is_done = False
+
+    def done(self) -> None:
+        """Say that it is."""
+        self.is_done = True
+
+
+class _Lines:
+    """Turns the lines of a pull into the progress that every download tells.
+
+    Args:
+        progress: Who is told.
+        change: The pull.
+    """
+
+    def __init__(self, progress: Progress, change: Change) -> None:
+        self._progress = progress
+        self._model = change.name
+        self._wanted = {path.removeprefix("blobs/sha256-") for path in change.fetch} if change.size_known else None
+        self._here: dict[str, int] = {}
+        self._began = change.size_known
+        if self._began:
+            progress.start(self._model, change.bytes_to_fetch)
+
+    def __call__(self, line: PullProgress) -> None:
+        """Count what came since the last line of the same blob."""
+        if line.digest is None or (self._wanted is not None and line.digest not in self._wanted):
+            return
+        if not self._began:
+            self._began = True
+            self._progress.start(self._model, line.total or 0)
+        came = line.completed - self._here.get(line.digest, 0)
+        self._here[line.digest] = line.completed
+        if came:
+            self._progress.advance(self._model, came)
+
+    def finish(self) -> None:
+        """Say that nothing more comes."""
+        if self._began:
+            self._progress.finish(self._model)

@@ -1,0 +1,331 @@
+"""Look at Ollama once a run: what it has, what its registry offers, and what becomes of it for each model."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from imageworks.errors import ImageworksError
+from imageworks.providers.ollama_errors import OllamaError, OllamaNameError
+from imageworks.providers.ollama_names import parse_name
+from imageworks.providers.ollama_values import OllamaObservation, UpstreamOllama
+from imageworks.reconcile.decide import is_ollamas, stands_in_ollama
+from imageworks.reconcile.ollama_decide import needs_registry
+from imageworks.reconcile.ollama_sight import (
+    Blob,
+    MadeOf,
+    OllamaSight,
+    blobs_of,
+    is_as_recorded,
+    kept_name,
+    marker,
+    observation_of,
+    offered,
+    offered_name,
+    recorded_name,
+    spec_of,
+)
+from imageworks.reconcile.plan import Reason, reason_of
+from imageworks.reconcile.situation import Case, Observation, Obstacle
+from imageworks.registry.entry import Entry
+from imageworks.registry.manifest import Manifest, Modelfile, OllamaSource, State
+from imageworks.transfer.digests import Algorithm, Digest
+from imageworks.transfer.files import RemoteFile
+
+if TYPE_CHECKING:
+    from imageworks.providers.ollama import OllamaProvider
+    from imageworks.reconcile.observe import DiskObserver
+    from imageworks.reconcile.places import Places
+    from imageworks.transfer.content import ContentIndex
+    from imageworks.transfer.state import StateDatabase
+
+ASKING_THREADS: Final = 8
+
+
+class OllamaLook:
+    """Answers for all models of one run; the daemon is not contacted before the first is asked for.
+
+    Args:
+        open_provider: Makes the door to Ollama.
+        state: What this host remembers.
+        disk: Files on this host.
+        places: Locations on this host.
+        content: Bytes that are already here.
+        stores: Folders that may be the daemon's store.
+        offline: Whether the network may not be used.
+        writable: Whether a kept model may be put back that a killed run left.
+        told: Hears what a person should know.
+    """
+
+    def __init__(  # noqa: PLR0913 # the narrow classes that looking needs
+        self,
+        open_provider: "Callable[[], OllamaProvider]",
+        *,
+        state: "StateDatabase",
+        disk: "DiskObserver",
+        places: "Places",
+        content: "ContentIndex",
+        stores: tuple[Path, ...],
+        offline: bool,
+        writable: bool,
+        told: Callable[[str], None],
+    ) -> None:
+        self._open_provider = open_provider
+        self._state = state
+        self._disk = disk
+        self._places = places
+        self._content = content
+        self._stores = stores
+        self._offline = offline
+        self._writable = writable
+        self._told = told
+        self._declared: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        self._recorded: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        self._distrusted: set[str] = set()
+        self._announced: Mapping[str, Path] = {}
+
+    @cached_property
+    def provider(self) -> "OllamaProvider":
+        """The door to Ollama, opened on first use."""
+        return self._open_provider()
+
+    @cached_property
+    def seen(self) -> OllamaObservation:
+        """Everything that Ollama has, looked at once."""
+        try:
+            return self.provider.observe()
+        except OllamaError as error:  # no address to ask at
+            return OllamaObservation(problem=error.message, remedy=error.remedy)
+
+    def distrust(self, name: str) -> None:
+        """Take a model's blobs for damaged: somebody read them.
+
+        Args:
+            name: The variant name.
+        """
+        self._distrusted.add(name)
+
+    def begin(self, manifests: Iterable[Manifest], entries: Iterable[Entry], announced: Mapping[str, Path]) -> None:
+        """Learn which models are Ollama's, and put back what a killed run was about to replace.
+
+        Args:
+            manifests: All that are declared for this host.
+            entries: All that are recorded.
+            announced: What was about to be brought when a run was killed.
+        """
+        self._declared.clear()
+        self._recorded.clear()
+        self._announced = announced
+        for manifest in manifests:
+            name = manifest.source.name if isinstance(manifest.source, OllamaSource) else offered_name(manifest)
+            if name is not None and manifest.state is not State.ABSENT:
+                self._declared[_key(name)].add(manifest.name)
+        listed = list(entries)
+        for entry in listed:
+            name = recorded_name(entry) if stands_in_ollama(entry) else offered(entry)
+            if name is not None:
+                self._recorded[_key(name)].add(entry.name)
+        if self._writable and self.seen.daemon_answers and self._put_back(listed):
+            del self.seen
+
+    def case(self, case: Case) -> Case:
+        """Return a case with what Ollama has of it.
+
+        Args:
+            case: A case that speaks of Ollama.
+        """
+        source, entry = case.manifest.source, case.entry
+        if isinstance(source, OllamaSource):
+            name: str | None = source.name
+        else:
+            name = offered_name(case.manifest) or offered(entry) or (recorded_name(entry) if entry else None)
+        try:
+            name = parse_name(name or "").shortest
+        except OllamaNameError as error:
+            if isinstance(source, OllamaSource):
+                return replace(case, place=Obstacle(Reason.OLLAMA_NAME, _text(error, case.manifest.file)))
+            return case
+        sight = self._sight(name, case.manifest.name, entry)
+        if isinstance(source, OllamaSource) and source.modelfile is not None:
+            sight = replace(sight, made=self._made(source.modelfile, case.manifest))
+        case = replace(case, ollama=sight)
+        if entry is None or not is_ollamas(entry):
+            return case
+        return replace(case, observation=self.observe(entry))
+
+    def observe(self, entry: Entry) -> Observation | None:
+        """Return how a recorded model stands in Ollama.
+
+        Args:
+            entry: What is recorded.
+        """
+        return observation_of(entry, self.seen, distrusted=entry.name in self._distrusted)
+
+    def sight_of(self, entry: Entry) -> OllamaSight | None:
+        """Return what Ollama has of a recorded model; ``None`` for one that it never had.
+
+        Args:
+            entry: What is recorded.
+        """
+        name = recorded_name(entry) if stands_in_ollama(entry) else offered(entry)
+        return None if name is None else self._sight(name, entry.name, entry)
+
+    def ask(self, cases: list[Case]) -> list[Case]:
+        """Return all cases in their order, having asked the registry for those that need it, several at once.
+
+        Args:
+            cases: Cases that speak of Ollama, or not.
+        """
+        asking = [i for i, case in enumerate(cases) if case.ollama is not None and needs_registry(case)]
+        if not asking:
+            return cases
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(ASKING_THREADS, len(asking))) as pool:
+            answers = list(pool.map(lambda i: self._asked(cases[i]), asking))
+        answered = list(cases)
+        for i, answer in zip(asking, answers, strict=True):
+            answered[i] = answer
+        return answered
+
+    def _sight(self, name: str, variant: str, entry: Entry | None) -> OllamaSight:
+        seen = self.seen
+        under = name
+        if entry is not None and (stands_in_ollama(entry) or offered(entry)):
+            under = recorded_name(entry) or name
+        recorded = seen.find(under)
+        others = (self._declared[_key(under)] | self._recorded[_key(under)]) - {variant}
+        if entry is not None:
+            others -= {entry.name}
+        return OllamaSight(
+            seen=seen,
+            name=name,
+            installed=seen.find(name),
+            recorded=recorded,
+            filesystem=self._filesystem,
+            ours=self._announced.get(variant) == marker(name),
+            claimed=recorded is not None and self._state.claimed(marker(under)) == recorded.digest,
+            others=tuple(sorted(others)),
+            distrusted=entry is not None and entry.name in self._distrusted,
+            offline=self._offline,
+        )
+
+    @cached_property
+    def _store(self) -> Path | None:
+        known = next((model.store for model in self.seen.models if model.store is not None), None)
+        if known is not None or not self.seen.daemon_answers or not self.provider.address.is_loopback:
+            return known
+        return next((folder for folder in self._stores if folder.is_dir()), None)
+
+    @cached_property
+    def _filesystem(self) -> str | None:
+        return None if self._store is None else self._places.measure(self._store)
+
+    def _asked(self, case: Case) -> Case:
+        sight = case.ollama
+        if sight is None:
+            return case
+        try:
+            upstream: UpstreamOllama | Obstacle | None = self.provider.upstream(sight.name)
+            if upstream is None:
+                message = f"the registry has no model {sight.name}"
+                upstream = Obstacle(Reason.OLLAMA_NOT_FOUND, f"{message}; check its name and tag")
+        except OllamaError as error:
+            upstream = Obstacle(reason_of(error.reason, Reason.HUB_UNREACHABLE), _text(error))
+        if isinstance(upstream, Obstacle):
+            return replace(case, ollama=replace(sight, upstream=upstream))
+        blobs = blobs_of(upstream.config_digest, upstream.layers, upstream.size)
+        here = self._here(blobs)
+        missing = [blob for blob in blobs if blob.digest not in here]
+        reuse = {blob.digest: path for blob in missing if (path := self._found(blob)) is not None}
+        return replace(case, ollama=replace(sight, upstream=upstream, here=here, reuse=reuse))
+
+    def _here(self, blobs: Iterable[Blob]) -> frozenset[str]:
+        """Return which blobs the store has: of complete models, and what an upload or an earlier pull left."""
+        known = {digest for model in self.seen.models if model.complete for digest in model.content}
+        found = set()
+        for blob in blobs:
+            if blob.digest in known:
+                found.add(blob.digest)
+            elif self._store is not None:
+                with suppress(OSError):
+                    if (self._store / "blobs" / f"sha256-{blob.digest}").stat().st_size == blob.size:
+                        found.add(blob.digest)
+        return frozenset(found)
+
+    def _found(self, blob: Blob) -> Path | None:
+        wanted = RemoteFile(blob.digest, blob.size, Digest(Algorithm.SHA256, blob.digest), large=True)
+        return self._content.find(wanted, None)
+
+    def _made(self, modelfile: Modelfile, manifest: Manifest) -> MadeOf | Obstacle:
+        """Return what a modelfile stands for now, its files hashed."""
+        if modelfile.base is None:
+            message = f"{manifest.file}: a modelfile needs `from:`, the model or GGUF file that it builds on"
+            return Obstacle(Reason.INVALID_MANIFEST, message)
+        named = [*([modelfile.base] if _is_path(modelfile.base) else []), *modelfile.adapters]
+        digests: dict[str, str] = {}
+        for text in named:
+            path = Path(text).expanduser()
+            if not self._places.allows(path):
+                message = f"{manifest.file}: {path} is outside the folders that this host allows"
+                return Obstacle(Reason.ROOT_NOT_ALLOWED, f"{message}; add it to roots in the user's config.toml")
+            try:
+                digest = self._disk.digest(path, path.stat(), Algorithm.SHA256) if path.is_file() else None
+            except OSError:
+                digest = None
+            if digest is None:
+                return Obstacle(Reason.SOURCE_MISSING, f"{manifest.file}: {path} is no file that can be read")
+            digests[text] = digest.value
+        if _is_path(modelfile.base):
+            return MadeOf(spec_of(modelfile, digests), files=digests)
+        try:
+            base = parse_name(modelfile.base)
+        except OllamaNameError as error:
+            return Obstacle(Reason.OLLAMA_NAME, _text(error, manifest.file))
+        return MadeOf(
+            spec_of(modelfile, digests),
+            base=self.seen.find(base.shortest),
+            base_name=base.shortest,
+            files=digests,
+            base_follows=bool(self._declared[base.key] - {manifest.name}),
+        )
+
+    def _put_back(self, entries: Iterable[Entry]) -> bool:
+        """Put back models that a killed run kept while another came, and forget those that are not needed any more."""
+        changed = False
+        for entry in entries:
+            name = recorded_name(entry) if stands_in_ollama(entry) else None
+            kept = None if name is None else self.seen.find(kept_name(name))
+            if name is None or kept is None or self._state.claimed(marker(kept.name)) != kept.digest:
+                continue
+            now = self.seen.find(name)
+            try:
+                if is_as_recorded(entry, kept) and (now is None or not is_as_recorded(entry, now)):
+                    self.provider.copy(kept.name, name)
+                    self._told(f"{name}: put back as it was before an interrupted run")
+                self.provider.delete(kept.name)
+            except OllamaError as error:
+                self._told(error.render())
+                continue
+            self._state.disclaim([marker(kept.name)])
+            changed = True
+        return changed
+
+
+def _key(name: str) -> tuple[str, ...]:
+    try:
+        return parse_name(name).key
+    except OllamaNameError:
+        return (name,)
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith(("/", "~/"))
+
+
+def _text(error: ImageworksError, file: str | None = None) -> str:
+    text = error.message if error.remedy is None else f"{error.message}; {error.remedy}"
+    return f"{file}: {text}" if file else text

@@ -1,0 +1,292 @@
+"""What is known of one model in Ollama, as a value for the planner, and what entries record of such models. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from imageworks.errors import ImageworksError
+from imageworks.providers.ollama_names import parse_name, same_model
+from imageworks.providers.ollama_values import OllamaLayer, OllamaModel, OllamaObservation, UpstreamOllama
+from imageworks.reconcile.decide import is_ollamas, stands_in_ollama
+from imageworks.reconcile.plan import Reason
+from imageworks.reconcile.situation import FileState, Observation, Obstacle
+from imageworks.registry.entry import ArtifactFile, Entry
+from imageworks.registry.manifest import HuggingFaceSource, Manifest, Modelfile, OllamaSource
+
+PROVIDER: Final = "ollama"
+SCHEME: Final = "ollama://"
+SECTION: Final = "ollama"
+"""The part of an entry's metadata that says what Ollama has of the model."""
+STALLED: Final = "Stalled"
+KEPT: Final = "imageworks-kept"
+DIGEST_PREFIX: Final = "sha256:"
+
+
+class Blob(NamedTuple):
+    """A layer or config that a model needs."""
+
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class MadeOf:
+    """What a model of one's own would be made of now.
+
+    Args:
+        spec: The sha256 of everything that its modelfile says, the content of its files included.
+        base: The base as it is installed; ``None`` when it is not there, or is a file.
+        base_name: The base's name in Ollama; ``None`` when it is a file.
+        files: The GGUF file that it is made from, and its adapters, with their sha256.
+        base_follows: Whether another declared model of the same plan brings the base.
+    """
+
+    spec: str
+    base: OllamaModel | None = None
+    base_name: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    base_follows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaSight:
+    """What Ollama has of one model.
+
+    Args:
+        seen: Everything that Ollama has, and who told.
+        name: The wanted name, shortest form with its tag.
+        installed: The model under that name.
+        recorded: The model under the name that the entry records, which may be another.
+        upstream: What the registry has under the name, or why that cannot be said; ``None`` where nobody needs to know.
+        reuse: Files on this host that hold wanted blobs, by digest.
+        here: Digests of the blobs that the store has already.
+        filesystem: Key of the store's filesystem, where it is on this machine.
+        ours: Whether a killed run of ours was bringing it.
+        claimed: Whether this host remembers having brought just what Ollama has under the recorded name.
+        others: Other declared or recorded models that are the same one in Ollama.
+        made: What it would be made of; ``None`` for a model that is pulled.
+        distrusted: Whether somebody found its blobs damaged, which only reading them shows.
+        offline: Whether the network may not be used.
+    """
+
+    seen: OllamaObservation
+    name: str
+    installed: OllamaModel | None = None
+    recorded: OllamaModel | None = None
+    upstream: UpstreamOllama | Obstacle | None = None
+    reuse: Mapping[str, Path] = field(default_factory=dict)
+    here: frozenset[str] = frozenset()
+    filesystem: str | None = None
+    ours: bool = False
+    claimed: bool = False
+    others: tuple[str, ...] = ()
+    made: MadeOf | Obstacle | None = None
+    distrusted: bool = False
+    offline: bool = False
+
+    @property
+    def reachable(self) -> bool:
+        """Whether anything can be brought or removed now."""
+        return self.seen.daemon_answers
+
+    def is_in_use(self, name: str) -> bool:
+        """Return whether a model is loaded now."""
+        return self.seen.is_in_use(name)
+
+
+def offered_name(manifest: Manifest) -> str | None:
+    """Return the name under which Ollama is to have a GGUF of the Hub; ``None`` where nobody asks for that."""
+    if not isinstance(manifest.source, HuggingFaceSource) or manifest.text("backend") != PROVIDER:
+        return None
+    return manifest.text("served_model_id") or ollama_word(manifest.name)
+
+
+def ollama_word(name: str) -> str:
+    """Return a variant name as Ollama's grammar takes it."""
+    word = "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "-" for c in name)
+    return word.strip("-.") or "model"
+
+
+def offered(entry: Entry | None) -> str | None:
+    """Return the name under which Ollama was given a GGUF of ours; ``None`` when it was not."""
+    if entry is None or is_ollamas(entry):
+        return None
+    name = section(entry).get("name")
+    return name if isinstance(name, str) else None
+
+
+def section(entry: Entry) -> Mapping[str, object]:
+    """Return what an entry records of Ollama, empty when it records nothing."""
+    value = entry.part("metadata").get(SECTION)
+    return value if isinstance(value, Mapping) else {}
+
+
+def recorded_name(entry: Entry) -> str | None:
+    """Return the name in Ollama that an entry records."""
+    own = section(entry).get("name")
+    return own if isinstance(own, str) else entry.text("served_model_id")
+
+
+def same(one: str | None, other: str | None) -> bool:
+    """Return whether two names mean one model of Ollama."""
+    return one is not None and other is not None and same_model(one, other)
+
+
+def kept_name(name: str) -> str:
+    """Return the name of ours under which a model is kept while another comes in its place.
+
+    Args:
+        name: Its name in Ollama.
+    """
+    import hashlib
+
+    parsed = parse_name(name)
+    return f"{KEPT}/{hashlib.sha256('/'.join(parsed.key).encode()).hexdigest()[:16]}:{parsed.tag}"
+
+
+def marker(name: str) -> Path:
+    """Return what stands for a model of Ollama where this host remembers paths.
+
+    Args:
+        name: Its name in Ollama.
+    """
+    try:
+        return Path(f"{SCHEME}{'/'.join(parse_name(name).key)}")
+    except ImageworksError:
+        return Path(f"{SCHEME}{name}")
+
+
+def blobs_of(config: str | None, layers: Iterable[OllamaLayer], size: int) -> tuple[Blob, ...]:
+    """Return config and layers once each; the config's size is what the layers leave of the whole.
+
+    Args:
+        config: The config's digest.
+        layers: The layers.
+        size: Bytes of all together.
+    """
+    listed = list(layers)
+    if config is None:
+        return ()
+    blobs = {config: Blob(config, max(0, size - sum(layer.size for layer in listed)))}
+    blobs |= {layer.digest: Blob(layer.digest, layer.size) for layer in listed}
+    return tuple(blobs.values())
+
+
+def artifacts_of(model: OllamaModel) -> tuple[ArtifactFile, ...]:
+    """Return a model's blobs as files below its store; empty when they are not known or not on this machine."""
+    if model.store is None:
+        return ()
+    blobs = blobs_of(model.config_digest, model.layers, model.size)
+    return tuple(sorted(ArtifactFile(f"blobs/sha256-{blob.digest}", blob.size, blob.digest) for blob in blobs))
+
+
+def is_as_recorded(entry: Entry, model: OllamaModel) -> bool:
+    """Return whether Ollama still has what an entry records.
+
+    Config and layers are compared where both sides know them: some versions write the manifest anew.
+
+    Args:
+        entry: What is recorded.
+        model: What Ollama has under the recorded name.
+    """
+    recorded = {file.sha256 for file in entry.files} if is_ollamas(entry) else _digests(section(entry))
+    if recorded and model.content:
+        return recorded == set(model.content)
+    known = {section(entry).get("digest"), entry.revision and entry.revision.removeprefix(DIGEST_PREFIX)} - {None}
+    return not known or model.digest in known  # what an import recorded by its name alone is whatever has the name
+
+
+def _digests(recorded: Mapping[str, object]) -> set[str]:
+    value = recorded.get("content")
+    return {item for item in value if isinstance(item, str)} if isinstance(value, list) else set()
+
+
+def same_content(model: OllamaModel, upstream: UpstreamOllama) -> bool:
+    """Return whether an installed model is what the registry has now."""
+    if model.content and upstream.content:
+        return set(model.content) == set(upstream.content)
+    return model.digest == upstream.digest
+
+
+def observation_of(entry: Entry, seen: OllamaObservation, *, distrusted: bool = False) -> Observation | None:
+    """Return how a recorded model stands in Ollama; ``None`` when that cannot be said.
+
+    Args:
+        entry: What is recorded.
+        seen: Everything that Ollama has.
+        distrusted: Whether its blobs were found damaged by reading them.
+    """
+    name = recorded_name(entry)
+    if name is None or not stands_in_ollama(entry):
+        return None
+    path = entry.path or Path(f"{SCHEME}{name}")
+    model = seen.find(name)
+    every = {file.path for file in entry.files} or {name}
+    if model is None:
+        # A store that could be read and is the one that is recorded shows that it is gone; anything else shows nothing.
+        known = seen.origin == "api" or (seen.origin == "store" and not seen.damaged)
+        return Observation(path, exists=False, damaged=dict.fromkeys(every, FileState.MISSING)) if known else None
+    if not is_as_recorded(entry, model):
+        return Observation(path, exists=True, damaged=dict.fromkeys(every, FileState.DIGEST))
+    if not model.complete:
+        return Observation(path, exists=True, damaged=dict.fromkeys(every, FileState.MISSING))
+    if distrusted:
+        return Observation(path, exists=True, damaged=dict.fromkeys(every, FileState.DIGEST))
+    return Observation(path, exists=True)
+
+
+def stalled_on(entry: Entry | None, source: OllamaSource, version: str | None) -> str | None:
+    """Return why a recorded refusal still holds, or ``None`` when it is worth another try.
+
+    Args:
+        entry: What is recorded.
+        source: What is declared.
+        version: The daemon's version.
+    """
+    stalled = section(entry).get("stalled") if entry is not None else None
+    if not isinstance(stalled, Mapping):
+        return None
+    now = stall_of(source, version)
+    if any(stalled.get(key) != value for key, value in now.items()):
+        return None
+    return str(stalled.get("message") or "this version of Ollama is too old for it")
+
+
+def stall_of(source: OllamaSource, version: str | None) -> dict[str, object]:
+    """Return what must change before a refused model is tried again."""
+    return {"source": source.name, "digest": source.digest, "version": version}
+
+
+def spec_of(modelfile: Modelfile, digests: Mapping[str, str]) -> str:
+    """Return the digest of everything that a modelfile says.
+
+    Args:
+        modelfile: What is declared.
+        digests: The sha256 of each file that it names.
+    """
+    import hashlib
+    import json
+
+    said = {
+        "from": modelfile.base,
+        "template": modelfile.template,
+        "system": modelfile.system,
+        "parameters": dict(modelfile.parameters),
+        "license": modelfile.license,
+        "adapters": list(modelfile.adapters),
+        "files": dict(digests),
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def obstacle_of(seen: OllamaObservation, doing: str) -> Obstacle:
+    """Return why Ollama cannot be asked to do something.
+
+    Args:
+        seen: What was seen of it.
+        doing: What it was wanted for.
+    """
+    problem = seen.problem or "no daemon answers"
+    remedy = seen.remedy or "start it with `ollama serve`, or name it in OLLAMA_HOST"
+    return Obstacle(Reason.OLLAMA_UNREACHABLE, f"{doing}: {problem}; {remedy}")
