@@ -89,7 +89,7 @@ def test_last_applied_is_the_hosts_own_newest_commit_and_cannot_be_forged(regist
 def run(folder: Path, *arguments: str) -> str:
     app = typer.Typer()
     history.register(app)
-    done = CliRunner().invoke(app, [*arguments, "--registry", str(folder)], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["history", *arguments, "--registry", str(folder)], catch_exceptions=False)
     assert done.exit_code == 0
     return done.output
 
