@@ -8,7 +8,7 @@ from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_values import CommitResult
 
 
-def meanwhile(monkeypatch: pytest.MonkeyPatch, deed: Callable[[], None]) -> None:
+def meanwhile(monkeypatch: pytest.MonkeyPatch, deed: Callable[[], object]) -> None:
     """Let somebody do something in the moment before the next commit is made, once."""
     commit, waiting = RegistryRepository.commit, [deed]
 

@@ -11,6 +11,7 @@ from imageworks.config import HostSettings
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.recorder import Recorder, Recording
 from imageworks.reconcile.sync import Synchronizer, publish
+from imageworks.reconcile.trust import refuse_unsigned
 from imageworks.registry.entry import Entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_lock import hold
@@ -173,6 +174,7 @@ class Ledger:
         """
         if not edits:
             return None
+        refuse_unsigned(self.registry, edits.manifests)
         recording = Recording(
             message=edits.message,
             trailers=lambda registry: {"Host": registry.host},

@@ -460,6 +460,22 @@ class RegistryRepository:
         )
         return propose(self._repository, self._host, branch, request)
 
+    def parents(self, commit: str) -> tuple[str, ...]:
+        """Return the commits that a commit follows.
+
+        Args:
+            commit: Its id.
+        """
+        return tuple(str(parent) for parent in git_read.commit_at(self._repository, commit).parent_ids)
+
+    def is_signed(self, commit: str) -> bool:
+        """Return whether a commit carries a signature, good or bad.
+
+        Args:
+            commit: Its id.
+        """
+        return b"\ngpgsig " in git_read.commit_at(self._repository, commit).read_raw().partition(b"\n\n")[0]
+
     def message(self, commit: str) -> str:
         """Return a commit's whole message.
 

@@ -90,6 +90,7 @@ class RegistrySettings:
         hosts: Every host that the registry knows.
         push: Whether each commit is pushed.
         branch: The branch that entries go to, or ``None`` for the checked-out one.
+        require_signed: Whether only what a signed commit declares is reconciled.
         licenses: Which licences are accepted.
         unenforced: Policies that are written down and not enforced by this version.
     """
@@ -102,6 +103,7 @@ class RegistrySettings:
     hosts: tuple[str, ...] = ()
     push: bool = False
     branch: str | None = None
+    require_signed: bool = False
     licenses: LicensePolicy = LicensePolicy()  # frozen, so one value serves all
     unenforced: tuple[str, ...] = ()
 
@@ -131,6 +133,7 @@ def read_settings(document: Mapping[str, object], host: str) -> RegistrySettings
         hosts=tuple(str(name) for name in hosts),
         push=commit.get("push") is True,
         branch=str(branch) if branch else None,
+        require_signed=_mapping(document.get("git")).get("require_signed") is True,
         licenses=LicensePolicy(
             allowed=_texts(policies.get("allowed_licenses")), denied=_texts(policies.get("denied_licenses"))
         ),
