@@ -56,7 +56,7 @@ def verify_command(
     with HashProgress() as told:
         results = verifying.verify(root, host, name, full=full, told=told)
     if not as_json:
-        _show(results)
+        show_results(results)
     if fix_missing:
         cleared = verifying.clear_missing(root, host, results, wait=wait)
         for one in cleared:
@@ -89,7 +89,12 @@ def _repair(root: Path, host: "HostSettings", results: "tuple[Verified, ...]", *
 _SIGNS = {"intact": "✅", "damaged": "❌", "missing": "❌", "unverified": "⚠️ "}
 
 
-def _show(results: "tuple[Verified, ...]") -> None:
+def show_results(results: "tuple[Verified, ...]") -> None:
+    """Print what came of verifying, a line a model and a line a problem.
+
+    Args:
+        results: What verifying found.
+    """
     for result in results:
         read = f", {human_bytes(result.hashed)} read" if result.hashed else ""
         facts = f" ({result.files} files, {human_bytes(result.size)}{read})" if result.files else ""

@@ -4,13 +4,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from imageworks.config import HostSettings
-from imageworks.errors import ExitCode, ImageworksError
+from imageworks.errors import ExitCode
 from imageworks.reconcile.compose import emptied_entry
 from imageworks.reconcile.decide import has_files
 from imageworks.reconcile.ledger import Edits, Ledger
@@ -18,6 +17,7 @@ from imageworks.reconcile.report import Report
 from imageworks.reconcile.run import Run, RunOptions
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.load import RegistryState
+from imageworks.registry.lookup import UnknownModelError
 from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Algorithm, Digest, hash_files
 from imageworks.transfer.files import Progress
@@ -27,10 +27,6 @@ FORMAT_VERSION: Final = 1
 
 Told = Callable[[int, int], None]
 """Gets the bytes hashed so far and those to hash, from any thread."""
-
-
-class UnknownModelError(ImageworksError):
-    """No model has that name."""
 
 
 class Verdict(StrEnum):
@@ -165,9 +161,7 @@ def _wanted(registry: RegistryState, name: str | None) -> list[Entry]:
         return [Entry(name, {"name": name})]  # declared and never brought: nothing is recorded of it
     if name in registry.blocked:
         return []
-    near = get_close_matches(name, [*registry.entries, *registry.manifests], n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else "`imageworks-models list` shows what there is."
-    raise UnknownModelError(f"no model is called {name!r} here", remedy=hint)
+    raise UnknownModelError(name, [*registry.entries, *registry.manifests])
 
 
 def _look(entries: Sequence[Entry], known: Mapping[str, Fingerprint]) -> _Look:

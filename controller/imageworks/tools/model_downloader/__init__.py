@@ -4,18 +4,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from imageworks.tools.model_downloader.downloader import ModelDownloader
     from imageworks.tools.model_downloader.formats import (
         FormatDetector,
         FormatInfo,
         detect_format_and_quant,
     )
+    from imageworks.tools.model_downloader.questions import Questions
     from imageworks.tools.model_downloader.url_analyzer import URLAnalysis, URLAnalyzer
+    from imageworks.tools.model_downloader.values import DownloadedModel
 
-__all__ = ["FormatDetector", "FormatInfo", "URLAnalysis", "URLAnalyzer", "detect_format_and_quant"]
+__all__ = [
+    "DownloadedModel",
+    "FormatDetector",
+    "FormatInfo",
+    "ModelDownloader",
+    "Questions",
+    "URLAnalysis",
+    "URLAnalyzer",
+    "detect_format_and_quant",
+]
 
 _HOMES: Final = {
+    "DownloadedModel": "values",
     "FormatDetector": "formats",
     "FormatInfo": "formats",
+    "ModelDownloader": "downloader",
+    "Questions": "questions",
     "detect_format_and_quant": "formats",
     "URLAnalysis": "url_analyzer",
     "URLAnalyzer": "url_analyzer",

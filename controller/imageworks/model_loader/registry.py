@@ -1,0 +1,224 @@
+"""Read the registry's models, and change what is recorded of those that no manifest declares.
+
+What is read is the snapshot, as the last commit left it. What is written becomes one commit, made under the registry's
+lock: several processes may do it at once, and each waits for its turn.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from imageworks.config import HostSettings, find_registry, load_host_settings
+from imageworks.model_loader.entries import RegistryEntry, changes_of, read_registry_entry
+from imageworks.registry import views
+from imageworks.registry.lookup import UnknownModelError
+from imageworks.registry.merge import snapshot_file
+from imageworks.registry.snapshot import read_snapshot
+
+if TYPE_CHECKING:
+    from imageworks.reconcile.amend import Changes
+
+__all__ = [
+    "DEFAULT_WAIT_SECONDS",
+    "RegistryEntry",
+    "UnknownModelError",
+    "find_by_role",
+    "get_entry",
+    "load_registry",
+    "save_registry",
+    "update_entries",
+]
+
+DEFAULT_WAIT_SECONDS: Final = 600.0
+"""How long a change waits for another process that holds the registry before it says which one that is."""
+
+_Key = tuple[Path, str]
+_Signature = tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class _Session:
+    """What this process read and has not saved yet, by registry and host.
+
+    Args:
+        read: The models of a snapshot, with what its file looked like.
+        unsaved: Changes that wait for ``save_registry``.
+        lock: Held while either is touched.
+    """
+
+    read: dict[_Key, tuple[_Signature | None, Mapping[str, RegistryEntry]]] = field(default_factory=dict)
+    unsaved: "dict[_Key, dict[str, Changes]]" = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
+
+
+_SESSION: Final = _Session()
+
+
+def load_registry(*, force: bool = False, registry: Path | None = None) -> dict[str, RegistryEntry]:
+    """Return all models of this host by name, with changes that are not saved yet.
+
+    The file is read again whenever it changed.
+
+    Args:
+        force: Whether it is read again in any case, and unsaved changes are forgotten.
+        registry: The registry; found as every command finds it when absent.
+
+    Raises:
+        RegistryNotFoundError: There is no registry.
+        SnapshotError: The snapshot cannot be read.
+    """
+    key, _ = _where(registry)
+    with _SESSION.lock:
+        if force:
+            _SESSION.unsaved.pop(key, None)
+        signature = _signature(key)
+        known = _SESSION.read.get(key)
+        if known is None or force or known[0] != signature:
+            models = map(read_registry_entry, read_snapshot(*key))
+            known = _SESSION.read[key] = (signature, {model.name: model for model in models})
+        return _with_unsaved(known[1], _SESSION.unsaved.get(key, {}))
+
+
+def get_entry(name: str, *, registry: Path | None = None) -> RegistryEntry:
+    """Return one model.
+
+    Args:
+        name: The variant name.
+        registry: The registry; found as every command finds it when absent.
+
+    Raises:
+        UnknownModelError: There is none of that name.
+    """
+    models = load_registry(registry=registry)
+    if name not in models:
+        raise UnknownModelError(name, models)
+    return models[name]
+
+
+def find_by_role(
+    role: str, *, include_deprecated: bool = False, include_testing: bool = False, registry: Path | None = None
+) -> list[RegistryEntry]:
+    """Return the models that have a role, the one that the role would choose first.
+
+    Args:
+        role: Such as ``caption``.
+        include_deprecated: Whether models that are kept for going back count.
+        include_testing: Whether models made by tests and demos do.
+        registry: The registry; found as every command finds it when absent.
+    """
+    models = load_registry(registry=registry)
+    wanted = views.Wanted(
+        deprecated=include_deprecated,
+        logical=True,
+        testing=include_testing,
+        patterns=os.environ.get(views.TESTING_VARIABLE),
+    )
+    rows = views.role_rows(wanted.choose(model.fields for model in models.values()))
+    return [models[views.text(row.model, "name")] for row in rows if row.role == role]
+
+
+def update_entries(
+    entries: Iterable[RegistryEntry],
+    save: bool = True,  # noqa: FBT001, FBT002 # the documented signature
+    *,
+    registry: Path | None = None,
+    wait: float = DEFAULT_WAIT_SECONDS,
+) -> str | None:
+    """Record changed models, each made with ``dataclasses.replace`` from one that was read; or a new one.
+
+    Only attributes that differ from what was read are written, so what another process changed meanwhile stays.
+
+    Args:
+        entries: The models as they should be.
+        save: Whether they are committed now; else ``save_registry`` does it, and ``load_registry`` shows them already.
+        registry: The registry; found as every command finds it when absent.
+        wait: Seconds to wait for another process that holds the registry.
+
+    Returns:
+        The commit; ``None`` where nothing differed, or nothing is saved yet.
+
+    Raises:
+        AmendError: A manifest declares a model, or a field is not the caller's to write; nothing is changed then.
+        LockHeldError: Another process still holds the registry after waiting.
+    """
+    key, host = _where(registry)
+    wanted = {entry.name: changes for entry in entries if (changes := changes_of(entry))}
+    if not save:
+        _check(key, host, wanted)
+        with _SESSION.lock:
+            _SESSION.unsaved[key] = _merged(_SESSION.unsaved.get(key, {}), wanted)
+        return None
+    return _commit(key, host, wanted, wait)
+
+
+def save_registry(*, registry: Path | None = None, wait: float = DEFAULT_WAIT_SECONDS) -> str | None:
+    """Commit what ``update_entries(…, save=False)`` left to be saved.
+
+    Args:
+        registry: The registry; found as every command finds it when absent.
+        wait: Seconds to wait for another process that holds the registry.
+
+    Returns:
+        The commit; ``None`` where nothing was to be saved.
+
+    Raises:
+        AmendError: A model was declared meanwhile; nothing is saved then.
+        LockHeldError: Another process still holds the registry after waiting.
+    """
+    key, host = _where(registry)
+    return _commit(key, host, {}, wait)
+
+
+def _where(registry: Path | None) -> tuple[_Key, HostSettings]:
+    root = find_registry(registry)
+    host = load_host_settings(registry=root)
+    return (root, host.host), host
+
+
+def _signature(key: _Key) -> _Signature | None:
+    root, host = key
+    try:
+        found = (root / snapshot_file(host)).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _with_unsaved(models: Mapping[str, RegistryEntry], unsaved: "Mapping[str, Changes]") -> dict[str, RegistryEntry]:
+    shown = dict(models)
+    for name, changes in unsaved.items():
+        before = models[name].fields if name in models else {"name": name}
+        shown[name] = read_registry_entry({key: v for key, v in {**before, **changes}.items() if v is not None})
+    return shown
+
+
+def _merged(before: "Mapping[str, Changes]", more: "Mapping[str, Changes]") -> "dict[str, Changes]":
+    return {name: {**before.get(name, {}), **more.get(name, {})} for name in {**before, **more}}
+
+
+def _check(key: _Key, host: HostSettings, wanted: "Mapping[str, Changes]") -> None:
+    from imageworks.reconcile.amend import amend
+    from imageworks.reconcile.ledger import Ledger
+
+    with Ledger.open(key[0], host, read_only=True) as ledger:
+        amend(ledger.registry, wanted)
+
+
+def _commit(key: _Key, host: HostSettings, wanted: "Mapping[str, Changes]", wait: float) -> str | None:
+    from imageworks.reconcile.amend import amend
+    from imageworks.reconcile.ledger import Ledger
+
+    with _SESSION.lock:
+        unsaved = _SESSION.unsaved.get(key, {})
+        everything = _merged(unsaved, wanted)
+    if not everything:
+        return None
+    with Ledger.open(key[0], host, read_only=False, wait=wait) as ledger:
+        result = ledger.commit(amend(ledger.registry, everything))
+    with _SESSION.lock:
+        if _SESSION.unsaved.get(key) == unsaved:
+            _SESSION.unsaved.pop(key, None)
+    return result.id if result is not None else None

@@ -1,0 +1,88 @@
+"""Lock a model to the bytes that it has, or unlock it: in its manifest where one declares it, else in its entry."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from imageworks.errors import ImageworksError
+from imageworks.reconcile.decide import has_files
+from imageworks.reconcile.ledger import Edits, Ledger
+from imageworks.reconcile.verify import Fault, Verdict, Verified
+from imageworks.registry.edit import Keys, edit_manifest
+from imageworks.registry.entry import Entry, aggregate_sha256
+from imageworks.registry.manifest import Manifest
+from imageworks.registry.version_lock import EXPECTED, KEY, LOCKED, lock_of
+
+if TYPE_CHECKING:
+    from imageworks.registry.document import JsonValue
+
+
+class LockingError(ImageworksError):
+    """A model cannot be locked or unlocked as it stands."""
+
+
+def lock(ledger: Ledger, verified: Verified) -> Edits:
+    """Return the edits that hold a model to the bytes that were just verified; none where they hold it already.
+
+    Args:
+        ledger: What is recorded.
+        verified: What came of verifying it.
+
+    Raises:
+        LockingError: Its bytes are not as recorded, or its manifest has uncommitted changes.
+    """
+    name = verified.name
+    entry = ledger.registry.entries.get(name)
+    if entry is None or not has_files(entry):
+        raise LockingError(f"{name} records no files that it could be locked to", remedy="Bring or record them first.")
+    if verified.verdict is not Verdict.INTACT:
+        drifted = any(problem.fault is Fault.LOCK for problem in verified.problems)
+        raise LockingError(
+            f"{name} is {verified.verdict.value}, so it is not locked: {verified.problems[0].message}",
+            remedy=f"`imageworks-model-registry verify {name} --unlock` takes the present lock away."
+            if drifted
+            else f"`imageworks-models verify {name} --repair` brings the recorded bytes back.",
+        )
+    digest = aggregate_sha256(entry.files)
+    manifest = ledger.registry.manifests.get(name)
+    if lock_of(manifest, entry).digest == digest:
+        return Edits()
+    said: dict[str, object] = {LOCKED: True, EXPECTED: digest}
+    title, line = f"Lock {name}", f"~ {name}: locked to {digest[:12]}"
+    if manifest is None:
+        return Edits(written={name: _entry_with(entry, said)}, title=title, lines=(line,))
+    changes: dict[Keys, JsonValue] = {(KEY, LOCKED): True, (KEY, EXPECTED): digest}
+    return Edits(manifests=_edited(ledger, manifest, changes), title=title, lines=(line,))
+
+
+def unlock(ledger: Ledger, name: str) -> Edits:
+    """Return the edits that take a model's lock away; none where it has none.
+
+    Args:
+        ledger: What is recorded.
+        name: The model.
+
+    Raises:
+        LockingError: Its manifest has uncommitted changes.
+    """
+    entry, manifest = ledger.registry.entries.get(name), ledger.registry.manifests.get(name)
+    recorded = entry if entry is not None and KEY in entry.fields else None
+    declared = manifest if manifest is not None and KEY in manifest.fields else None
+    return Edits(
+        written={name: _entry_with(recorded, None)} if recorded is not None else {},
+        manifests=_edited(ledger, declared, {(KEY,): None}) if declared is not None else {},
+        title=f"Unlock {name}",
+        lines=(f"~ {name}: unlocked",),
+    )
+
+
+def _entry_with(entry: Entry, said: Mapping[str, object] | None) -> Entry:
+    fields = {key: value for key, value in {**entry.fields, KEY: said}.items() if value is not None}
+    return replace(entry, fields=fields)
+
+
+def _edited(ledger: Ledger, manifest: Manifest, changes: "Mapping[Keys, JsonValue]") -> dict[str, bytes | None]:
+    before = ledger.committed(manifest.file)
+    if before is None or ledger.uncommitted(manifest.file):
+        raise LockingError(f"{manifest.file} has uncommitted changes", remedy="Commit them or take them back first.")
+    return {manifest.file: edit_manifest(manifest.file, before, changes)}

@@ -1,0 +1,346 @@
+"""Download, list, verify and remove models from Python, by the same route as the command line.
+
+What ``download`` does is what ``imageworks-models download`` does: declare the model, reconcile just that one, and
+commit manifest, entry and snapshot together.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from imageworks.config import find_registry, load_host_settings
+from imageworks.model_loader.download_adapter import RemovedDownload, remove_download
+from imageworks.model_loader.entries import RegistryEntry, recorded_entry
+from imageworks.model_loader.registry import DEFAULT_WAIT_SECONDS, load_registry
+from imageworks.providers.select import select_files
+from imageworks.reconcile.declare import DeclareError, Proposal, Wish, carry_out, install, propose, shown_name
+from imageworks.reconcile.plan import Action, Plan
+from imageworks.reconcile.report import Report
+from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.situation import Obstacle
+from imageworks.reconcile.verify import Verdict, Verified, verify
+from imageworks.reconcile.wishes import (
+    allow_named,
+    declared_location,
+    identify,
+    is_settled,
+    keep_allowed,
+    registry_or_new,
+)
+from imageworks.registry import views
+from imageworks.registry.entry import Entry
+from imageworks.registry.manifest import Manifest, read_manifest
+from imageworks.registry.yaml_gate import parse_yaml
+from imageworks.tools.model_downloader.questions import (
+    Questions,
+    TerminalQuestions,
+    answered,
+    at_terminal,
+    take_proposed,
+)
+from imageworks.tools.model_downloader.values import ChatTemplate, DownloadedModel, FilePartition, RepositoryMetadata
+from imageworks.transfer.files import Progress
+
+UNCHANGED: Final = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    """What came of bringing a model.
+
+    Args:
+        entry: What is recorded of it.
+        action: What was done.
+        report: What the run reports; ``None`` where nothing had to be done.
+    """
+
+    entry: Entry
+    action: str = UNCHANGED
+    report: Report | None = None
+
+
+class ModelDownloader:
+    """Downloads and manages the models of this host.
+
+    Nothing is printed. Several processes may work at once: each waits for the registry's lock.
+
+    Args:
+        registry: The registry; found as every command finds it when absent.
+        wait: Seconds to wait for another process that holds the registry.
+        progress: Who is told how far a download is; nobody when absent.
+        questions: Whom an interactive download asks; somebody at the terminal when absent.
+    """
+
+    def __init__(
+        self,
+        registry: Path | None = None,
+        *,
+        wait: float = DEFAULT_WAIT_SECONDS,
+        progress: Progress | None = None,
+        questions: Questions | None = None,
+    ) -> None:
+        self._registry = registry
+        self._wait = wait
+        self._progress = progress
+        self._questions = questions
+
+    def download(  # noqa: PLR0913 # the documented signature
+        self,
+        model_identifier: str,
+        format_preference: Sequence[str] | None = None,
+        location_override: str | None = None,
+        include_optional: bool = False,  # noqa: FBT001, FBT002 # the documented signature
+        force_redownload: bool = False,  # noqa: FBT001, FBT002
+        interactive: bool = True,  # noqa: FBT001, FBT002
+        *,
+        quantization: str | None = None,
+        revision: str | None = None,
+        backend: str | None = None,
+        roles: Sequence[str] = (),
+        declare: bool = True,
+    ) -> DownloadedModel:
+        """Declare a model, bring and verify its files, and record all of it in one commit.
+
+        Where nobody can be asked (``interactive=False``, or no terminal and no ``questions``), a model that is here is
+        used as it is, and of several quantizations the usual one is taken; the result's ``notes`` say what was decided.
+
+        Args:
+            model_identifier: ``owner/repo``, ``owner/repo@branch``, ``hf.co/owner/repo:Q4_K_M`` or a page's URL.
+            format_preference: Acceptable formats, the preferred one first; any when absent.
+            location_override: A location's name, or a path, below which this host then allows models.
+            include_optional: Whether documents, pictures and examples come too.
+            force_redownload: Whether the pin moves and every byte is read again; what is not right is fetched.
+            interactive: Whether somebody may be asked.
+            quantization: Which one of several.
+            revision: A branch, tag or commit, instead of ``@branch``.
+            backend: What is to serve it; by the format when absent.
+            roles: What it is to be used for.
+            declare: Whether a manifest is written; else the model is only recorded.
+
+        Raises:
+            ImageworksError: It names no model, cannot be had, has no such format or quantization, or is blocked; what
+                came so far is kept, and the same call resumes it.
+            LockHeldError: Another process still holds the registry after waiting.
+        """
+        notes: list[str] = []
+        repository = self._build_repository_metadata(model_identifier, revision=revision, quantization=quantization)
+        wish = Wish(
+            identifier=repository.identifier,
+            formats=tuple(form.strip().lower() for form in format_preference or ()),
+            quantization=quantization,
+            backend=backend,
+            roles=tuple(roles),
+            location=declared_location(location_override),
+            optional=include_optional,
+            force=force_redownload,
+        )
+        root = registry_or_new(self._registry, notes.append)
+        host = load_host_settings(registry=root)
+        wish = replace(wish, preferred=host.preferred_formats)
+        questions = self._whom_to_ask(notes, interactive=interactive)
+        with Run.open(root, host, RunOptions(any_time=True), progress=self._progress, wait=self._wait) as run:
+            wish, proposal = self._propose(run, wish, questions, notes)
+            partition = self._partition_files(proposal)
+            entry = proposal.entry
+            if entry is not None and is_settled(proposal, wish, kept=declare):
+                brought = _Brought(entry)
+            else:
+                self._resolve_target_dir(run, proposal)  # refuses before files are looked at and bytes are planned
+                plan = install(run, proposal, force=wish.force, kept=declare)
+                keep_allowed(host, wish, notes.append)
+                brought = self._download_selected_files(run, proposal, plan)
+            recorded = self._register_download(run, brought)
+            manifest = run.registry.manifests.get(recorded.name)
+        left = () if include_optional else tuple(file.path for file in partition.optional)
+        report = brought.report
+        return DownloadedModel(
+            name=recorded.name,
+            display_name=shown_name(brought.entry),
+            path=recorded.path or brought.entry.base,
+            format=recorded.download_format,
+            quantization=recorded.quantization,
+            location=recorded.download_location,
+            size_bytes=recorded.download_size_bytes,
+            files=recorded.download_files,
+            revision=brought.entry.revision,
+            action=brought.action,
+            manifest=manifest.file if manifest is not None else None,
+            commit=report.commit if report is not None else None,
+            chat_template=self._inspect_chat_templates(brought.entry),
+            left_to_choose=left,
+            notes=(*notes, *(report.notes if report is not None else ())),
+            entry=recorded,
+        )
+
+    def list_models(
+        self,
+        format_filter: str | None = None,
+        location_filter: str | None = None,
+        *,
+        backend_filter: str | None = None,
+        include_deprecated: bool = False,
+        include_logical: bool = False,
+        include_testing: bool = False,
+    ) -> list[RegistryEntry]:
+        """Return the recorded models of this host, by name.
+
+        Args:
+            format_filter: Only this container or quantization, or several with commas between.
+            location_filter: Only this location, or below this folder.
+            backend_filter: Only what this backend serves.
+            include_deprecated: Whether models that are kept for going back count.
+            include_logical: Whether models without files of their own do.
+            include_testing: Whether models made by tests and demos do.
+        """
+        wanted = views.Wanted(
+            formats=tuple(part.strip() for part in (format_filter or "").split(",") if part.strip()),
+            location=location_filter,
+            backend=backend_filter,
+            deprecated=include_deprecated,
+            logical=include_logical,
+            testing=include_testing,
+            patterns=os.environ.get(views.TESTING_VARIABLE),
+        )
+        models = load_registry(registry=self._registry)
+        chosen = wanted.choose(model.fields for model in models.values())
+        return [models[views.text(model, "name")] for model in chosen]
+
+    def remove_model(self, model_name: str, *, delete_files: bool = False, purge: bool = False) -> RemovedDownload:
+        """Forget a model's download; a declared model's manifest changes in the same commit.
+
+        Args:
+            model_name: The variant name.
+            delete_files: Whether its files go: those that are as recorded and that no other model has.
+            purge: Whether its entry and its manifest go too.
+
+        Raises:
+            RemoveError: There is no such model, or nothing of it to remove, or its manifest has uncommitted changes.
+        """
+        return remove_download(
+            model_name, keep_entry=not purge, delete_files=delete_files, registry=self._registry, wait=self._wait
+        )
+
+    def verify_model(self, model_name: str, *, full: bool = False) -> bool:
+        """Return whether every recorded byte of a model is there and right, and as its lock demands.
+
+        Args:
+            model_name: The variant name.
+            full: Whether files that look unchanged are read too.
+
+        Raises:
+            UnknownModelError: There is none of that name.
+        """
+        return self.inspect_model(model_name, full=full).verdict is Verdict.INTACT
+
+    def inspect_model(self, model_name: str, *, full: bool = False) -> Verified:
+        """Return what verifying a model finds: a verdict, and each problem with its file.
+
+        Args:
+            model_name: The variant name.
+            full: Whether files that look unchanged are read too.
+
+        Raises:
+            UnknownModelError: There is none of that name.
+        """
+        root = find_registry(self._registry)
+        found = verify(root, load_host_settings(registry=root), model_name, full=full)
+        return next(result for result in found if result.name == model_name)
+
+    def get_stats(self) -> views.Statistics:
+        """Return this host's models, counted by format, quantization, backend and location, with their bytes."""
+        wanted = views.Wanted(deprecated=True, logical=True, patterns=os.environ.get(views.TESTING_VARIABLE))
+        return views.count(wanted.choose(model.fields for model in load_registry(registry=self._registry).values()))
+
+    def _whom_to_ask(self, notes: list[str], *, interactive: bool) -> Questions | None:
+        if not interactive or self._questions is not None:
+            return self._questions if interactive else None
+        if at_terminal():
+            return TerminalQuestions()
+        notes.append("nobody can be asked without a terminal, so what was left open is decided as usual")
+        return None
+
+    @staticmethod
+    def _build_repository_metadata(
+        model_identifier: str, *, revision: str | None = None, quantization: str | None = None
+    ) -> RepositoryMetadata:
+        """Return which repository and branch somebody means, whatever way they are written."""
+        endpoint = load_host_settings().hub_endpoint
+        identifier = identify(model_identifier, revision=revision, quantization=quantization, endpoint=endpoint)
+        owner, _, name = identifier.repo.rpartition("/")
+        return RepositoryMetadata(identifier, owner, name, identifier.revision)
+
+    @staticmethod
+    def _propose(run: Run, wish: Wish, questions: Questions | None, notes: list[str]) -> tuple[Wish, Proposal]:
+        """Return what would be declared, once somebody decided what the wish leaves open."""
+        choose = questions.quantization if questions else partial(take_proposed, told=notes.append)
+        allow_named(run, wish)
+        proposal = propose(run, wish, choose)
+        entry = proposal.entry
+        if questions and entry is not None and proposal.installed and not (wish.force or wish.location):
+            wish = answered(wish, questions.existing(proposal.name, entry.path))
+            allow_named(run, wish)
+            proposal = propose(run, wish, choose)
+        notes += proposal.notes
+        return wish, proposal
+
+    @staticmethod
+    def _resolve_target_dir(run: Run, proposal: Proposal) -> Path:
+        """Return the folder that a proposal leads to: by its location, else by the format of its weights.
+
+        Raises:
+            DeclareError: This host has no such place, or does not allow it.
+        """
+        selection = proposal.analysis.selection
+        container = selection.container if selection is not None else None
+        place = run.places.place(_manifest(proposal), container=container, repo=proposal.analysis.resolved.repo)
+        if isinstance(place, Obstacle):
+            raise DeclareError(f"{proposal.name}: {place.message} ({place.reason.value})")
+        return place.path
+
+    @staticmethod
+    def _partition_files(proposal: Proposal) -> FilePartition:
+        """Return a repository's files by what is to become of them."""
+        analysis = proposal.analysis
+        if analysis.selection is None:
+            return FilePartition((), (), analysis.files)
+        chosen = analysis.selection
+        required = {file.path for file in chosen.files}
+        everything = select_files(
+            analysis.files, format=chosen.container, quantization=chosen.quantization, include_optional=True
+        )
+        return FilePartition(
+            required=chosen.files,
+            optional=tuple(file for file in everything.files if file.path not in required),
+            left_out=everything.left_out,
+        )
+
+    @staticmethod
+    def _download_selected_files(run: Run, proposal: Proposal, plan: Plan) -> _Brought:
+        """Bring what a plan needs, through aria2c and streams; every byte is verified before it is published."""
+        entry, report = carry_out(run, proposal, plan)
+        action = next((change.action.value for change in plan.effective), Action.ADOPT.value)
+        return _Brought(entry, action if report.outcomes else UNCHANGED, report)
+
+    @staticmethod
+    def _inspect_chat_templates(entry: Entry) -> ChatTemplate:
+        """Return where the chat template was found among the verified files."""
+        found = entry.part("chat_template")
+        source, path, digest = (found.get(key) for key in ("source", "path", "sha256"))
+        return ChatTemplate(
+            source=source if isinstance(source, str) else "none",
+            path=entry.base / path if isinstance(path, str) and entry.path is not None else None,
+            sha256=digest if isinstance(digest, str) else None,
+        )
+
+    @staticmethod
+    def _register_download(run: Run, brought: _Brought) -> RegistryEntry:
+        """Return what the run's one commit of manifest, entry and snapshot records of the model."""
+        return recorded_entry(run.registry, brought.entry.name)
+
+
+def _manifest(proposal: Proposal) -> Manifest:
+    document = parse_yaml(proposal.content, proposal.file).value
+    return read_manifest(proposal.file, document if isinstance(document, dict) else {})
