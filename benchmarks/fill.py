@@ -18,7 +18,7 @@ from imageworks.registry.entry import ArtifactFile, Entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.load import load_registry
 from imageworks.registry.manifest import read_manifest
-from imageworks.registry.parsed import ParsedManifests
+from imageworks.registry.parsed import ParsedDocuments
 from imageworks.registry.yaml_gate import parse_yaml
 from imageworks.transfer.digests import Algorithm, Digest, hash_file
 from imageworks.transfer.state import STATE_FILE, StateDatabase
@@ -39,7 +39,7 @@ def main() -> None:
     with StateDatabase.open(host.state_dir / STATE_FILE) as state:
         state.remember_all(file for _, verified in installed for file in verified)
     no_cache = Path(os.devnull)
-    registry = load_registry(repository, host.host, revision=declared.id, cache=ParsedManifests(no_cache))
+    registry = load_registry(repository, host.host, revision=declared.id, cache=ParsedDocuments(no_cache))
     changes = Records(repository, no_cache).changes(registry, entries, gone=())
     repository.commit(changes, message=f"Record {count} models", expected=declared.id)
 

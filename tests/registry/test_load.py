@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imageworks.registry.load import RegistryState, load_registry
-from imageworks.registry.parsed import ParsedManifests, cache_file
+from imageworks.registry.parsed import ParsedDocuments, cache_file
 from support.git import make_registry
 
 MANIFEST = b"schema_version: 1\nroles: [caption]\n"
@@ -24,7 +24,7 @@ class Fixture:
         self.cache_file = cache_file(folder / "cache", folder / "registry")
 
     def load(self, host: str = "testhost") -> RegistryState:
-        cache = ParsedManifests(self.cache_file)
+        cache = ParsedDocuments(self.cache_file)
         state = load_registry(self.repository, host, revision=self.repository.head(), cache=cache)
         cache.save()
         return state
@@ -32,7 +32,7 @@ class Fixture:
 
 def test_an_unborn_branch_is_an_empty_registry(tmp_path: Path) -> None:
     repository = make_registry(tmp_path / "registry", {})
-    state = load_registry(repository, "testhost", revision=None, cache=ParsedManifests(tmp_path / "cache"))
+    state = load_registry(repository, "testhost", revision=None, cache=ParsedDocuments(tmp_path / "cache"))
     assert (state.manifests, state.entries, state.diagnostics, state.declared) == ({}, {}, (), 0)
 
 

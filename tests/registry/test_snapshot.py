@@ -6,15 +6,15 @@ import pytest
 
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.load import load_registry
-from imageworks.registry.parsed import ParsedManifests
+from imageworks.registry.parsed import ParsedDocuments
 from imageworks.registry.snapshot import SnapshotError, check_snapshots, expected_snapshot, read_snapshot
 from support.git import make_registry
 
 FILES = {"registry.yaml": b"schema_version: 1\n", "models/m.yaml": b"schema_version: 1\nroles: [caption]\n"}
 
 
-def cache(folder: Path) -> ParsedManifests:
-    return ParsedManifests(folder / "cache.json")
+def cache(folder: Path) -> ParsedDocuments:
+    return ParsedDocuments(folder / "cache.json")
 
 
 @pytest.fixture

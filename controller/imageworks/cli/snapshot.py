@@ -27,12 +27,12 @@ def check_command(
     """Check that every committed snapshot is what manifests and entries give, and that nobody edited one."""
     from imageworks.config import find_registry, load_host_settings
     from imageworks.registry.git import RegistryRepository
-    from imageworks.registry.parsed import ParsedManifests, cache_file
+    from imageworks.registry.parsed import ParsedDocuments, cache_file
     from imageworks.registry.snapshot import check_snapshots
 
     root = find_registry(registry)
     host = load_host_settings(registry=root)
-    cache = ParsedManifests(cache_file(host.cache_dir, root))
+    cache = ParsedDocuments(cache_file(host.cache_dir, root))
     problems = check_snapshots(RegistryRepository.open(root, host=host.host), cache)
     for problem in problems:
         say(problem)

@@ -14,7 +14,7 @@ from imageworks.registry.git_values import BranchMovedError, CommitResult
 from imageworks.registry.load import NOTHING_DECLARED, RegistryState, load_registry, records_tip
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.merge import snapshot_file
-from imageworks.registry.parsed import ParsedManifests, cache_file
+from imageworks.registry.parsed import ParsedDocuments, cache_file
 from imageworks.registry.settings import FILE as SETTINGS_FILE
 
 COMMIT_ATTEMPTS: Final = 5
@@ -51,7 +51,7 @@ class Recorder:
     def __init__(self, repository: RegistryRepository, host: HostSettings) -> None:
         self._repository = repository
         self._host = host
-        self._parsed = ParsedManifests(cache_file(host.cache_dir, repository.root))
+        self._parsed = ParsedDocuments(cache_file(host.cache_dir, repository.root))
         self.records = Records(repository, cache_file(host.cache_dir / "snapshots", repository.root))
 
     @property

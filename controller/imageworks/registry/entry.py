@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from imageworks.errors import ImageworksError
 
@@ -159,6 +159,18 @@ def read_entry(file: str, data: bytes) -> Entry:
     if isinstance(place, str) and place.startswith("/") and _unusable(place[1:]):
         raise InvalidEntryError(file, f"download_path is not a plain absolute path: {place!a}")
     return Entry(name=name, fields=fields, files=_files(file, fields))
+
+
+def known_entry(fields: Mapping[str, object]) -> Entry:
+    """Return the entry of fields that :func:`read_entry` has accepted before.
+
+    Args:
+        fields: The entry's fields.
+    """
+    artifacts = cast("Mapping[str, object]", fields.get("artifacts") or {})
+    listed = cast("list[Mapping[str, object]]", artifacts.get("files") or [])
+    files = tuple(ArtifactFile(str(item["path"]), cast("int", item["size"]), str(item["sha256"])) for item in listed)
+    return Entry(name=str(fields["name"]), fields=fields, files=files)
 
 
 def _unusable(path: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from imageworks.registry import entry as entries
 from imageworks.registry import manifest as manifests
@@ -15,7 +15,7 @@ from imageworks.registry.entry import Entry, InvalidEntryError
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_values import BlobReference
 from imageworks.registry.manifest import Manifest
-from imageworks.registry.parsed import ParsedManifests
+from imageworks.registry.parsed import ParsedDocuments
 from imageworks.registry.reader import Refusal
 from imageworks.registry.settings import RegistrySettings, read_settings
 from imageworks.registry.validate import (
@@ -28,6 +28,9 @@ from imageworks.registry.validate import (
     validate_documents,
 )
 from imageworks.registry.yaml_gate import MAX_BYTES, parse_yaml
+
+if TYPE_CHECKING:
+    from imageworks.registry.document import JsonValue
 
 ENTRY_DEPTH: Final = 2  # discovered/<host>/<name>.json
 ENTRY_LIMIT_BYTES: Final = 4 * 1024 * 1024
@@ -49,6 +52,7 @@ class RegistryState:
         settings_invalid: What is wrong with registry.yaml; then no location is known and nothing can be placed.
         diagnostics: Everything that is wrong, sorted.
         declared: How many manifest files there are, valid or not.
+        documents: The valid manifests as documents, by name, which know the places of what they say.
         recorded: The commit that the entries are of; another than ``revision`` where they have a branch of their own.
         branch: The branch that this host's entries go to; ``None`` for the checked-out one.
     """
@@ -62,6 +66,7 @@ class RegistryState:
     settings_invalid: tuple[Diagnostic, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     declared: int = 0
+    documents: Mapping[str, Document] = field(default_factory=dict, repr=False, compare=False)
     recorded: str | None = None
     branch: str | None = None
 
@@ -103,7 +108,7 @@ def load_registry(
     host: str,
     *,
     revision: str | None,
-    cache: ParsedManifests,
+    cache: ParsedDocuments,
     declared: Mapping[str, bytes | None] = NOTHING_DECLARED,
     recorded: str | None = None,
 ) -> RegistryState:
@@ -113,7 +118,7 @@ def load_registry(
         repository: The registry.
         host: The host whose entries are wanted.
         revision: The commit; ``None`` gives an empty registry.
-        cache: Parsed manifests by blob id.
+        cache: Parsed documents by blob id.
         declared: Manifests that are about to be committed, by registry path; they stand in for those of the commit,
             and ``None`` stands for one that is deleted.
         recorded: The commit to read entries from; by default where registry.yaml says that they are.
@@ -132,7 +137,7 @@ def load_registry(
     hosts = {file.split("/")[1] for file in listed if file.count("/") == ENTRY_DEPTH}
     valid, problems = validate_documents(checked, settings.document, {name: {} for name in hosts})
     own = f"{entries.FOLDER}/{host}/"
-    found, broken = _entries(repository, {file: ref for file, ref in listed.items() if file.startswith(own)})
+    found, broken = _entries(repository, {file: ref for file, ref in listed.items() if file.startswith(own)}, cache)
     diagnostics = [
         *settings.diagnostics,
         *out_of_place,
@@ -151,12 +156,13 @@ def load_registry(
         settings_invalid=settings.diagnostics,
         diagnostics=tuple(sorted(diagnostics)),
         declared=len(checked),
+        documents={name: item.document for name, item in valid.items()},
         recorded=recorded,
         branch=branch,
     )
 
 
-def _settings(repository: RegistryRepository, revision: str | None, cache: ParsedManifests) -> Checked:
+def _settings(repository: RegistryRepository, revision: str | None, cache: ParsedDocuments) -> Checked:
     file = registry_settings.FILE
     reference = repository.find_file(revision, file)
     if reference is None:
@@ -172,7 +178,7 @@ def _settings(repository: RegistryRepository, revision: str | None, cache: Parse
 
 
 def _manifests(
-    repository: RegistryRepository, revision: str | None, cache: ParsedManifests
+    repository: RegistryRepository, revision: str | None, cache: ParsedDocuments
 ) -> tuple[dict[str, Checked], list[Diagnostic]]:
     """Return each manifest after its own checks, from the cache where its bytes were valid before."""
     checked: dict[str, Checked] = {}
@@ -215,7 +221,7 @@ def _content(repository: RegistryRepository, reference: BlobReference) -> bytes 
 
 
 def _entries(
-    repository: RegistryRepository, references: Mapping[str, BlobReference]
+    repository: RegistryRepository, references: Mapping[str, BlobReference], cache: ParsedDocuments
 ) -> tuple[dict[str, Entry], dict[str, Diagnostic]]:
     found: dict[str, Entry] = {}
     broken: dict[str, Diagnostic] = {}
@@ -226,12 +232,17 @@ def _entries(
             remedy = "restore it from an earlier commit"
             broken[PurePosixPath(file).stem] = whole_file(file, f"the entry is {problem}", remedy)
         elif file.endswith(entries.SUFFIX):
-            readable[file] = reference
+            known = cache.get(f"{file}:{reference.id}")
+            if isinstance(known, dict):
+                found[PurePosixPath(file).stem] = entries.known_entry(known)
+            else:
+                readable[file] = reference
     contents = repository.read_blobs(readable.values(), limit=ENTRY_LIMIT_BYTES)
-    for file, (_reference, data) in zip(readable, contents, strict=True):
+    for file, (reference, data) in zip(readable, contents, strict=True):
         try:
             entry = entries.read_entry(file, data)
             found[entry.name] = entry
+            cache.put(f"{file}:{reference.id}", cast("JsonValue", entry.fields))
         except InvalidEntryError as error:
             broken[PurePosixPath(file).stem] = whole_file(file, error.problem, error.remedy or "")
     return found, broken

@@ -12,12 +12,12 @@ from imageworks import __version__
 from imageworks.registry.document import JsonValue
 from imageworks.registry.schema import schema_dir
 
-_GATE_FILES: Final = ("yaml_gate.py", "validate.py", "schema.py", "crosscheck.py")
+_GATE_FILES: Final = ("yaml_gate.py", "validate.py", "schema.py", "crosscheck.py", "entry.py")
 _SCHEMAS: Final = ("manifest.schema.json", "registry.schema.json")
 
 
-class ParsedManifests:
-    """Values of valid manifests and settings by blob id, kept in one file of the cache folder.
+class ParsedDocuments:
+    """Values of valid manifests, settings and entries by blob id, kept in one file of the cache folder.
 
     Args:
         file: The cache file; one for each registry.
@@ -46,7 +46,7 @@ class ParsedManifests:
             return
         import tempfile
 
-        body = json.dumps({"format": self._format, "manifests": self._used}, separators=(",", ":"))
+        body = json.dumps({"format": self._format, "documents": self._used}, separators=(",", ":"))
         with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             descriptor, draft = tempfile.mkstemp(dir=self._file.parent, prefix=self._file.name)
@@ -61,12 +61,12 @@ class ParsedManifests:
             return {}
         if not isinstance(content, dict) or content.get("format") != self._format:
             return {}
-        manifests = content.get("manifests")
-        return manifests if isinstance(manifests, dict) else {}
+        documents = content.get("documents")
+        return documents if isinstance(documents, dict) else {}
 
 
 def _rules_fingerprint() -> str:
-    """Return a digest of everything that decides whether a manifest is valid, so that new rules empty the cache."""
+    """Return a digest of everything that decides whether a document is valid, so that new rules empty the cache."""
     digest = hashlib.sha256(__version__.encode())
     for name in _SCHEMAS:
         digest.update((schema_dir() / name).read_bytes())
@@ -76,7 +76,7 @@ def _rules_fingerprint() -> str:
 
 
 def cache_file(cache_dir: Path, registry: Path) -> Path:
-    """Return where a registry's parsed manifests are kept.
+    """Return where a registry's parsed documents are kept.
 
     Args:
         cache_dir: The host's cache folder.

@@ -18,7 +18,7 @@ from imageworks.registry.merge import (
 if TYPE_CHECKING:
     from imageworks.registry.git import RegistryRepository
     from imageworks.registry.load import RegistryState
-    from imageworks.registry.parsed import ParsedManifests
+    from imageworks.registry.parsed import ParsedDocuments
 
 
 class SnapshotError(ImageworksError):
@@ -72,7 +72,7 @@ def expected_snapshot(registry: "RegistryState") -> bytes:
     return render_snapshot(merge(registry.applied, registry.entries.values(), load_owners()))
 
 
-def check_snapshots(repository: "RegistryRepository", cache: "ParsedManifests") -> list[str]:
+def check_snapshots(repository: "RegistryRepository", cache: "ParsedDocuments") -> list[str]:
     """Return what is wrong with the committed snapshots, one line each.
 
     A snapshot must be what its own commit's manifests and entries give. Manifests that people commit later do not make
@@ -80,7 +80,7 @@ def check_snapshots(repository: "RegistryRepository", cache: "ParsedManifests") 
 
     Args:
         repository: The registry.
-        cache: Parsed manifests by blob id.
+        cache: Parsed documents by blob id.
     """
     # Imported here: `list` only reads a file, and validation and git were a quarter of its start-up.
     from imageworks.registry.load import load_registry
