@@ -387,12 +387,13 @@ class Run:
             return []
         return [f"downloads wait for the transfer window {transfer.window} (--now fetches at once)"]
 
-    def apply(self, plan: Plan, *, skipped: Mapping[str, str] | None = None) -> Report:
+    def apply(self, plan: Plan, *, skipped: Mapping[str, str] | None = None, also: Iterable[Outcome] = ()) -> Report:
         """Carry a plan out and commit what was done; removals come last, and only after everything else went well.
 
         Args:
             plan: A plan of this run.
             skipped: Names of changes that are not to be made, with why.
+            also: What else the commit records, of models that the plan does not change.
         """
         skip = dict(skipped or {})
         for note in self._closed_window():
@@ -414,7 +415,7 @@ class Run:
             pruned = {change.name for change in last if _prunes(change)}
             skip |= dict.fromkeys(pruned, "nothing is pruned while another model is blocked or failed")
             last = [change for change in last if change.name not in pruned]
-        outcomes += self._carry_out(last, cases)
+        outcomes += [*self._carry_out(last, cases), *also]
         outcomes.sort(key=lambda outcome: outcome.change.name)
         result = self._commit(outcomes) if self._options.commit else None
         if result is not None:
