@@ -29,7 +29,7 @@ def test_everything_that_is_written_is_read() -> None:
     assert settings.transfer == TransferSettings(3, 2, 20 * 1024**2, "22:00-06:00")
     assert (settings.prune, settings.push, settings.branch) == (True, True, "records")
     assert settings.hosts == ("workstation", "laptop")
-    assert (settings.licenses.allowed, settings.licenses.denied) == (("mit",), ("proprietary",))
+    assert (settings.policies.allowed_licenses, settings.policies.denied_licenses) == (("mit",), ("proprietary",))
     assert settings.unenforced == ("future",)
 
 

@@ -59,6 +59,8 @@ def validate_command(
         for item in found:
             remedy = f"\n  {item['remedy']}" if item["remedy"] else ""
             say(printable(f"{item['file']}:{item['line']}:{item['column']}: {item['message']}{remedy}"))
+        for note in validation.notes:
+            complain(f"note: {note}")
         complain(_summary(len(found), len({item["file"] for item in found}), validation.files))
     return ExitCode.FAILURE if found else ExitCode.SUCCESS
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -114,7 +115,8 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
         notes=look.notes,
         free_bytes=dict(look.places.free),
         staged_bytes={case.manifest.name: _staged(case, registry.host) for case in cases},
-        licenses=registry.settings.licenses,
+        policies=registry.settings.policies.on(datetime.now(UTC).date()),
+        documents=registry.documents,
         records_stale=look.records.stale(registry),
     )
 

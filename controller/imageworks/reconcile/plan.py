@@ -80,6 +80,7 @@ class Reason(StrEnum):
     UNSAFE_NAME = "unsafe-name"
     INCONSISTENT_LISTING = "inconsistent-listing"
     LICENSE_DENIED = "license-denied"
+    POLICY_VIOLATED = "policy-violated"
     PRUNE_REFUSED = "prune-refused"
     DISABLED = "disabled"
     UNEXPECTED_REPLY = "unexpected-reply"

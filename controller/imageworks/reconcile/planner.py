@@ -6,7 +6,7 @@ from typing import Final
 
 from imageworks.reconcile.decide import decide, is_ollamas, removal
 from imageworks.reconcile.plan import Action, Change, Drift, FilesystemTotal, Plan, Reason
-from imageworks.reconcile.policy import license_obstacle
+from imageworks.reconcile.policy import policy_notes, policy_obstacle, within_host_limit
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Orphan, PruneOptions, Situation
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import Prune, State
@@ -32,7 +32,7 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
     changes += [_obstructed(name, obstacle) for name, obstacle in situation.blocked.items()]
     changes = _enough_space(changes, situation)
     removals, drift = _orphans(situation, prune)
-    changes = sorted([*changes, *removals], key=lambda change: change.name)
+    changes = within_host_limit(sorted([*changes, *removals], key=lambda change: change.name), situation)
     suspended = sum(1 for case in situation.cases if case.manifest.state is State.SUSPENDED)
     unchanged = sum(1 for case, change in decided if change is None) - suspended
     return Plan(
@@ -46,7 +46,7 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
         ),
         filesystems=_filesystems(changes, situation),
         diagnostics=situation.diagnostics,
-        notes=situation.notes,
+        notes=(*situation.notes, *policy_notes(decided, situation)),
         records_stale=situation.records_stale,
     )
 
@@ -73,11 +73,9 @@ def waves(changes: Iterable[Change], cases: Mapping[str, Case]) -> list[list[Cha
 
 
 def _permitted(case: Case, change: Change | None, situation: Situation) -> Change | None:
-    """Block a change that would bring a model whose licence the registry does not accept."""
-    if change is None or change.action not in {Action.INSTALL, Action.UPDATE, Action.ADOPT}:
-        return change
-    obstacle = license_obstacle(case, situation.licenses)
-    return change if obstacle is None else _blocked_instead(change, obstacle.reason, obstacle.message)
+    """Block a change that would bring a model which the registry's policies do not accept."""
+    obstacle = None if change is None else policy_obstacle(case, change, situation)
+    return change if change is None or obstacle is None else _blocked_instead(change, obstacle.reason, obstacle.message)
 
 
 def _obstructed(name: str, obstacle: Obstacle) -> Change:

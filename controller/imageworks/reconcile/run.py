@@ -259,7 +259,9 @@ class Run:
         if not read_only:
             self._recover()
         self._disk = DiskObserver(self._state)
-        self._sources = Sources(self._open_hub, self._look_local)
+        self._sources = Sources(
+            self._open_hub, self._look_local, reads_configs=self._registry.settings.policies.forbid_remote_code
+        )
         self._open.callback(self._sources.close)
 
     @cached_property

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageworks.reconcile.plan import Reason
+from imageworks.registry.document import Document
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import Manifest, Prune
-from imageworks.registry.settings import LicensePolicy
+from imageworks.registry.policies import NO_POLICIES, Policies
 from imageworks.transfer.files import FileSource, RemoteFile
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Upstream:
         license: The licence's identifier, if the source tells one.
         tags: The source's tags.
         pipeline_tag: The task that the source names.
+        remote_code: Whether its configuration asks to import its code; looked at only where a policy forbids that.
     """
 
     files: tuple[RemoteFile, ...]
@@ -106,6 +108,7 @@ class Upstream:
     license: str | None = None
     tags: tuple[str, ...] = ()
     pipeline_tag: str | None = None
+    remote_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +198,8 @@ class Situation:
         notes: What a person should know of the whole.
         free_bytes: Free space by filesystem key, with a folder that stands for it.
         staged_bytes: Bytes already here from an interrupted run, by model.
-        licenses: Which licences the registry accepts.
+        policies: Which models the registry accepts today.
+        documents: The manifests as documents, by name, for the places in messages.
         records_stale: Whether entries or snapshot differ from what they should be although no model changes.
     """
 
@@ -210,7 +214,8 @@ class Situation:
     notes: tuple[str, ...] = ()
     free_bytes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     staged_bytes: Mapping[str, int] = field(default_factory=dict)
-    licenses: LicensePolicy = field(default_factory=LicensePolicy)
+    policies: Policies = NO_POLICIES
+    documents: Mapping[str, Document] = field(default_factory=dict)
     records_stale: bool = False
 
 

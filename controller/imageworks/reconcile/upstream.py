@@ -16,6 +16,7 @@ from imageworks.transfer.files import LinkError, RemoteFile
 from imageworks.transfer.names import UnsafeNameError
 
 if TYPE_CHECKING:
+    from imageworks.providers.hub_source import HubSource
     from imageworks.providers.huggingface import HubClient
 
 MOST_TOLD: Final = 5  # risky files, each a line of the plan
@@ -27,11 +28,19 @@ class Sources:
     Args:
         open_hub: Makes the hub's client, once, when the first hub source is asked.
         look_local: Returns what a local path offers.
+        reads_configs: Whether configurations are read for code that they ask to import; costs a request a file.
     """
 
-    def __init__(self, open_hub: "Callable[[], HubClient]", look_local: Callable[[Path], Upstream]) -> None:
+    def __init__(
+        self,
+        open_hub: "Callable[[], HubClient]",
+        look_local: Callable[[Path], Upstream],
+        *,
+        reads_configs: bool = False,
+    ) -> None:
         self._open_hub = open_hub
         self._look_local = look_local
+        self._reads_configs = reads_configs
         self._hub: HubClient | None = None
         self._opening = Lock()
 
@@ -89,6 +98,7 @@ class Sources:
             include_optional=source.optional,
             subfolder=source.subfolder,
         )
+        source_of_bytes = hub.source(resolved.repo, resolved.commit)
         return Upstream(
             files=selection.files,
             commit=resolved.commit,
@@ -96,12 +106,23 @@ class Sources:
             repo=resolved.repo,
             container=selection.container,
             quantization=selection.quantization,
-            source=hub.source(resolved.repo, resolved.commit),
+            source=source_of_bytes,
             warnings=(*selection.warnings, *_unsafe(selection.files)),
             license=resolved.license,
             tags=resolved.tags,
             pipeline_tag=resolved.pipeline_tag,
+            remote_code=self._reads_configs and _imports_code(selection.files, source_of_bytes),
         )
+
+
+def _imports_code(files: Iterable[RemoteFile], source: "HubSource") -> bool:
+    """Return whether a configuration asks the loader to import the repository's own code."""
+    from imageworks.detect.jsons import LARGEST, parse_object
+    from imageworks.detect.safety import safety_of
+
+    configs = [f for f in files if f.path.endswith("config.json") and "/" not in f.path and f.size <= LARGEST]
+    read = (parse_object(source.read(file, 0, file.size)) for file in configs)
+    return safety_of((), (config for config in read if config is not None)).remote_code
 
 
 def _unsafe(files: Iterable[RemoteFile]) -> list[str]:

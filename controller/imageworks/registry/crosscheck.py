@@ -20,6 +20,7 @@ from imageworks.registry.manifest import (
     manifest_name,
     read_manifest,
 )
+from imageworks.registry.policies import check_exceptions
 from imageworks.registry.settings import Location, read_settings
 from imageworks.registry.wording import suggest
 
@@ -82,6 +83,7 @@ def check_settings(settings: Document) -> Iterator[Diagnostic]:
     Args:
         settings: The schema-valid registry.yaml.
     """
+    yield from check_exceptions(settings)
     locations = _part(settings.value, "locations")
     for kind, name in _part(settings.value, "routing").items():
         if isinstance(name, str) and name not in locations:

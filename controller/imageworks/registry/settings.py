@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import time
 from typing import Final
 
+from imageworks.registry.policies import NO_POLICIES, Policies, read_policies, unknown_policies
+
 FILE: Final = "registry.yaml"
 _UNITS: Final = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
@@ -65,19 +67,6 @@ class TransferSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LicensePolicy:
-    """Which licences a registry accepts.
-
-    Args:
-        allowed: Only these, when there are any.
-        denied: None of these.
-    """
-
-    allowed: tuple[str, ...] = ()
-    denied: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class RegistrySettings:
     """The settings of one registry as they hold on one host.
 
@@ -91,7 +80,7 @@ class RegistrySettings:
         push: Whether each commit is pushed.
         branch: The branch that entries go to, or ``None`` for the checked-out one.
         require_signed: Whether only what a signed commit declares is reconciled.
-        licenses: Which licences are accepted.
+        policies: Which models are accepted.
         unenforced: Policies that are written down and not enforced by this version.
     """
 
@@ -104,7 +93,7 @@ class RegistrySettings:
     push: bool = False
     branch: str | None = None
     require_signed: bool = False
-    licenses: LicensePolicy = LicensePolicy()  # frozen, so one value serves all
+    policies: Policies = NO_POLICIES
     unenforced: tuple[str, ...] = ()
 
     def route(self, container: str | None) -> str | None:
@@ -134,15 +123,9 @@ def read_settings(document: Mapping[str, object], host: str) -> RegistrySettings
         push=commit.get("push") is True,
         branch=str(branch) if branch else None,
         require_signed=_mapping(document.get("git")).get("require_signed") is True,
-        licenses=LicensePolicy(
-            allowed=_texts(policies.get("allowed_licenses")), denied=_texts(policies.get("denied_licenses"))
-        ),
-        unenforced=tuple(sorted(key for key in policies if not key.endswith("_licenses"))),
+        policies=read_policies(policies),
+        unenforced=unknown_policies(policies),
     )
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(str(item) for item in value) if isinstance(value, list) else ()
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -27,6 +28,7 @@ from imageworks.registry.diagnostic import Diagnostic, at, from_error, from_prob
 from imageworks.registry.document import Document, DocumentError
 from imageworks.registry.json_gate import parse_json
 from imageworks.registry.merge import SNAPSHOT_FOLDER
+from imageworks.registry.policies import check_policies
 from imageworks.registry.reader import Refusal, RegistryReader, WorkTreeReader, read_plain_file
 from imageworks.registry.schema import check
 from imageworks.registry.yaml_gate import parse_yaml
@@ -60,6 +62,7 @@ class Validation:
         blocked: Names of models whose manifest is wrong, with what is wrong; such a model is not deleted, only broken.
         diagnostics: Everything that is wrong, sorted by place.
         files: How many files were looked at.
+        notes: What is not wrong and should be known.
     """
 
     settings: Document | None = None
@@ -68,6 +71,7 @@ class Validation:
     blocked: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
     files: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def is_manifest_path(path: str) -> bool:
@@ -188,12 +192,15 @@ def validate_documents(
     return valid, {file: sorted(set(found)) for file, found in problems.items() if found}
 
 
-def validate_registry(reader: RegistryReader, *, entries_of: str | None = None) -> Validation:
+def validate_registry(
+    reader: RegistryReader, *, entries_of: str | None = None, today: date | None = None
+) -> Validation:
     """Validate a whole registry.
 
     Args:
         reader: The state of the registry to look at.
         entries_of: The one host whose entries are wanted; every host's when absent.
+        today: The day on which exceptions from policies must count; today in UTC when absent.
     """
     content = reader.file(registry_settings.FILE)
     if content is None:
@@ -211,9 +218,13 @@ def validate_registry(reader: RegistryReader, *, entries_of: str | None = None) 
         if one.document is not None:
             by_host[PurePosixPath(file).parts[1]][PurePosixPath(file).stem] = one.document
     valid, problems = validate_documents(checked, own.document, by_host)
+    settings = own.document.value if own.document is not None else None
+    policies = registry_settings.read_settings(settings if isinstance(settings, dict) else {}, "").policies
+    policies = policies.on(today or datetime.now(UTC).date())
     diagnostics = [
         *own.diagnostics,
         *nested,
+        *check_policies(valid.values(), policies),
         *(diagnostic for found in problems.values() for diagnostic in found),
         *(diagnostic for one in found_entries.values() for diagnostic in one.diagnostics),
     ]
@@ -224,6 +235,7 @@ def validate_registry(reader: RegistryReader, *, entries_of: str | None = None) 
         blocked={manifests.manifest_name(file): tuple(found) for file, found in sorted(problems.items())},
         diagnostics=tuple(sorted(diagnostics)),
         files=1 + len(checked) + len(nested) + len(found_entries),
+        notes=policies.told(),
     )
 
 
@@ -283,6 +295,7 @@ def validate_files(paths: Iterable[Path]) -> Validation:
         paths: Manifests, registry.yaml files, entries or snapshots. Diagnostics name them as given here.
     """
     found: list[Diagnostic] = []
+    notes: dict[str, None] = {}
     wanted = list(dict.fromkeys(paths))
     registries: dict[Path, dict[str, Path]] = defaultdict(dict)
     for path in wanted:
@@ -293,13 +306,14 @@ def validate_files(paths: Iterable[Path]) -> Validation:
             found.extend(_check_alone(path))
     for root, members in registries.items():
         whole = validate_registry(WorkTreeReader(root))
+        notes |= dict.fromkeys(whole.notes)
         found.extend(
             _renamed(found_in, members[found_in.file]) for found_in in whole.diagnostics if found_in.file in members
         )
         for member, path in members.items():
             if not _is_covered(member):
                 found.extend(_check_alone(path))
-    return Validation(diagnostics=tuple(sorted(set(found))), files=len(wanted))
+    return Validation(diagnostics=tuple(sorted(set(found))), files=len(wanted), notes=tuple(notes))
 
 
 def _is_covered(member: str) -> bool:

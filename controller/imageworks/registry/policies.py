@@ -1,0 +1,319 @@
+"""What models a registry accepts, as registry.yaml says it, and what files alone show to be against it. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from imageworks.registry.diagnostic import Diagnostic, at
+from imageworks.registry.document import Document, Pointer
+from imageworks.registry.manifest import HuggingFaceSource, Manifest, OllamaSource, State, is_commit
+
+if TYPE_CHECKING:
+    from imageworks.registry.crosscheck import Declared
+
+LIBRARY: Final = "library"
+"""The owner of Ollama's models without one."""
+
+
+class Policy(StrEnum):
+    """The rules, by their keys in registry.yaml."""
+
+    ALLOWED_LICENSES = "allowed_licenses"
+    DENIED_LICENSES = "denied_licenses"
+    REQUIRE_PINS = "require_pins"
+    FORBID_PICKLE = "forbid_pickle"
+    FORBID_REMOTE_CODE = "forbid_remote_code"
+    ALLOWED_OWNERS = "allowed_owners"
+    MAX_MODEL_BYTES = "max_model_bytes"
+    MAX_HOST_BYTES = "max_host_bytes"
+    REQUIRED_LABELS = "required_labels"
+    REQUIRED_ROLES = "required_roles"
+
+
+LICENSES: Final = frozenset({Policy.ALLOWED_LICENSES, Policy.DENIED_LICENSES})
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyException:
+    """A model to which a rule does not apply for a while.
+
+    Args:
+        name: The model.
+        policy: The rule.
+        reason: Why, for whoever reads it.
+        expires: The last day on which it counts; ``None`` for one without an end, which no valid file has.
+    """
+
+    name: str
+    policy: str
+    reason: str
+    expires: date | None
+
+    def document(self) -> dict[str, object]:
+        """Return it as registry.yaml says it."""
+        expires = None if self.expires is None else self.expires.isoformat()
+        return {"name": self.name, "policy": self.policy, "reason": self.reason, "expires": expires}
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A model against a rule.
+
+    Args:
+        policy: The rule.
+        message: What is against it, as a sentence.
+        remedy: What to do about it.
+        pointer: What in the manifest is about it.
+    """
+
+    policy: Policy
+    message: str
+    remedy: str
+    pointer: Pointer = ()
+
+    def at(self, document: Document) -> Diagnostic:
+        """Return the violation with its place in the manifest."""
+        return at(document, self.pointer, f"policies.{self.policy.value}: {self.message}", self.remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What a registry accepts.
+
+    Args:
+        allowed_licenses: Only these, when there are any.
+        denied_licenses: None of these.
+        require_pins: Whether every revision must be a full commit id.
+        forbid_pickle: Whether weights in pickle formats are refused.
+        forbid_remote_code: Whether models that bring code of their own are refused.
+        allowed_owners: Only repositories of these, when there are any.
+        max_model_bytes: The largest model.
+        max_host_bytes: The most that all models of a host may take together.
+        required_labels: Labels, or ``key=value``, that each manifest must have.
+        required_roles: Roles of which each manifest must have at least one.
+        exceptions: Models to which a rule does not apply.
+        expired: Exceptions that do not count any more; filled by :meth:`on`.
+    """
+
+    allowed_licenses: tuple[str, ...] = ()
+    denied_licenses: tuple[str, ...] = ()
+    require_pins: bool = False
+    forbid_pickle: bool = False
+    forbid_remote_code: bool = False
+    allowed_owners: tuple[str, ...] = ()
+    max_model_bytes: int | None = None
+    max_host_bytes: int | None = None
+    required_labels: tuple[str, ...] = ()
+    required_roles: tuple[str, ...] = ()
+    exceptions: tuple[PolicyException, ...] = ()
+    expired: tuple[PolicyException, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self != NO_POLICIES
+
+    def on(self, day: date) -> "Policies":
+        """Return the policies with the exceptions that count on a day.
+
+        Args:
+            day: The day, in UTC.
+        """
+        over = tuple(one for one in self.exceptions if one.expires is not None and one.expires < day)
+        return replace(self, exceptions=tuple(one for one in self.exceptions if one not in over), expired=over)
+
+    def standing(self, name: str, violations: Iterable[Violation]) -> list[Violation]:
+        """Return the violations of a model that no exception covers; of one whose exception is over, that is told.
+
+        Args:
+            name: The model.
+            violations: What is against a rule.
+        """
+        excepted = {one.policy for one in self.exceptions if one.name == name}
+        over = {one.policy: one for one in self.expired if one.name == name}
+        kept = []
+        for violation in violations:
+            if violation.policy in excepted:
+                continue
+            expired = over.get(violation.policy)
+            told = f" (its exception expired on {expired.expires})" if expired else ""
+            kept.append(replace(violation, message=violation.message + told))
+        return kept
+
+    def told(self) -> tuple[str, ...]:
+        """Return what a person should know of exceptions that are over, one line each."""
+        return tuple(
+            f"registry.yaml: the exception of {one.name} from policies.{one.policy} expired on {one.expires} "
+            f"({one.reason}); renew or remove it"
+            for one in self.expired
+        )
+
+
+NO_POLICIES: Final = Policies()
+
+
+def read_policies(fields: Mapping[str, object]) -> Policies:
+    """Return the policies that a schema-valid registry.yaml says.
+
+    Args:
+        fields: What stands under ``policies``.
+    """
+    return Policies(
+        allowed_licenses=_texts(fields, Policy.ALLOWED_LICENSES),
+        denied_licenses=_texts(fields, Policy.DENIED_LICENSES),
+        require_pins=fields.get(Policy.REQUIRE_PINS) is True,
+        forbid_pickle=fields.get(Policy.FORBID_PICKLE) is True,
+        forbid_remote_code=fields.get(Policy.FORBID_REMOTE_CODE) is True,
+        allowed_owners=_texts(fields, Policy.ALLOWED_OWNERS),
+        max_model_bytes=_bytes(fields, Policy.MAX_MODEL_BYTES),
+        max_host_bytes=_bytes(fields, Policy.MAX_HOST_BYTES),
+        required_labels=_texts(fields, Policy.REQUIRED_LABELS),
+        required_roles=_texts(fields, Policy.REQUIRED_ROLES),
+        exceptions=tuple(_exceptions(fields.get("exceptions"))),
+    )
+
+
+def unknown_policies(fields: Mapping[str, object]) -> tuple[str, ...]:
+    """Return what stands under ``policies`` and is no rule of this version, sorted.
+
+    Args:
+        fields: What stands under ``policies``.
+    """
+    return tuple(sorted(fields.keys() - {policy.value for policy in Policy} - {"exceptions"}))
+
+
+def _texts(fields: Mapping[str, object], key: str) -> tuple[str, ...]:
+    value = fields.get(key)
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()
+
+
+def _bytes(fields: Mapping[str, object], key: str) -> int | None:
+    value = fields.get(key)
+    return value if isinstance(value, int) else None
+
+
+def _exceptions(value: object) -> Iterator[PolicyException]:
+    for item in value if isinstance(value, list) else ():
+        if isinstance(item, Mapping):
+            name, policy, reason = (str(item.get(key, "")) for key in ("name", "policy", "reason"))
+            yield PolicyException(name, policy, reason, _day(item.get("expires")))
+
+
+def _day(value: object) -> date | None:
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        return None
+
+
+def check_exceptions(settings: Document) -> Iterator[Diagnostic]:
+    """Yield exceptions whose date no calendar has.
+
+    Args:
+        settings: The schema-valid registry.yaml.
+    """
+    document = settings.value if isinstance(settings.value, dict) else {}
+    policies = document.get("policies")
+    listed = policies.get("exceptions") if isinstance(policies, dict) else None
+    for index, item in enumerate(listed if isinstance(listed, list) else ()):
+        if isinstance(item, dict) and _day(item.get("expires")) is None:
+            pointer: Pointer = ("policies", "exceptions", index, "expires")
+            yield at(settings, pointer, f"there is no day {item.get('expires')}", "write the last day as YYYY-MM-DD")
+
+
+def check_policies(declared: "Iterable[Declared]", policies: Policies) -> Iterator[Diagnostic]:
+    """Yield what manifests alone show to be against the policies.
+
+    Args:
+        declared: The schema-valid manifests.
+        policies: The policies as they hold today.
+    """
+    if not policies:
+        return
+    for item in declared:
+        for violation in policies.standing(item.manifest.name, declared_violations(item.manifest, policies)):
+            yield violation.at(item.document)
+
+
+def declared_violations(manifest: Manifest, policies: Policies) -> Iterator[Violation]:
+    """Yield what a manifest alone shows to be against the policies; one that wants no files is against none.
+
+    Args:
+        manifest: What is declared.
+        policies: The policies.
+    """
+    if manifest.state is State.ABSENT:
+        return
+    yield from _pin(manifest, policies)
+    yield from _owner(manifest, policies)
+    license_ = manifest.text("license")
+    if license_ is not None:
+        yield from license_violations(license_, policies)
+    labels = manifest.fields.get("labels")
+    labels = labels if isinstance(labels, Mapping) else {}
+    for wanted in policies.required_labels:
+        key, equals, value = wanted.partition("=")
+        if key not in labels or (equals and str(labels[key]) != value):
+            remedy = f"add it under `labels`{_OR_EXCEPT}"
+            yield Violation(Policy.REQUIRED_LABELS, f"the label {wanted} is missing", remedy, ("labels",))
+    roles = policies.required_roles
+    if roles and not set(roles) & set(manifest.texts("roles")):
+        message = f"it has none of the roles {', '.join(roles)}"
+        yield Violation(Policy.REQUIRED_ROLES, message, f"add one under `roles`{_OR_EXCEPT}", ("roles",))
+
+
+_OR_EXCEPT: Final = ", or add an exception with an end under `policies` in registry.yaml"
+
+
+def license_violations(found: str | None, policies: Policies) -> Iterator[Violation]:
+    """Yield what a licence is against.
+
+    Args:
+        found: The licence, from the manifest or the source; ``None`` when neither says one.
+        policies: The policies.
+    """
+    pointer: Pointer = ("license",)
+    allowed = ", ".join(policies.allowed_licenses)
+    if found is None:
+        if allowed:
+            message = f"its licence is not known, and only {allowed} may come"
+            remedy = f"say `license:` in the manifest once it is clear{_OR_EXCEPT}"
+            yield Violation(Policy.ALLOWED_LICENSES, message, remedy, pointer)
+        return
+    if found.lower() in _lower(policies.denied_licenses):
+        remedy = f"take another model{_OR_EXCEPT}"
+        yield Violation(Policy.DENIED_LICENSES, f"the licence {found} is denied", remedy, pointer)
+    if allowed and found.lower() not in _lower(policies.allowed_licenses):
+        remedy = f"take another model{_OR_EXCEPT}"
+        yield Violation(Policy.ALLOWED_LICENSES, f"the licence {found} is not one of {allowed}", remedy, pointer)
+
+
+def _pin(manifest: Manifest, policies: Policies) -> Iterator[Violation]:
+    source = manifest.source
+    if not policies.require_pins:
+        return
+    if isinstance(source, HuggingFaceSource) and not is_commit(source.revision):
+        message = f"the revision {source.revision} is no full commit id"
+        remedy = f"run `imageworks-models pin {manifest.name}`{_OR_EXCEPT}"
+        yield Violation(Policy.REQUIRE_PINS, message, remedy, ("source", "revision"))
+    said = manifest.fields.get("source")
+    if isinstance(source, OllamaSource) and isinstance(said, Mapping) and not {"digest", "modelfile"} & said.keys():
+        remedy = f"give the `digest` of the model's manifest{_OR_EXCEPT}"
+        yield Violation(Policy.REQUIRE_PINS, f"{source.name} has no digest", remedy, ("source", "ollama"))
+
+
+def _owner(manifest: Manifest, policies: Policies) -> Iterator[Violation]:
+    source = manifest.source
+    if not policies.allowed_owners or not isinstance(source, (HuggingFaceSource, OllamaSource)):
+        return
+    key, name = ("huggingface", source.repo) if isinstance(source, HuggingFaceSource) else ("ollama", source.name)
+    parts = name.split("/")
+    owner = parts[-2] if len(parts) > 1 else LIBRARY if key == "ollama" else name
+    if owner.lower() not in _lower(policies.allowed_owners):
+        message = f"{owner} is not one of {', '.join(policies.allowed_owners)}"
+        remedy = f"take the model of another owner{_OR_EXCEPT}"
+        yield Violation(Policy.ALLOWED_OWNERS, message, remedy, ("source", key))
+
+
+def _lower(names: Iterable[str]) -> set[str]:
+    return {name.lower() for name in names}
