@@ -71,7 +71,8 @@ def _counts(change: Change) -> str:
     parts = []
     if change.fetch:
         staged = f" ({human_bytes(change.bytes_staged)} here already)" if change.bytes_staged else ""
-        parts.append(f"{len(change.fetch)} to fetch, {human_bytes(change.bytes_to_fetch)}{staged}")
+        size = human_bytes(change.bytes_to_fetch) if change.size_known else "size unknown"
+        parts.append(f"{len(change.fetch)} to fetch, {size}{staged}")
     if change.reuse:
         parts.append(f"{len(change.reuse)} reused, {human_bytes(change.bytes_reused)}")
     if change.keep and change.action is not Action.BLOCKED:
@@ -97,8 +98,10 @@ def _footer(plan: Plan) -> Iterable[str]:
         yield f"{plan.suspended} suspended (hands off)."
     fetch = sum(change.bytes_to_fetch - change.bytes_staged for change in plan.effective)
     reused = sum(change.bytes_reused for change in plan.effective)
-    if fetch or reused:
-        yield f"To fetch: {human_bytes(fetch)}; reused from this machine: {human_bytes(reused)}."
+    unknown = sum(1 for change in plan.effective if not change.size_known)
+    if fetch or reused or unknown:
+        more = f" and {unknown} of unknown size" if unknown else ""
+        yield f"To fetch: {human_bytes(fetch)}{more}; reused from this machine: {human_bytes(reused)}."
     for place in plan.filesystems:
         after = human_bytes(place.free_after)
         yield f"Free below {place.name}: {human_bytes(place.free_before)} now, {after} after."
@@ -140,7 +143,7 @@ def _change_row(change: Change) -> str:
         change.action.value,
         f"{change.reason.value}: {_cell(change.message)}" if change.message else change.reason.value,
         revision,
-        human_bytes(change.bytes_to_fetch) if change.bytes_to_fetch else "",
+        (human_bytes(change.bytes_to_fetch) if change.bytes_to_fetch else "") if change.size_known else "size unknown",
         f"`{_cell(change.source)}`" if change.source else "",
     )
     return "| " + " | ".join(cells) + " |"

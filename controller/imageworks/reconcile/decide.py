@@ -200,6 +200,7 @@ def removal(
         shared: Relative paths that another entry owns in the same folder; they stay.
     """
     damaged = observation.damaged if observation else {}
+    linked = observation.linked if observation else frozenset()
     drop = [f for f in entry.files if f.path not in shared and f.path not in damaged] if entry.installed_by_us else []
     changed = [path for path, state in damaged.items() if state is not FileState.MISSING and entry.installed_by_us]
     return Change(
@@ -213,7 +214,7 @@ def removal(
         path=(str(entry.path) if entry.path else None, None),
         drop=tuple(file.path for file in drop),
         keep=len(entry.files) - len(drop),
-        bytes_freed=sum(file.size for file in drop),
+        bytes_freed=sum(file.size for file in drop if file.path not in linked),
         warnings=tuple(f"{path} is not as recorded, so it stays" for path in sorted(changed)),
     )
 

@@ -43,6 +43,8 @@ class DiskObserver:
             return None
         base = str(entry.base)
         damaged: dict[str, FileState] = {}
+        names: dict[tuple[int, int], list[str]] = {}
+        links: dict[tuple[int, int], int] = {}
         for file in entry.files:
             path = f"{base}/{file.path}"
             try:
@@ -50,6 +52,10 @@ class DiskObserver:
             except OSError:
                 damaged[file.path] = FileState.MISSING
                 continue
+            if found.st_nlink > 1:
+                inode = (found.st_dev, found.st_ino)
+                names.setdefault(inode, []).append(file.path)
+                links[inode] = found.st_nlink
             if found.st_size != file.size:
                 damaged[file.path] = FileState.SIZE
             elif not modes.S_ISREG(found.st_mode):
@@ -57,7 +63,8 @@ class DiskObserver:
             elif self._sha256(path, found) != file.sha256:
                 damaged[file.path] = FileState.DIGEST
         exists = len(damaged) < len(entry.files) or os.path.exists(entry.path)  # noqa: PTH110 # Path's raises for a name that is too long
-        return Observation(path=entry.path, exists=exists, damaged=damaged)
+        linked = frozenset(path for inode, own in names.items() if len(own) < links[inode] for path in own)
+        return Observation(path=entry.path, exists=exists, damaged=damaged, linked=linked)
 
     def device_of(self, entry: Entry) -> str | None:
         """Return which disk a recorded model's files were verified on; ``None`` when that is not known.

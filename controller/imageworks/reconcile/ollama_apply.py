@@ -364,10 +364,14 @@ class OllamaHands:
         try:
             yield kept
         finally:
-            if not kept.is_done:
-                self._provider.copy(name, before.name)
-            self._delete(name)
-            self._state.disclaim([marker(name)])
+            self._settle_kept(name, before.name, put_back=not kept.is_done)
+
+    def _settle_kept(self, kept: str, name: str, *, put_back: bool) -> None:
+        """Forget a kept model, putting it back before where its successor is not good."""
+        if put_back:
+            self._provider.copy(kept, name)
+        self._delete(kept)
+        self._state.disclaim([marker(kept)])
 
     @contextmanager
     def _turn(self, *names: str) -> Iterator[None]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSettings
+from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, LMSTUDIO_HOMES, HostSettings
 from imageworks.reconcile.plan import Reason
 from imageworks.reconcile.situation import Obstacle, Place
 from imageworks.registry.layout import target_folder
@@ -15,6 +15,7 @@ from imageworks.transfer.paths import filesystem_key, free_bytes, nearest_existi
 LINUX: Final = "linux_wsl"
 WINDOWS: Final = "windows_lmstudio"
 CUSTOM: Final = "custom"
+LMSTUDIO: Final = "lmstudio"
 # Below these, a folder that does not exist is a drive that is not mounted: nothing invents it.
 MOUNT_PARENTS: Final = frozenset(map(Path, ("/", "/mnt", "/media", "/run/media", "/Volumes")))
 
@@ -83,6 +84,14 @@ class Places:
         """
         return self._filesystem(root)
 
+    def lmstudio_folders(self) -> list[Path]:
+        """Return the folders in which LM Studio keeps models, as far as they exist and this host allows them."""
+        named = [Path(self._override(place)) for place in self._settings.locations.values() if place.kind == LMSTUDIO]
+        named += [self._host.lmstudio_root] if self._host.lmstudio_root is not None else []
+        named += [DEFAULT_WINDOWS_LMSTUDIO, *(home / "models" for home in LMSTUDIO_HOMES)]
+        folders = dict.fromkeys(path.expanduser() for path in named)
+        return [folder for folder in folders if folder.is_dir() and self._host.allows(folder)]
+
     def is_elsewhere(self, path: Path, place: Place) -> bool:
         """Return whether a folder is on another filesystem than a place.
 
@@ -145,7 +154,7 @@ class Places:
         if wanted == LINUX:
             return Location(name=LINUX, path=str(DEFAULT_WEIGHTS))
         if wanted == WINDOWS:
-            return Location(name=WINDOWS, path=str(DEFAULT_WINDOWS_LMSTUDIO), layout="publisher/repo", kind="lmstudio")
+            return Location(name=WINDOWS, path=str(DEFAULT_WINDOWS_LMSTUDIO), layout="publisher/repo", kind=LMSTUDIO)
         return None
 
     def _forbidden(self, path: Path, file: str) -> Obstacle:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
 from imageworks.reconcile.compose import emptied_entry
-from imageworks.reconcile.decide import has_files, removal
-from imageworks.reconcile.plan import Change, Plan, Reason
+from imageworks.reconcile.decide import has_files, removal, stands_in_ollama
+from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.run import Run
 from imageworks.reconcile.sharing import Sharing
@@ -164,8 +164,10 @@ def _meant(manifest: Manifest, wanted: str, host: str, labels: Mapping[str, str]
 
 def _change(run: Run, entry: Entry, reason: Reason, *, delete_files: bool) -> tuple[Change, tuple[str, ...]]:
     """Return what happens to an entry and its files, and what to say of it."""
+    if delete_files and stands_in_ollama(entry):
+        return _from_ollama(run, entry, reason)
     if not delete_files or not has_files(entry):
-        stays = (f"its files stay at {entry.path}",) if has_files(entry) else _elsewhere(entry)
+        stays = _elsewhere(entry) or ((f"its files stay at {entry.path}",) if has_files(entry) else ())
         return replace(removal(entry, reason, "", None), drop=(), bytes_freed=0, keep=len(entry.files)), stays
     if entry.managed and not entry.installed_by_us and entry.part("metadata").get("source_path") is not None:
         stays = (f"its files stay at {entry.path}: they are the source itself, and nothing could bring them back",)
@@ -183,6 +185,17 @@ def _change(run: Run, entry: Entry, reason: Reason, *, delete_files: bool) -> tu
     if changed:
         said.append(f"{', '.join(changed[:LISTED])}: not as recorded, so not ours to delete")
     return replace(change, bytes_freed=freed_bytes(entry, drop)), tuple(said)
+
+
+def _from_ollama(run: Run, entry: Entry, reason: Reason) -> tuple[Change, tuple[str, ...]]:
+    """Return the removal of a model from Ollama's store by its daemon, and what to say of it."""
+    from imageworks.reconcile.ollama_decide import ollama_removal
+
+    change = ollama_removal(entry, reason, f"{entry.name} is to leave Ollama", run.ollama_sight(entry), asked=True)
+    if change.action is Action.BLOCKED:
+        raise RemoveError(change.message, remedy="Nothing was removed.")
+    said = [f"{name} will be removed from Ollama" for name in change.drop]
+    return change, (*said, *change.warnings)
 
 
 def _elsewhere(entry: Entry) -> tuple[str, ...]:

@@ -7,22 +7,27 @@ from typing import Final
 
 from imageworks.transfer.digests import Algorithm
 from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.folders import FolderIndex
 from imageworks.transfer.state import StateDatabase
 
 OLLAMA_SYSTEM_STORE: Final = Path("/usr/share/ollama/.ollama/models")
 
 
 class ContentIndex:
-    """Knows where content may lie, by its sha256: files verified before, the Hugging Face cache, Ollama's blobs.
+    """Knows where content may lie, by its sha256: verified files, the Hugging Face cache, Ollama's blobs, LM Studio.
 
     What it returns are candidates of the right size; whoever takes one verifies it while taking it.
 
     Args:
         state: The host's verified files.
         environment: The process's environment: HF_HOME, HF_HUB_CACHE, OLLAMA_MODELS.
+        folders: Folders whose files have no digests in their names.
     """
 
-    def __init__(self, state: StateDatabase, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, state: StateDatabase, environment: Mapping[str, str], folders: FolderIndex | None = None
+    ) -> None:
+        self._folders = folders
         self._state = state
         self._hub_cache = hub_cache_folder(environment)
         self._blobs = [store / "blobs" for store in ollama_stores(environment)]
@@ -50,6 +55,8 @@ class ContentIndex:
             yield from self._state.locate(file.digest.value)
             for blobs in self._blobs:
                 yield blobs / f"sha256-{file.digest.value}"
+            if self._folders is not None:
+                yield from self._folders.find(file.size, file.digest.value)
 
 
 def hub_cache_folder(environment: Mapping[str, str]) -> Path:
