@@ -88,11 +88,20 @@ def test_what_lies_deeper_or_has_another_suffix_is_no_manifest(tmp_path: Path) -
 
 
 def test_the_same_is_loaded_from_the_cache_as_without_it(tmp_path: Path) -> None:
-    made = Fixture(tmp_path, models__good_yaml=MANIFEST, models__bad_yaml=b"schema_version: 2\n")
+    recorded = {"name": "good", "artifacts": {"files": [{"path": "a b.gguf", "size": 3, "sha256": "0" * 64}]}}
+    made = Fixture(
+        tmp_path,
+        models__good_yaml=MANIFEST,
+        models__bad_yaml=b"schema_version: 2\n",
+        discovered__testhost__good_json=json.dumps(recorded).encode(),
+        discovered__testhost__worse_json=b"{",
+    )
     first = made.load()
     assert made.cache_file.is_file()
     again = made.load()
     assert (again.manifests, again.blocked, again.diagnostics) == (first.manifests, first.blocked, first.diagnostics)
+    assert again.entries == first.entries
+    assert [file.path for file in again.entries["good"].files] == ["a b.gguf"]
 
 
 def test_what_two_cached_manifests_say_against_each_other_still_has_its_place(tmp_path: Path) -> None:
@@ -102,13 +111,13 @@ def test_what_two_cached_manifests_say_against_each_other_still_has_its_place(tm
     assert made.load().diagnostics == first
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": "old", "manifests": {}}', b'{"manifests": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": "old", "documents": {}}', b'{"documents": 1}'])
 def test_a_cache_that_cannot_be_used_is_none(tmp_path: Path, content: bytes) -> None:
     made = Fixture(tmp_path, models__good_yaml=MANIFEST)
     made.cache_file.parent.mkdir(parents=True)
     made.cache_file.write_bytes(content)
     assert list(made.load().manifests) == ["good"]
-    assert json.loads(made.cache_file.read_bytes())["manifests"]
+    assert json.loads(made.cache_file.read_bytes())["documents"]
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
@@ -123,7 +132,7 @@ def test_only_what_is_used_stays_in_the_cache(tmp_path: Path) -> None:
     head = made.repository.head()
     made.repository.commit({"models/good.yaml": MANIFEST + b"backend: vllm\n"}, message="Edit", expected=head)
     made.load()
-    kept = json.loads(made.cache_file.read_bytes())["manifests"].values()
+    kept = json.loads(made.cache_file.read_bytes())["documents"].values()
     assert [value for value in kept if "roles" in value] == [
         {"schema_version": 1, "roles": ["caption"], "backend": "vllm"}
     ]
