@@ -33,6 +33,7 @@ GROUPS: Final = (
     "analyze",
     "validate",
     "history",
+    "restore",
     "snapshot",
     "init",
     "schema",

@@ -125,7 +125,7 @@ class HistoryReader:
             if reference is not None and reference.id == blob:
                 continue
             old = None if reference is None else self._version(path, reference)
-            pairs[path] = (old, None if content is None else _parsed(path, blob, content))
+            pairs[path] = (old, None if content is None else parsed(path, blob, content))
         return compare(pairs)
 
     def fork_point(self, one: str, other: str) -> str | None:
@@ -177,7 +177,7 @@ class HistoryReader:
         key = (reference.id, path.endswith(SUFFIXES))
         known = self._versions.get(key)
         if known is None:
-            known = self._versions[key] = _parsed(path, reference.id, self._content(path, reference))
+            known = self._versions[key] = parsed(path, reference.id, self._content(path, reference))
         return known
 
     def _content(self, path: str, reference: BlobReference) -> bytes | Refusal:
@@ -358,7 +358,7 @@ def _limit(path: str) -> int:
     return MAX_BYTES if path.endswith(SUFFIXES) else ENTRY_LIMIT_BYTES
 
 
-def _parsed(path: str, blob: str, content: bytes | Refusal) -> Version:
+def parsed(path: str, blob: str, content: bytes | Refusal) -> Version:
     """Return what a file says, or why nobody can say."""
     if isinstance(content, Refusal):
         return Version(blob, problem=f"{path}: {content.reason}"[:_LONGEST_PROBLEM])

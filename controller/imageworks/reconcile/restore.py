@@ -1,0 +1,383 @@
+"""Bring an earlier state back as a new commit: manifests as they were, what they lead to, and entries that hold."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+from imageworks.errors import ImageworksError
+from imageworks.reconcile.plan import Plan
+from imageworks.reconcile.report import Report
+from imageworks.reconcile.restore_entries import Deed, EntryDeed, decide_entry
+from imageworks.reconcile.run import Run
+from imageworks.registry.diagnostic import Diagnostic
+from imageworks.registry.document import DocumentError
+from imageworks.registry.edit import edit_manifest
+from imageworks.registry.entry import FOLDER as ENTRIES
+from imageworks.registry.entry import Entry, InvalidEntryError, entry_file, read_entry
+from imageworks.registry.git import RegistryRepository
+from imageworks.registry.git_library import blob_id
+from imageworks.registry.history import compare, former_names
+from imageworks.registry.history_read import HistoryReader, parsed
+from imageworks.registry.history_values import FORMAT_VERSION, ModelChange, Version
+from imageworks.registry.load import RegistryState
+from imageworks.registry.manifest import FOLDER as MODELS
+from imageworks.registry.manifest import State, manifest_name
+from imageworks.registry.reader import Refusal
+from imageworks.registry.validate import check_entry, is_manifest_path
+from imageworks.registry.yaml_gate import parse_yaml
+
+_DIGITS: Final = 10
+Contents = Mapping[str, bytes | Refusal]
+
+
+class RestoreError(ImageworksError):
+    """An earlier state cannot be brought back as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be brought back.
+
+    Args:
+        revision: The commit whose state is wanted.
+        names: The models; all when empty.
+        manifests: Whether what people declared comes back.
+        entries: Whether this host's entries do.
+        title: What the commit's subject begins with; made from the others when empty.
+    """
+
+    revision: str
+    names: tuple[str, ...] = ()
+    manifests: bool = True
+    entries: bool = False
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """What bringing a state back would do.
+
+    Args:
+        wish: What was asked for.
+        files: New bytes of manifests by registry path; ``None`` deletes one.
+        changes: The same in model words.
+        plan: What reconciling these manifests does; ``None`` when there is nothing to reconcile.
+        entries: What happens to entries of which no manifest speaks.
+        refused: What cannot be brought back, and why.
+        title: What the commit's subject begins with.
+    """
+
+    wish: Wish
+    files: Mapping[str, bytes | None]
+    changes: tuple[ModelChange, ...]
+    plan: Plan | None
+    entries: tuple[EntryDeed, ...]
+    refused: tuple[str, ...]
+    title: str
+
+    @property
+    def recorded(self) -> tuple[EntryDeed, ...]:
+        """The entries that change."""
+        return tuple(deed for deed in self.entries if deed.deed is not Deed.KEEP)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.files or self.recorded)
+
+    def document(self) -> dict[str, object]:
+        """Return the restoration as stable, versioned JSON values."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "revision": self.wish.revision,
+            "manifests": [change.document() for change in self.changes],
+            "entries": [deed.document() for deed in self.entries],
+            "plan": self.plan.document() if self.plan is not None else None,
+            "refused": list(self.refused),
+        }
+
+
+def prepare(run: Run, reader: HistoryReader, wish: Wish, *, reconciled: bool = True) -> Restoration:
+    """Return what bringing a state back would do; the run has its manifests declared then, and nothing is touched.
+
+    Args:
+        run: An open run.
+        reader: The registry's history.
+        wish: What is asked for.
+        reconciled: Whether the manifests are reconciled in the same run.
+
+    Raises:
+        RestoreError: A name is in neither state, a manifest has uncommitted changes, or the result would not be valid.
+    """
+    repository = reader.repository
+    _check_names(run, repository, wish)
+    files: dict[str, bytes | None] = {}
+    refused: list[str] = []
+    title = wish.title or _title(wish)
+    before = _manifests_of(repository, run.registry.revision)
+    if wish.manifests:
+        wanted = _wanted_manifests(before, _manifests_of(repository, wish.revision), wish.names)
+        _refuse_uncommitted(repository, wanted)
+        files, refused = _valid(run, wanted, title)
+    names = _concerned(run.registry, files)
+    if wish.manifests:
+        run.declare(files, names, title=title)
+    elif wish.entries:
+        run.declare({}, (), title=title)
+    plan = run.plan() if names and reconciled else None
+    deeds: list[EntryDeed] = []
+    if wish.entries:
+        settled = _reconciled_names(run.registry) if reconciled and wish.manifests else frozenset[str]()
+        deeds, problems = _entries(run, repository, wish, left_out=settled)
+        refused += problems
+    return Restoration(wish, files, _in_words(before, files), plan, tuple(deeds), tuple(refused), title)
+
+
+def carry_out(run: Run, asked: Restoration, *, skipped: Mapping[str, str] | None = None) -> Report:
+    """Bring a state back, in one commit of manifests, entries and snapshot.
+
+    Args:
+        run: The run that prepared it.
+        asked: What is to be done.
+        skipped: Changes of the plan that are not to be made, with why.
+
+    Raises:
+        RestoreError: A model could not be brought; nothing is committed then.
+    """
+    outcomes = [deed.outcome for deed in asked.recorded]
+    if asked.plan is None or not asked.plan.effective:
+        return run.record(outcomes)
+    report = run.apply(asked.plan, skipped=skipped, also=outcomes)
+    for outcome in report.failed:
+        raise RestoreError(
+            f"{outcome.change.name}: {outcome.error}; nothing was committed",
+            remedy="What came so far is kept and the same command resumes it; or name the models that can come back.",
+        )
+    return report
+
+
+# --- manifests -----------------------------------------------------------------------------------------------------
+
+
+def _manifests_of(repository: RegistryRepository, revision: str | None) -> Contents:
+    listed = repository.at(revision).files(MODELS)
+    return {file: content for file, content in listed.items() if is_manifest_path(file) and file.count("/") == 1}
+
+
+def _wanted_manifests(now: Contents, then: Contents, names: Iterable[str]) -> dict[str, bytes | Refusal | None]:
+    """Return what differs from the earlier state, by registry path; a model that was renamed since stays one model."""
+    renamed = _renamed_since(now, then)
+    asked = set(names)
+    wanted: dict[str, bytes | Refusal | None] = {}
+    if not asked:
+        wanted = {file: then.get(file) for file in {**now, **then} if now.get(file) != then.get(file)}
+    for new, old in renamed.items():
+        both = {manifest_name(new), manifest_name(old)}
+        if both <= asked or not asked:  # back to the old name, in a way that moves the entry and no byte
+            wanted |= {old: _previously(old, then[old], [manifest_name(new)]), new: None}
+            asked -= both
+    by_name = {manifest_name(file): file for file in now}
+    earlier = {manifest_name(file): file for file in then}
+    for name in sorted(asked):
+        here, there = by_name.get(name), earlier.get(name)
+        later = next((new for new, old in renamed.items() if manifest_name(old) == name), None)
+        if later is not None:
+            called = manifest_name(later)
+            raise RestoreError(
+                f"{name} is called {called} now", remedy=f"`restore {called}` brings its state back under that name."
+            )
+        if here is not None and here in renamed:
+            content = then[renamed[here]]
+            wanted[here] = _previously(here, content, list(former_names(_said(here, now[here]))))
+        elif here is None and there is None:
+            continue
+        else:
+            wanted |= {file: then.get(file) for file in (here, there) if file is not None}
+    return {file: content for file, content in wanted.items() if content != now.get(file)}
+
+
+def _renamed_since(now: Contents, then: Contents) -> dict[str, str]:
+    """Return each manifest that stood under another name, with that earlier path."""
+    earlier = {manifest_name(file): file for file in then if file not in now}
+    found = {}
+    for file in sorted(now.keys() - then.keys()):
+        former = next((name for name in former_names(_said(file, now[file])) if name in earlier), None)
+        if former is not None:
+            found[file] = earlier.pop(former)
+    return found
+
+
+def _said(file: str, content: bytes | Refusal) -> Mapping[str, object]:
+    if isinstance(content, Refusal):
+        return {}
+    try:
+        value = parse_yaml(content, file).value
+    except DocumentError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _previously(file: str, content: bytes | Refusal, names: list[str]) -> bytes | Refusal:
+    """Return a manifest that names further former names, so that what is recorded under them is found."""
+    said = _said(file, content)
+    if isinstance(content, Refusal) or not said:
+        return content
+    own = manifest_name(file)
+    every = [name for name in dict.fromkeys([*former_names(said), *names]) if name != own]
+    return edit_manifest(file, content, {("previously",): [*every]})
+
+
+def _refuse_uncommitted(repository: RegistryRepository, files: Iterable[str]) -> None:
+    edited = set(repository.uncommitted(MODELS))
+    for file in files:
+        if file in edited:
+            raise RestoreError(
+                f"{file} has uncommitted changes", remedy="Commit them or take them back first; nothing was restored."
+            )
+
+
+def _valid(
+    run: Run, wanted: Mapping[str, bytes | Refusal | None], title: str
+) -> tuple[dict[str, bytes | None], list[str]]:
+    """Return the manifests that can be committed, and what is wrong with the others; every commit validates (I2)."""
+    refused = [f"{file} was {content.reason} then" for file, content in wanted.items() if isinstance(content, Refusal)]
+    files = {file: content for file, content in wanted.items() if not isinstance(content, Refusal)}
+    known = set(run.registry.diagnostics)
+    while True:
+        run.declare(files, (), title=title)
+        fresh = [problem for problem in run.registry.diagnostics if problem not in known]
+        bad = {problem.file for problem in fresh if files.get(problem.file) is not None}
+        if not bad:
+            break
+        refused += [_refusal(problem) for problem in fresh if problem.file in bad]
+        files = {file: content for file, content in files.items() if file not in bad}
+    if fresh:
+        run.declare({}, (), title=title)
+        raise RestoreError(
+            f"{fresh[0].render()}: restoring this would make it so",
+            remedy="Name the models to restore, or both of them.",
+        )
+    return files, refused
+
+
+def _refusal(problem: Diagnostic) -> str:
+    return f"not valid any more: {problem.render()}"
+
+
+def _concerned(registry: RegistryState, files: Mapping[str, bytes | None]) -> tuple[str, ...]:
+    """Return the names that reconciling the manifests is about."""
+    known = {*registry.manifests, *registry.entries, *registry.blocked}
+    return tuple(sorted({manifest_name(file) for file in files} & known))
+
+
+def _reconciled_names(registry: RegistryState) -> frozenset[str]:
+    """Return the models whose entry follows from their manifest."""
+    return frozenset(manifest.name for manifest in registry.applied if manifest.state is not State.SUSPENDED)
+
+
+def _in_words(before: Contents, files: Mapping[str, bytes | None]) -> tuple[ModelChange, ...]:
+    pairs = {file: (_version(file, before.get(file)), _version(file, content)) for file, content in files.items()}
+    return compare(pairs)
+
+
+def _version(file: str, content: bytes | Refusal | None) -> Version | None:
+    if content is None:
+        return None
+    return parsed(file, blob_id(content) if isinstance(content, bytes) else "", content)
+
+
+# --- entries -------------------------------------------------------------------------------------------------------
+
+
+def _entries(
+    run: Run, repository: RegistryRepository, wish: Wish, *, left_out: frozenset[str]
+) -> tuple[list[EntryDeed], list[str]]:
+    """Return what happens to this host's entries, and which of then cannot be used."""
+    registry = run.registry
+    then, refused = entries_at(repository, wish.revision, registry.host)
+    moved = {former for manifest in registry.applied for former in manifest.previously if manifest.name in left_out}
+    scope = (set(wish.names) or {*then, *registry.entries}) - moved
+    deeds = []
+    for name in sorted(scope - left_out):
+        if name not in then and any(problem.startswith(entry_file(registry.host, name)) for problem in refused):
+            continue
+        deed = decide_entry(
+            then.get(name) or _renamed_entry(registry, name, then),
+            registry.entries.get(name),
+            declared=name in registry.manifests,
+            observe=run.observe,
+            present=registry.entries.values(),
+        )
+        if deed is not None:
+            deeds.append(deed)
+    return deeds, [problem for problem in refused if not wish.names or manifest_name(problem.split(":")[0]) in scope]
+
+
+def _renamed_entry(registry: RegistryState, name: str, then: Mapping[str, Entry]) -> Entry | None:
+    """Return the entry that a model had under a former name, as it would be recorded under the present one."""
+    manifest = registry.manifests.get(name)
+    former = next((old for old in manifest.previously if old in then), None) if manifest is not None else None
+    return Entry(name, {**then[former].fields, "name": name}, then[former].files) if former is not None else None
+
+
+def entries_at(repository: RegistryRepository, revision: str | None, host: str) -> tuple[dict[str, Entry], list[str]]:
+    """Return a host's entries at a commit by name, and what is wrong with those that cannot be used.
+
+    Args:
+        repository: The registry.
+        revision: The commit.
+        host: The host.
+    """
+    found: dict[str, Entry] = {}
+    refused: list[str] = []
+    for file, content in repository.at(revision).files(f"{ENTRIES}/{host}").items():
+        try:
+            entry = usable_entry(file, content)
+        except RestoreError as error:
+            refused.append(error.message)
+        else:
+            found[entry.name] = entry
+    return found, refused
+
+
+def usable_entry(file: str, content: bytes | Refusal) -> Entry:
+    """Return an entry of an earlier state.
+
+    Args:
+        file: Its registry path.
+        content: Its bytes then, or why they cannot be read.
+
+    Raises:
+        RestoreError: It is not valid.
+    """
+    checked = check_entry(file, content)
+    if checked.diagnostics or isinstance(content, Refusal):
+        raise RestoreError(checked.diagnostics[0].render())
+    try:
+        return read_entry(file, content)
+    except InvalidEntryError as error:
+        raise RestoreError(error.message) from error
+
+
+# --- names ---------------------------------------------------------------------------------------------------------
+
+
+def _check_names(run: Run, repository: RegistryRepository, wish: Wish) -> None:
+    if not wish.names:
+        return
+    then = {manifest_name(file) for file in _manifests_of(repository, wish.revision)}
+    then |= {manifest_name(file) for file in repository.at(wish.revision).files(f"{ENTRIES}/{run.registry.host}")}
+    known = then | {*run.registry.manifests, *run.registry.entries, *run.registry.blocked}
+    for name in wish.names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = (
+                f"Did you mean {near[0]!r}?" if near else "`imageworks-models history` shows what there was, and when."
+            )
+            raise RestoreError(f"no model is called {name!r}, now or at {wish.revision[:_DIGITS]}", remedy=hint)
+
+
+def _title(wish: Wish) -> str:
+    what = ", ".join(wish.names[:3]) + (f" and {len(wish.names) - 3} more" if len(wish.names) > 3 else "")  # noqa: PLR2004
+    return f"Restore {what or 'the registry'} from {wish.revision[:_DIGITS]}"
