@@ -211,7 +211,7 @@ def read_parameters(aligned: str) -> Mapping[str, object]:
         aligned: The text; a name on several lines becomes a list.
     """
     found: dict[str, list[object]] = {}
-    for line in aligned.splitlines():
+    for line in aligned.split("\n"):
         name, _, value = line.strip().partition(" ")
         if name:
             found.setdefault(name, []).append(_parameter(value.strip()))
