@@ -38,6 +38,7 @@ from imageworks.registry.manifest import State
 from imageworks.transfer.content import ContentIndex, ollama_stores
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import NullProgress, Progress
+from imageworks.transfer.folders import FolderIndex
 from imageworks.transfer.staging import sweep_stale
 from imageworks.transfer.state import STATE_FILE, StateDatabase
 
@@ -265,6 +266,13 @@ class Run:
         self._open.callback(self._sources.close)
 
     @cached_property
+    def _content(self) -> ContentIndex:
+        return ContentIndex(self._state, os.environ, FolderIndex(self._lmstudio_folders, self._disk.digest))
+
+    def _lmstudio_folders(self) -> list[Path]:
+        return self._places.lmstudio_folders()
+
+    @cached_property
     def ollama(self) -> "OllamaLook":
         """What looks at Ollama; the daemon is not contacted before somebody asks something of it."""
         from imageworks.providers.ollama import OllamaProvider
@@ -282,7 +290,7 @@ class Run:
             state=self._state,
             disk=self._disk,
             places=self._places,
-            content=ContentIndex(self._state, os.environ),
+            content=self._content,
             stores=ollama_stores(environment),
             offline=self._options.offline,
             writable=not self._options.read_only,
@@ -365,7 +373,7 @@ class Run:
             places=self._places,
             disk=self._disk,
             sources=self._sources,
-            content=ContentIndex(self._state, os.environ),
+            content=self._content,
             intents=self._intents,
             records=self._recorder.records,
             prune_of=AppliedManifests(self._repository, self._host.host, self._registry.recorded),
