@@ -30,6 +30,7 @@ GROUPS: Final = (
     "slugs",
     "promote",
     "updates",
+    "migrate",
     "analyze",
     "validate",
     "history",

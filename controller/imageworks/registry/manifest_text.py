@@ -10,6 +10,7 @@ from imageworks.registry.schema import load_schema
 SCHEMA_COPY: Final = ".schemas/manifest.schema.json"
 COMMENTS_AT: Final = 40  # columns
 SHOWN: Final = 160  # characters of a value in a comment
+_BLANK_LETTERS: Final = "\u115f\u1160\u3164\uffa0"  # letters by their class, and nothing to the eye
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -52,7 +53,7 @@ def comment(text: str) -> str:
     Args:
         text: What to say; parts of it may come from elsewhere.
     """
-    seen = "".join(c if c.isprintable() and ord(c) < 0x2000 else " " if c.isspace() else "?" for c in text)  # noqa: PLR2004 # invisible and direction-turning characters begin there
+    seen = "".join(c if c.isprintable() and c not in _BLANK_LETTERS else " " if c.isspace() else "?" for c in text)
     return f"# {seen if len(seen) <= SHOWN else seen[: SHOWN - 1] + '…'}"
 
 

@@ -1,0 +1,209 @@
+"""The ``migrate`` command: turn what the predecessor left into a registry with its history."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imageworks.cli.output import complain, printable, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imageworks.reconcile.migrate import Committed, Migrated
+    from imageworks.registry.legacy_values import LegacyFile, Tally
+
+FORMAT_VERSION = 1
+WORDS = {
+    "kept": "kept",
+    "changed": "said otherwise",
+    "same": "said by the entry",
+    "legacy": "below metadata.legacy",
+    "outside": "outside git",
+    "empty": "empty",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application.
+
+    Args:
+        app: The application's root.
+    """
+    app.command("migrate")(migrate_command)
+
+
+def migrate_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The predecessor's configs/ folder.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be committed and write nothing.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also tell of each field that was changed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
+    registry: Annotated[
+        Path | None, typer.Option("--registry", metavar="DIR", help="Where to; made where there is none.")
+    ] = None,
+    wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another controller.")] = 0.0,
+) -> None:
+    """Turn the predecessor's model_registry*.json into a registry: manifests, entries, and a commit for each backup.
+
+    Curated models become manifests, discovered ones entries of this host, dated backups commits with their own date,
+    so that history and restore reach back before the migration. Nothing is lost: what fits nowhere is kept below
+    metadata.legacy and told. What the registry has already stays. An interrupted run resumes, a second does nothing.
+    """
+    from imageworks.config import load_host_settings
+    from imageworks.log import start_logging
+    from imageworks.reconcile.migrate import migrate
+
+    root = _root(registry)
+    host = load_host_settings(registry=root)
+    if not dry_run:
+        start_logging(host.log_dir)
+    result = migrate(folder.expanduser().absolute(), root, host, dry_run=dry_run, wait=wait)
+    for note in (*result.notes, *result.migration.notes):
+        complain(f"note: {note}")
+    if as_json:
+        say(json.dumps(_document(result, dry_run=dry_run), indent=2, ensure_ascii=False))
+        return
+    for line in _report(result, dry_run=dry_run, verbose=verbose):
+        say(printable(line))
+
+
+def _root(given: Path | None) -> Path:
+    """Return the registry to write to, which may be one that is to be made."""
+    from imageworks.config import REGISTRY_FILE, RegistryNotFoundError, find_registry, registry_to_make
+
+    if given is None:
+        try:
+            return find_registry()
+        except RegistryNotFoundError:
+            return registry_to_make()
+    path = given.expanduser().absolute()
+    return path / "registry" if (path / "registry" / REGISTRY_FILE).is_file() else path
+
+
+def _report(result: "Migrated", *, dry_run: bool, verbose: bool) -> "Iterator[str]":
+    for file in result.folder.files:
+        yield f"read {file.name}: {_models(len(file.records))}, {_date(file)}"
+    for name, why in result.folder.passed:
+        yield f"passed over {name}: {why}"
+    if not result.commits:
+        yield f"No changes. All of it was migrated to {result.root} before."
+        return
+    yield ""
+    yield from _model_lines(result, verbose=verbose)
+    for name in result.migration.snapshot_only:
+        yield f"! {name}: only in the merged snapshot, in neither layer; not migrated"
+    for path, why in result.kept.items():
+        yield f"kept {path}: {why}; the predecessor's word on it was left out"
+    yield ""
+    for commit in result.commits:
+        yield _commit_line(commit)
+    totals = _totals(result)
+    counted = ", ".join(f"{totals[key]} {words}" for key, words in WORDS.items() if totals[key])
+    yield f"Fields: {counted}."
+    where = f"{result.root} for {result.host}"
+    last = result.migration.steps[-1]
+    done = f"{len(last.declared)} manifests, {len(last.found)} entries, {len(result.commits)} commits"
+    yield f"Plan: {done} to {where}. Nothing was written." if dry_run else f"Migrated: {done} in {where}."
+    if result.before and not dry_run:
+        yield f"Resumed after {result.before} of {len(result.migration.steps)} commits."
+
+
+def _model_lines(result: "Migrated", *, verbose: bool) -> "Iterator[str]":
+    last = result.migration.steps[-1]
+    there = {here: old for old, here in result.migration.names.items()}
+    for name in sorted({*last.declared, *last.found}):
+        declaration = last.declared.get(name)
+        entry = last.found.get(name)
+        was = f", there {there[name]!a}" if name in there else ""
+        yield f"+ {name}  ({declaration.source if declaration else 'discovered only'}{was})"
+        if declaration:
+            yield from _tally_lines("manifest", declaration.tally, verbose=verbose)
+        if entry:
+            yield from _tally_lines("entry", entry.tally, verbose=verbose)
+    earlier = {name for step in result.migration.steps for name in (*step.declared, *step.found)}
+    for name in sorted(earlier - set(last.declared) - set(last.found)):
+        yield f"- {name}  (in backups only: history has it)"
+
+
+def _tally_lines(kind: str, tally: "Tally", *, verbose: bool) -> "Iterator[str]":
+    counts = tally.counts()
+    yield f"    {kind}: " + ", ".join(f"{counts[key]} {words}" for key, words in WORDS.items() if counts[key])
+    for field, why in tally.legacy.items():
+        yield f"        legacy {field}: {why}"
+    for field, how in tally.changed.items() if verbose else ():
+        yield f"        changed {field}: {how}"
+
+
+def _commit_line(commit: "Committed") -> str:
+    when = f"{commit.when:%Y-%m-%d %H:%M:%S} UTC" if commit.when else "now"
+    changes = f"+{len(commit.added)} ~{len(commit.changed)} -{len(commit.removed)}"
+    return f"{(commit.id or '(dry run)')[:10]:10}  {when:23}  {changes:12}  {commit.title}"
+
+
+def _date(file: "LegacyFile") -> str:
+    origin = "by its name" if file.dated_by == "name" else "when it was last written"
+    return f"{file.when:%Y-%m-%d %H:%M:%S} UTC {origin}" if file.backup else "valid now"
+
+
+def _models(count: int) -> str:
+    return f"{count} model" if count == 1 else f"{count} models"
+
+
+def _totals(result: "Migrated") -> dict[str, int]:
+    last = result.migration.steps[-1]
+    tallies = [one.tally.counts() for one in last.declared.values()]
+    tallies += [one.tally.counts() for one in last.found.values()]
+    return {key: sum(counts[key] for counts in tallies) for key in WORDS}
+
+
+def _document(result: "Migrated", *, dry_run: bool) -> dict[str, object]:
+    last = result.migration.steps[-1]
+    there = {here: old for old, here in result.migration.names.items()}
+    return {
+        "format_version": FORMAT_VERSION,
+        "registry": str(result.root),
+        "host": result.host,
+        "dry_run": dry_run,
+        "registry_made": result.made,
+        "changed": bool(result.commits),
+        "steps_done_before": result.before,
+        "files": [
+            {
+                "name": file.name,
+                "layer": file.layer.value,
+                "backup": file.backup,
+                "when": file.when.isoformat(),
+                "dated_by": file.dated_by,
+                "sha256": file.sha256,
+                "models": len(file.records),
+            }
+            for file in result.folder.files
+        ],
+        "passed_over": [{"name": name, "reason": why} for name, why in result.folder.passed],
+        "commits": [
+            {
+                "id": commit.id,
+                "when": commit.when.isoformat() if commit.when else None,
+                "title": commit.title,
+                "files": list(commit.files),
+                "added": list(commit.added),
+                "changed": list(commit.changed),
+                "removed": list(commit.removed),
+            }
+            for commit in result.commits
+        ],
+        "models": [
+            {
+                "name": name,
+                "legacy_name": there.get(name, name),
+                "source": last.declared[name].source if name in last.declared else None,
+                "manifest": last.declared[name].tally.document() if name in last.declared else None,
+                "entry": last.found[name].tally.document() if name in last.found else None,
+            }
+            for name in sorted({*last.declared, *last.found})
+        ],
+        "snapshot_only": list(result.migration.snapshot_only),
+        "kept": dict(result.kept),
+        "fields": _totals(result),
+    }
