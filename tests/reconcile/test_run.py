@@ -126,7 +126,7 @@ def test_a_licence_that_the_registry_denies_keeps_a_model_out(world: World) -> N
     world.serve({**MODEL, "README.md": b"---\nlicense: cc-by-nc-4.0\n---\n# Tiny\n"})
     world.configure(policies={"denied_licenses": ["cc-by-nc-4.0"]})
     world.declare(license="cc-by-nc-4.0")
-    result = world.reconcile(code=1)
+    result = world.reconcile(code=1, valid=False)
     assert f"! {NAME}  blocked (license-denied)" in result.out
     assert tree(world.weights) == {}
 
