@@ -33,7 +33,7 @@ _PARAMETER: Final = re.compile(
     r"([?&][\w-]*(?:signature|sig|credential|token|secret|password|policy|key|key-pair-id|auth)=)[^&\s\"'<>#]+",
     re.IGNORECASE,
 )
-_SECRET_NAME: Final = re.compile(r"token|secret|passw|api_?key|authorization|credential|cookie", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(r"token$|secret|passw|api_?keys?$|authorization|credential|cookie", re.IGNORECASE)
 _SECRET_VARIABLE: Final = re.compile(r"(?:TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY)$")
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -180,14 +180,29 @@ def command_log(told: Callable[[str], None], arguments: Sequence[str]) -> Iterat
     finally:
         LOGGER.removeHandler(talk)
         if is_kept():
-            event("command-ended", arguments=_shown(arguments), seconds=round(time.monotonic() - began, 3))
+            event("command-ended", arguments=safe_words(arguments), seconds=round(time.monotonic() - began, 3))
 
 
-def _shown(arguments: Sequence[str]) -> list[str]:
-    """Return a command's words without what follows an option for a secret."""
-    before = ["", *arguments]
-    hidden = [word.startswith("-") and _SECRET_NAME.search(word) for word in before]
-    return [REDACTED if secret else word for word, secret in zip(arguments, hidden, strict=False)]
+def safe_words(words: Sequence[str]) -> list[str]:
+    """Return a command line without secrets: neither known ones nor what an option for one is given.
+
+    Args:
+        words: The command line.
+    """
+    shown = []
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, _ = word.partition("=")
+        if _is_secret_option(before) and not word.startswith("--"):
+            shown.append(REDACTED)
+        elif equals and _is_secret_option(option):
+            shown.append(f"{option}={REDACTED}")
+        else:
+            shown.append(redact(word))
+    return shown
+
+
+def _is_secret_option(word: str) -> bool:
+    return word.startswith("-") and "=" not in word and bool(_SECRET_NAME.search(word.replace("-", "_")))
 
 
 def event(name: str, /, **fields: object) -> None:

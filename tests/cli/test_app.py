@@ -95,9 +95,10 @@ def test_list_loads_nothing_heavy(world: World) -> None:
     world.serve()
     world.declare()
     world.reconcile()
-    for words in (("list",), ("list", "--json")):
+    # --json tells when each model was last used, which the state of this host knows.
+    for words, wanted in ((("list",), []), (("list", "--json"), ["sqlite3"])):
         loaded, out = loaded_by(world.folder, *words, "--registry", str(world.root))
-        assert loaded == []
+        assert loaded == wanted
         assert "safetensors" in out
 
 

@@ -39,6 +39,7 @@ GROUPS: Final = (
     "init",
     "schema",
     "config",
+    "serving",
     "hub",
 )
 

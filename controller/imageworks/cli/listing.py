@@ -101,11 +101,19 @@ def list_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the doc
 
 def _json(models: Iterable["Model"], host: "HostSettings") -> str:
     """Return models as a JSON list of one model a line, as the snapshot is: quick to write, good for ``grep``."""
-    from imageworks.registry.views import is_installed, producer_for_people
+    from imageworks.registry.views import is_installed, producer_for_people, text
+    from imageworks.serving.accesses import last_accessed
 
     weights = _weights(host)
+    used = last_accessed(host.state_dir)
     shown = (
-        {**model, "installed": is_installed(model), "producer": producer_for_people(model, weights)} for model in models
+        {
+            **model,
+            "installed": is_installed(model),
+            "producer": producer_for_people(model, weights),
+            "last_accessed": used.get(text(model, "name")),
+        }
+        for model in models
     )
     lines = [json.dumps(model, sort_keys=True, ensure_ascii=False) for model in shown]
     return "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"

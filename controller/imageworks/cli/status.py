@@ -31,6 +31,7 @@ def status_command(
     from imageworks.config import find_registry, load_host_settings
     from imageworks.reconcile.run import Run, RunOptions
     from imageworks.reconcile.status import model_statuses
+    from imageworks.serving.accesses import last_accessed
 
     root = find_registry(registry)
     host = load_host_settings(registry=root)
@@ -39,7 +40,9 @@ def status_command(
         plan = run.plan()
         statuses = model_statuses(plan, run.situation)
     if as_json:
-        document = {"format_version": FORMAT_VERSION, "host": plan.host, "models": [s.document() for s in statuses]}
+        used = last_accessed(host.state_dir)
+        models = [{**one.document(), "last_accessed": used.get(one.name)} for one in statuses]
+        document = {"format_version": FORMAT_VERSION, "host": plan.host, "models": models}
         say(json.dumps(document, indent=2, ensure_ascii=False))
     elif not statuses:
         say(f"No models are declared or recorded for {plan.host}.")

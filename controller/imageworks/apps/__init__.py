@@ -1,0 +1,1 @@
+"""Doors that ImageWorks' other applications use."""

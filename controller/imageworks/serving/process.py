@@ -1,0 +1,68 @@
+"""Starting a server's program: in place of this process, or beside it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from imageworks.serving.launch import LaunchError
+
+_INSTALL: Final = {
+    "vllm": "Install it with `pip install vllm`",
+    "lmdeploy": "Install it with `pip install lmdeploy`",
+    "ollama": "Install it from https://ollama.com/download",
+}
+
+
+def find_program(name: str) -> str:
+    """Return the path of a server's program.
+
+    Args:
+        name: What it is called.
+
+    Raises:
+        LaunchError: It is not on PATH.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise LaunchError(
+            f"{name} not found on PATH",
+            remedy=f"{_INSTALL.get(name, 'Install it')}, or start it elsewhere: --print shows the command line.",
+        )
+    return found
+
+
+def become(words: Sequence[str]) -> NoReturn:
+    """Turn this process into a server, which then gets its signals and its exit code.
+
+    Args:
+        words: The command line.
+
+    Raises:
+        LaunchError: The program is not there or cannot be run.
+    """
+    program = find_program(words[0])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execv(program, list(words))  # noqa: S606 # the whole point: no shell, words as they are
+    except OSError as error:
+        raise LaunchError(f"{program}: cannot be run: {error.strerror}") from error
+
+
+def start(words: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """Start a server beside this process and return it, running.
+
+    Args:
+        words: The command line.
+
+    Raises:
+        LaunchError: The program is not there or cannot be run.
+    """
+    program = find_program(words[0])
+    try:
+        return subprocess.Popen([program, *words[1:]])  # noqa: S603 # no shell, words as they are
+    except OSError as error:
+        raise LaunchError(f"{program}: cannot be run: {error.strerror}") from error

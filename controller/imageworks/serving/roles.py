@@ -1,0 +1,110 @@
+"""Which model a role means: the highest priority among those that are installed and not deprecated.
+
+The order is total: priority first, then the name, so that every consumer gets the same answer.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from imageworks.errors import ImageworksError
+from imageworks.registry.views import Model, Wanted, abilities, is_installed, part, role_rows, text, texts
+
+
+class RoleError(ImageworksError):
+    """No model can take a role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model that has a role.
+
+    Args:
+        model: The merged model.
+        priority: The number by which the role chooses; the highest wins.
+        installed: Whether its files are there.
+    """
+
+    model: Model
+    priority: int
+    installed: bool
+
+    @property
+    def usable(self) -> bool:
+        """Whether the role may choose it."""
+        return self.installed and self.model.get("deprecated") is not True
+
+    def document(self) -> dict[str, object]:
+        """Return what a consumer needs, as JSON values."""
+        model = self.model
+        return {
+            "name": text(model, "name"),
+            "display_name": text(model, "display_name") or None,
+            "priority": self.priority,
+            "backend": text(model, "backend") or None,
+            "served_model_id": text(model, "served_model_id") or text(model, "name"),
+            "base_url": base_url(model),
+            "model_path": text(model, "download_path") or None,
+            "installed": self.installed,
+            "deprecated": model.get("deprecated") is True,
+            "capabilities": abilities(model),
+        }
+
+
+def candidates(models: Iterable[Model], role: str, *, patterns: str | None = None) -> list[Candidate]:
+    """Return every model that has a role, as the role would choose them.
+
+    Args:
+        models: A host's snapshot.
+        role: The role.
+        patterns: More patterns of testing names, which no role chooses.
+    """
+    wanted = Wanted(logical=True, deprecated=True, patterns=patterns).choose(models)
+    found = [
+        Candidate(row.model, row.priority, is_installed(row.model)) for row in role_rows(wanted) if row.role == role
+    ]
+    return sorted(found, key=lambda one: not one.usable)
+
+
+def choose(models: Sequence[Model], role: str, *, patterns: str | None = None) -> Candidate:
+    """Return the model that a role means.
+
+    Args:
+        models: A host's snapshot.
+        role: The role.
+        patterns: More patterns of testing names, which no role chooses.
+
+    Raises:
+        RoleError: No installed model that is not deprecated has the role.
+    """
+    found = candidates(models, role, patterns=patterns)
+    if found and found[0].usable:
+        return found[0]
+    if not found:
+        known = sorted({name for model in models for name in texts(model, "roles")})
+        near = get_close_matches(role, known, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        listed = f"Known roles: {', '.join(known)}." if known else "No model has any role yet."
+        raise RoleError(
+            f"no model has the role {role!r}", remedy=f"{hint}{listed} Declare it: roles: [{role}] in a manifest."
+        )
+    why = ", ".join(
+        f"{text(one.model, 'name')} ({'deprecated' if one.model.get('deprecated') is True else 'not installed'})"
+        for one in found
+    )
+    raise RoleError(
+        f"no installed model has the role {role!r}: {why}",
+        remedy="Bring one back with `imageworks-models reconcile`, or give the role to a model that is here.",
+    )
+
+
+def base_url(model: Model) -> str | None:
+    """Return where a model's server answers, as far as its record says."""
+    config = part(model, "backend_config")
+    if isinstance(config.get("base_url"), str):
+        return str(config["base_url"])
+    port = config.get("port")
+    if not isinstance(port, int):
+        return None
+    host = config.get("host")
+    return f"http://{host if isinstance(host, str) else 'localhost'}:{port}/v1"

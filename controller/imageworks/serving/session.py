@@ -1,0 +1,66 @@
+"""From a name to a checked command line: what ``launch``, its scripts and the Python door have in common."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imageworks.config import HostSettings
+from imageworks.registry.snapshot import read_snapshot
+from imageworks.registry.views import text
+from imageworks.serving.find import UnknownModelError, find_model
+from imageworks.serving.launch import LaunchError, Server, Target, Wishes, command_line, target_of
+from imageworks.serving.preflight import check, declared_template
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What would be started.
+
+    Args:
+        model: The variant name; ``None`` for a path that no record speaks of.
+        words: The command line.
+        warnings: What the server will miss, and what else a person should know.
+    """
+
+    model: str | None
+    words: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def prepare(root: Path | None, host: HostSettings, server: Server, asked: str, wishes: Wishes) -> Launch:
+    """Return the command line that serves a model, having looked at its files.
+
+    Args:
+        root: The registry; without one, only a path can be served.
+        host: This host's settings.
+        server: What serves it.
+        asked: A model's name, or the path of its folder or file.
+        wishes: What else is asked.
+
+    Raises:
+        UnknownModelError: No model is called so.
+        LaunchError: It cannot be served as asked.
+    """
+    models = read_snapshot(root, host.host) if root else []
+    path = Path(asked).expanduser()
+    try:
+        model = find_model(models, str(path.absolute()) if _is_path(asked) else asked)
+    except UnknownModelError:
+        if not _is_path(asked) or server is Server.OLLAMA:
+            raise
+        return _at_path(server, path.absolute(), wishes)
+    target, notes = target_of(model, server)
+    template = declared_template(model, root, host) if root and target.path else None
+    checked = check(server, target, template=template)
+    words = command_line(server, checked.target, wishes)
+    return Launch(text(model, "name"), tuple(words), (*notes, *checked.warnings))
+
+
+def _is_path(asked: str) -> bool:
+    return asked.startswith(("/", "~", "./", "../")) or asked in {".", ".."}
+
+
+def _at_path(server: Server, path: Path, wishes: Wishes) -> Launch:
+    if not path.exists():
+        raise LaunchError(f"{path} is not there", remedy="Give a model's name, or the folder of its weights.")
+    checked = check(server, Target(path.name, path, (path.name,)))
+    return Launch(None, tuple(command_line(server, checked.target, wishes)), checked.warnings)
