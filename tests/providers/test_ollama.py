@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pytest_httpserver import HTTPServer
 
 from imageworks.providers import ollama_store
 from imageworks.providers.ollama import OllamaProvider
@@ -102,6 +103,9 @@ def test_without_a_daemon_the_store_is_observed_and_says_so(daemon: LoopbackOlla
     assert "ollama serve" in (seen.remedy or "")
     assert [each for each, _ in seen.damaged] == [bad]
     assert online.damaged == seen.damaged
+    assert seen.is_damaged("BAD")
+    assert not seen.is_damaged("a:x")
+    assert not seen.is_damaged("")
     (stored,), (listed,) = seen.models, online.models
     assert replace(stored, capabilities=listed.capabilities) == listed
     assert path.exists()
@@ -254,6 +258,44 @@ def test_an_answer_that_is_no_manifest_is_told(
     name = registry.add("tiny:1b", replace(model(), manifest=manifest))
     with pytest.raises(OllamaBrokenStreamError, match="sends no manifest"):
         ollama.upstream(name)
+
+
+def redirecting(server: HTTPServer, target: str) -> str:
+    """Let a registry redirect a model's manifest; returns the model's name."""
+    server.expect_request("/v2/me/m/manifests/x").respond_with_data("", 307, {"Location": target})
+    return f"{server.host.replace('localhost', '127.0.0.1')}:{server.port}/me/m:x"
+
+
+def test_a_redirect_of_a_registry_is_followed(ollama: OllamaProvider, httpserver: HTTPServer) -> None:
+    name = redirecting(httpserver, "/elsewhere")
+    httpserver.expect_request("/elsewhere").respond_with_data(model().manifest)
+    found = ollama.upstream(name)
+    assert found is not None
+    assert (found.name, found.digest) == (name, model().digest)
+
+
+@pytest.mark.parametrize("target", ["http://registry.example/v2/", "ftp://127.0.0.1/", "file:///etc/passwd"])
+def test_a_redirect_to_where_it_is_not_encrypted_is_refused(
+    ollama: OllamaProvider, httpserver: HTTPServer, target: str
+) -> None:
+    with pytest.raises(OllamaError, match="which is not encrypted"):
+        ollama.upstream(redirecting(httpserver, target))
+
+
+def test_redirects_without_end_are_refused(ollama: OllamaProvider, httpserver: HTTPServer) -> None:
+    with pytest.raises(OllamaError, match="more than 5 redirects"):
+        ollama.upstream(redirecting(httpserver, "/v2/me/m/manifests/x"))
+
+
+def test_names_that_only_the_daemon_knows_are_borne(ollama: OllamaProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    strange = OllamaModel("no name/of this:grammar!", "0" * 64, 1)
+    monkeypatch.setattr(OllamaClient, "tags", lambda _: (strange,))
+    assert ollama.observe().models == (strange,)
+
+
+def test_it_shows_its_address_and_no_key() -> None:
+    with OllamaProvider.from_environment({"OLLAMA_HOST": "gpu:1", "OLLAMA_API_KEY": "canaryKey"}) as ollama:
+        assert repr(ollama) == "OllamaProvider(OllamaClient('http://gpu:1', key=given))"
 
 
 def test_offline_nothing_leaves_this_machine(daemon: LoopbackOllama, registry: OllamaRegistry) -> None:

@@ -168,6 +168,33 @@ def test_a_pipe_in_place_of_a_manifest_is_not_waited_for(store: Store) -> None:
     assert why == "it is no plain file"
 
 
+def test_a_manifest_beyond_reason_is_not_read(store: Store) -> None:
+    path = store.write_manifest("m", b"{}")
+    with path.open("wb") as file:
+        file.truncate(33 * 1024 * 1024)
+    ((_, why),) = read_store(store.folder).damaged
+    assert "more than any manifest" in why
+
+
+def test_blobs_that_cannot_be_looked_at_are_not_complete(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = model(b"weights")
+    store.install("whole", content)
+    store.install("other", model(None, template="t", config={"base_name": "other"}))
+    closed = store.blob(hex_sha256(b"weights"))
+    config = store.blob(store.config_of("other"))
+    exists = Path.exists
+
+    def refuse(self: Path) -> bool:
+        if self in {closed, config}:
+            raise PermissionError(13, "Permission denied")
+        return exists(self)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    reading = read_store(store.folder)
+    assert [(each.name, each.complete) for each in reading.models] == [("whole:latest", False)]
+    assert [why for _, why in reading.damaged] == ["its config blob cannot be read: Permission denied"]
+
+
 def test_reading_changes_nothing(store: Store) -> None:
     store.install("m", model())
     before = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}

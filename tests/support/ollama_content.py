@@ -132,6 +132,10 @@ class Store:
         path.write_bytes(data)
         return path
 
+    def config_of(self, name: str) -> str:
+        """Return the digest of an installed model's config."""
+        return str(json.loads(self.manifest(name).read_bytes())["config"]["digest"])
+
     def existing(self, name: ModelName) -> ModelName:
         """Return a name in the case of the parts that are on disk already."""
         parts: list[str] = []

@@ -26,7 +26,7 @@ _DIGEST: Final = re.compile(r"(?:sha256[:-])?([0-9a-f]{64})")
 # Each word of Ollama's is looked for in lower case; the first that fits wins.
 _WORDS: Final[tuple[tuple[re.Pattern[str], type[OllamaError], str | None, bool], ...]] = (
     (
-        re.compile(r"newer version of ollama|manifest: 412\b"),
+        re.compile(r"newer version of ollama|manifest: 412\b|not supported by your version|you may need to upgrade"),
         OllamaNeedsNewerError,
         "Update Ollama: https://ollama.com/download.",
         False,
@@ -56,7 +56,7 @@ _WORDS: Final[tuple[tuple[re.Pattern[str], type[OllamaError], str | None, bool],
         False,
     ),
     (
-        re.compile(r"unauthori[sz]ed|authentication required|sign ?in"),
+        re.compile(r"unauthori[sz]ed|authentication required|\bsign ?in\b"),
         OllamaUnauthorisedError,
         "Sign in with `ollama signin`; for a private Hub repository add Ollama's public key to your account.",
         False,

@@ -46,6 +46,11 @@ class _Reading:
         """Return what comes next, ``None`` at the end; raises queue.Empty when nothing comes in time."""
         return self._pieces.get(timeout=seconds)
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can come, for whatever reason."""
+        return not self._thread.is_alive() and self._pieces.empty()
+
     def stop(self) -> None:
         """Close the connection, which makes the daemon give up too."""
         self._stopped.set()
@@ -102,11 +107,8 @@ def read_lines(
     reading.start()
     try:
         pieces = _pieces(reading, what, cancelled, ask_alive)
-        reply = next(pieces, None)
-        if not isinstance(reply, OpenReply):
-            raise OllamaBrokenStreamError(f"{what}: no answer came", remedy=_REMEDY, retryable=True)
-        accept(reply, lambda: b"".join(piece for piece in pieces if isinstance(piece, bytes)))
-        yield from _objects((piece for piece in pieces if isinstance(piece, bytes)), what)
+        accept(_opened(pieces), lambda: b"".join(_bytes(pieces)))
+        yield from _objects(_bytes(pieces), what)
     finally:
         reading.stop()
 
@@ -122,6 +124,8 @@ def _pieces(
         try:
             piece = reading.next(_STEP_SECONDS)
         except queue.Empty:
+            if reading.ended:
+                raise OllamaBrokenStreamError(f"{what}: reading it ended early", remedy=_REMEDY) from None
             if time.monotonic() - heard > QUIET_SECONDS:
                 ask_alive()
                 heard = time.monotonic()
@@ -135,6 +139,15 @@ def _pieces(
             raise OllamaBrokenStreamError(f"{what}: {piece.why}", remedy=_REMEDY, retryable=True)
         answered = True
         yield piece
+
+
+def _opened(pieces: Iterator[OpenReply | bytes]) -> OpenReply:
+    """Return the answer itself, which always comes before its content."""
+    return next(piece for piece in pieces if isinstance(piece, OpenReply))
+
+
+def _bytes(pieces: Iterator[OpenReply | bytes]) -> Iterator[bytes]:
+    return (piece for piece in pieces if isinstance(piece, bytes))
 
 
 def _objects(pieces: Iterator[bytes], what: str) -> Iterator[Mapping[str, object]]:

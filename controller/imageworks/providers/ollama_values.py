@@ -131,6 +131,11 @@ class OllamaObservation:
         """Return whether a model is loaded now, by any spelling of its name."""
         return _key(name) in self._keys_in_use
 
+    def is_damaged(self, name: str) -> bool:
+        """Return whether a model's manifest is there but cannot be read, by any spelling of its name."""
+        key = _key(name)
+        return any(tuple(part.lower() for part in path.parts[-4:]) == key for path, _ in self.damaged)
+
     @property
     def daemon_answers(self) -> bool:
         """Whether anything can be installed or removed now."""
