@@ -193,6 +193,8 @@ def _from_ollama(run: Run, entry: Entry, reason: Reason) -> tuple[Change, tuple[
 
     change = ollama_removal(entry, reason, f"{entry.name} is to leave Ollama", run.ollama_sight(entry), asked=True)
     if change.action is Action.BLOCKED:
+        if change.reason is Reason.OLLAMA_UNREACHABLE and not entry.installed_by_us:
+            return replace(removal(entry, reason, "", None), drop=(), bytes_freed=0), _elsewhere(entry)
         raise RemoveError(change.message, remedy="Nothing was removed.")
     said = [f"{name} will be removed from Ollama" for name in change.drop]
     return change, (*said, *change.warnings)
