@@ -32,9 +32,14 @@ class OllamaWorld:
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world = world
         self.models = OllamaRegistry()
-        self.daemon = LoopbackOllama(world.folder / "ollama store", registry=self.models.host)
+        self._environment = monkeypatch
+        self.restart()
+
+    def restart(self) -> None:
+        """Start a daemon on the same store."""
+        self.daemon = LoopbackOllama(self.world.folder / "ollama store", registry=self.models.host)
         for key, value in self.daemon.environment.items():
-            monkeypatch.setenv(key, value)
+            self._environment.setenv(key, value)
 
     @property
     def name(self) -> str:
