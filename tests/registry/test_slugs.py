@@ -68,6 +68,12 @@ def names(found: list[EntryChange | Kept]) -> dict[str, str | None]:
         ({"family": "latest", "backend": "ollama"}, "latest", "latest"),
         ({"family": "mistral-7b-instruct-v0.2-gguf", "download_format": "gguf", "quantization": "q8_0"},
          "mistral-7b-instruct-v0.2-q8_0", "mistral 7b-instruct-v0.2 (Q8 0)"),
+        ({"family": "qwen2.5vl-7b", "backend": "ollama", "metadata":
+          {"ollama": {"details": {"parameter_size": "8.3B", "quantization_level": "Q4_K_M"}}}},
+         "qwen2.5vl-7b-q4_k_m", "qwen2.5vl 7b (Q4 K M)"),
+        ({"family": "stub", "backend": "ollama", "metadata":
+          {"ollama": {"details": {"quantization_level": "unknown"}}}},
+         "stub", "stub"),
         ({"family": "phi", "metadata": {"parameters": 3_821_079_552}}, "phi-3.8b", "phi 3.8b"),
     ],
 )  # fmt: skip

@@ -26,6 +26,7 @@ GROUPS: Final = (
     "roles",
     "stats",
     "scan",
+    "import_ollama",
     "maintenance",
     "slugs",
     "promote",

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from imageworks.reconcile.finding import Passed
-    from imageworks.reconcile.scan import Finding
+    from imageworks.reconcile.ledger import Ledger
+    from imageworks.reconcile.scan import Finding, ScanOptions
 
 
 class Backend(StrEnum):
@@ -66,44 +67,83 @@ def scan_command(
     from imageworks.config import find_registry, load_host_settings
     from imageworks.log import start_logging
     from imageworks.reconcile.ledger import Ledger
-    from imageworks.reconcile.places import LINUX
-    from imageworks.reconcile.scan import ScanOptions, record, root_of, survey
-    from imageworks.registry.views import TESTING_VARIABLE
+    from imageworks.reconcile.scan import record, survey
 
     root = find_registry(registry)
     host = load_host_settings(registry=root)
     if not dry_run:
         start_logging(host.log_dir)
     with Ledger.open(root, host, read_only=dry_run, wait=wait) as ledger:
-        where = base or root_of(LINUX, ledger)
-        if where is None:
-            raise UsageError("this host has no weights root", remedy="Name the folder to scan with --base.")
-        options = ScanOptions(
-            base=where.expanduser().absolute(),
-            backend=backend.value if backend else None,
+        options = scan_options(
+            ledger,
+            base,
+            backend=backend,
             fallback=form,
             include_testing=include_testing,
             update_existing=update_existing,
-            patterns=os.environ.get(TESTING_VARIABLE),
         )
         found = survey(ledger, options)
-        _tell(ledger.notes, found.passed)
+        tell_passed(ledger.notes, found.passed)
         if dry_run:
-            _show(found.findings)
+            show_findings(found.findings)
             say(f"Scan: {len(found.findings)} to record, {found.recorded} recorded already. Nothing was written.")
-            return _code(found.passed)
+            return scan_code(found.passed)
         with HashProgress() as progress:
             edits, unread = record(ledger, found.findings, options, progress)
-        _tell((), unread)
+        tell_passed((), unread)
         result = ledger.commit(edits)
-    _show([finding for finding in found.findings if finding.name in edits.written])
+    show_findings([finding for finding in found.findings if finding.name in edits.written])
     committed = f"; committed {result.id[:10]}" if result else "; nothing to commit"
     unchanged = found.recorded + len(found.findings) - len(edits.written) - len(unread)
     say(f"Scan: {len(edits.written)} recorded, {unchanged} recorded already{committed}.")
-    return _code((*found.passed, *unread))
+    return scan_code((*found.passed, *unread))
 
 
-def _show(findings: "Iterable[Finding]") -> None:
+def scan_options(
+    ledger: "Ledger",
+    base: Path | None,
+    *,
+    backend: Backend | None = None,
+    fallback: str | None = None,
+    include_testing: bool = False,
+    update_existing: bool = False,
+) -> "ScanOptions":
+    """Return what a scan is asked to do, with what the environment says besides.
+
+    Args:
+        ledger: Whose locations count.
+        base: The folder to look below; the weights root if none.
+        backend: What will serve what is found.
+        fallback: The format where none can be detected.
+        include_testing: Whether testing and demo models are recorded too.
+        update_existing: Whether recorded models are looked at again.
+
+    Raises:
+        UsageError: No folder is named and the host has no weights root.
+    """
+    from imageworks.reconcile.places import LINUX
+    from imageworks.reconcile.scan import ScanOptions, root_of
+    from imageworks.registry.views import TESTING_VARIABLE
+
+    where = base or root_of(LINUX, ledger)
+    if where is None:
+        raise UsageError("this host has no weights root", remedy="Name the folder to scan.")
+    return ScanOptions(
+        base=where.expanduser().absolute(),
+        backend=backend.value if backend else None,
+        fallback=fallback,
+        include_testing=include_testing,
+        update_existing=update_existing,
+        patterns=os.environ.get(TESTING_VARIABLE),
+    )
+
+
+def show_findings(findings: "Iterable[Finding]") -> None:
+    """Print the models that are recorded, with where they stand.
+
+    Args:
+        findings: What a survey found.
+    """
     for finding in findings:
         facts, old = finding.facts, finding.old
         kind = ", ".join(filter(None, (facts.download_format, facts.quantization, finding.backend)))
@@ -115,12 +155,23 @@ def _show(findings: "Iterable[Finding]") -> None:
         say(f"    {files} {'file' if files == 1 else 'files'}, {human_bytes(finding.candidate.model.total_bytes)}")
 
 
-def _tell(notes: "Iterable[str]", passed: "Iterable[Passed]") -> None:
+def tell_passed(notes: "Iterable[str]", passed: "Iterable[Passed]") -> None:
+    """Say what a person should know, and what was passed over.
+
+    Args:
+        notes: Of the registry.
+        passed: What is not recorded, and why.
+    """
     for note in notes:
         complain(f"note: {note}")
     for one in passed:
         complain(f"{'error' if one.failed else 'passed over'}: {one.path}: {one.why}")
 
 
-def _code(passed: "Iterable[Passed]") -> int:
+def scan_code(passed: "Iterable[Passed]") -> int:
+    """Return the exit code: something that could not be read is a failure.
+
+    Args:
+        passed: What is not recorded, and why.
+    """
     return ExitCode.FAILURE if any(one.failed for one in passed) else ExitCode.SUCCESS

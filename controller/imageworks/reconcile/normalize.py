@@ -13,6 +13,7 @@ from imageworks.reconcile.scan import owners_of_files
 from imageworks.reconcile.situation import Upstream
 from imageworks.registry.entry import ArtifactFile, Entry
 from imageworks.registry.maintenance import Kept, Seen
+from imageworks.registry.purges import is_of_ollama
 from imageworks.transfer.digests import Digest
 
 
@@ -34,8 +35,8 @@ def look_again(
     kept: list[Kept] = []
     present: list[Entry] = []
     for entry in ledger.registry.entries.values():
-        if entry.path is None or not entry.files:
-            continue
+        if entry.path is None or not entry.files or is_of_ollama(entry):
+            continue  # Ollama's models share one folder, and `import-ollama` looks at them again
         if entry.path.exists():
             present.append(entry)
         elif missing:

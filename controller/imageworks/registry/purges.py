@@ -12,10 +12,9 @@ from typing import Final
 from imageworks.registry.entry import Entry
 from imageworks.registry.maintenance import Deed, EntryChange, Kept, ManifestEdit
 from imageworks.registry.manifest import Manifest
+from imageworks.registry.views import OLLAMA, SYNTHETIC
 
 EVERY_BACKEND: Final = "all"
-OLLAMA: Final = "ollama"
-SYNTHETIC: Final = "ollama://"
 GGUF: Final = "gguf"
 _DECLARED: Final = "declared; delete its manifest if it is not wanted"
 _LOCKED: Final = "its version is locked, and only its entry says so"

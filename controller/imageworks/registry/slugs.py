@@ -15,14 +15,14 @@ from imageworks.naming import (
     simple_slug,
     without_suffixes,
 )
+from imageworks.quant_labels import quantization_label
 from imageworks.registry.crosscheck import fold
 from imageworks.registry.entry import Entry
 from imageworks.registry.load import RegistryState
 from imageworks.registry.maintenance import ABSENT, Deed, EntryChange, Kept, ManifestEdit
 from imageworks.registry.manifest import FOLDER, Manifest
-from imageworks.registry.purges import OLLAMA
 from imageworks.registry.validate import name_problem
-from imageworks.registry.views import Model, is_testing, part, text
+from imageworks.registry.views import OLLAMA, Model, is_testing, part, text
 
 if TYPE_CHECKING:
     from imageworks.registry.document import JsonValue
@@ -135,7 +135,7 @@ def simple_names(model: Model, *, extra: str | None = None) -> tuple[str, str]:
         model: A merged model, or an entry's fields.
         extra: What tells it from another of the same family, size and quantization.
     """
-    quantization = text(model, "quantization") or None
+    quantization = text(model, "quantization") or quantization_label(text(_details(model), "quantization_level"))
     family = without_suffixes(text(model, "family"), (quantization, text(model, "download_format")))
     if text(model, "backend") == OLLAMA:
         family = without_suffixes(family, ("latest",))
@@ -147,14 +147,19 @@ def simple_names(model: Model, *, extra: str | None = None) -> tuple[str, str]:
 def parameter_size(model: Model) -> str | None:
     """Return how many parameters a model has as people say it, such as ``7.6b``; ``None`` when nobody counted them."""
     metadata = part(model, "metadata")
-    said = metadata.get("parameter_size")
-    if isinstance(said, str) and said.strip():
-        return said.strip().lower()
+    said = text(metadata, "parameter_size").strip() or text(_details(model), "parameter_size").strip()
+    if said:
+        return said.lower()
     counted = metadata.get("parameters")
     if not isinstance(counted, int) or counted < MILLION:
         return None
     unit, letter = (BILLION, "b") if counted >= BILLION else (MILLION, "m")
     return f"{counted / unit:.1f}".removesuffix(".0") + letter
+
+
+def _details(model: Model) -> Model:
+    """Return what Ollama says of a model besides its name."""
+    return part(part(part(model, "metadata"), OLLAMA), "details")
 
 
 def apply_slugs(registry: RegistryState, models: Iterable[Model], options: SlugOptions) -> list[EntryChange | Kept]:

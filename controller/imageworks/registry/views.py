@@ -13,6 +13,9 @@ from imageworks.naming import compile_testing_patterns, display_name, is_testing
 Model = Mapping[str, object]
 TESTING_VARIABLE: Final = "IMAGEWORKS_TEST_MODEL_PATTERNS"
 UNKNOWN: Final = "unknown"
+OLLAMA: Final = "ollama"
+SYNTHETIC: Final = "ollama://"
+"""What a path begins with that only stands for a model in Ollama."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +138,18 @@ def is_testing(model: Model, filters: re.Pattern[str] | None = None) -> bool:
 
 
 def is_installed(model: Model) -> bool:
-    """Return whether a model's files are there: its path exists."""
+    """Return whether a model's files are there: its path exists, and in Ollama's store all its blobs.
+
+    Of a model in a store that cannot be seen from here the last look at Ollama counts.
+    """
     path = text(model, "download_path")
-    return path.startswith("/") and Path(path).exists()
+    if path.startswith(SYNTHETIC):
+        conditions = model.get("conditions")
+        told = conditions if isinstance(conditions, list) else []
+        return any(part({"it": one}, "it").get("type") == "Ready" and one.get("status") == "True" for one in told)
+    if not path.startswith("/") or not Path(path).exists():
+        return False
+    return text(model, "source_provider") != OLLAMA or all(Path(file).exists() for file in file_paths(model))
 
 
 def is_of_format(model: Model, wanted: str) -> bool:
