@@ -36,9 +36,10 @@ def lock(ledger: Ledger, verified: Verified) -> Edits:
     if entry is None or not has_files(entry):
         raise LockingError(f"{name} records no files that it could be locked to", remedy="Bring or record them first.")
     if verified.verdict is not Verdict.INTACT:
-        drifted = any(problem.fault is Fault.LOCK for problem in verified.problems)
+        problem = verified.problems[0]
+        drifted = any(one.fault is Fault.LOCK for one in verified.problems)
         raise LockingError(
-            f"{name} is {verified.verdict.value}, so it is not locked: {verified.problems[0].message}",
+            f"{name} is {verified.verdict.value}, so it is not locked: {problem.path or name} {problem.message}",
             remedy=f"`imageworks-model-registry verify {name} --unlock` takes the present lock away."
             if drifted
             else f"`imageworks-models verify {name} --repair` brings the recorded bytes back.",
