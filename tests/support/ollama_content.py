@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -137,14 +136,12 @@ class Store:
         return str(json.loads(self.manifest(name).read_bytes())["config"]["digest"])
 
     def existing(self, name: ModelName) -> ModelName:
-        """Return a name in the case of the parts that are on disk already."""
-        parts: list[str] = []
-        folder = self.folder / "manifests"
-        for part in name.parts:
-            there = sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208 # names alone
-            kept = part if part in there else next((one for one in there if one.lower() == part.lower()), part)
-            parts.append(kept)
-            folder /= kept
+        """Return a name in the case that any readable manifest has, each part for itself, as Ollama does."""
+        parts = list(name.parts)
+        for there, path in self.manifests():
+            if _is_manifest(path.read_bytes()):
+                same = (part.lower() == wanted.lower() for part, wanted in zip(there.parts, name.parts, strict=True))
+                parts = [part if fits else had for part, had, fits in zip(there.parts, parts, same, strict=True)]
         return ModelName(*parts)
 
     def manifests(self) -> Iterator[tuple[ModelName, Path]]:
@@ -202,6 +199,13 @@ def _digests(data: bytes) -> set[str]:
         return {row["digest"] for row in [*found["layers"], found["config"]]}
     except (ValueError, KeyError, TypeError):
         return set()
+
+
+def _is_manifest(data: bytes) -> bool:
+    try:
+        return isinstance(json.loads(data), dict)
+    except ValueError:
+        return False
 
 
 def _name(name: str | ModelName) -> ModelName:
