@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from imageworks.errors import ImageworksError
+from imageworks.log import detail
 
 if TYPE_CHECKING:
     import ssl
@@ -245,6 +246,7 @@ class _Exchange(AbstractContextManager[OpenReply]):
         for raw_name, raw_value in response.headers:
             name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
             found[name] = f"{found[name]}, {value}" if name in found else value
+        detail("http-request", method=self._method, url=self._url, status=response.status)
         return OpenReply(self._url, response.status, found, self._chunks(response), _cutter(response))
 
     def __exit__(

@@ -171,7 +171,6 @@ def command_log(told: Callable[[str], None], arguments: Sequence[str]) -> Iterat
         told: Prints a line of talk.
         arguments: The command's words.
     """
-    _early.clear()
     talk = Talk(told)
     LOGGER.addHandler(talk)
     began = time.monotonic()
@@ -179,6 +178,7 @@ def command_log(told: Callable[[str], None], arguments: Sequence[str]) -> Iterat
         yield
     finally:
         LOGGER.removeHandler(talk)
+        _early.clear()
         if is_kept():
             event("command-ended", arguments=safe_words(arguments), seconds=round(time.monotonic() - began, 3))
 
@@ -250,7 +250,7 @@ def mirror(text: str, *, stream: str) -> None:
             continue
         if is_kept():
             _write(line, stream)
-        else:
+        elif any(isinstance(handler, Talk) for handler in LOGGER.handlers):  # within a command, which may have one yet
             _early.append((line, stream))
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from imageworks.log import keep_secret
 from imageworks.providers.hub_errors import UnauthorisedError
 
 _TRUE: Final = frozenset({"1", "ON", "YES", "TRUE"})  # huggingface_hub's own reading of a switch
@@ -112,4 +113,5 @@ def _checked(text: str, origin: str, *, renewable: bool = False) -> Token | None
             f"{origin}: the Hugging Face token has characters that no token has",
             remedy="Copy it again from https://huggingface.co/settings/tokens.",
         )
+    keep_secret(value)
     return Token(value, origin, renewable)
