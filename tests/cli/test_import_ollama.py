@@ -9,6 +9,7 @@ import pytest
 
 from imageworks.cli.app import run
 from imageworks.cli.loader import app as loader
+from imageworks.providers.ollama_names import parse_name
 from support.git import git
 from support.ollama_content import model
 from support.ollama_world import OllamaWorld, started_ollama
@@ -100,11 +101,24 @@ def test_lists_stats_and_verify_know_what_was_imported(full: OllamaWorld) -> Non
 
 def test_what_left_ollama_leaves_the_registry(full: OllamaWorld) -> None:
     maintain(full.world, "import-ollama")
-    assert maintain(full.world, "remove", QWEN, "--delete-files", "--force").code == 0
-    assert "qwen2.5vl:7b" not in full.names()
+    full.daemon.store.remove(parse_name("qwen2.5vl:7b"))
     result = maintain(full.world, "import-ollama")
     assert result.out.startswith(f"- {QWEN}  qwen2.5vl:7b is not in Ollama any more\n")
     assert full.world.entries() == [HUB]
+
+
+def test_a_model_that_is_removed_by_name_keeps_its_entry(full: OllamaWorld) -> None:
+    maintain(full.world, "import-ollama")
+    stored = sum(file.stat().st_size for file in (full.daemon.store.folder / "blobs").iterdir())
+    removed = maintain(full.world, "remove", QWEN, "--delete-files", "--force")
+    left = sum(file.stat().st_size for file in (full.daemon.store.folder / "blobs").iterdir())
+    assert f"qwen2.5vl:7b is gone from Ollama, {stored - left} B freed" in removed.out
+    assert "qwen2.5vl:7b" not in full.names()
+    assert f"kept: {QWEN}" in maintain(full.world, "import-ollama").err
+    assert full.world.entries() == [HUB, QWEN]
+    full.daemon.stop()
+    told = maintain(full.world, "remove", HUB, "--delete-files", "--force")
+    assert "ollama rm hf.co/me/Tiny-GGUF:Q6_K" in told.err
 
 
 def test_a_daemon_that_is_away_costs_nothing(full: OllamaWorld, monkeypatch: pytest.MonkeyPatch) -> None:

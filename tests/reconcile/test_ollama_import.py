@@ -152,6 +152,7 @@ def test_what_left_ollama_leaves_the_registry_and_what_is_declared_stays() -> No
         legacy("gone", "gone:7b"),
         legacy("path-only", download_path="ollama://gone:8b"),
         legacy("unknown"),
+        legacy("emptied", "gone:11b", conditions=[{"type": "Ready", "status": "False", "reason": "Removed"}]),
         legacy("locked", "gone:9b", version_lock={"locked": True}),
         legacy("broken", "gone:10b"),
         legacy("declared", "kept:7b", managed=True, source_provider="ollama"),
@@ -165,6 +166,7 @@ def test_what_left_ollama_leaves_the_registry_and_what_is_declared_stays() -> No
         "gone": "-",
         "path-only": "-",
         "unknown": "=",
+        "emptied": "=",
         "locked": "=",
         "declared": "=",
         "half-read": "=",
@@ -231,7 +233,8 @@ def test_another_content_under_the_same_tag_is_recorded_with_its_own_time() -> N
     newer = model("m:7b", "z", digest="e" * 64, size=99, modified_at="2026-09-01T00:00:00Z")
     (change,) = plan_import(first, seen(newer), OPTIONS)
     assert isinstance(change, EntryChange)
-    assert change.differences == ("download_size_bytes:12→99",)
+    times = "2026-08-01T12:00:00Z→2026-09-01T00:00:00Z"
+    assert change.differences == ("download_size_bytes:12→99", f"downloaded_at:{times}")
     assert change.entry is not None
     assert change.entry.fields["downloaded_at"] == "2026-09-01T00:00:00Z"
 

@@ -79,6 +79,8 @@ def _confirm(asked: "Removal") -> None:
 
 def _done(asked: "Removal") -> str:
     files = "no file was touched"
-    if asked.change is not None and asked.change.drop:
+    if asked.change is not None and asked.change.drop and asked.change.by_ollama:
+        files = f"{', '.join(asked.change.drop)} is gone from Ollama, {human_bytes(asked.bytes_freed)} freed"
+    elif asked.change is not None and asked.change.drop:
         files = f"{len(asked.change.drop)} files deleted, {human_bytes(asked.bytes_freed)} freed"
     return f"{files}; the entry is {'gone' if asked.purge else 'kept'}"

@@ -34,7 +34,9 @@ _SHOWN: Final = (
     "backend",
     "download_location",
     "display_name",
+    "downloaded_at",
 )
+_EMPTIED: Final = ("Removed", "DeclaredAbsent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +270,10 @@ class _Importer:
             self.found.append(Stays(entry.name, f"another entry stands for {served}; {how}"))
         elif _key(served) in self._damaged():
             self.found.append(Stays(entry.name, f"the manifest of {served} cannot be read"))
+        elif _was(entry, *_EMPTIED):
+            self.found.append(
+                Stays(entry.name, "its model was removed and its entry kept; `remove --purge` removes it")
+            )
         elif not self._would_be_seen(entry):
             self.found.append(Stays(entry.name, f"only Ollama's daemon can say whether it has {served}"))
         elif _is_locked(entry):
@@ -313,7 +319,8 @@ def _entry(
     entry = compose_ollama(name, Standing(model, shown), host=options.host, acquisition=acquisition, before=old)
     location = options.location or (old.text("download_location") if old is not None else None) or DEFAULT_LOCATION
     fields: dict[str, object] = {
-        **{key: value for key, value in entry.fields.items() if key != "deprecated" or not _was_missing(old)},
+        # Deprecated only because it was gone: it is there again.
+        **{key: value for key, value in entry.fields.items() if key != "deprecated" or not _was(old, "Missing")},
         "managed": False,
         "backend": options.backend,
         "download_location": location,
@@ -361,12 +368,11 @@ def _unsuffixed(family: str) -> str:
     return f"{family}-ollama-gguf"
 
 
-def _was_missing(entry: Entry | None) -> bool:
-    """Return whether an entry is deprecated only because its files were gone."""
+def _was(entry: Entry | None, *reasons: str) -> bool:
+    """Return whether a condition of an entry has one of some reasons."""
     conditions = entry.fields.get("conditions") if entry is not None else None
-    return isinstance(conditions, list) and any(
-        isinstance(one, Mapping) and one.get("reason") == "Missing" for one in conditions
-    )
+    listed = conditions if isinstance(conditions, list) else []
+    return any(isinstance(one, Mapping) and one.get("reason") in reasons for one in listed)
 
 
 def _is_locked(entry: Entry) -> bool:

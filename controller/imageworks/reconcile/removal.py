@@ -82,7 +82,7 @@ def prepare(run: Run, name: str, *, delete_files: bool, purge: bool) -> Removal:
         reason = Reason.UNDECLARED if purge else Reason.DECLARED_ABSENT
         change, why = _change(run, entry, reason, delete_files=delete_files)
         said += why
-        freed = freed_bytes(entry, change.drop)
+        freed = change.bytes_freed
     return Removal(name, entry, manifests, change, freed, delete_files, purge, said)
 
 
