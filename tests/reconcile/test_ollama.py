@@ -401,6 +401,36 @@ def test_verify_reads_the_blobs_and_repair_pulls_what_is_damaged(ollama: OllamaW
     ollama.world.check()
 
 
+def test_verify_tells_of_a_tag_that_stands_for_another_model(ollama: OllamaWorld) -> None:
+    content = ollama.offer()
+    ollama.declare()
+    ollama.world.reconcile()
+    for digest, data in tiny("other weights").blobs.items():
+        ollama.daemon.store.write_blob(digest, data)
+    ollama.daemon.store.write_manifest(ollama.name, tiny("other weights").manifest)
+    damaged = command("verify", "--registry", ollama.world.root)
+    assert damaged.code == 1
+    assert "manifest-mismatch" in damaged.out
+    assert command("verify", "--repair", "--registry", ollama.world.root).code == 0
+    assert ollama.entry()["resolved"]["revision"] != f"sha256:{content.digest}"
+
+
+def test_what_nobody_here_can_read_is_not_called_verified(ollama: OllamaWorld) -> None:
+    ollama.offer()
+    ollama.declare()
+    ollama.elsewhere()
+    ollama.world.reconcile()
+    assert ollama.entry()["download_path"] == f"ollama://{ollama.name}"
+    assert "artifacts" not in ollama.entry()
+    assert ollama.world.plan().changes == {}
+    unverified = command("verify", "--registry", ollama.world.root)
+    assert unverified.code == 3
+    assert "only Ollama can tell" in unverified.out
+    ollama.world.delete(NAME)
+    ollama.world.reconcile("--prune", "--allow-empty", "--confirm", NAME)
+    assert ollama.names() == []
+
+
 def test_remove_takes_a_model_out_of_ollama_when_asked(ollama: OllamaWorld) -> None:
     ollama.offer()
     ollama.declare()

@@ -41,6 +41,10 @@ class OllamaWorld:
         for key, value in self.daemon.environment.items():
             self._environment.setenv(key, value)
 
+    def elsewhere(self) -> None:
+        """Let the daemon's store be one that this machine cannot find, as in a container."""
+        self._environment.setenv("OLLAMA_MODELS", str(self.world.folder / "no store"))
+
     @property
     def name(self) -> str:
         """The full name of the tiny model."""

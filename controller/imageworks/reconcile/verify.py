@@ -11,7 +11,7 @@ from typing import Final
 from imageworks.config import HostSettings
 from imageworks.errors import ExitCode
 from imageworks.reconcile.compose import emptied_entry
-from imageworks.reconcile.decide import has_files
+from imageworks.reconcile.decide import has_files, stands_in_ollama
 from imageworks.reconcile.ledger import Edits, Ledger
 from imageworks.reconcile.report import Report
 from imageworks.reconcile.run import Run, RunOptions
@@ -47,6 +47,7 @@ class Fault(StrEnum):
     UNREADABLE = "unreadable"
     LOCK = "version-lock"
     NO_RECORD = "nothing-recorded"
+    MANIFEST = "manifest-mismatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ def verify(
     look = _look(entries, known)
     _hash(look, host, told)
     results = [_judge(entry, look, registry) for entry in entries]
+    results = _with_manifests(entries, results)
     results += [
         Verified(broken, Verdict.UNVERIFIED, problems=(Problem(Fault.NO_RECORD, diagnostics[0].render()),))
         for broken, diagnostics in registry.blocked.items()
@@ -154,7 +156,7 @@ def verify(
 
 def _wanted(registry: RegistryState, name: str | None) -> list[Entry]:
     if name is None:
-        return [entry for entry in registry.entries.values() if has_files(entry)]
+        return [entry for entry in registry.entries.values() if has_files(entry) or stands_in_ollama(entry)]
     if name in registry.entries:
         return [registry.entries[name]]
     if name in registry.manifests:
@@ -215,7 +217,10 @@ def _hash(look: _Look, host: HostSettings, told: Told | None) -> None:
 
 def _judge(entry: Entry, look: _Look, registry: RegistryState) -> Verified:
     if not has_files(entry):
-        reason = Problem(Fault.NO_RECORD, "no files are recorded, so there is nothing to compare")
+        why = "no files are recorded, so there is nothing to compare"
+        if stands_in_ollama(entry):
+            why = f"{entry.text('download_path')} is in a store that this machine cannot read; only Ollama can tell"
+        reason = Problem(Fault.NO_RECORD, why)
         return Verified(entry.name, Verdict.UNVERIFIED, problems=(reason,))
     paths = {file: entry.base / file.path for file in entry.files}
     problems = [problem for file, path in paths.items() if (problem := _problem(file, path, look)) is not None]
@@ -229,6 +234,24 @@ def _judge(entry: Entry, look: _Look, registry: RegistryState) -> Verified:
         verdict = Verdict.UNVERIFIED if faults else Verdict.INTACT
     hashed = sum(file.size for file, path in paths.items() if path in look.stats)
     return Verified(entry.name, verdict, len(entry.files), entry.size, hashed, tuple(problems))
+
+
+def _with_manifests(entries: Sequence[Entry], results: list[Verified]) -> list[Verified]:
+    """Return results with what Ollama's manifests say: the blobs may be there, and the name stand for others."""
+    if not any(stands_in_ollama(entry) for entry in entries):
+        return results
+    from imageworks.reconcile.ollama_verify import StoreManifests
+
+    manifests = StoreManifests()
+    judged = []
+    for entry, result in zip(entries, results, strict=True):
+        why = manifests.problem(entry) if stands_in_ollama(entry) and result.verdict is not Verdict.MISSING else None
+        if why is not None:
+            problems = (*result.problems, Problem(Fault.MANIFEST, why))
+            judged.append(replace(result, verdict=Verdict.DAMAGED, problems=problems))
+        else:
+            judged.append(result)
+    return judged
 
 
 def _problem(file: ArtifactFile, path: Path, look: _Look) -> Problem | None:
