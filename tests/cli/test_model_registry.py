@@ -113,6 +113,47 @@ def test_a_lock_on_other_bytes_than_are_recorded_fails(world: World, found: Path
     assert found.is_dir()
 
 
+def without_digests(world: World, **fields: object) -> None:
+    """Leave of the found model's record what an earlier tool recorded: the names of its files."""
+    entry = {key: value for key, value in world.entry(FOUND).items() if key != "artifacts"} | fields
+    world.write(f"discovered/testhost/{FOUND}.json", json.dumps(entry, indent=2, sort_keys=True) + "\n")
+    assert command("reconcile", "--registry", world.root, "--no-progress").code == 0
+
+
+def test_names_of_files_alone_are_verified_by_what_stands_there(world: World, found: Path) -> None:
+    recorded = world.entry(FOUND)
+    without_digests(world)
+    assert "nothing-recorded: only names are recorded" in registry(world, "verify", FOUND, code=3).out
+    assert "✅" in registry(world, "verify", FOUND, "--lock").out
+    assert world.entry(FOUND)["artifacts"] == recorded["artifacts"]
+    assert world.snapshot()[FOUND]["version_lock"] == {
+        "locked": True,
+        "expected_aggregate_sha256": digest(world, FOUND),
+    }
+    lock = {"locked": True, "expected_aggregate_sha256": digest(world, FOUND)}
+    without_digests(world, version_lock=lock)
+    registry(world, "verify", FOUND)
+    (found / "config.json").write_text("{}", encoding="utf-8")
+    assert "version-lock: version_lock expects" in registry(world, "verify", FOUND, code=1).out
+    assert f"verify {FOUND} --unlock" in registry(world, "verify", FOUND, "--lock", code=1).err
+    (found / "config.json").unlink()
+    assert "file-missing: config.json" in registry(world, "verify", FOUND, code=1).out
+
+
+def test_one_digest_of_all_files_is_compared_too(world: World, found: Path) -> None:
+    aggregate = digest(world, FOUND)
+    without_digests(world, artifacts={"aggregate_sha256": aggregate, "files": []})
+    registry(world, "verify", FOUND)
+    (found / "config.json").write_text("{}", encoding="utf-8")
+    assert f"recorded is {aggregate[:12]}" in registry(world, "verify", FOUND, code=1).out
+
+
+def test_names_that_lead_elsewhere_are_not_read(world: World, found: Path) -> None:
+    without_digests(world, download_files=["../../secret"])
+    assert "../../secret" in registry(world, "verify", FOUND, code=1).err
+    assert found.is_dir()
+
+
 def test_a_manifest_that_is_being_edited_is_left_alone(world: World, declared: Path) -> None:
     declared.write_text(declared.read_text(encoding="utf-8") + "# a thought\n", encoding="utf-8")
     refused = registry(world, "verify", NAME, "--lock", code=1)

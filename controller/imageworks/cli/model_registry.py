@@ -76,26 +76,39 @@ def verify_command(
 
 def _verified(root: Path, host: "HostSettings", name: str, *, full: bool) -> "Verified":
     from imageworks.cli.hashing import HashProgress
+    from imageworks.reconcile.file_list import lists_files_only, verify_list
+    from imageworks.reconcile.ledger import Ledger
     from imageworks.reconcile.verify import verify
 
     with HashProgress() as told:
+        with Ledger.open(root, host, read_only=True) as ledger:
+            entry = ledger.registry.entries.get(name)
+            if entry is not None and lists_files_only(entry):
+                return verify_list(ledger, entry, told)[1]
         found = verify(root, host, name, full=full, told=told)
     return next(result for result in found if result.name == name)
 
 
 def _locked(root: Path, host: "HostSettings", name: str, *, full: bool, wait: float) -> "Verified":
     """Verify a model while nobody else changes what is recorded of it, and lock it to what was verified."""
+    from imageworks.cli.hashing import HashProgress
+    from imageworks.reconcile.file_list import lists_files_only, verify_list
     from imageworks.reconcile.ledger import Ledger
     from imageworks.reconcile.locking import lock
 
     with Ledger.open(root, host, read_only=False, wait=wait) as ledger:
-        result = _verified(root, host, name, full=full)
-        edits = lock(ledger, result)
+        entry, derived = ledger.registry.entries.get(name), None
+        if entry is not None and lists_files_only(entry):
+            with HashProgress() as told:
+                derived, result = verify_list(ledger, entry, told)
+        else:
+            result = _verified(root, host, name, full=full)
+        edits = lock(ledger, result, derived=derived)
         commit = ledger.commit(edits)
     for line in edits.lines:
         complain(line)
     complain(f"{name}: committed {commit.id[:10]}" if commit else f"{name} is locked to these bytes already")
-    return result
+    return result if derived is None else _verified(root, host, name, full=full)
 
 
 def _unlock(root: Path, host: "HostSettings", name: str, *, wait: float) -> None:

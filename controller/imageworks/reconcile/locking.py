@@ -21,21 +21,24 @@ class LockingError(ImageworksError):
     """A model cannot be locked or unlocked as it stands."""
 
 
-def lock(ledger: Ledger, verified: Verified) -> Edits:
+def lock(ledger: Ledger, verified: Verified, *, derived: Entry | None = None) -> Edits:
     """Return the edits that hold a model to the bytes that were just verified; none where they hold it already.
 
     Args:
         ledger: What is recorded.
         verified: What came of verifying it.
+        derived: The entry with the digests that its files have now, where only their names are recorded; then those
+            are recorded, too.
 
     Raises:
         LockingError: Its bytes are not as recorded, or its manifest has uncommitted changes.
     """
     name = verified.name
-    entry = ledger.registry.entries.get(name)
+    entry = derived or ledger.registry.entries.get(name)
     if entry is None or not has_files(entry):
         raise LockingError(f"{name} records no files that it could be locked to", remedy="Bring or record them first.")
-    if verified.verdict is not Verdict.INTACT:
+    nothing_to_compare = derived is not None and verified.verdict is Verdict.UNVERIFIED
+    if verified.verdict is not Verdict.INTACT and not nothing_to_compare:
         problem = verified.problems[0]
         drifted = any(one.fault is Fault.LOCK for one in verified.problems)
         raise LockingError(
@@ -46,14 +49,15 @@ def lock(ledger: Ledger, verified: Verified) -> Edits:
         )
     digest = aggregate_sha256(entry.files)
     manifest = ledger.registry.manifests.get(name)
-    if lock_of(manifest, entry).digest == digest:
+    if lock_of(manifest, entry).digest == digest and derived is None:
         return Edits()
     said: dict[str, object] = {LOCKED: True, EXPECTED: digest}
     title, line = f"Lock {name}", f"~ {name}: locked to {digest[:12]}"
     if manifest is None:
         return Edits(written={name: _entry_with(entry, said)}, title=title, lines=(line,))
     changes: dict[Keys, JsonValue] = {(KEY, LOCKED): True, (KEY, EXPECTED): digest}
-    return Edits(manifests=_edited(ledger, manifest, changes), title=title, lines=(line,))
+    written = {name: derived} if derived is not None else {}
+    return Edits(written=written, manifests=_edited(ledger, manifest, changes), title=title, lines=(line,))
 
 
 def unlock(ledger: Ledger, name: str) -> Edits:
