@@ -182,14 +182,14 @@ def test_blobs_that_cannot_be_looked_at_are_not_complete(store: Store, monkeypat
     store.install("other", model(None, template="t", config={"base_name": "other"}))
     closed = store.blob(hex_sha256(b"weights"))
     config = store.blob(store.config_of("other"))
-    exists = Path.exists
+    lstat = os.lstat
 
-    def refuse(self: Path) -> bool:
-        if self in {closed, config}:
+    def refuse(path: str) -> os.stat_result:
+        if Path(path) in {closed, config}:
             raise PermissionError(13, "Permission denied")
-        return exists(self)
+        return lstat(path)
 
-    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.setattr(os, "lstat", refuse)
     reading = read_store(store.folder)
     assert [(each.name, each.complete) for each in reading.models] == [("whole:latest", False)]
     assert [why for _, why in reading.damaged] == ["its config blob cannot be read: Permission denied"]

@@ -23,6 +23,7 @@ from imageworks.providers.ollama_values import OllamaLayer, OllamaModel
 LARGEST_MANIFEST_BYTES: Final = 32 * 1024 * 1024
 _LEVELS: Final = 4
 _FIRST_READ_BYTES: Final = 512
+_DECODER: Final = json.JSONDecoder()
 _PARTIAL: Final = re.compile(r"sha256-([0-9a-f]{64})-partial(?:-(\d{1,6}))?", re.ASCII)
 
 
@@ -145,17 +146,11 @@ def manifest_digest(content: bytes) -> str:
     Args:
         content: The file.
     """
-    decoded = content.decode("utf-8", "surrogateescape")
-    blanks = len(decoded) - len(decoded.lstrip(" \t\r\n"))
     try:
-        _, end = json.JSONDecoder().raw_decode(decoded, blanks)
+        end = _decoded(content)[1]
     except (ValueError, RecursionError):
-        return hashlib.sha256(content).hexdigest()
-    needed = len(decoded[:end].encode("utf-8", "surrogateescape"))
-    taken = _FIRST_READ_BYTES
-    while taken < needed:
-        taken = 2 * taken + _FIRST_READ_BYTES
-    return hashlib.sha256(content[:taken]).hexdigest()
+        end = len(content)
+    return _digest_up_to(content, end)
 
 
 class _Store:
@@ -168,6 +163,7 @@ class _Store:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._real = Path(os.path.realpath(folder))
+        self._blobs = str(folder / "blobs")
         self._sizes: dict[str, int | None] = {}
 
     def manifests(self, damaged: list[tuple[Path, str]]) -> Iterator[tuple[Path, tuple[str, ...]]]:
@@ -177,13 +173,13 @@ class _Store:
     def model(self, manifest: Path, name: str) -> OllamaModel:
         """Return the model of one manifest, or raise _DamagedError as the daemon would pass it over."""
         content = self._content(manifest, "the manifest")
-        config, layers = _parsed(content)
+        config, layers, end = _parsed(content)
         held = self._config(config)
         status = manifest.stat()
         remote = text(held, "remote_host") or None
         return OllamaModel(
             name=name,
-            digest=manifest_digest(content),
+            digest=_digest_up_to(content, end),
             size=sum(layer.size for layer in layers) + (config.size if config else 0),
             config_digest=config.digest if config else None,
             layers=layers,
@@ -215,27 +211,38 @@ class _Store:
             elif not is_folder:
                 yield path, below
 
-    def _is_inside(self, path: Path) -> bool:
+    def _is_inside(self, path: Path | str) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(self._real)
 
-    def _blob(self, digest: str) -> Path | None:
-        """Return where a blob lies; names with a colon are of older versions, which renamed them at their start."""
+    def _blob(self, digest: str) -> tuple[str, int] | None:
+        """Return where a blob lies and its size; names with a colon are older ones, which Ollama renames at its start.
+
+        Raises:
+            OSError: It cannot be told whether it is there.
+        """
         for separator in "-:":
-            path = self._folder / "blobs" / f"sha256{separator}{digest}"
-            if path.exists() and (not path.is_symlink() or self._is_inside(path)):
-                return path
+            path = f"{self._blobs}/sha256{separator}{digest}"
+            try:
+                status = os.lstat(path)
+                if stat.S_ISLNK(status.st_mode):
+                    if not self._is_inside(path):
+                        continue
+                    status = os.stat(path)  # noqa: PTH116 # texts, since every blob of a store is looked at
+            except FileNotFoundError:
+                continue
+            return path, status.st_size
         return None
 
     def _size(self, digest: str) -> int | None:
         if digest not in self._sizes:
             try:
-                path = self._blob(digest)
-                self._sizes[digest] = None if path is None else path.stat().st_size
+                found = self._blob(digest)
             except OSError:
-                self._sizes[digest] = None
+                found = None
+            self._sizes[digest] = None if found is None else found[1]
         return self._sizes[digest]
 
-    def _content(self, path: Path, which: str) -> bytes:
+    def _content(self, path: Path | str, which: str) -> bytes:
         try:
             return _read(path, LARGEST_MANIFEST_BYTES)
         except OSError as error:
@@ -245,26 +252,41 @@ class _Store:
         if config is None:
             return {}
         try:
-            path = self._blob(config.digest)
+            found = self._blob(config.digest)
         except OSError as error:
             raise _DamagedError(f"its config blob cannot be read: {error.strerror}") from None
-        if path is None:
+        if found is None:
             raise _DamagedError(f"its config blob sha256-{config.digest[:12]}… is missing")
-        held = parse_object(self._content(path, "its config blob"))
+        held = parse_object(self._content(found[0], "its config blob"))
         if held is None:
             raise _DamagedError(f"its config blob sha256-{config.digest[:12]}… is no JSON object")
         return held
 
 
-def _parsed(content: bytes) -> tuple[OllamaLayer | None, tuple[OllamaLayer, ...]]:
+def _decoded(content: bytes) -> tuple[object, int]:
+    """Return the first JSON value and the bytes up to its end; what follows is passed over, as Ollama does."""
+    said = content.decode("utf-8", "surrogateescape")
+    found, end = _DECODER.raw_decode(said, len(said) - len(said.lstrip(" \t\r\n")))
+    return found, end if said.isascii() else len(said[:end].encode("utf-8", "surrogateescape"))
+
+
+def _digest_up_to(content: bytes, end: int) -> str:
+    """Return the digest of what a decoder has read when it meets the end of the object."""
+    taken = _FIRST_READ_BYTES
+    while taken < end:
+        taken = 2 * taken + _FIRST_READ_BYTES
+    return hashlib.sha256(content[:taken]).hexdigest()
+
+
+def _parsed(content: bytes) -> tuple[OllamaLayer | None, tuple[OllamaLayer, ...], int]:
     try:
-        found = json.JSONDecoder().raw_decode(content.decode("utf-8", "replace").lstrip(" \t\r\n"))[0]
+        found, end = _decoded(content)
     except (ValueError, RecursionError):
         raise _DamagedError("the manifest is no JSON" if content else "the manifest is empty") from None
     if not isinstance(found, dict):
         raise _DamagedError("the manifest is no JSON object")
     try:
-        return read_layers(found)
+        return *read_layers(found), end
     except ValueError as error:
         raise _DamagedError(f"the manifest is not one of Ollama's: {error}") from None
 
@@ -289,7 +311,7 @@ def _entries(folder: Path, store: Path | None) -> list[os.DirEntry[str]]:
         raise _unreadable(store, error) from None
 
 
-def _read(path: Path, limit: int) -> bytes:
+def _read(path: Path | str, limit: int) -> bytes:
     """Return a plain file's content; a pipe or device is not waited for."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as stream:
