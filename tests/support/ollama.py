@@ -3,17 +3,29 @@
 It does what ``facts`` say of the real one; `tests/providers/test_ollama_contract.py` runs against both.
 """
 
-import http.client
 import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from imageworks.providers.ollama_errors import OllamaNameError
-from imageworks.providers.ollama_names import DEFAULT_HOST, ModelName, parse_name
+from imageworks.providers.ollama_names import DEFAULT_HOST, ModelName
+from support.ollama_api import (
+    FailedError,
+    Line,
+    aligned,
+    body_of,
+    config_of,
+    details_of,
+    fetched,
+    layers_of,
+    line_of,
+    now,
+    parsed_name,
+    time_of,
+    with_fields,
+)
 from support.ollama_content import LAYER, Content, Store, assembled, hex_sha256
 from support.ollama_http import Answer, Asked, CutError, Loopback, answer_error, answer_json
 
@@ -22,17 +34,6 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 GARBAGE = b"<html>502 Bad Gateway</html>\n"
 CHUNK = 64 * 1024
 _DIGEST = re.compile(r"sha256[:-][0-9a-f]{64}")
-_REPLACED = {"template": "template", "system": "system", "parameters": "params"}
-
-Line = dict[str, object]
-
-
-class FailedError(Exception):
-    """What the daemon says went wrong, with the status it has as a first answer."""
-
-    def __init__(self, text: str, status: int = 500) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 class LoopbackOllama(Loopback):
@@ -124,10 +125,10 @@ class LoopbackOllama(Loopback):
                     "name": name.shortest,
                     "model": name.shortest,
                     **{key: config[key] for key in ("remote_model", "remote_host") if config.get(key)},
-                    "modified_at": _time(path),
-                    "size": sum(row["size"] for row in _layers(manifest)) + _config(manifest)["size"],
+                    "modified_at": time_of(path),
+                    "size": sum(row["size"] for row in layers_of(manifest)) + config_of(manifest)["size"],
                     "digest": hex_sha256(path.read_bytes()),
-                    "details": _details(config),
+                    "details": details_of(config),
                     "capabilities": self._capabilities(path, config),
                 }
             )
@@ -135,13 +136,13 @@ class LoopbackOllama(Loopback):
 
     def _loaded(self) -> list[dict[str, object]]:
         return [
-            {**row, "expires_at": _now(), "size_vram": 0, "context_length": 4096}
+            {**row, "expires_at": now(), "size_vram": 0, "context_length": 4096}
             for row in self._listed()
             if row["name"] in self.loaded
         ]
 
     def _show(self, asked: Asked) -> Answer:
-        body = _body(asked)
+        body = body_of(asked)
         name = self._named(body.get("model") or body.get("name"), missing="model is required")
         path = self.store.manifest(name)
         read = self.store.read(path) if path.is_file() else None
@@ -152,7 +153,7 @@ class LoopbackOllama(Loopback):
             [data.decode() for data in self.store.layers(path, kind)]
             for kind in ("license", "template", "system", "params")
         )
-        parameters = _aligned(json.loads(params[0])) if params else ""
+        parameters = aligned(json.loads(params[0])) if params else ""
         shown = {
             "license": "\n".join(licenses),
             "modelfile": f"# Modelfile\nFROM {name}\n",
@@ -164,17 +165,17 @@ class LoopbackOllama(Loopback):
         return answer_json(
             {
                 **{key: value for key, value in shown.items() if value},
-                "details": {"parent_model": "", **_details(config)},
+                "details": {"parent_model": "", **details_of(config)},
                 "model_info": {"general.architecture": config.get("model_family"), "tokenizer.ggml.tokens": []},
                 "capabilities": self._capabilities(path, config),
-                "modified_at": _time(path),
+                "modified_at": time_of(path),
             }
         )
 
     def _copy(self, asked: Asked) -> Answer:
-        body = _body(asked)
+        body = body_of(asked)
         source, target = (
-            _parsed(body.get(key), f"{key} {body.get(key)!r} is invalid") for key in ("source", "destination")
+            parsed_name(body.get(key), f"{key} {body.get(key)!r} is invalid") for key in ("source", "destination")
         )
         path = self.store.manifest(self.store.existing(source))
         if not path.is_file():
@@ -183,7 +184,7 @@ class LoopbackOllama(Loopback):
         return Answer(200)
 
     def _delete(self, asked: Asked) -> Answer:
-        body = _body(asked)
+        body = body_of(asked)
         name = self._named(body.get("model") or body.get("name"), missing="name is invalid")
         if not self.store.manifest(name).is_file():
             raise FailedError(f"model '{name}' not found", 404)
@@ -211,12 +212,12 @@ class LoopbackOllama(Loopback):
     # --- streams ----------------------------------------------------------------------------------------------------
 
     def _pull(self, asked: Asked) -> Answer:
-        body = _body(asked)
+        body = body_of(asked)
         name = self._named(body.get("model") or body.get("name"), missing="invalid model name")
         return self._streamed(self._fetch(name, insecure=body.get("insecure") is True), body)
 
     def _create(self, asked: Asked) -> Answer:
-        body = _body(asked)
+        body = body_of(asked)
         name = self._named(body.get("model") or body.get("name"), missing="invalid model name")
         if not body.get("from") and not body.get("files"):
             raise FailedError("neither 'from' or 'files' was specified", 400)
@@ -239,7 +240,7 @@ class LoopbackOllama(Loopback):
         sent = 0
         done = False
         try:
-            yield _line(first)
+            yield line_of(first)
             for line in self._told(lines):
                 sent += 1
                 if self.garbage_after_lines == sent:
@@ -252,7 +253,7 @@ class LoopbackOllama(Loopback):
                         threading.Thread(target=self.stop, daemon=True).start()
                     done = True
                     raise CutError
-                yield _line(line)
+                yield line_of(line)
             done = True
         finally:
             if not done:
@@ -271,7 +272,7 @@ class LoopbackOllama(Loopback):
         if host is None or (name.host != DEFAULT_HOST and not insecure):
             raise FailedError(f'pull model manifest: Get "https://{name.host}/v2/": dial tcp: connection refused')
         place = f"/v2/{name.namespace}/{name.model}"
-        status, _, data = _get(host, f"{place}/manifests/{name.tag}")
+        status, _, data = fetched(host, f"{place}/manifests/{name.tag}")
         if status == 404:
             raise FailedError("pull model manifest: file does not exist")
         if status != 200:
@@ -279,7 +280,7 @@ class LoopbackOllama(Loopback):
             raise FailedError(f"pull model manifest: {status}: {said}")
         self.pulling.set()
         manifest = json.loads(data)
-        rows = [*_layers(manifest), _config(manifest)]
+        rows = [*layers_of(manifest), config_of(manifest)]
         for row in rows:
             if row is rows[-1] and self.wait is not None:
                 while not self.wait.wait(0.06):
@@ -294,7 +295,7 @@ class LoopbackOllama(Loopback):
         self.store.write_manifest(name, data)
         if old is not None:
             yield {"status": "removing unused layers"}
-            self.store.drop_orphans({row["digest"] for row in (*_layers(old), _config(old))})
+            self.store.drop_orphans({row["digest"] for row in (*layers_of(old), config_of(old))})
         yield {"status": "success"}
 
     def _fetch_blob(self, host: str, place: str, row: Mapping[str, Any]) -> Iterator[Line]:
@@ -306,14 +307,14 @@ class LoopbackOllama(Loopback):
             return
         partial, note = (final.with_name(f"{final.name}-partial{end}") for end in ("", "-0"))
         done = json.loads(note.read_bytes())["Completed"] if note.is_file() else 0
-        _, headers, _ = _get(host, f"{place}/blobs/{digest}")
+        _, headers, _ = fetched(host, f"{place}/blobs/{digest}")
         with partial.open("r+b" if partial.exists() else "w+b") as file:
             file.truncate(size)
             while done < size:
                 yield {**told, **({"completed": done} if done else {})}
                 if self.disk_full:
                     raise FailedError(f"write {partial}: no space left on device")
-                _, _, data = _get(host, headers["location"], f"bytes={done}-{min(done + CHUNK, size) - 1}")
+                _, _, data = fetched(host, headers["location"], f"bytes={done}-{min(done + CHUNK, size) - 1}")
                 file.seek(done)
                 file.write(data)
                 file.flush()
@@ -338,20 +339,20 @@ class LoopbackOllama(Loopback):
         }
         layers: list[tuple[str, bytes]] = []
         if body.get("from"):
-            base = self.store.existing(_parsed(body["from"], "invalid model name"))
+            base = self.store.existing(parsed_name(body["from"], "invalid model name"))
             if not self.store.manifest(base).is_file():
                 yield from (line for line in self._fetch(base, insecure=True) if line != {"status": "success"})
             read = self.store.read(self.store.manifest(base))
             assert read is not None
             config = read[1]
-            for row in _layers(read[0]):
+            for row in layers_of(read[0]):
                 yield {"status": f"using existing layer {row['digest']}"}
                 layers.append((row["mediaType"].removeprefix(LAYER), self.store.blob(row["digest"]).read_bytes()))
         for key, kind in (("files", "model"), ("adapters", "adapter")):
             uploads = body.get(key, {}).values()
             layers += [(kind, self._uploaded(digest, repack=kind == "model")) for digest in uploads]
         yield {"status": "parsing GGUF"}
-        content = assembled(config, _with_fields(layers, body))
+        content = assembled(config, with_fields(layers, body))
         if self.disk_full:
             raise FailedError(f"write {self.store.folder}/blobs: no space left on device")
         old = self.store.manifest(name)
@@ -361,7 +362,7 @@ class LoopbackOllama(Loopback):
         yield {"status": "writing manifest"}
         self.store.install(name, content)
         if replaced is not None:
-            self.store.drop_orphans({row["digest"] for row in (*_layers(replaced), _config(replaced))})
+            self.store.drop_orphans({row["digest"] for row in (*layers_of(replaced), config_of(replaced))})
         yield {"status": "success"}
 
     def _uploaded(self, digest: str, *, repack: bool) -> bytes:
@@ -375,7 +376,7 @@ class LoopbackOllama(Loopback):
     def _named(self, value: object, *, missing: str) -> ModelName:
         if not value:
             raise FailedError(missing, 400)
-        return self.store.existing(_parsed(value, "invalid model name"))
+        return self.store.existing(parsed_name(value, "invalid model name"))
 
     def _capabilities(self, path: Path, config: Mapping[str, object]) -> list[str]:
         said = config.get("capabilities")
@@ -385,84 +386,3 @@ class LoopbackOllama(Loopback):
         found = {"completion": True, "tools": ".Tools" in template, "insert": ".Suffix" in template}
         found["vision"] = bool(self.store.layers(path, "projector"))
         return [word for word, there in found.items() if there]
-
-
-def _with_fields(layers: list[tuple[str, bytes]], body: Mapping[str, Any]) -> list[tuple[str, bytes]]:
-    """Return layers with a Modelfile's fields in place of the base's; licences add up, parameters merge."""
-    for key, kind in _REPLACED.items():
-        value = body.get(key)
-        if not value:
-            continue
-        if key == "parameters":
-            base: dict[str, object] = next((json.loads(data) for had, data in layers if had == kind), {})
-            value = json.dumps({**base, **value})
-        layers = [*((had, data) for had, data in layers if had != kind), (kind, value.encode())]
-    licenses = body.get("license") or []
-    return layers + [("license", text.encode()) for text in ([licenses] if isinstance(licenses, str) else licenses)]
-
-
-def _get(host: str, path: str, span: str | None = None) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(host, timeout=20)
-    try:
-        connection.request("GET", path, headers={"Range": span} if span else {})
-        answer = connection.getresponse()
-        return answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read()
-    except OSError as error:
-        raise FailedError(f'pull model manifest: Get "http://{host}{path}": dial tcp {host}: {error}') from None
-    finally:
-        connection.close()
-
-
-def _body(asked: Asked) -> dict[str, Any]:
-    found = asked.json()
-    if found is None:
-        raise FailedError("missing request body" if not asked.body else "invalid request body", 400)
-    return found
-
-
-def _parsed(value: object, otherwise: str) -> ModelName:
-    try:
-        return parse_name(str(value))
-    except OllamaNameError:
-        raise FailedError(otherwise, 400) from None
-
-
-def _layers(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return list(manifest["layers"])
-
-
-def _config(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(manifest["config"])
-
-
-def _details(config: Mapping[str, object]) -> dict[str, object]:
-    return {
-        "parent_model": "",
-        "format": config.get("model_format", ""),
-        "family": config.get("model_family", ""),
-        "families": config.get("model_families"),
-        "parameter_size": config.get("model_type", ""),
-        "quantization_level": config.get("file_type", ""),
-    }
-
-
-def _aligned(parameters: Mapping[str, object]) -> str:
-    """Return parameters as ``show`` prints them: names padded to 30, texts quoted, a line for each of several."""
-    lines = []
-    for name, value in parameters.items():
-        for one in value if isinstance(value, list) else [value]:
-            shown = json.dumps(one, ensure_ascii=False) if isinstance(one, str | bool) else str(one)
-            lines.append(f"{name:<30} {shown}")
-    return "\n".join(lines)
-
-
-def _time(path: Path) -> str:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f123Z")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
-
-
-def _line(line: Line) -> bytes:
-    return json.dumps(line).encode() + b"\n"
