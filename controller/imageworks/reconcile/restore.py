@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from imageworks.errors import ImageworksError
-from imageworks.reconcile.plan import Plan
+from imageworks.reconcile.plan import Action, Plan
 from imageworks.reconcile.report import Report
 from imageworks.reconcile.restore_entries import Deed, EntryDeed, decide_entry
 from imageworks.reconcile.run import Run
@@ -120,12 +120,9 @@ def prepare(run: Run, reader: HistoryReader, wish: Wish, *, reconciled: bool = T
         wanted = _wanted_manifests(before, _manifests_of(repository, wish.revision), wish.names)
         _refuse_uncommitted(repository, wanted)
         files, refused = _valid(run, wanted, title)
-    names = _concerned(run.registry, files)
-    if wish.manifests:
-        run.declare(files, names, title=title)
-    elif wish.entries:
-        run.declare({}, (), title=title)
-    plan = run.plan() if names and reconciled else None
+    plan, unreachable = _planned(run, files, title, reconciled=reconciled)
+    files = {file: content for file, content in files.items() if file not in unreachable}
+    refused += list(dict.fromkeys(unreachable.values()))
     deeds: list[EntryDeed] = []
     if wish.entries:
         settled = _reconciled_names(run.registry) if reconciled and wish.manifests else frozenset[str]()
@@ -259,6 +256,37 @@ def _valid(
             remedy="Name the models to restore, or both of them.",
         )
     return files, refused
+
+
+def _planned(
+    run: Run, files: Mapping[str, bytes | None], title: str, *, reconciled: bool
+) -> tuple[Plan | None, dict[str, str]]:
+    """Declare manifests and return what they lead to, without those whose bytes cannot be had, by file with the reason.
+
+    What is declared now may work well: it does not make way for what could not be brought.
+    """
+    left_out: dict[str, str] = {}
+    while True:
+        wanted = {file: content for file, content in files.items() if file not in left_out}
+        names = _concerned(run.registry, wanted)
+        run.declare(wanted, names, title=title)
+        if not (names and reconciled):
+            return None, left_out
+        plan = run.plan()
+        stopped = {change.name: change for change in plan.changes if change.action is Action.BLOCKED}
+        fresh: dict[str, str] = {}
+        for file, content in wanted.items():
+            change = stopped.get(manifest_name(file)) if content is not None else None
+            if change is not None and content is not None:
+                why = (
+                    f"{change.name} cannot be brought: {change.message or change.reason.value} ({change.reason.value})"
+                )
+                former = former_names(_said(file, content))
+                paired = [one for one in wanted if wanted[one] is None and manifest_name(one) in former]
+                fresh |= dict.fromkeys([file, *paired], why)
+        if not fresh:
+            return plan, left_out
+        left_out |= fresh
 
 
 def _refusal(problem: Diagnostic) -> str:
