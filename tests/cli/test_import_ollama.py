@@ -75,7 +75,9 @@ def test_an_import_is_one_commit_and_a_dry_run_writes_nothing(full: OllamaWorld)
     assert entry["download_path"] == str(full.daemon.store.folder)
     assert world.snapshot()[QWEN]["display_name"] == "qwen2.5vl 7b (Q4 K M)"
     assert world.snapshot()[QWEN]["capabilities"]["vision"] is True  # type: ignore[index]
+    shows = sum(1 for asked in full.daemon.requests if asked.path == "/api/show")
     assert maintain(world, "import-ollama").out == "No changes.\n"
+    assert sum(1 for asked in full.daemon.requests if asked.path == "/api/show") == shows  # of what is known, nothing
     assert {asked.method for asked in full.daemon.requests if asked.path != "/api/show"} == {"GET"}
 
 

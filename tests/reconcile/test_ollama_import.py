@@ -272,6 +272,16 @@ def test_backend_and_location_are_as_asked_and_a_recorded_location_stays() -> No
     assert (entry.fields["download_location"], entry.fields["backend"]) == ("here", "gguf")
 
 
+def test_what_is_asked_for_is_recorded_though_the_model_is_known() -> None:
+    first = after(registry(), plan_import(registry(), seen(model("m:7b")), OPTIONS))
+    asked = replace(OPTIONS, location="here", host="gpu-box")
+    found = plan_import(first, seen(model("m:7b"), shown=False), asked)
+    entry, before = after(first, found).entries["m-7b-ollama-gguf"], first.entries["m-7b-ollama-gguf"]
+    changed = {"download_location": "here", "backend_config": {"host": "gpu-box"}}
+    assert entry.fields == {**before.fields, **changed}
+    assert entry.files == before.files
+
+
 class Silent:
     """A provider that finds neither a daemon nor a store."""
 

@@ -10,7 +10,10 @@ from imageworks.cli.output import complain
 from imageworks.cli.scan import Backend
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from imageworks.reconcile.ollama_import import ImportOptions, Seen
+    from imageworks.registry.entry import Entry
 
 TITLE = "Import Ollama's models"
 ServedBy = Annotated[Backend, typer.Option("--backend", help="What serves them.")]
@@ -58,7 +61,7 @@ def import_command(
         include_testing=include_testing,
     )
     with open_ledger(registry, read_only=dry_run, wait=wait) as ledger:
-        seen = look_at_ollama()
+        seen = look_at_ollama(ledger.registry.entries.values())
         found = plan_import(ledger.registry, seen, options)
         carry_out(ledger, found, TITLE, apply=not dry_run, told=True)
 
@@ -92,14 +95,18 @@ def import_options(
     )
 
 
-def look_at_ollama() -> "Seen":
-    """Return what Ollama has, and tell where that is not the whole truth."""
+def look_at_ollama(recorded: "Iterable[Entry]" = ()) -> "Seen":
+    """Return what Ollama has, and tell where that is not the whole truth.
+
+    Args:
+        recorded: Entries whose models need not be asked for again while they are the same.
+    """
     from imageworks.providers.ollama import OllamaProvider
     from imageworks.reconcile.ollama_import import look
     from imageworks.transfer.content import ollama_stores
 
     with OllamaProvider.from_environment(os.environ) as provider:
-        seen = look(provider, ollama_stores(os.environ))
+        seen = look(provider, ollama_stores(os.environ), recorded)
     if seen.models.problem is not None:
         complain(f"note: what the store on disk says counts: {seen.models.problem}")
     for path, why in seen.models.damaged:

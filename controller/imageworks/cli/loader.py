@@ -182,7 +182,7 @@ def _imported(registry: "RegistryState", options: "ImportOptions") -> "list[Entr
     from imageworks.reconcile.ollama_import import plan_import
 
     try:
-        return plan_import(registry, look_at_ollama(), options)
+        return plan_import(registry, look_at_ollama(registry.entries.values()), options)
     except OllamaError as error:
         complain(f"note: {error.render()}")
         return []

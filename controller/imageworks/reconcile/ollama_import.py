@@ -75,12 +75,13 @@ class Seen:
     stores: frozenset[str] = frozenset()
 
 
-def look(provider: "OllamaProvider", stores: Iterable[Path]) -> Seen:
+def look(provider: "OllamaProvider", stores: Iterable[Path], recorded: Iterable[Entry] = ()) -> Seen:
     """Return what Ollama has; only asks.
 
     Args:
         provider: Ollama.
         stores: Where its stores may be on this machine.
+        recorded: Entries whose models need not be asked for again while they are the same.
 
     Raises:
         OllamaUnreachableError: Neither a daemon nor a store tells anything.
@@ -102,9 +103,11 @@ def look(provider: "OllamaProvider", stores: Iterable[Path]) -> Seen:
         except OllamaError:
             return None  # it went between two questions, or its blobs are broken: the list tells enough
 
+    known = {section(entry).get("digest") for entry in recorded if "chat_template" in entry.fields}
+    asked = [model for model in seen.models if model.digest not in known]
     with ThreadPoolExecutor(ASKING_THREADS) as pool:
-        shown = pool.map(show, seen.models)
-        return Seen(seen, {model.name: one for model, one in zip(seen.models, shown, strict=True) if one is not None})
+        shown = pool.map(show, asked)
+        return Seen(seen, {model.name: one for model, one in zip(asked, shown, strict=True) if one is not None})
 
 
 def plan_import(registry: RegistryState, seen: Seen, options: ImportOptions) -> list[EntryChange | Stays]:
@@ -227,8 +230,6 @@ class _Importer:
 
     def _record(self, model: OllamaModel, old: Entry | None) -> None:
         shown = self.seen.shown.get(model.name)
-        if old is not None and shown is None and _knows_as_much(old, model):
-            return
         name = self._name(model, old)
         self._taken.add(name.lower())
         entry = _entry(name, model, shown, old, self.options, testing=self._is_testing(model))
@@ -315,15 +316,18 @@ def _entry(
 ) -> Entry:
     same = old is not None and section(old).get("digest") == model.digest
     ours = old is not None and old.installed_by_us and same
+    location = options.location or (old.text("download_location") if old is not None else None) or DEFAULT_LOCATION
+    asked: dict[str, object] = {"backend": options.backend, "download_location": location}
+    if old is not None and shown is None and _knows_as_much(old, model):
+        config = {**old.part("backend_config"), "host": options.host}
+        return Entry(name, {**old.fields, "name": name, **asked, "backend_config": config}, old.files)
     acquisition = "installed" if ours else "adopted"
     entry = compose_ollama(name, Standing(model, shown), host=options.host, acquisition=acquisition, before=old)
-    location = options.location or (old.text("download_location") if old is not None else None) or DEFAULT_LOCATION
     fields: dict[str, object] = {
         # Deprecated only because it was gone: it is there again.
         **{key: value for key, value in entry.fields.items() if key != "deprecated" or not _was(old, "Missing")},
+        **asked,
         "managed": False,
-        "backend": options.backend,
-        "download_location": location,
         "display_name": _display(entry, old),
     }
     recorded = old.text("downloaded_at") if old is not None and same else None
@@ -380,6 +384,6 @@ def _is_locked(entry: Entry) -> bool:
 
 
 def _knows_as_much(old: Entry, model: OllamaModel) -> bool:
-    """Return whether an entry says all that a store without its daemon could."""
+    """Return whether an entry says all of a model that can be said without asking the daemon for it."""
     path = str(model.store) if model.store is not None else f"{SCHEME}{model.name}"
     return section(old).get("digest") == model.digest and old.text("download_path") == path
