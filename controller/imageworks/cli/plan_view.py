@@ -1,4 +1,4 @@
-"""A plan for people: text for a terminal, Markdown for a pull request, JSON for programs."""
+"""A plan for people: text for a terminal, JSON for programs."""
 
 import json
 from collections.abc import Iterable
@@ -16,7 +16,6 @@ STYLES: Final = {
     Action.REMOVE: "red",
     Action.BLOCKED: "magenta",
 }
-ANCHOR: Final = "<!-- imageworks-plan: {host} -->"
 
 
 def plan_json(plan: Plan) -> str:
@@ -109,46 +108,3 @@ def _footer(plan: Plan) -> Iterable[str]:
 
 def _models(count: int) -> str:
     return "1 model" if count == 1 else f"{count} models"
-
-
-def plan_markdown(plan: Plan) -> str:
-    """Return a plan as a comment for a pull request, with a hidden anchor so that one comment can be updated."""
-    lines = [ANCHOR.format(host=plan.host), f"### Plan for `{plan.host}`", ""]
-    if plan.diagnostics:
-        lines += ["**Invalid documents**", "", *(f"- `{_cell(line)}`" for line in plan.diagnostics), ""]
-    if plan.changes:
-        lines += [
-            "| | model | action | reason | revision | fetch | source |",
-            "|---|---|---|---|---|---|---|",
-            *(_change_row(change) for change in plan.changes),
-            "",
-        ]
-    if plan.drift:
-        lines += [
-            "**Drift that no one declared**",
-            "",
-            *(f"- `{_cell(d.name)}` ({d.reason.value}): {_cell(d.message)}" for d in plan.drift),
-            "",
-        ]
-    lines += [*_footer(plan), *(f"> {_cell(note)}" for note in plan.notes)]
-    return "\n".join(lines)
-
-
-def _change_row(change: Change) -> str:
-    old, new = ((revision or "")[:12] for revision in change.revision)
-    revision = f"`{old}` → `{new}`" if old and new and old != new else f"`{new or old}`" if new or old else ""
-    cells = (
-        f"`{change.action.symbol}`",
-        f"`{_cell(change.name)}`",
-        change.action.value,
-        f"{change.reason.value}: {_cell(change.message)}" if change.message else change.reason.value,
-        revision,
-        (human_bytes(change.bytes_to_fetch) if change.bytes_to_fetch else "") if change.size_known else "size unknown",
-        f"`{_cell(change.source)}`" if change.source else "",
-    )
-    return "| " + " | ".join(cells) + " |"
-
-
-def _cell(text: str) -> str:
-    """Return a text that can stand in a table's cell without ending it or becoming markup."""
-    return printable(text).replace("|", "\\|").replace("`", "'").replace("\n", " ").replace("<", "&lt;")

@@ -13,10 +13,12 @@ from imageworks.cli.output import complain, human_bytes, human_duration, paint, 
 from imageworks.errors import ExitCode, ImageworksError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from imageworks.reconcile.plan import Plan
+    from imageworks.reconcile.proposal import HostPlan
     from imageworks.reconcile.report import Outcome, Report
+    from imageworks.reconcile.run import Run
     from imageworks.reconcile.sync import Sent
 
 
@@ -53,6 +55,15 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
     form: Annotated[Format, typer.Option("--format", help="How the plan is printed.")] = Format.TEXT,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", metavar="REV", help="Show in Markdown only what this commit would not lead to as well."),
+    ] = None,
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option("--host", metavar="NAME", help="Plan for that host from its committed entries, not from disks."),
+    ] = None,
+    all_hosts: Annotated[bool, typer.Option("--all-hosts", help="Like --host for every host of the registry.")] = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save the plan, and apply nothing.")] = None,
     saved: Annotated[
         Path | None, typer.Option("--plan", metavar="FILE", help="Apply a saved plan; refused when it is stale.")
@@ -89,8 +100,9 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
     from imageworks.reconcile.run import Run, RunOptions
     from imageworks.reconcile.situation import PruneOptions
 
-    _refuse_contradictions(dry_run=dry_run, saved=saved is not None, out=out is not None, pull=pull)
     form = Format.JSON if as_json else form
+    _refuse_contradictions(dry_run=dry_run, saved=saved is not None, out=out is not None, pull=pull)
+    _refuse_review_options(dry_run=dry_run, out=out, form=form, base=base, hosts=hosts or [], all_hosts=all_hosts)
     root = find_registry(registry)
     host = load_host_settings(registry=root)
     if not dry_run:
@@ -106,6 +118,13 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
         pull=pull,
         push=push,
     )
+    if hosts or all_hosts:
+        from imageworks.cli.plan_markdown import ALL_HOSTS
+        from imageworks.reconcile.elsewhere import Asked, plan_elsewhere
+
+        about = hosts[0] if hosts and len(hosts) == 1 else ALL_HOSTS
+        review = Asked(options.names, tuple(dict.fromkeys(hosts or ())), base, options.prune, offline)
+        return _show_hosts(plan_elsewhere(root, host, review), form, about=about, quiet=quiet, detailed=detailed)
     from imageworks.cli.progress import show_progress
 
     with (
@@ -115,7 +134,7 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
         plan = run.plan()
         if saved is not None:
             _check_saved(saved, plan)
-        _show(plan, form, quiet=quiet and form is Format.TEXT)
+        _show_here(run, plan, form, base=base, quiet=quiet)
         if out is not None:
             asked = {"--offline": offline, "--prune": prune, "--allow-empty": allow_empty, "--force-prune": force_prune}
             _save(plan, out, [*options.names, *(flag for flag, given in asked.items() if given)])
@@ -158,14 +177,55 @@ def _tell_of(sent: "Sent") -> bool:
 
 
 def _show(plan: "Plan", form: Format, *, quiet: bool) -> None:
-    from imageworks.cli.plan_view import plan_json, plan_markdown, plan_text
+    from imageworks.cli.plan_view import plan_json, plan_text
 
     if form is Format.JSON:
         say(plan_json(plan))
-    elif form is Format.MARKDOWN:
-        say(plan_markdown(plan))
     elif not quiet:
         say(plan_text(plan, colour=wants_colour(sys.stdout)))
+
+
+def _show_here(run: "Run", plan: "Plan", form: Format, *, base: str | None, quiet: bool) -> None:
+    """Show this host's plan."""
+    if form is not Format.MARKDOWN:
+        _show(plan, form, quiet=quiet)
+        return
+    from imageworks.cli.plan_markdown import plan_markdown
+    from imageworks.reconcile.proposal import compare
+
+    compared = compare(plan, run.situation) if base is None else run.compared(base)
+    say(plan_markdown([compared], about=plan.host))
+
+
+def _show_hosts(plans: "Sequence[HostPlan]", form: Format, *, about: str, quiet: bool, detailed: bool) -> int:
+    """Show the plans of hosts that are elsewhere, and return the exit code for all of them."""
+    from imageworks.reconcile.plan import FORMAT_VERSION
+
+    if form is Format.MARKDOWN:
+        from imageworks.cli.plan_markdown import plan_markdown
+
+        say(plan_markdown(plans, about=about))
+    elif form is Format.JSON and about != plans[0].plan.host:
+        documents = [one.plan.document() for one in plans]
+        say(json.dumps({"format_version": FORMAT_VERSION, "plans": documents}, indent=2, ensure_ascii=False))
+    else:
+        for one in plans:
+            if len(plans) > 1 and not quiet:
+                say(printable(f"{one.plan.host}:\n"))
+            _show(one.plan, form, quiet=quiet)
+    codes = {_plan_code(one.plan, detailed=detailed) for one in plans}
+    return next(code for code in (ExitCode.FAILURE, ExitCode.CHANGES, ExitCode.SUCCESS) if code in codes)
+
+
+def _refuse_review_options(
+    *, dry_run: bool, out: Path | None, form: Format, base: str | None, hosts: "Sequence[str]", all_hosts: bool
+) -> None:
+    if (hosts or all_hosts or base is not None) and not (dry_run and out is None):
+        raise UsageError("--host, --all-hosts and --base only show a plan", remedy="Add --dry-run, without --out.")
+    if hosts and all_hosts:
+        raise UsageError("--host and --all-hosts exclude each other")
+    if base is not None and form is not Format.MARKDOWN:
+        raise UsageError("--base is for --format markdown", remedy="Leave it out, or add --format markdown.")
 
 
 def _plan_code(plan: "Plan", *, detailed: bool) -> int:

@@ -21,6 +21,7 @@ from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan, waves
+from imageworks.reconcile.proposal import HostPlan, compare
 from imageworks.reconcile.recorder import Recorder, Recording
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.sharing import Sharing
@@ -390,6 +391,27 @@ class Run:
         self._situation = gather(look, self._options.names)
         enabled = self._options.prune.enabled or self._registry.settings.prune
         return make_plan(self._situation, replace(self._options.prune, enabled=enabled))
+
+    def compared(self, base: str) -> HostPlan:
+        """Return what would change, with what sets it apart from what another commit would lead to here.
+
+        Args:
+            base: The commit to compare with, as people write it.
+
+        Raises:
+            UnknownRevisionError: It names no commit.
+        """
+        revision, now = self._repository.resolve(base), (self._registry, self._places, self._options)
+        old = self._recorder.load(revision=revision)
+        # This host is what it is, on either side; and what is new has no name there.
+        self._registry = replace(old, entries=now[0].entries, recorded=now[0].recorded)
+        known = {*old.manifests, *now[0].entries, *old.blocked}
+        names = tuple(name for name in self._options.names if name in known)
+        self._places, self._options = self._find_places(), replace(self._options, names=names)
+        before = self.plan() if names or not now[2].names else Plan(self._host.host, revision)
+        earlier = self._situation if names or not now[2].names else Situation(self._host.host, revision)
+        self._registry, self._places, self._options = now
+        return compare(self.plan(), self._situation, base=revision, before=before, earlier=earlier)
 
     def _closed_window(self) -> list[str]:
         transfer = self._registry.settings.transfer

@@ -1,0 +1,198 @@
+"""Plans as one comment for a pull request. What others wrote stands in code spans, where nothing is markup."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from imageworks.cli.output import human_bytes, printable
+from imageworks.reconcile.plan import Action, Change
+from imageworks.reconcile.proposal import Detail, HostPlan
+
+ANCHOR: Final = "<!-- imageworks-plan: {about} -->"
+ALL_HOSTS: Final = "all hosts"
+MOST_CHARACTERS: Final = 60_000
+"""GitHub takes comments of up to 65,536 characters."""
+MOST_FILES: Final = 20
+_NOT_IN_ANCHOR: Final = re.compile(r"[^A-Za-z0-9._ ]+")
+
+
+def plan_markdown(plans: Sequence[HostPlan], *, about: str) -> str:
+    """Return plans as a comment whose hidden first line stays the same, so that one comment can be updated.
+
+    Args:
+        plans: One for each host.
+        about: What the comment is about: a host's name, or all hosts.
+    """
+    lines = [ANCHOR.format(about=_NOT_IN_ANCHOR.sub("_", about)), "### Model changes", ""]
+    base = next((one.base for one in plans if one.base is not None), None)
+    revision = next((one.plan.registry_revision for one in plans), None)
+    if base is not None and revision is not None:
+        lines += [f"What `{revision[:12]}` changes, compared with `{base[:12]}`.", ""]
+    if all(one.is_empty for one in plans):
+        lines += ["No changes.", *_pending(plans)]
+        return _cut("\n".join(lines))
+    lines += [*_diagnostics(plans)]
+    for one in plans:
+        lines += _host(one)
+    return _cut("\n".join(lines).rstrip())
+
+
+def _pending(plans: Sequence[HostPlan]) -> Iterator[str]:
+    for one in plans:
+        if one.pending:
+            yield f"\n{_code(one.plan.host)}: {_count(one.pending, 'change')} pending already at the base."
+        yield from (f"\n> {_code(note)}" for note in one.plan.notes)
+
+
+def _diagnostics(plans: Sequence[HostPlan]) -> Iterator[str]:
+    """Yield what is invalid, which is the same on every host."""
+    found = dict.fromkeys(line for one in plans for line in one.diagnostics)
+    if found:
+        yield "**Invalid documents**"
+        yield ""
+        yield from (f"- {_code(line)}" for line in found)
+        yield ""
+
+
+def _host(one: HostPlan) -> Iterator[str]:
+    plan = one.plan
+    yield f"#### Host {_code(plan.host)}"
+    yield ""
+    if one.changes:
+        yield "| | model | operation | revision | size | to fetch | source |"
+        yield "|---|---|---|---|---|---|---|"
+        yield from (_row(change, one.details.get(change.name, Detail())) for change in one.changes)
+        yield ""
+    else:
+        yield "No changes."
+        yield ""
+    yield from _section("Blocked", (c for c in one.changes if c.action is Action.BLOCKED), _blocked)
+    yield from _told("Licences and safety", one, _concerns)
+    yield from _told("Files", one, _files, folded=True)
+    yield from _told("Warnings", one, lambda change, _detail: (f"warning: {w}" for w in change.warnings), folded=True)
+    if plan.drift and one.base is None:
+        yield from ("**Drift that no one declared**", "")
+        yield from (f"- {_code(d.name)} ({d.reason.value}): {_code(d.message)}" for d in plan.drift)
+        yield ""
+    yield from _totals(one)
+    yield from (f"> {_code(note)}" for note in plan.notes)
+    yield ""
+
+
+def _row(change: Change, detail: Detail) -> str:
+    old, new = ((revision or "")[:12] for revision in detail.revision)
+    revision = f"{_code(old)} → {_code(new)}" if old and new and old != new else _code(new or old)
+    cells = (
+        f"`{change.action.symbol}`",
+        _code(change.name),
+        f"{change.action.value} ({change.reason.value})",
+        revision,
+        _size(detail),
+        _fetch(change),
+        _code(change.source),
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def _fetch(change: Change) -> str:
+    if not change.size_known:
+        return "not known"
+    return human_bytes(change.bytes_to_fetch) if change.bytes_to_fetch else ""
+
+
+def _size(detail: Detail) -> str:
+    before, after = (None if size is None else human_bytes(size) for size in detail.size)
+    if before is not None and after is not None and detail.size[0] != detail.size[1]:
+        return f"{before} → {after}"
+    return after or before or ""
+
+
+def _section(title: str, changes: Iterable[Change], line: Callable[[Change], str]) -> Iterator[str]:
+    lines = [line(change) for change in changes]
+    if lines:
+        yield from (f"**{title}**", "", *(f"- {text}" for text in lines), "")
+
+
+def _blocked(change: Change) -> str:
+    return f"{_code(change.name)}: {_code(change.message)}"
+
+
+def _told(
+    title: str, one: HostPlan, tell: Callable[[Change, Detail], Iterable[str]], *, folded: bool = False
+) -> Iterator[str]:
+    """Yield a section with a line a model; folded away where it may be long."""
+    lines = []
+    for change in one.changes:
+        told = list(tell(change, one.details.get(change.name, Detail())))
+        lines += [f"- {_code(change.name)}: {', '.join(_code(text) for text in told)}"] if told else []
+    if not lines:
+        return
+    if folded:
+        yield from (f"<details><summary>{title}</summary>", "", *lines, "", "</details>", "")
+    else:
+        yield from (f"**{title}**", "", *lines, "")
+
+
+def _concerns(change: Change, detail: Detail) -> Iterator[str]:
+    if change.action in {Action.INSTALL, Action.UPDATE, Action.ADOPT}:
+        old, new = detail.license
+        if old is not None and old != new:
+            yield f"licence {old} -> {new or 'not known'}"
+        elif old is None:
+            yield f"licence {new or 'not known'}"
+    yield from (f"{path} can run code ({why})" for path, why in detail.risky)
+
+
+def _files(_change: Change, detail: Detail) -> Iterator[str]:
+    for sign, files in (("+", detail.added), ("-", detail.removed), ("~", detail.changed)):
+        yield from (f"{sign} {path}" for path in files[:MOST_FILES])
+        if len(files) > MOST_FILES:
+            yield f"{sign} {len(files) - MOST_FILES} more"
+
+
+def _totals(one: HostPlan) -> Iterator[str]:
+    counts = {
+        "to add": sum(change.action in {Action.INSTALL, Action.ADOPT} for change in one.changes),
+        "to change": sum(change.action in {Action.UPDATE, Action.MOVE, Action.REPAIR} for change in one.changes),
+        "to destroy": sum(change.action is Action.REMOVE for change in one.changes),
+        "blocked": sum(change.action is Action.BLOCKED for change in one.changes),
+    }
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what != "blocked")
+    fetch = sum(change.bytes_to_fetch - change.bytes_staged for change in one.changes)
+    reused = sum(change.bytes_reused for change in one.changes)
+    freed = sum(change.bytes_freed for change in one.changes)
+    yield f"Plan: {told}."
+    yield f"To fetch: {human_bytes(fetch)}; reused: {human_bytes(reused)}; freed: {human_bytes(freed)}."
+    for place in one.plan.filesystems:
+        after = human_bytes(place.free_after)
+        yield f"Free below {_code(place.name)}: {human_bytes(place.free_before)} now, {after} after."
+    if one.pending:
+        yield f"{_count(one.pending, 'change')} pending already at the base."
+    if one.settled:
+        yield f"No longer pending: {', '.join(map(_code, one.settled))}."
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing} is" if number == 1 else f"{number} {thing}s are"
+
+
+def _code(text: str) -> str:
+    """Return a text as a code span, in which neither Markdown nor HTML means anything; nothing for an empty one.
+
+    A table ends its cells at ``|`` even there, and a backslash before it would undo its escape: it is shown as ``¦``.
+    """
+    shown = " ".join(printable(text).split()).replace("|", "¦")
+    if not shown:
+        return ""
+    fence = "`" * (max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
+    space = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return f"{fence}{space}{shown}{space}{fence}"
+
+
+def _cut(text: str) -> str:
+    """Return a text that a comment can hold, cut between lines."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    kept = text[: text.rfind("\n", 0, MOST_CHARACTERS)]
+    closing = "\n\n</details>" if kept.count("<details>") > kept.count("</details>") else ""
+    return f"{kept}{closing}\n\nThe rest is too long for a comment; `reconcile --dry-run` shows all of it."
