@@ -35,6 +35,8 @@ def _required_before(repository: RegistryRepository, registry: RegistryState) ->
     applied = repository.last_applied(registry.host, revision=registry.recorded)
     revision = applied.trailers.get(RECONCILED_REVISION) if applied else None
     content = repository.at(revision).file(FILE) if revision else None
+    if content == repository.at(registry.revision).file(FILE):
+        return registry.settings.require_signed  # read already: judging it anew would load the schemas in each run
     checked = check_settings_file(FILE, content) if isinstance(content, bytes) else None
     if checked is None or checked.document is None or not isinstance(checked.document.value, dict):
         return False
