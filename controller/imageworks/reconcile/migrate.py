@@ -13,6 +13,7 @@ from imageworks.registry.entry import entry_file, read_entry, render_entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_library import blob_id
 from imageworks.registry.git_messages import HOST, MIGRATED
+from imageworks.registry.git_values import NotARegistryRepositoryError
 from imageworks.registry.legacy import Target, identities, plan_migration
 from imageworks.registry.legacy_read import read_folder
 from imageworks.registry.legacy_record import Done, choose, common, read_record, record_file, render_record
@@ -96,7 +97,7 @@ def migrate(source: Path, root: Path, host: HostSettings, *, dry_run: bool, wait
         LockHeldError: Another controller holds the registry.
     """
     folder = read_folder(source)
-    made = not (root / REGISTRY_FILE).is_file()
+    made = not _is_registry(root)
     if made and dry_run:
         return _planned_anew(folder, root, host)
     if made:
@@ -109,6 +110,19 @@ def migrate(source: Path, root: Path, host: HostSettings, *, dry_run: bool, wait
         repository.check_committable()
         result = _Migrator(repository, host).run(folder, dry_run=False)
     return replace(result, made=made, notes=(*recovery.notes, *result.notes))
+
+
+def _is_registry(root: Path) -> bool:
+    """Return whether a folder is a registry, perhaps one whose making was killed before its files were written."""
+    if (root / REGISTRY_FILE).is_file():
+        return True
+    if not root.is_dir():
+        return False
+    try:
+        repository = RegistryRepository.open(root)
+    except NotARegistryRepositoryError:
+        return False
+    return repository.find_file(repository.head(), REGISTRY_FILE) is not None
 
 
 def _planned_anew(folder: LegacyFolder, root: Path, host: HostSettings) -> Migrated:

@@ -173,12 +173,12 @@ def known_fields() -> frozenset[str]:
 
 
 @cache
-def backends() -> frozenset[str]:
-    """Return the backends that the schema knows."""
+def backends() -> tuple[str, ...]:
+    """Return the backends that the schema knows; no set, for what is looked up may be anything."""
     properties = load_schema("entry")["properties"]
     backend = properties["backend"] if isinstance(properties, dict) else None
     words = backend["enum"] if isinstance(backend, dict) else None
-    return frozenset(str(word) for word in words) if isinstance(words, list) else frozenset()
+    return tuple(str(word) for word in words) if isinstance(words, list) else ()
 
 
 def _tell_name(there: str, here: str, tally: Tally) -> None:
@@ -270,7 +270,11 @@ def fitting(schema: str, fields: Fields, legacy: Fields, tally: Tally) -> Fields
         tally: Told of it.
     """
     while problems := check(schema, fields):
-        for problem in problems:
+        # One for each field, or key of a field: once a list is shorter, the other pointers into it lead elsewhere.
+        by_place = {
+            problem.pointer[: 1 + isinstance(fields[str(problem.pointer[0])], dict)]: problem for problem in problems
+        }
+        for problem in by_place.values():
             fields = _without(schema, fields, problem.pointer, problem.message, legacy, tally)
     return fields
 
