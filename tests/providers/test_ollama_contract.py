@@ -6,6 +6,7 @@ The real one must run on this machine, since it pulls from a registry of the tes
 ``imageworks-contract/…`` and is removed again. OLLAMA_MODELS names its store where that is not the usual one.
 """
 
+import json
 import os
 import threading
 import urllib.error
@@ -25,7 +26,8 @@ from imageworks.providers.ollama_errors import (
     OllamaNeedsNewerError,
     OllamaNotFoundError,
 )
-from imageworks.providers.ollama_store import is_store, read_store
+from imageworks.providers.ollama_names import parse_name
+from imageworks.providers.ollama_store import is_store, manifest_digest, read_store
 from imageworks.providers.ollama_values import CreateSpec, PullProgress
 from imageworks.transfer.content import ollama_stores
 from support.ollama import LoopbackOllama
@@ -116,6 +118,14 @@ def test_a_moved_tag_is_pulled_anew(world: World) -> None:
     assert upstream.digest != first.digest
     second = world.ollama.pull(moved)
     assert second.digest == upstream.digest
+    assert not any(world.ollama.has_blob(digest) for digest in set(first.content) - set(second.content))
+
+
+def test_a_pull_in_another_case_is_of_the_model_that_is_there(world: World) -> None:
+    name = world.offer()
+    assert world.ollama.pull(name).name == name
+    assert world.ollama.pull(name.upper()).name == name
+    assert len([each for each in world.ollama.observe().models if OWNER in each.name.lower()]) == 1
 
 
 def test_the_api_and_the_store_say_the_same(world: World) -> None:
@@ -201,13 +211,16 @@ def test_a_model_is_shown(world: World) -> None:
 
 
 def test_a_model_is_created_from_a_base_and_again(world: World) -> None:
-    base = world.ollama.pull(world.offer())
+    base = world.ollama.pull(
+        world.offer(content=model(WEIGHTS, parameters={"stop": ["<a>", "b c"], "num_ctx": 1}, licenses=["BASE"]))
+    )
     spec = CreateSpec(f"{OWNER}/mine:x", base.name, system="Be brief.", parameters={"num_ctx": 4096}, license=("MIT",))
     told: list[PullProgress] = []
     made = world.ollama.create(spec, told=told.append)
     assert told[-1].status == "success"
     shown = world.ollama.show(spec.name)
-    assert (shown.system, shown.parameters["num_ctx"], shown.license) == ("Be brief.", 4096, "MIT")
+    assert (shown.system, shown.license) == ("Be brief.", "BASE\nMIT")
+    assert shown.parameters == {"stop": ["<a>", "b c"], "num_ctx": 4096}
     if made.layers:
         assert hex_sha256(WEIGHTS) in made.content
     again = world.ollama.create(CreateSpec(spec.name, base.name, system="Be long."))
@@ -220,13 +233,28 @@ def test_bytes_are_given_once_and_checked(world: World, tmp_path: Path) -> None:
     file.write_bytes(os.urandom(3_000_000))
     digest = hex_sha256(file.read_bytes())
     assert not world.ollama.has_blob(digest)
-    with pytest.raises(OllamaDigestMismatchError):
-        world.ollama.upload_blob(file, "0" * 63 + "1")
     sent: list[int] = []
     assert world.ollama.upload_blob(file, digest, told=sent.append)
     assert sum(sent) == 3_000_000
     assert world.ollama.has_blob(f"sha256:{digest}")
     assert not world.ollama.upload_blob(file, digest)
+
+
+def test_bytes_with_a_wrong_digest_are_refused_but_kept_under_the_right_one(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "some adapter.bin"
+    file.write_bytes(os.urandom(1000))
+    with pytest.raises(OllamaDigestMismatchError):
+        world.ollama.upload_blob(file, "0" * 63 + "1")
+    assert not world.ollama.has_blob("0" * 63 + "1")
+    assert world.ollama.has_blob(hex_sha256(file.read_bytes()))
+
+
+def test_a_base_that_is_missing_is_pulled_and_never_over_plain_http(world: World) -> None:
+    base = world.offer("base:x")
+    with pytest.raises(OllamaError):
+        world.ollama.create(CreateSpec(f"{OWNER}/mine:x", base))
+    assert world.ollama.observe().find(f"{OWNER}/mine:x") is None
+    assert not any("manifests" in asked.path for asked in world.registry.requests)
 
 
 def test_nothing_is_loaded_by_pulling(world: World) -> None:
@@ -245,6 +273,9 @@ def test_nothing_is_loaded_by_pulling(world: World) -> None:
         ("POST", "/api/pull", b'{"model": "a/b/c/d"}', 400),
         ("DELETE", "/api/delete", b'{"model": "imageworks-contract/missing"}', 404),
         ("POST", "/api/copy", b'{"source": "imageworks-contract/missing", "destination": "b"}', 404),
+        ("POST", "/api/create", b'{"model": "imageworks-contract/x"}', 400),
+        ("POST", "/api/create", b'{"model": "a/b/c/d", "from": "x"}', 400),
+        ("HEAD", "/api/tags", None, 200),
         ("HEAD", "/api/blobs/sha256:nonsense", None, 400),
         ("HEAD", f"/api/blobs/sha256:{'0' * 64}", None, 404),
         ("POST", f"/api/blobs/sha256:{'0' * 64}", b"other bytes", 400),
@@ -274,6 +305,27 @@ def test_a_damaged_manifest_hides_its_model_and_no_other(world: World) -> None:
         assert [path for path, _ in found.damaged] == [manifest]
     finally:
         manifest.write_bytes(held)
+
+
+@pytest.mark.parametrize("length", [511, 512, 513, 1536, 3584])
+@pytest.mark.parametrize("tail", [b"", b"\n"])
+def test_a_manifest_has_the_digest_that_the_store_reader_gives_it(world: World, length: int, tail: bytes) -> None:
+    if world.store is None or not os.access(world.store / "manifests", os.W_OK):
+        pytest.skip("its store is not to be written from here")
+    kept = world.ollama.pull(world.offer(content=model(WEIGHTS, template=None)))
+    manifest = world.store.joinpath("manifests", *parse_name(kept.name).parts)
+    found = json.loads(manifest.read_bytes())
+    shortest = len(json.dumps({**found, "filler": ""}, separators=(",", ":")))
+    if shortest > length:
+        found["layers"] = []
+        shortest = len(json.dumps({**found, "filler": ""}, separators=(",", ":")))
+    filled = json.dumps({**found, "filler": "x" * (length - shortest)}, separators=(",", ":")).encode()
+    assert len(filled) == length
+    manifest.write_bytes(filled + tail)
+    listed = world.ollama.observe().find(kept.name)
+    assert listed is not None
+    assert listed.digest == manifest_digest(filled + tail)
+    assert listed.store == world.store
 
 
 def test_errors_are_of_one_family(world: World) -> None:

@@ -23,6 +23,7 @@ from support.ollama_api import (
     line_of,
     now,
     parsed_name,
+    taken_in,
     time_of,
     with_fields,
 )
@@ -127,7 +128,7 @@ class LoopbackOllama(Loopback):
                     **{key: config[key] for key in ("remote_model", "remote_host") if config.get(key)},
                     "modified_at": time_of(path),
                     "size": sum(row["size"] for row in layers_of(manifest)) + config_of(manifest)["size"],
-                    "digest": hex_sha256(path.read_bytes()),
+                    "digest": hex_sha256(taken_in(path.read_bytes())),
                     "details": details_of(config),
                     "capabilities": self._capabilities(path, config),
                 }
@@ -204,9 +205,9 @@ class LoopbackOllama(Loopback):
         if self.disk_full:
             return answer_error(f"write {self.store.blob(pure)}: no space left on device", 500)
         found = hex_sha256(asked.body)
+        self.store.write_blob(found, asked.body)  # kept under its true name, also when another was announced
         if found != pure:
             return answer_error(f'digest mismatch, expected "sha256:{pure}", got "sha256:{found}"', 400)
-        self.store.write_blob(pure, asked.body)
         return Answer(201)
 
     # --- streams ----------------------------------------------------------------------------------------------------
@@ -341,7 +342,7 @@ class LoopbackOllama(Loopback):
         if body.get("from"):
             base = self.store.existing(parsed_name(body["from"], "invalid model name"))
             if not self.store.manifest(base).is_file():
-                yield from (line for line in self._fetch(base, insecure=True) if line != {"status": "success"})
+                yield from (line for line in self._fetch(base) if line != {"status": "success"})
             read = self.store.read(self.store.manifest(base))
             assert read is not None
             config = read[1]

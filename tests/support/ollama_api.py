@@ -93,6 +93,19 @@ def aligned(parameters: Mapping[str, object]) -> str:
     return "\n".join(lines)
 
 
+def taken_in(data: bytes) -> bytes:
+    """Return what a decoder that reads in growing steps has read once the object is complete."""
+    taken = 512
+    while taken < len(data):
+        try:
+            json.JSONDecoder().raw_decode(data[:taken].decode("utf-8", "replace"))
+        except ValueError:
+            taken = 2 * taken + 512
+        else:
+            break
+    return data[:taken]
+
+
 def time_of(path: Path) -> str:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f123Z")
 
