@@ -12,7 +12,7 @@ from benchmarks.measure import BenchmarkError
 from benchmarks.report import keep, show
 from benchmarks.scratch import CHECKOUT
 
-NAMES: Final = ("hashing", "startup", "commit", "noop", "transfer")
+NAMES: Final = ("hashing", "startup", "commit", "noop", "history", "ollama_plan", "transfer")
 RESULTS: Final = CHECKOUT / ".bench"
 
 

@@ -1,17 +1,18 @@
 """Carry out changes through Ollama's daemon: pull, make, offer and remove; the working model is never lost."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
 from imageworks.failpoints import failpoint
 from imageworks.providers.ollama_errors import OllamaError, OllamaNeedsNewerError, OllamaNotFoundError
 from imageworks.providers.ollama_names import parse_name
-from imageworks.providers.ollama_values import CreateSpec, OllamaModel, PullProgress, UpstreamOllama
+from imageworks.providers.ollama_values import CreateSpec, OllamaModel, OllamaObservation, PullProgress, UpstreamOllama
 from imageworks.reconcile.compose import emptied_entry
 from imageworks.reconcile.decide import stands_in_ollama
 from imageworks.reconcile.ollama_compose import Standing, compose_ollama, renamed_ollama, stalled_entry, with_offer
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from imageworks.providers.ollama import OllamaProvider
     from imageworks.reconcile.intents import Intents
     from imageworks.transfer.state import StateDatabase
+
+MOMENT_SECONDS: Final = 1.0
 
 
 class OllamaApplyError(ImageworksError):
@@ -83,6 +86,7 @@ class OllamaHands:
         self._stop = Event()
         self._turns: dict[tuple[str, ...], Lock] = defaultdict(Lock)
         self._guard = Lock()
+        self._recent: tuple[float, OllamaObservation] | None = None
 
     def cancel(self) -> None:
         """Call off what is under way; what came of a pull so far serves the next."""
@@ -210,7 +214,7 @@ class OllamaHands:
 
     def _adopt(self, change: Change, case: Case, sight: OllamaSight, source: OllamaSource) -> Entry:
         """Record what is in Ollama already, unless it changed while the run was planned."""
-        model = self._find(sight.name)
+        model = self._find_recently(sight.name)
         planned = sight.installed
         if model is None or planned is None or model.digest != planned.digest:
             raise OllamaApplyError(
@@ -345,6 +349,13 @@ class OllamaHands:
 
     def _find(self, name: str) -> OllamaModel | None:
         return self._provider.observe().find(name)
+
+    def _find_recently(self, name: str) -> OllamaModel | None:
+        """Return a model as it stood a moment ago: hundreds that are adopted at once need not each look at all."""
+        with self._guard:
+            if self._recent is None or time.monotonic() - self._recent[0] > MOMENT_SECONDS:
+                self._recent = (time.monotonic(), self._provider.observe())
+            return self._recent[1].find(name)
 
     def _delete(self, name: str) -> None:
         with suppress(OllamaNotFoundError):  # gone already
