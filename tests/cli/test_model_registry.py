@@ -14,7 +14,7 @@ from imageworks.cli.app import run
 from imageworks.model_loader.download_adapter import record_download
 from support.found import put
 from support.reconcile import MODEL, REPO, Result, World, command
-from support.transfer import tree
+from support.transfer import sha256, tree
 
 NAME = "tiny-1b-vllm"
 FOUND = "tiny-7b-vllm-awq"
@@ -123,7 +123,7 @@ def without_digests(world: World, **fields: object) -> None:
 def test_names_of_files_alone_are_verified_by_what_stands_there(world: World, found: Path) -> None:
     recorded = world.entry(FOUND)
     without_digests(world)
-    assert "nothing-recorded: only names are recorded" in registry(world, "verify", FOUND, code=3).out
+    assert "nothing-recorded: only the names of 2 files are recorded" in registry(world, "verify", FOUND, code=3).out
     assert "✅" in registry(world, "verify", FOUND, "--lock").out
     assert world.entry(FOUND)["artifacts"] == recorded["artifacts"]
     assert world.snapshot()[FOUND]["version_lock"] == {
@@ -148,10 +148,39 @@ def test_one_digest_of_all_files_is_compared_too(world: World, found: Path) -> N
     assert f"recorded is {aggregate[:12]}" in registry(world, "verify", FOUND, code=1).out
 
 
+def test_digests_of_an_earlier_tool_are_compared_file_by_file(world: World, found: Path) -> None:
+    recorded = world.entry(FOUND)
+    artifacts = recorded["artifacts"]
+    metadata = recorded["metadata"]
+    assert isinstance(artifacts, dict)
+    assert isinstance(metadata, dict)
+    files = [{key: file[key] for key in ("path", "sha256")} for file in artifacts["files"]]
+    without_digests(world, metadata={**metadata, "legacy": {"artifacts": {"files": files}}})
+    registry(world, "verify", FOUND)
+    (found / "config.json").write_text("{}", encoding="utf-8")
+    result = registry(world, "verify", FOUND, code=1)
+    assert (
+        f"config.json is {sha256(b'{}').value[:12]}, an earlier tool recorded {files[0]['sha256'][:12]}" in result.out
+    )
+    assert "is not locked" in registry(world, "verify", FOUND, "--lock", code=1).err
+    without_digests(world, metadata={**metadata, "legacy": {"artifacts": {"files": files[1:]}}})
+    assert "only the names of 1 files are recorded" in registry(world, "verify", FOUND, code=3).out
+
+
 def test_names_that_lead_elsewhere_are_not_read(world: World, found: Path) -> None:
     without_digests(world, download_files=["../../secret"])
-    assert "../../secret" in registry(world, "verify", FOUND, code=1).err
+    for words in (["verify", FOUND], ["verify", FOUND, "--lock"]):
+        result = registry(world, *words, code=1 if "--lock" in words else 3)
+        assert "../../secret" in result.out or "records no files" in result.err
     assert found.is_dir()
+
+
+def test_a_file_that_cannot_be_read_is_not_locked_to(world: World, found: Path) -> None:
+    without_digests(world)
+    (found / "config.json").unlink()
+    (found / "config.json").mkdir()
+    assert "unreadable: config.json cannot be read" in registry(world, "verify", FOUND, code=3).out
+    assert "records no files" in registry(world, "verify", FOUND, "--lock", code=1).err
 
 
 def test_a_manifest_that_is_being_edited_is_left_alone(world: World, declared: Path) -> None:

@@ -76,15 +76,9 @@ def verify_command(
 
 def _verified(root: Path, host: "HostSettings", name: str, *, full: bool) -> "Verified":
     from imageworks.cli.hashing import HashProgress
-    from imageworks.reconcile.file_list import lists_files_only, verify_list
-    from imageworks.reconcile.ledger import Ledger
     from imageworks.reconcile.verify import verify
 
     with HashProgress() as told:
-        with Ledger.open(root, host, read_only=True) as ledger:
-            entry = ledger.registry.entries.get(name)
-            if entry is not None and lists_files_only(entry):
-                return verify_list(ledger, entry, told)[1]
         found = verify(root, host, name, full=full, told=told)
     return next(result for result in found if result.name == name)
 

@@ -1,6 +1,8 @@
 """Verify a model whose entry lists files and no digests, as earlier tools recorded it: by what stands there."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from imageworks.reconcile.decide import has_files
 from imageworks.reconcile.hashing import Told, hash_all
@@ -9,7 +11,7 @@ from imageworks.reconcile.verify import Fault, Problem, Verdict, Verified
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256, directory_checksum
 from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Digest
-from imageworks.transfer.names import check_names
+from imageworks.transfer.names import UnsafeNameError, check_names
 
 
 def lists_files_only(entry: Entry | None) -> bool:
@@ -21,36 +23,48 @@ def lists_files_only(entry: Entry | None) -> bool:
     return entry is not None and not has_files(entry) and entry.path is not None and bool(_names(entry))
 
 
-def verify_list(ledger: Ledger, entry: Entry, told: Told) -> tuple[Entry, Verified]:
+def verify_list(ledger: Ledger, entry: Entry, told: Told | None) -> tuple[Entry, Verified]:
     """Return the entry with the digests that its files have, and whether they are those that it is held to.
 
     Args:
         ledger: What is recorded.
         entry: One that lists files only.
-        told: Told how far hashing is.
-
-    Raises:
-        UnsafeNameError: A listed name leads out of the model's folder (I8).
+        told: Told how far hashing is; nobody when absent.
     """
     names = _names(entry)
-    check_names(names)
+    try:
+        check_names(names)
+    except UnsafeNameError as error:
+        return entry, Verified(entry.name, Verdict.UNVERIFIED, problems=(Problem(Fault.UNREADABLE, error.message),))
     paths = {name: entry.base / name for name in names}
-    digests = hash_all(paths.values(), ledger, told)
-    gone = [Problem(Fault.MISSING, "cannot be read", name) for name, path in paths.items() if not path.is_file()]
-    if gone:
-        verdict = Verdict.MISSING if len(gone) == len(names) else Verdict.DAMAGED
-        return entry, Verified(entry.name, verdict, len(names), problems=tuple(gone))
+    digests = hash_all(paths.values(), ledger, told or _nobody)
+    unread = tuple(_unread(name, paths[name]) for name in names if isinstance(digests[paths[name]], str))
+    if unread:
+        gone = sum(problem.fault is Fault.MISSING for problem in unread)
+        verdict = Verdict.MISSING if gone == len(names) else Verdict.DAMAGED if gone else Verdict.UNVERIFIED
+        return entry, Verified(entry.name, verdict, len(names), problems=unread)
     files = tuple(
         ArtifactFile(name, paths[name].stat().st_size, digest.value)
-        for name in sorted(names)
+        for name in names
         if isinstance(digest := digests[paths[name]], Digest)
     )
     found = _with_artifacts(entry, files)
-    problem = _problem(ledger, entry, aggregate_sha256(files))
+    problems = tuple(_problems(ledger, entry, files))
+    faults = {problem.fault for problem in problems}
     verdict = Verdict.INTACT
-    if problem is not None:
-        verdict = Verdict.UNVERIFIED if problem.fault is Fault.NO_RECORD else Verdict.DAMAGED
-    return found, Verified(entry.name, verdict, len(files), found.size, problems=(problem,) if problem else ())
+    if faults:
+        verdict = Verdict.UNVERIFIED if faults == {Fault.NO_RECORD} else Verdict.DAMAGED
+    return found, Verified(entry.name, verdict, len(files), found.size, problems=problems)
+
+
+def _unread(name: str, path: Path) -> Problem:
+    if path.exists():
+        return Problem(Fault.UNREADABLE, "cannot be read", name)
+    return Problem(Fault.MISSING, "is gone", name)
+
+
+def _nobody(_done: int, _total: int) -> None:
+    """Nobody is told how far hashing is."""
 
 
 def _names(entry: Entry) -> list[str]:
@@ -58,17 +72,34 @@ def _names(entry: Entry) -> list[str]:
     return sorted({name for name in listed if isinstance(name, str)}) if isinstance(listed, list) else []
 
 
-def _problem(ledger: Ledger, entry: Entry, found: str) -> Problem | None:
-    """Return how files differ from what the entry, or a lock on it, says of them all."""
+def _problems(ledger: Ledger, entry: Entry, files: tuple[ArtifactFile, ...]) -> Iterator[Problem]:
+    """Yield how files differ from what an earlier tool, the entry or a lock on it says of them."""
+    known = _earlier_digests(entry)
+    for file in files:
+        if known.get(file.path, file.sha256) != file.sha256:
+            said = f"is {file.sha256[:12]}, an earlier tool recorded {known[file.path][:12]}"
+            yield Problem(Fault.DIGEST, said, file.path)
+    aggregate = aggregate_sha256(files)
     lock = lock_of(ledger.registry.manifests.get(entry.name), entry).digest
     recorded = entry.part("artifacts").get("aggregate_sha256")
     if lock is not None:
-        message = f"version_lock expects {lock[:12]}, and the files have {found[:12]}"
-        return Problem(Fault.LOCK, message) if lock != found else None
-    if isinstance(recorded, str):
-        message = f"the files have {found[:12]} together, recorded is {recorded[:12]}"
-        return Problem(Fault.DIGEST, message) if recorded != found else None
-    return Problem(Fault.NO_RECORD, "only names are recorded, so there is nothing to compare with")
+        if lock != aggregate:
+            yield Problem(Fault.LOCK, f"version_lock expects {lock[:12]}, and the files have {aggregate[:12]}")
+    elif isinstance(recorded, str):
+        if recorded != aggregate:
+            yield Problem(Fault.DIGEST, f"the files have {aggregate[:12]} together, recorded is {recorded[:12]}")
+    elif unknown := [file.path for file in files if file.path not in known]:
+        why = f"only the names of {len(unknown)} files are recorded, so there is nothing to compare them with"
+        yield Problem(Fault.NO_RECORD, why)
+
+
+def _earlier_digests(entry: Entry) -> dict[str, str]:
+    """Return the sha256 of files, by path, that was recorded without sizes before this registry was."""
+    legacy = entry.part("metadata").get("legacy")
+    artifacts = legacy.get("artifacts") if isinstance(legacy, Mapping) else None
+    listed = artifacts.get("files") if isinstance(artifacts, Mapping) else None
+    found = [item for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
+    return {str(item.get("path")): str(item.get("sha256")) for item in found}
 
 
 def _with_artifacts(entry: Entry, files: tuple[ArtifactFile, ...]) -> Entry:

@@ -138,14 +138,19 @@ def verify(
     Raises:
         UnknownModelError: No model has that name.
     """
+    # Imported here: it gives results of this module's own kinds, and few registries have such entries.
+    from imageworks.reconcile.file_list import lists_files_only, verify_list
+
     with Ledger.open(root, host, read_only=True) as ledger:
         registry = ledger.registry
         known = {} if full else ledger.state.load_below(Path("/"))
-    entries = _wanted(registry, name)
+        wanted = _wanted(registry, name)
+        listed = [verify_list(ledger, entry, told)[1] for entry in wanted if lists_files_only(entry)]
+    entries = [entry for entry in wanted if not lists_files_only(entry)]
     look = _look(entries, known)
     _hash(look, host, told)
     results = [_judge(entry, look, registry) for entry in entries]
-    results = _with_manifests(entries, results)
+    results = [*_with_manifests(entries, results), *listed]
     results += [
         Verified(broken, Verdict.UNVERIFIED, problems=(Problem(Fault.NO_RECORD, diagnostics[0].render()),))
         for broken, diagnostics in registry.blocked.items()
@@ -156,7 +161,10 @@ def verify(
 
 def _wanted(registry: RegistryState, name: str | None) -> list[Entry]:
     if name is None:
-        return [entry for entry in registry.entries.values() if has_files(entry) or stands_in_ollama(entry)]
+        from imageworks.reconcile.file_list import lists_files_only
+
+        entries = registry.entries.values()
+        return [one for one in entries if has_files(one) or stands_in_ollama(one) or lists_files_only(one)]
     if name in registry.entries:
         return [registry.entries[name]]
     if name in registry.manifests:
