@@ -123,6 +123,18 @@ def test_a_model_that_is_removed_by_name_keeps_its_entry(full: OllamaWorld) -> N
     assert "ollama rm hf.co/me/Tiny-GGUF:Q6_K" in told.err
 
 
+def test_a_path_that_only_stands_for_a_model_is_kept_while_ollama_has_it(full: OllamaWorld) -> None:
+    ready = [{"type": "Ready", "status": "True", "reason": "Verified", "message": "m"}]
+    there = {"served_model_id": "qwen2.5vl:7b", "download_path": "ollama://qwen2.5vl:7b", "conditions": ready}
+    legacy(full.world, "there", **there)
+    legacy(full.world, "away", served_model_id="away:7b", download_path="ollama://away:7b", conditions=ready)
+    result = maintain(full.world, "purge-logical-only")
+    assert [line for line in result.out.splitlines() if line.startswith("-")] == ["- away  no files of its own"]
+    full.daemon.store.remove(parse_name("qwen2.5vl:7b"))
+    full.daemon.stop()
+    assert maintain(full.world, "purge-logical-only", "--apply").out == "No changes.\n"
+
+
 def test_a_daemon_that_is_away_costs_nothing(full: OllamaWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     maintain(full.world, "import-ollama")
     full.daemon.stop()

@@ -6,7 +6,10 @@ import pytest
 
 from imageworks.registry.entry import render_entry
 from support.git import git
+from support.ollama_world import OllamaWorld, started_ollama
 from support.reconcile import HOST, NAME, REPO, Result, World, command
+
+__all__ = ["started_ollama"]
 
 MANIFEST = f"""\
 # Chosen by the team in March.
@@ -170,3 +173,29 @@ def test_a_model_under_its_name_keeps_it(world: World) -> None:
     world.reconcile()
     maintain(world, "apply-simple-slugs", "--rename-slugs", "--apply")
     assert world.entries() == [NAME]
+
+
+def test_a_folder_that_is_named_by_the_model_follows_without_a_download(world: World) -> None:
+    world.serve()
+    world.declare("my-tiny", location="flat")
+    world.reconcile()
+    maintain(world, "apply-simple-slugs", "--rename-slugs", "--apply")
+    assert world.plan().changes == {"tiny-1b": ("move", "location-changed")}
+    world.served.forget()
+    world.reconcile("--yes")
+    assert world.served.files == {}
+    assert (world.folder / "flat/tiny-1b/model.safetensors").is_file()
+    assert not (world.folder / "flat/my-tiny").exists()
+
+
+def test_a_declared_model_of_ollama_is_not_pulled_again_under_its_new_name(ollama: OllamaWorld) -> None:
+    ollama.offer()
+    ollama.declare("mine", roles=["caption"])
+    ollama.world.reconcile("--yes")
+    pulls = ollama.pulled()
+    maintain(ollama.world, "apply-simple-slugs", "--rename-slugs", "--apply")
+    (renamed,) = ollama.world.entries()
+    assert renamed != "mine"
+    assert ollama.world.snapshot()[renamed]["roles"] == ["caption"]
+    assert ollama.world.plan().json["changes"] == []
+    assert ollama.pulled() == pulls

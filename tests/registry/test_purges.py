@@ -101,7 +101,7 @@ def logical(entries: list[Entry], manifests: list[Manifest], *, curated: bool = 
         {one.name: one for one in entries},
         {one.name: one for one in manifests},
         curated=curated,
-        installed=lambda name: name == "there:7b",
+        installed=lambda name: None if name.startswith("unknown") else name == "there:7b",
         elsewhere=lambda name: ("another-host",) if name == "shared" else (),
     )
 
@@ -114,9 +114,11 @@ def test_logical_is_what_has_no_path_or_only_a_name_in_ollama() -> None:
         in_ollama("named", "away:7b"),
         in_ollama("backfilled", "away:8b", "/home/me/.ollama/models/away:8b"),
         in_ollama("there", "there:7b"),
+        in_ollama("was-there", "unknown:7b", conditions=[{"type": "Ready", "status": "True"}]),
+        in_ollama("never-seen", "unknown:8b"),
         entry("blobs", backend="ollama", source_provider="ollama", served_model_id="away:9b"),
     ]
-    assert removed(logical(entries, [])) == ["backfilled", "named", "no-path"]
+    assert removed(logical(entries, [])) == ["backfilled", "named", "never-seen", "no-path"]
 
 
 def test_what_people_declare_goes_only_when_asked_for_and_without_a_source() -> None:

@@ -199,8 +199,8 @@ def purge_logical_only_command(
         carry_out(ledger, found, "Purge what has no files", apply=apply, told=True)
 
 
-def _ask_ollama() -> "Callable[[str], bool]":
-    """Return what says whether Ollama has a model; it is asked once, and only when somebody wants to know."""
+def _ask_ollama() -> "Callable[[str], bool | None]":
+    """Return what says whether Ollama has a model, if anybody can; asked once, and only when somebody wants to know."""
     from functools import cache
 
     @cache
@@ -210,7 +210,10 @@ def _ask_ollama() -> "Callable[[str], bool]":
         with OllamaProvider.from_environment(os.environ) as ollama:
             return ollama.observe()
 
-    return lambda name: observed().find(name) is not None
+    def has(name: str) -> bool | None:
+        return observed().find(name) is not None or (False if observed().daemon_answers else None)
+
+    return has
 
 
 def backfill_command(

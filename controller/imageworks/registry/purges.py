@@ -12,7 +12,7 @@ from typing import Final
 from imageworks.registry.entry import Entry
 from imageworks.registry.maintenance import Deed, EntryChange, Kept, ManifestEdit
 from imageworks.registry.manifest import Manifest
-from imageworks.registry.views import OLLAMA, SYNTHETIC
+from imageworks.registry.views import OLLAMA, SYNTHETIC, is_installed
 
 EVERY_BACKEND: Final = "all"
 GGUF: Final = "gguf"
@@ -96,7 +96,7 @@ def purge_logical_only(
     manifests: Mapping[str, Manifest],
     *,
     curated: bool,
-    installed: Callable[[str], bool],
+    installed: Callable[[str], bool | None],
     elsewhere: Callable[[str], tuple[str, ...]],
 ) -> list[EntryChange | Kept]:
     """Remove what has no bytes of its own: no path, or one that only stands for a model that Ollama has not got.
@@ -105,7 +105,7 @@ def purge_logical_only(
         entries: The host's entries by name.
         manifests: The manifests that are meant for this host, by name.
         curated: Whether manifests that name no source go too.
-        installed: Whether Ollama has a model, by the name that it serves it under.
+        installed: Whether Ollama has a model, by the name that it serves it under; ``None`` when nobody can say.
         elsewhere: Which other hosts record files of a model, by its name.
     """
     found: list[EntryChange | Kept] = []
@@ -128,14 +128,15 @@ def purge_logical_only(
     return found
 
 
-def _is_logical(entry: Entry, installed: Callable[[str], bool]) -> bool:
+def _is_logical(entry: Entry, installed: Callable[[str], bool | None]) -> bool:
     path = entry.text("download_path")
     if not path:
         return True
     if entry.files or not is_of_ollama(entry):
         return False
     served = entry.text("served_model_id") or path.removeprefix(SYNTHETIC)
-    return not installed(served)
+    there = installed(served)
+    return not (is_installed(entry.fields) if there is None else there)
 
 
 def backfill_ollama_paths(
