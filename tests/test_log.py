@@ -194,14 +194,23 @@ def test_what_an_earlier_command_printed_is_not_kept_for_the_next(tmp_path: Path
 
 def test_a_warning_is_told_once_and_logged(tmp_path: Path) -> None:
     told: list[str] = []
+    start_logging(tmp_path)
     with command_log(told.append, []):
-        start_logging(tmp_path)
         warn("x is odd")
         warn("x is odd")
         LOGGER.error("not here")
     warn("after the command")
     assert told == ["warning: x is odd"]
     assert sum("x is odd" in str(line["event"]) for line in lines(tmp_path)) == 2
+
+
+def test_the_log_of_a_command_ends_with_it(tmp_path: Path) -> None:
+    """I4: a command that only looks writes nothing, even after one that wrote in the same process."""
+    with command_log(lambda _text: None, ["verify"]):
+        start_logging(tmp_path)
+    with command_log(lambda _text: None, ["list"]):
+        mirror("looking", stream="stdout")
+    assert [line["event"] for line in lines(tmp_path)] == ["command-ended"]
 
 
 def test_what_was_printed_already_is_not_told_again(tmp_path: Path) -> None:

@@ -173,14 +173,17 @@ def command_log(told: Callable[[str], None], arguments: Sequence[str]) -> Iterat
     """
     talk = Talk(told)
     LOGGER.addHandler(talk)
+    before = list(LOGGER.handlers)
     began = time.monotonic()
     try:
         yield
     finally:
-        LOGGER.removeHandler(talk)
         _early.clear()
         if is_kept():
             event("command-ended", arguments=safe_words(arguments), seconds=round(time.monotonic() - began, 3))
+        for handler in [talk, *(handler for handler in LOGGER.handlers if handler not in before)]:
+            LOGGER.removeHandler(handler)
+            handler.close()
 
 
 def safe_words(words: Sequence[str]) -> list[str]:

@@ -91,9 +91,13 @@ def run(arguments: list[str] | None = None, *, application: typer.Typer | None =
         arguments: The words after the program's name; the process's own when absent.
         application: The commands to choose from; those of ``imageworks-models`` when absent.
     """
+    with command_log(complain, sys.argv[1:] if arguments is None else arguments):
+        return _run(arguments, application or app)
+
+
+def _run(arguments: list[str] | None, application: typer.Typer) -> int:
     try:
-        with command_log(complain, sys.argv[1:] if arguments is None else arguments):
-            result = (application or app)(args=arguments, standalone_mode=False)
+        result = application(args=arguments, standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that went away is no error
     except CommandLineError as error:
         error.show(file=sys.stderr)

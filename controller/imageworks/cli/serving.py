@@ -199,8 +199,8 @@ def serve_command(
     if host not in {"127.0.0.1", "::1", "localhost"}:
         complain(f"warning: listening on {host}: everybody who can reach this machine can read the list of models")
     with server:
+        complain(f"Serving {count} {'model' if count == 1 else 'models'} of {settings.host}. Ctrl-C ends it.")
         say(server.url)
         sys.stdout.flush()  # whoever waits for this line may read it through a pipe
-        complain(f"Serving {count} {'model' if count == 1 else 'models'} of {settings.host}. Ctrl-C ends it.")
         ended.wait()
     complain("Ended.")
