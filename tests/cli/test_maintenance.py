@@ -131,6 +131,22 @@ def test_entries_whose_files_are_gone_are_deprecated_or_removed(scanned: World) 
     assert scanned.snapshot() == {}
 
 
+def test_an_entry_with_names_of_files_alone_is_looked_at_too(world: World) -> None:
+    """As entries of the earlier tool are."""
+    world.weights.joinpath("acme").mkdir()
+    for name in ("here", "gone"):
+        recorded = {"download_path": str(world.weights / "acme" / name), "download_files": ["model.safetensors"]}
+        world.write(
+            f"discovered/testhost/{name}.json",
+            json.dumps({"schema_version": 1, "name": name, "managed": False, **recorded}),
+        )
+    put(world.weights / "acme/here", AWQ)
+    done = maintain(world, "normalize-formats", "--rebuild", "--prune-missing", "--apply")
+    assert "- gone" in done.out
+    assert "~ here" in done.out
+    assert world.entry("here")["quantization"] == "awq"
+
+
 def test_a_drive_that_is_not_there_takes_no_entry_with_it(scanned: World) -> None:
     scanned.weights.rename(scanned.folder / "unmounted")
     result = maintain(scanned, "normalize-formats", "--prune-missing", "--apply")

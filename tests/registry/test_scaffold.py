@@ -104,7 +104,7 @@ def test_folders_that_the_environment_names(tmp_path: Path, monkeypatch: pytest.
     assert isinstance(result.settings.value, dict)
     assert result.settings.value["locations"] == {
         "linux_wsl": {"path": "~/custom/weights", "layout": "owner/repo", "kind": "weights"},
-        "lmstudio": {"path": str(odd), "layout": "publisher/repo", "kind": "lmstudio"},
+        "windows_lmstudio": {"path": str(odd), "layout": "publisher/repo", "kind": "lmstudio"},
     }
 
 

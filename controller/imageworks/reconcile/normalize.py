@@ -35,10 +35,11 @@ def look_again(
     kept: list[Kept] = []
     present: list[Entry] = []
     for entry in ledger.registry.entries.values():
-        if entry.path is None or not entry.files or is_of_ollama(entry):
+        if entry.path is None or is_of_ollama(entry):
             continue  # Ollama's models share one folder, and `import-ollama` looks at them again
         if entry.path.exists():
-            present.append(entry)
+            if entry.files or (rebuild and _is_ours_to_rebuild(entry)):
+                present.append(entry)
         elif missing:
             seen[entry.name] = Seen(exists=False, reachable=ledger.places.root_of(entry.path).is_dir())
     listed: dict[str, LocalModel | str] = {}

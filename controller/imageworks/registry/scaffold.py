@@ -20,6 +20,7 @@ from imageworks.registry.settings import Location
 SCHEMA_FOLDER: Final = ".schemas"
 HOOKS_FILE: Final = ".pre-commit-config.yaml"
 EXAMPLE_FILE: Final = "models/example.yaml"
+WINDOWS_LMSTUDIO: Final = "windows_lmstudio"
 WEIGHTS: Final = "linux_wsl"
 _EDITED_BY_PEOPLE: Final = ("manifest", "registry")
 _LEFT_ALONE_WHEN_PRESENT: Final = (HOOKS_FILE, "README.md", ".gitignore")
@@ -171,9 +172,12 @@ def find_locations(host: HostSettings) -> dict[str, Location]:
     """
     weights = host.model_root or DEFAULT_WEIGHTS
     found = {WEIGHTS: Location(WEIGHTS, _below_home(weights))}
-    for folder in (host.lmstudio_root, DEFAULT_WINDOWS_LMSTUDIO, *(home / "models" for home in LMSTUDIO_HOMES)):
-        if folder is not None and folder.expanduser().is_dir():
-            name = "windows_lmstudio" if folder.is_relative_to("/mnt") else "lmstudio"
+    if host.lmstudio_root is not None:  # named on purpose, so it counts before it is made
+        own = Location(WINDOWS_LMSTUDIO, _below_home(host.lmstudio_root), layout="publisher/repo", kind="lmstudio")
+        found[WINDOWS_LMSTUDIO] = own
+    for folder in (DEFAULT_WINDOWS_LMSTUDIO, *(home / "models" for home in LMSTUDIO_HOMES)):
+        if folder.expanduser().is_dir():
+            name = WINDOWS_LMSTUDIO if folder.is_relative_to("/mnt") else "lmstudio"
             found.setdefault(name, Location(name, _below_home(folder), layout="publisher/repo", kind="lmstudio"))
     return found
 
