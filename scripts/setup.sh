@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes .venv with the pinned requirements and this checkout in it, and installs aria2 where it is missing.
+# Makes .venv with the pinned requirements and this checkout in it, and installs aria2 (and jq, for tests) where they are missing.
 # Says what to do where it cannot; run it again at any time.
 set -eu
 cd "$(dirname "$0")/.."
@@ -41,6 +41,16 @@ if ! command -v aria2c >/dev/null 2>&1; then
 Install it by hand and run this again:
   Ubuntu/Debian: sudo apt install aria2
   macOS: brew install aria2"
+fi
+
+# Only tests need it: documented commands pipe into jq. Where it cannot be had, they are skipped.
+if ! command -v jq >/dev/null 2>&1; then
+    say "installing jq for the tests ..."
+    if command -v brew >/dev/null 2>&1; then
+        brew install jq >&2 || true
+    else
+        apt_install jq || true
+    fi
 fi
 
 if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then

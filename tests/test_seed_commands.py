@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -265,7 +266,7 @@ def test_section(section: str, shell: Shell) -> None:
     SECTIONS[section](shell)
     problems = []
     for row in read_page()[section]:
-        if row.command.startswith(OTHERS):
+        if row.command.startswith(OTHERS) or ("| jq" in row.command and shutil.which("jq") is None):
             continue
         done = shell.run(row.runnable)
         shown = done.stdout + done.stderr
