@@ -37,6 +37,7 @@ from support.weights import STRING, U32, gguf_file
 
 OWNER = "imageworks-contract"
 USERS = {name: os.environ[name] for name in ("OLLAMA_HOST", "OLLAMA_MODELS", "HOME") if name in os.environ}
+READ_FROM_WEIGHTS = ("context_length", "embedding_length")  # by the daemon, where the config does not say
 WEIGHTS = gguf_file([("general.architecture", STRING, "llama"), ("llama.block_count", U32, 1)], data=b"w" * 300_000)
 
 
@@ -133,15 +134,16 @@ def test_the_api_and_the_store_say_the_same(world: World) -> None:
         pytest.skip("its store is not to be read from here")
     world.ollama.pull(world.offer())
     world.ollama.pull(world.offer("Other:Q8_0", model(WEIGHTS + b"more", projector=b"eyes", quantization="Q8_0")))
+    world.ollama.create(CreateSpec(f"{OWNER}/made:x", world.offer(), system="Hi"))
     listed = {each.name: each for each in world.ollama.observe().models}
+    assert listed[f"{OWNER}/made:x"].details["parent_model"] == world.offer()
     read = {each.name: each for each in read_store(world.store).models}
     assert listed.keys() == read.keys()
     for name, each in listed.items():
         held = read[name]
         assert (each.digest, each.size, each.modified_at) == (held.digest, held.size, held.modified_at), name
-        shared = each.details.keys() & held.details.keys()
-        assert {key: each.details[key] for key in shared} == {key: held.details[key] for key in shared}
-        assert {"format", "family", "parameter_size", "quantization_level"} <= shared
+        known = {key: value for key, value in each.details.items() if key not in READ_FROM_WEIGHTS}
+        assert known == held.details, name
         assert each.remote_host == held.remote_host
         assert set(held.capabilities) <= set(each.capabilities)
 
@@ -289,6 +291,21 @@ def test_without_a_stream_the_same_failure_has_a_status(world: World) -> None:
     name = world.registry.name(f"{OWNER}/nothing:here")
     status, body = world.raw("POST", "/api/pull", f'{{"model": "{name}", "stream": false, "insecure": true}}'.encode())
     assert (status, b'"error"' in body) == (500, True)
+
+
+def test_a_model_without_its_template_is_not_listed(world: World) -> None:
+    if world.store is None or not os.access(world.store / "blobs", os.W_OK):
+        pytest.skip("its store is not to be written from here")
+    pulled = world.ollama.pull(world.offer(content=model(WEIGHTS, template="{{ .Prompt }} and so on")))
+    copied = world.store.joinpath("manifests", "registry.ollama.ai", OWNER, "bare")
+    copied.mkdir(parents=True)
+    (world.store / "blobs" / f"sha256-{pulled.layers[1].digest}").unlink()
+    manifest = world.store.joinpath("manifests", *parse_name(pulled.name).parts)
+    (copied / "x").write_bytes(manifest.read_bytes())
+    seen = world.ollama.observe()
+    assert seen.find(f"{OWNER}/bare:x") is None
+    assert seen.is_damaged(f"{OWNER}/bare:x")
+    (copied / "x").unlink()
 
 
 def test_a_damaged_manifest_hides_its_model_and_no_other(world: World) -> None:

@@ -44,7 +44,11 @@ NEWER = "pull model manifest: 412: \n\nThe model you are attempting to pull requ
         ("404 page", 404, "ollama-unreachable", False),
         ("dial tcp: lookup registry.ollama.ai: no such host", None, "ollama-refused", True),
         ("pull model manifest: 503: busy", None, "ollama-refused", True),
-        ("llama-quantize failed", 500, "ollama-refused", True),
+        ("runner crashed", 500, "ollama-refused", True),
+        ("llama-quantize unavailable: llama-quantize binary not found", 500, "ollama-refused", False),
+        ("open /x/sha256-ab: no such file or directory", None, "ollama-refused", False),
+        ('pull model manifest: realm host "" does not match original host', None, "ollama-unauthorised", False),
+        ("context canceled", None, "ollama-refused", True),
         ("neither 'from' or 'files' was specified", 400, "ollama-refused", False),
     ],
 )
@@ -54,6 +58,12 @@ def test_words_and_statuses_become_reasons(said: str, status: int | None, reason
     assert error.message.startswith("pulling x: ")
     assert error.remedy
     assert "\n" not in error.message
+
+
+def test_a_registrys_own_shape_of_errors_is_read() -> None:
+    body = b'{"errors": [{"code": "DENIED", "message": "not for you"}]}'
+    assert refusal(500, body, "x").message == "x: not for you"
+    assert refusal(500, b'{"errors": []}', "x").message == "x: HTTP 500 without a word"
 
 
 def test_a_size_is_not_taken_for_a_status() -> None:

@@ -129,7 +129,7 @@ class LoopbackOllama(Loopback):
                     "modified_at": time_of(path),
                     "size": sum(row["size"] for row in layers_of(manifest)) + config_of(manifest)["size"],
                     "digest": hex_sha256(taken_in(path.read_bytes())),
-                    "details": details_of(config),
+                    "details": {**details_of(config), "parent_model": _parent(manifest)},
                     "capabilities": self._capabilities(path, config),
                 }
             )
@@ -149,7 +149,7 @@ class LoopbackOllama(Loopback):
         read = self.store.read(path) if path.is_file() else None
         if read is None:
             raise FailedError(f"model '{name}' not found", 404)
-        _, config = read
+        manifest, config = read
         licenses, templates, systems, params = (
             [data.decode() for data in self.store.layers(path, kind)]
             for kind in ("license", "template", "system", "params")
@@ -166,7 +166,7 @@ class LoopbackOllama(Loopback):
         return answer_json(
             {
                 **{key: value for key, value in shown.items() if value},
-                "details": {"parent_model": "", **details_of(config)},
+                "details": {**details_of(config), "parent_model": _parent(manifest)},
                 "model_info": {"general.architecture": config.get("model_family"), "tokenizer.ggml.tokens": []},
                 "capabilities": self._capabilities(path, config),
                 "modified_at": time_of(path),
@@ -339,13 +339,14 @@ class LoopbackOllama(Loopback):
             "file_type": "F16",
         }
         layers: list[tuple[str, bytes]] = []
+        parent: str | None = None
         if body.get("from"):
             base = self.store.existing(parsed_name(body["from"], "invalid model name"))
             if not self.store.manifest(base).is_file():
                 yield from (line for line in self._fetch(base) if line != {"status": "success"})
             read = self.store.read(self.store.manifest(base))
             assert read is not None
-            config = read[1]
+            config, parent = read[1], base.shortest
             for row in layers_of(read[0]):
                 yield {"status": f"using existing layer {row['digest']}"}
                 layers.append((row["mediaType"].removeprefix(LAYER), self.store.blob(row["digest"]).read_bytes()))
@@ -353,7 +354,7 @@ class LoopbackOllama(Loopback):
             uploads = body.get(key, {}).values()
             layers += [(kind, self._uploaded(digest, repack=kind == "model")) for digest in uploads]
         yield {"status": "parsing GGUF"}
-        content = assembled(config, with_fields(layers, body))
+        content = assembled(config, with_fields(layers, body), parent=parent)
         if self.disk_full:
             raise FailedError(f"write {self.store.folder}/blobs: no space left on device")
         old = self.store.manifest(name)
@@ -387,3 +388,7 @@ class LoopbackOllama(Loopback):
         found = {"completion": True, "tools": ".Tools" in template, "insert": ".Suffix" in template}
         found["vision"] = bool(self.store.layers(path, "projector"))
         return [word for word, there in found.items() if there]
+
+
+def _parent(manifest: Mapping[str, Any]) -> str:
+    return next((row.get("from", "") for row in layers_of(manifest) if row["mediaType"] == f"{LAYER}model"), "")

@@ -81,14 +81,19 @@ def model(
     return assembled(about, layers)
 
 
-def assembled(about: Mapping[str, object], layers: Sequence[tuple[str, bytes]]) -> Content:
-    """Return a manifest and blobs from a config and layers by kind."""
+def assembled(
+    about: Mapping[str, object], layers: Sequence[tuple[str, bytes]], *, parent: str | None = None
+) -> Content:
+    """Return a manifest and blobs from a config and layers by kind; a parent is named in the layer of the weights."""
     encoded = json.dumps(about).encode()
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": entry(CONFIG, encoded),
-        "layers": [entry(LAYER + kind, data) for kind, data in layers],
+        "layers": [
+            {**entry(LAYER + kind, data), **({"from": parent} if parent and kind == "model" else {})}
+            for kind, data in layers
+        ],
     }
     blobs = {hex_sha256(data): data for data in (encoded, *(data for _, data in layers))}
     return Content(json.dumps(manifest, separators=(",", ":")).encode(), blobs)
@@ -154,6 +159,7 @@ class Store:
         try:
             manifest = json.loads(path.read_bytes())
             config = json.loads(self.blob(manifest["config"]["digest"]).read_bytes())
+            self.layers(path, "template")  # the daemon looks into them, too
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return manifest, config

@@ -196,12 +196,14 @@ class OllamaProvider:
         """Return what the daemon says of an installed model: template, licence, parameters, capabilities and so on.
 
         Args:
-            name: Any spelling.
+            name: Any spelling; of a cloud model the daemon asks the cloud.
 
         Raises:
             OllamaNotFoundError: It is not installed.
         """
         self._check_reach(f"showing {name}")
+        if parse_name(name).is_cloud:
+            self._check_network(f"showing {name}")
         return self._client.show(name)
 
     def has_blob(self, digest: str) -> bool:

@@ -50,13 +50,19 @@ _WORDS: Final[tuple[tuple[re.Pattern[str], type[OllamaError], str | None, bool],
         False,
     ),
     (
-        re.compile(r"file does not exist|not found|does not exist"),
+        re.compile(r"file does not exist|model .{1,500} not found|manifest unknown"),
         OllamaNotFoundError,
         "Check the spelling, and that this tag exists in its registry; `ollama list` shows what is installed.",
         False,
     ),
     (
-        re.compile(r"unauthori[sz]ed|authentication required|\bsign ?in\b"),
+        re.compile(r"no such file or directory|llama-quantize|template error|unsupported|unknown type|requires mlx"),
+        OllamaError,
+        "This Ollama cannot make or take it as it is: read what it says, and correct the model or the installation.",
+        False,
+    ),
+    (
+        re.compile(r"unauthori[sz]ed|authentication required|realm host|\bsign ?in\b"),
         OllamaUnauthorisedError,
         "Sign in with `ollama signin`; for a private Hub repository add Ollama's public key to your account.",
         False,
@@ -118,7 +124,7 @@ def refusal(status: int, body: bytes, what: str, *, key: str | None = None) -> O
         key: A secret that was sent.
     """
     found = parse_object(body)
-    said = body[:_LONGEST_SAID].decode("utf-8", "replace") if found is None else text(found, "error") or ""
+    said = body[:_LONGEST_SAID].decode("utf-8", "replace") if found is None else text(found, "error") or _listed(found)
     return said_error("" if said.lstrip().startswith("<") else said, what, status=status, key=key)
 
 
@@ -253,13 +259,15 @@ def known_details(found: Mapping[str, object]) -> Mapping[str, object]:
     return {key: value for key, value in found.items() if value not in (None, "", [], 0)}
 
 
-def details_of_config(config: Mapping[str, object]) -> Mapping[str, object]:
+def details_of_config(config: Mapping[str, object], parent: str | None = None) -> Mapping[str, object]:
     """Return the details that a config blob holds, by the names of the API.
 
     Args:
         config: Parsed.
+        parent: The model that this one was created from, which the manifest names.
     """
     named = {
+        "parent_model": parent,
         "format": config.get("model_format"),
         "family": config.get("model_family"),
         "families": config.get("model_families"),
@@ -316,6 +324,13 @@ def _parameter(value: str) -> object:
         except ValueError:
             continue
     return value
+
+
+def _listed(found: Mapping[str, object]) -> str:
+    """Return the first error in a registry's shape, ``{"errors": [{"code": …, "message": …}]}``."""
+    rows = found.get("errors")
+    first = rows[0] if isinstance(rows, list) and rows else None
+    return text(first, "message") or text(first, "code") or "" if isinstance(first, Mapping) else ""
 
 
 def _shown(said: str, key: str | None) -> str:

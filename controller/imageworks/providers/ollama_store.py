@@ -23,6 +23,7 @@ from imageworks.providers.ollama_values import OllamaLayer, OllamaModel
 LARGEST_MANIFEST_BYTES: Final = 32 * 1024 * 1024
 _LEVELS: Final = 4
 _FIRST_READ_BYTES: Final = 512
+_LISTED_BY: Final = ("template", "prompt")
 _DECODER: Final = json.JSONDecoder()
 _PARTIAL: Final = re.compile(r"sha256-([0-9a-f]{64})-partial(?:-(\d{1,6}))?", re.ASCII)
 
@@ -173,8 +174,9 @@ class _Store:
     def model(self, manifest: Path, name: str) -> OllamaModel:
         """Return the model of one manifest, or raise _DamagedError as the daemon would pass it over."""
         content = self._content(manifest, "the manifest")
-        config, layers, end = _parsed(content)
+        config, layers, parent, end = _parsed(content)
         held = self._config(config)
+        self._check_templates(layers)
         status = manifest.stat()
         remote = text(held, "remote_host") or None
         return OllamaModel(
@@ -184,7 +186,7 @@ class _Store:
             config_digest=config.digest if config else None,
             layers=layers,
             modified_at=utc_seconds(status.st_mtime),
-            details=details_of_config(held),
+            details=details_of_config(held, parent),
             capabilities=_capabilities(held, layers),
             remote_host=remote,
             complete=all(self._size(layer.digest) == layer.size for layer in (config, *layers) if layer),
@@ -262,6 +264,12 @@ class _Store:
             raise _DamagedError(f"its config blob sha256-{config.digest[:12]}… is no JSON object")
         return held
 
+    def _check_templates(self, layers: tuple[OllamaLayer, ...]) -> None:
+        """Raise _DamagedError when a template is missing: the daemon does not list such a model."""
+        for layer in layers:
+            if layer.kind in _LISTED_BY and self._size(layer.digest) is None:
+                raise _DamagedError(f"its {layer.kind} blob sha256-{layer.digest[:12]}… is missing")
+
 
 def _decoded(content: bytes) -> tuple[object, int]:
     """Return the first JSON value and the bytes up to its end; what follows is passed over, as Ollama does."""
@@ -278,7 +286,8 @@ def _digest_up_to(content: bytes, end: int) -> str:
     return hashlib.sha256(content[:taken]).hexdigest()
 
 
-def _parsed(content: bytes) -> tuple[OllamaLayer | None, tuple[OllamaLayer, ...], int]:
+def _parsed(content: bytes) -> tuple[OllamaLayer | None, tuple[OllamaLayer, ...], str | None, int]:
+    """Return config, layers, the model that this one was created from, and the bytes up to the manifest's end."""
     try:
         found, end = _decoded(content)
     except (ValueError, RecursionError):
@@ -286,9 +295,12 @@ def _parsed(content: bytes) -> tuple[OllamaLayer | None, tuple[OllamaLayer, ...]
     if not isinstance(found, dict):
         raise _DamagedError("the manifest is no JSON object")
     try:
-        return *read_layers(found), end
+        config, layers = read_layers(found)
     except ValueError as error:
         raise _DamagedError(f"the manifest is not one of Ollama's: {error}") from None
+    rows = found.get("layers") or ()
+    parents = [text(row, "from") for row, layer in zip(rows, layers, strict=True) if layer.kind == "model"]
+    return config, layers, parents[-1] if parents else None, end
 
 
 def _capabilities(config: Mapping[str, object], layers: tuple[OllamaLayer, ...]) -> tuple[str, ...]:

@@ -9,7 +9,12 @@ from imageworks import __version__
 from imageworks.detect.jsons import parse_object
 from imageworks.http import HttpError, HttpPool, Reply, shown_url
 from imageworks.providers.ollama_address import is_loopback
-from imageworks.providers.ollama_errors import OllamaBrokenStreamError, OllamaError, OllamaUnreachableError
+from imageworks.providers.ollama_errors import (
+    OllamaBrokenStreamError,
+    OllamaError,
+    OllamaUnauthorisedError,
+    OllamaUnreachableError,
+)
 from imageworks.providers.ollama_names import ModelName
 from imageworks.providers.ollama_replies import read_layers, refusal
 from imageworks.providers.ollama_values import UpstreamOllama
@@ -49,6 +54,11 @@ class OllamaRegistries:
         reply = self._get(url, what)
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
+        if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise OllamaUnauthorisedError(
+                f"{what}: {name.host} does not show it to everyone (HTTP {reply.status})",
+                remedy="Ollama itself may pull it, by the key of its account; what is newest cannot be told from here.",
+            )
         if reply.status != HTTPStatus.OK:
             raise refusal(reply.status, reply.body, what)
         found = parse_object(reply.body)
