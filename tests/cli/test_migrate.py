@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry.document import JsonValue
 from imageworks.registry.git import RegistryRepository
 from support.git import assert_sound, git
 from support.legacy import BACKUP_1, BACKUP_2, CURATED_BACKUP, found_model, legacy_model, usual, write_configs
@@ -243,8 +242,8 @@ def test_without_a_registry_the_usual_place_gets_one(
 
 
 def test_many_models_are_one_commit(tmp_path: Path, root: Path) -> None:
-    models: list[JsonValue] = [legacy_model(f"m{number}", f"acme/m{number}") for number in range(300)]
-    configs = write_configs(tmp_path / "configs", {"model_registry.curated.json": models})
+    models = [legacy_model(f"m{number}", f"acme/m{number}") for number in range(300)]
+    configs = write_configs(tmp_path / "configs", {"model_registry.curated.json": [*models]})
     assert "300 manifests" in migrate(configs, root).out
     assert len(list((root / "models").iterdir())) == 301
     assert len(log(root)) == 2

@@ -9,10 +9,10 @@ import typer
 from imageworks.cli.output import complain, printable, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from imageworks.reconcile.migrate import Committed, Migrated
-    from imageworks.registry.legacy_values import LegacyFile, Tally
+    from imageworks.registry.legacy_values import LegacyFile, Step, Tally
 
 FORMAT_VERSION = 1
 WORDS = {
@@ -98,11 +98,11 @@ def _report(result: "Migrated", *, dry_run: bool, verbose: bool) -> "Iterator[st
     yield ""
     for commit in result.commits:
         yield _commit_line(commit)
-    totals = _totals(result)
+    last = result.migration.steps[-1]
+    totals = _totals(last)
     counted = ", ".join(f"{totals[key]} {words}" for key, words in WORDS.items() if totals[key])
     yield f"Fields: {counted}."
     where = f"{result.root} for {result.host}"
-    last = result.migration.steps[-1]
     done = f"{len(last.declared)} manifests, {len(last.found)} entries, {len(result.commits)} commits"
     yield f"Plan: {done} to {where}. Nothing was written." if dry_run else f"Migrated: {done} in {where}."
     if result.before and not dry_run:
@@ -150,15 +150,16 @@ def _models(count: int) -> str:
     return f"{count} model" if count == 1 else f"{count} models"
 
 
-def _totals(result: "Migrated") -> dict[str, int]:
-    last = result.migration.steps[-1]
+def _totals(last: "Step | None") -> dict[str, int]:
+    if last is None:
+        return dict.fromkeys(WORDS, 0)
     tallies = [one.tally.counts() for one in last.declared.values()]
     tallies += [one.tally.counts() for one in last.found.values()]
     return {key: sum(counts[key] for counts in tallies) for key in WORDS}
 
 
 def _document(result: "Migrated", *, dry_run: bool) -> dict[str, object]:
-    last = result.migration.steps[-1]
+    last = result.migration.steps[-1] if result.migration.steps else None
     there = {here: old for old, here in result.migration.names.items()}
     return {
         "format_version": FORMAT_VERSION,
@@ -193,17 +194,21 @@ def _document(result: "Migrated", *, dry_run: bool) -> dict[str, object]:
             }
             for commit in result.commits
         ],
-        "models": [
-            {
-                "name": name,
-                "legacy_name": there.get(name, name),
-                "source": last.declared[name].source if name in last.declared else None,
-                "manifest": last.declared[name].tally.document() if name in last.declared else None,
-                "entry": last.found[name].tally.document() if name in last.found else None,
-            }
-            for name in sorted({*last.declared, *last.found})
-        ],
+        "models": list(_model_documents(last, there)) if last else [],
         "snapshot_only": list(result.migration.snapshot_only),
         "kept": dict(result.kept),
-        "fields": _totals(result),
+        "fields": _totals(last),
     }
+
+
+def _model_documents(last: "Step", there: "Mapping[str, str]") -> "Iterator[dict[str, object]]":
+    for name in sorted({*last.declared, *last.found}):
+        declaration = last.declared.get(name)
+        entry = last.found.get(name)
+        yield {
+            "name": name,
+            "legacy_name": there.get(name, name),
+            "source": declaration.source if declaration else None,
+            "manifest": declaration.tally.document() if declaration else None,
+            "entry": entry.tally.document() if entry else None,
+        }

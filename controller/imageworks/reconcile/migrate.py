@@ -249,9 +249,10 @@ class _Migrator:
             self._all.append(Done())
         done = self._all[number]
         before = common(steps, done)
+        if before == len(steps):
+            return self._result(folder, Migration((), done.names), before)
         migration = plan_migration(folder, self._target(done))
-        if before < len(steps):
-            done = replace(done, steps=done.steps[:before], names={**done.names, **migration.names})
+        done = replace(done, steps=done.steps[:before], names={**done.names, **migration.names})
         kept = self._kept(migration, done)
         theirs = [path for path, blob in self._there.items() if done.written.get(path) != blob]
         commits = []
@@ -264,8 +265,11 @@ class _Migrator:
             self._all[number] = done
             commits.append(commit if dry_run else self._commit(step, commit, files))
             self._there = {p: b for p, b in self._there.items() if p not in commit.removed} | written
-        if commits and not dry_run:
+        if not dry_run:
             self._finish(migration, kept)
+        return replace(self._result(folder, migration, before), commits=tuple(commits), kept=kept)
+
+    def _result(self, folder: LegacyFolder, migration: Migration, before: int) -> Migrated:
         return Migrated(
             root=self._repository.root,
             host=self._host.host,
@@ -273,8 +277,6 @@ class _Migrator:
             folder=folder,
             migration=migration,
             before=before,
-            commits=tuple(commits),
-            kept=kept,
         )
 
     def _target(self, done: Done) -> Target:

@@ -80,6 +80,7 @@ def plan_migration(folder: LegacyFolder, target: Target) -> Migration:
     curated: Records = {}
     found: Records = {}
     steps: list[Step] = []
+    memory = _Memory()
     for file in (file for file in used if file.backup):
         if file.layer is Layer.CURATED:
             curated = file.by_name()
@@ -87,7 +88,7 @@ def plan_migration(folder: LegacyFolder, target: Target) -> Migration:
             found = file.by_name()
         count = len(file.records)
         title = f"Bring in {file.name}: {count} {'model' if count == 1 else 'models'}"
-        steps.append(_Builder(curated, found, names, target).step((file,), title))
+        steps.append(_Builder(curated, found, names, target, memory).step((file,), title))
     for file in now:
         if file.layer is Layer.CURATED:
             curated = file.by_name()
@@ -96,7 +97,7 @@ def plan_migration(folder: LegacyFolder, target: Target) -> Migration:
     if now:
         count = len({*curated, *found})
         title = f"Migrate {count} {'model' if count == 1 else 'models'} from an earlier tool"
-        steps.append(replace(_Builder(curated, found, names, target).step(now, title), when=None))
+        steps.append(replace(_Builder(curated, found, names, target, memory).step(now, title), when=None))
     snapshot = folder.current(Layer.SNAPSHOT)
     known = {*curated, *found}
     alone = tuple(record.name for record in snapshot.records if record.name not in known) if snapshot else ()
@@ -129,6 +130,43 @@ def _identity(files: Iterable[LegacyFile]) -> str:
 
 
 @dataclass
+class _Memory:
+    """What was last made of each model: most are the same in one backup after the other.
+
+    Args:
+        entries: The record and what was declared of it, with the entry, by name there.
+        manifests: The record, the choice and the entry's fields, with the manifest, by name there.
+    """
+
+    entries: dict[str, tuple[Record, Record | None, Found]] = field(default_factory=dict)
+    manifests: dict[str, tuple[Record, Choice, Found | None, Declaration]] = field(default_factory=dict)
+
+    def entry(self, record: Record, declared: Record | None, name: str) -> Found:
+        """Return a model's entry.
+
+        Args:
+            record: The discovered model.
+            declared: The curated one of the same name.
+            name: The name here.
+        """
+        known = self.entries.get(record.name)
+        if known is None or known[:2] != (record, declared):
+            fields = declared.fields if declared else None
+            known = self.entries[record.name] = (record, declared, to_entry(record, name, declared=fields))
+        return known[2]
+
+    def manifest(
+        self, record: Record, name: str, choice: Choice, found: Found | None, around: Surroundings
+    ) -> Declaration:
+        """Return a model's manifest; see `declare`."""
+        known = self.manifests.get(record.name)
+        if known is None or known[:3] != (record, choice, found):
+            declaration = declare(record, name, choice, found, around)
+            known = self.manifests[record.name] = (record, choice, found, declaration)
+        return known[3]
+
+
+@dataclass
 class _Builder:
     """Makes one state of the registry of one state of the predecessor.
 
@@ -137,12 +175,14 @@ class _Builder:
         found: The discovered ones.
         names: The name here by the name there.
         target: The registry.
+        memory: What was made for the state before.
     """
 
     curated: Records
     found: Records
     names: Mapping[str, str]
     target: Target
+    memory: _Memory
 
     def step(self, files: Collection[LegacyFile], title: str) -> Step:
         """Return the state as a commit to be.
@@ -152,9 +192,7 @@ class _Builder:
             title: The commit's subject.
         """
         entries = {
-            self.names[there]: to_entry(
-                record, self.names[there], declared=self.curated[there].fields if there in self.curated else None
-            )
+            self.names[there]: self.memory.entry(record, self.curated.get(there), self.names[there])
             for there, record in self.found.items()
         }
         declared = self._declared(entries)
@@ -193,7 +231,7 @@ class _Builder:
             choice = next(one for one in islice(possible, passed_over.get(name, 0), None) if one.folder not in claimed)
             if choice.folder is not None:
                 claimed.add(choice.folder)
-            yield name, declare(record, name, choice, entries.get(name), self.target.around)
+            yield name, self.memory.manifest(record, name, choice, entries.get(name), self.target.around)
 
     def _refused(self, declared: Mapping[str, Declaration]) -> dict[str, str]:
         """Return which manifests are not valid beside all others, with the reason."""
