@@ -55,15 +55,15 @@ def sight(*models: OllamaModel, origin: str = "api", in_use: bool = False, **mor
 
 
 def case(
-    look: OllamaSight, record: Entry | None = None, *, pin: str | None = None, source: object = None, **fields: Any
+    look: OllamaSight, record: Entry | None = None, *, pin: str | None = None, source: object = None, **fields: object
 ) -> Case:
     said = source or {"ollama": TAG, **({"digest": f"sha256:{pin}"} if pin else {})}
     previous = fields.pop("previous_name", None)
     return Case(
-        manifest(source=said, **fields),
+        manifest(source=said, **fields),  # type: ignore[arg-type]
         entry=record,
         ollama=look,
-        previous_name=previous,
+        previous_name=previous,  # type: ignore[arg-type]
     )
 
 
