@@ -287,3 +287,19 @@ def test_the_first_record_makes_a_registry(
     entry = record_download(backend="vllm", path=folder)
     made = isolated_environment / "ai-models/registry"
     assert json.loads((made / f"discovered/testhost/{entry.name}.json").read_bytes())["name"] == VARIANT
+
+
+def test_two_processes_that_need_a_registry_make_one(
+    world: World, isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IMAGEWORKS_REGISTRY_DIR")
+    monkeypatch.chdir(isolated_environment)
+    folders = [put(world.folder / f"my models/side-{n}b-awq", awq(str(n))) for n in range(3)]
+    started = [
+        subprocess.Popen([sys.executable, "-c", RECORD, "vllm", str(folder)], stderr=subprocess.PIPE, text=True)
+        for folder in folders
+    ]
+    assert [(process.communicate(timeout=60)[1], process.returncode) for process in started] == [("", 0)] * 3
+    made = isolated_environment / "ai-models/registry"
+    assert git(made, "log", "--format=%s").splitlines()[-1] == "Start a model registry"
+    assert len(list((made / "discovered/testhost").iterdir())) == len(folders)

@@ -167,7 +167,10 @@ def test_without_a_terminal_nobody_is_asked_and_that_is_said(world: World, downl
     assert done.quantization == "q4_k_m"
     assert done.notes[0].startswith("nobody can be asked without a terminal")
     assert any("of 2 quantizations q4_k_m is taken" in note for note in done.notes)
-    assert downloader.download("acme/many-7b-GGUF", interactive=True).action == "none"
+    again = downloader.download("acme/many-7b-GGUF", interactive=True)
+    assert again.action == "none"
+    assert any(f"{done.name} is used as it is" in note for note in again.notes)
+    assert downloader.download(REPO, interactive=True).notes == ()
 
 
 def test_what_nobody_can_decide_is_refused_with_the_choices(world: World, downloader: ModelDownloader) -> None:

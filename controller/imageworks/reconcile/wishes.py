@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from imageworks.config import (
     HostSettings,
@@ -17,7 +18,11 @@ from imageworks.errors import UsageError
 from imageworks.identifiers import HubIdentifier, parse_hub_identifier
 from imageworks.reconcile.declare import Proposal, Wish
 from imageworks.reconcile.run import Run
+from imageworks.registry.git_lock import hold
 from imageworks.registry.scaffold import make_registry
+
+NEW_REGISTRY: Final = "new-registry"
+MAKING_SECONDS: Final = 60.0
 
 
 def identify(model: str, *, revision: str | None, quantization: str | None, endpoint: str) -> HubIdentifier:
@@ -102,9 +107,23 @@ def registry_or_new(given: Path | None, told: Callable[[str], None]) -> Path:
     try:
         return find_registry(given)
     except RegistryNotFoundError:
-        made = make_registry(registry_to_make(), load_host_settings())
-        told(f"Made a registry at {made.root}, a git repository with a manifest for each model.")
-        return made.root
+        host = load_host_settings()
+        with hold(host.state_dir / NEW_REGISTRY, wait=MAKING_SECONDS, host=host.host, what="the making of a registry"):
+            return _found_meanwhile(given) or _made(host, told)
+
+
+def _found_meanwhile(given: Path | None) -> Path | None:
+    """Return the registry that another process made while this one waited for its turn, if one did."""
+    try:
+        return find_registry(given)
+    except RegistryNotFoundError:
+        return None
+
+
+def _made(host: HostSettings, told: Callable[[str], None]) -> Path:
+    made = make_registry(registry_to_make(), host)
+    told(f"Made a registry at {made.root}, a git repository with a manifest for each model.")
+    return made.root
 
 
 def is_settled(proposal: Proposal, wish: Wish, *, kept: bool) -> bool:

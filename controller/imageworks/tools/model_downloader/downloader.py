@@ -7,7 +7,6 @@ commit manifest, entry and snapshot together.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -35,11 +34,11 @@ from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import Manifest, read_manifest
 from imageworks.registry.yaml_gate import parse_yaml
 from imageworks.tools.model_downloader.questions import (
+    NobodyToAsk,
     Questions,
     TerminalQuestions,
     answered,
     at_terminal,
-    take_proposed,
 )
 from imageworks.tools.model_downloader.values import ChatTemplate, DownloadedModel, FilePartition, RepositoryMetadata
 from imageworks.transfer.files import Progress
@@ -254,13 +253,13 @@ class ModelDownloader:
         wanted = views.Wanted(deprecated=True, logical=True, patterns=os.environ.get(views.TESTING_VARIABLE))
         return views.count(wanted.choose(model.fields for model in load_registry(registry=self._registry).values()))
 
-    def _whom_to_ask(self, notes: list[str], *, interactive: bool) -> Questions | None:
-        if not interactive or self._questions is not None:
-            return self._questions if interactive else None
-        if at_terminal():
-            return TerminalQuestions()
-        notes.append("nobody can be asked without a terminal, so what was left open is decided as usual")
-        return None
+    def _whom_to_ask(self, notes: list[str], *, interactive: bool) -> Questions:
+        if not interactive:
+            return NobodyToAsk(notes.append)
+        if self._questions is not None:
+            return self._questions
+        why = "nobody can be asked without a terminal, so what was left open is decided as usual"
+        return TerminalQuestions() if at_terminal() else NobodyToAsk(notes.append, why=why)
 
     @staticmethod
     def _build_repository_metadata(
@@ -273,16 +272,17 @@ class ModelDownloader:
         return RepositoryMetadata(identifier, owner, name, identifier.revision)
 
     @staticmethod
-    def _propose(run: Run, wish: Wish, questions: Questions | None, notes: list[str]) -> tuple[Wish, Proposal]:
+    def _propose(run: Run, wish: Wish, questions: Questions, notes: list[str]) -> tuple[Wish, Proposal]:
         """Return what would be declared, once somebody decided what the wish leaves open."""
-        choose = questions.quantization if questions else partial(take_proposed, told=notes.append)
         allow_named(run, wish)
-        proposal = propose(run, wish, choose)
+        proposal = propose(run, wish, questions.quantization)
         entry = proposal.entry
-        if questions and entry is not None and proposal.installed and not (wish.force or wish.location):
-            wish = answered(wish, questions.existing(proposal.name, entry.path))
-            allow_named(run, wish)
-            proposal = propose(run, wish, choose)
+        if entry is not None and proposal.installed and not (wish.force or wish.location):
+            decided = answered(wish, questions.existing(proposal.name, entry.path))
+            if decided != wish:
+                wish = decided
+                allow_named(run, wish)
+                proposal = propose(run, wish, questions.quantization)
         notes += proposal.notes
         return wish, proposal
 

@@ -71,6 +71,35 @@ def take_proposed(
     return proposed
 
 
+class NobodyToAsk:
+    """Decides as usual what is left open: a model that is here is used, of quantizations the usual one is taken.
+
+    Args:
+        told: Gets what was decided.
+        why: Why nobody is asked, where the caller expected it; said before the first decision.
+    """
+
+    def __init__(self, told: Told, *, why: str | None = None) -> None:
+        self._told = told
+        self._why = why
+
+    def quantization(self, choices: Sequence[QuantChoice], proposed: str | None) -> str:
+        """Return the usual quantization."""
+        self._explain()
+        return take_proposed(choices, proposed, self._told)
+
+    def existing(self, name: str, path: Path | None) -> str:
+        """Return that the model is used as it is."""
+        self._explain()
+        self._told(f"{name} is used as it is at {path}")
+        return USE
+
+    def _explain(self) -> None:
+        if self._why is not None:
+            self._told(self._why)
+        self._why = None
+
+
 class TerminalQuestions:
     """Asks on the terminal: questions on stderr, answers from stdin.
 
