@@ -158,7 +158,8 @@ def test_nothing_that_fits_says_what_is_hidden(world: World) -> None:
 
 def test_json_is_the_snapshot_with_what_is_still_there(installed: World) -> None:
     (before,) = json.loads(listed(installed, "--json").out)
-    assert before == {**installed.snapshot()[NAME], "installed": True, "producer": "acme"}
+    added = {"installed": True, "producer": "acme", "last_accessed": None}
+    assert before == {**installed.snapshot()[NAME], **added}
     shutil.rmtree(installed.weights / REPO)
     (after,) = json.loads(listed(installed, "--json").out)
     assert after == {**before, "installed": False}
