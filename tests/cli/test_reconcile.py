@@ -126,7 +126,8 @@ def test_json_of_an_applied_plan_goes_to_stdout_and_its_report_to_stderr(world: 
 def test_markdown_is_printed_when_asked_for(world: World) -> None:
     world.serve()
     world.declare()
-    assert f"| `+` | `{NAME}` | install (missing) |" in world.reconcile("--dry-run", "--format", "markdown", valid=False).out
+    text = world.reconcile("--dry-run", "--format", "markdown", valid=False).out
+    assert f"| `+` | `{NAME}` | install (missing) |" in text
 
 
 def test_quiet_says_nothing_when_all_goes_well(world: World) -> None:
