@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from imageworks.providers.ollama import OllamaProvider
+from imageworks.providers.ollama_client import OllamaClient
 from imageworks.providers.ollama_errors import (
     OllamaBrokenStreamError,
     OllamaCancelledError,
@@ -251,10 +252,17 @@ def test_bytes_with_a_wrong_digest_are_refused_but_kept_under_the_right_one(worl
     assert world.ollama.has_blob(hex_sha256(file.read_bytes()))
 
 
-def test_a_base_that_is_missing_is_pulled_and_never_over_plain_http(world: World) -> None:
+def test_a_base_that_is_missing_is_pulled_first(world: World) -> None:
     base = world.offer("base:x")
-    with pytest.raises(OllamaError):
-        world.ollama.create(CreateSpec(f"{OWNER}/mine:x", base))
+    made = world.ollama.create(CreateSpec(f"{OWNER}/mine:x", base, system="Hi"))
+    assert made.details["parent_model"] == base
+    assert world.ollama.observe().find(base) is not None
+
+
+def test_the_daemon_itself_pulls_a_base_never_over_plain_http(world: World) -> None:
+    base = world.offer("base:x")
+    with OllamaClient(world.ollama.address) as client, pytest.raises(OllamaError):
+        client.create(CreateSpec(f"{OWNER}/mine:x", base))
     assert world.ollama.observe().find(f"{OWNER}/mine:x") is None
     assert not any("manifests" in asked.path for asked in world.registry.requests)
 

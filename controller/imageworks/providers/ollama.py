@@ -138,11 +138,12 @@ class OllamaProvider:
     def create(self, spec: CreateSpec, *, told: Told = untold, cancelled: Cancelled = never) -> OllamaModel:
         """Make a model, replacing one of that name, and return it as it is then installed.
 
-        Ollama pulls a base that is missing, and may repack an uploaded GGUF: compare `content`, not the upload.
+        A base that is missing is pulled first: Ollama itself goes on without it when that fails. It may repack an
+        uploaded GGUF: compare `content`, not the upload.
 
         Args:
             spec: What it is made of; its files have been uploaded.
-            told: Gets each line of its progress.
+            told: Gets each line of its progress; after that of a base another begins.
             cancelled: Asked a few times a second; true ends it.
 
         Raises:
@@ -150,11 +151,9 @@ class OllamaProvider:
         """
         name = parse_name(spec.name)
         self._check_reach(f"creating {name}")
-        if self._offline and spec.base is not None and self._listed(parse_name(spec.base)) is None:
-            raise OllamaOfflineError(
-                f"creating {name}: its base {spec.base} is not installed, and the network is not to be used",
-                remedy=_OFFLINE,
-            )
+        if spec.base is not None and self._listed(parse_name(spec.base)) is None:
+            self._check_network(f"creating {name}: its base {spec.base} is not installed")
+            self._client.pull(spec.base, told=told, cancelled=cancelled)
         self._client.create(spec, told=told, cancelled=cancelled)
         return self._installed(spec.name)
 
@@ -248,7 +247,7 @@ class OllamaProvider:
 
     def _check_network(self, what: str) -> None:
         if self._offline:
-            raise OllamaOfflineError(f"{what}: the network is not to be used", remedy=_OFFLINE)
+            raise OllamaOfflineError(f"{what}, and the network is not to be used", remedy=_OFFLINE)
 
     def _check_reach(self, what: str) -> None:
         if not self.address.is_loopback:
