@@ -1,12 +1,18 @@
 """Reading a registry at a commit."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from imageworks.registry.git import RegistryRepository
-from imageworks.registry.git_values import BlobRefusedError, UnknownRevisionError, UnsafePathError
+from imageworks.registry.git_values import (
+    BlobRefusedError,
+    UnknownRevisionError,
+    UnsafePathError,
+    UnsupportedRepositoryError,
+)
 from imageworks.registry.reader import Refusal, RegistryReader, WorkTreeReader
 from support.git import git, make_registry
 
@@ -53,6 +59,27 @@ def test_links_are_listed_as_refused_and_never_followed(tmp_path: Path) -> None:
         list(repository.read_blobs([link]))
     with pytest.raises(UnsafePathError, match="discovered"):
         repository.list_files(head, "discovered")
+
+
+def nested(folder: Path, *, levels: int, width: int) -> None:
+    """Commit folders that hold one another, each so many times."""
+    tree = git(folder, "rev-parse", "HEAD:models").strip()
+    for _ in range(levels):
+        rows = "".join(f"040000 tree {tree}\t{'d' * (9 if width > 1 else 250)}{number}\n" for number in range(width))
+        done = subprocess.run(["git", "mktree"], cwd=folder, input=rows, capture_output=True, text=True, check=True)
+        tree = done.stdout.strip()
+    root = f"040000 tree {tree}\tmodels\n"
+    done = subprocess.run(["git", "mktree"], cwd=folder, input=root, capture_output=True, text=True, check=True)
+    commit = git(folder, "commit-tree", "-m", "bomb", "-p", "HEAD", done.stdout.strip()).strip()
+    git(folder, "update-ref", "HEAD", commit)
+
+
+@pytest.mark.parametrize(("levels", "width"), [(8, 20), (20, 1)], ids=["wide", "deep"])
+def test_a_tree_that_holds_billions_of_files_is_refused(tmp_path: Path, levels: int, width: int) -> None:
+    repository = make_registry(tmp_path / "r", {"models/a.yaml": b"a"})
+    nested(tmp_path / "r", levels=levels, width=width)
+    with pytest.raises(UnsupportedRepositoryError, match="holds more than"):
+        repository.list_files(repository.head(), "models")
 
 
 def test_a_submodule_is_refused_as_a_file_and_not_entered(tmp_path: Path) -> None:

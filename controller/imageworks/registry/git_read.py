@@ -10,6 +10,7 @@ from imageworks.registry.git_values import (
     BlobRefusedError,
     UnknownRevisionError,
     UnsafePathError,
+    UnsupportedRepositoryError,
 )
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ TREE_MODE: Final = 0o040000
 COMMIT_KIND: Final = 1  # GIT_OBJECT_COMMIT
 BLOB_KIND: Final = 3  # GIT_OBJECT_BLOB
 DEFAULT_BLOB_LIMIT: Final = 64 * 1024 * 1024
+MOST_FILES: Final = 200_000
+LONGEST_PATH: Final = 4096
 
 
 def subtree(tree: "Tree", path: str) -> "Tree | None":
@@ -77,14 +80,25 @@ def walk_files(repository: "Repository", tree: "Tree", base: str) -> Iterator[tu
         repository: Where the tree's objects are.
         tree: The folder.
         base: What paths begin with; empty or ending in ``/``.
+
+    Raises:
+        UnsupportedRepositoryError: It holds more than a registry can; a few folders that hold each other many times
+            over make billions of files out of a kilobyte.
     """
     odb = repository.odb
-    folders = [(base, tree)]
+    folders, seen = [(base, tree)], 0
     while folders:
         prefix, folder = folders.pop()
         for entry in folder:
             mode = int(entry.filemode)
             path = prefix + _name(entry.raw_name)
+            seen += 1
+            if seen > MOST_FILES or len(path) > LONGEST_PATH:
+                raise UnsupportedRepositoryError(
+                    f"{base or 'the registry'} holds more than {MOST_FILES:,} files and folders, or paths of more than "
+                    f"{LONGEST_PATH:,} characters, in git",
+                    remedy="Look who committed that: git log --stat.",
+                )
             if mode == TREE_MODE:
                 folders.append((path + "/", entry))  # type: ignore[arg-type] # as in subtree()
             else:
