@@ -10,6 +10,7 @@ import pytest
 from imageworks.registry.entry import ArtifactFile, aggregate_sha256
 from imageworks.registry.schema import load_schema
 from support.git import git
+from support.legacy import found_model, write_configs
 from support.meanwhile import meanwhile
 from support.reconcile import HOST, Result, World, command
 from support.transfer import content, sha256
@@ -307,3 +308,32 @@ def test_what_people_commit_meanwhile_is_built_upon(found: World, monkeypatch: p
     assert "1 recorded" in scan(found).out
     assert sorted(found.snapshot()) == [NAME, "logical"]
     assert "No changes" in found.reconcile().out
+
+
+def test_what_an_earlier_tool_recorded_without_files_is_looked_at_and_keeps_its_name(
+    found: World, tmp_path: Path
+) -> None:
+    place = str(found.weights / "Someone/Llama-7B-AWQ")
+    told = found_model(
+        "llama_(AWQ)",
+        download_path=place,
+        backend_config={"port": 24001, "model_path": place},
+        display_name="Our llama",
+        roles=[],
+        role_priority={},
+    )
+    configs = write_configs(tmp_path / "configs", {"model_registry.discovered.json": [told]})
+    assert command("migrate", configs, "--registry", found.root).code == 0
+    scan(found)
+    assert recorded(found) == ["llama_(AWQ)"]
+    entry = found.entry("llama_(AWQ)")
+    assert entry["backend_config"] == {"port": 24001, "model_path": place}
+    assert entry["display_name"] == "Our llama"
+    assert entry["quantization"] == "awq"
+    assert entry["verification"] == "trust-on-first-use"
+    artifacts, metadata = entry["artifacts"], entry["metadata"]
+    assert isinstance(artifacts, dict)
+    assert isinstance(metadata, dict)
+    assert len(artifacts["files"]) == len(AWQ)
+    assert metadata["legacy"]["artifacts"]["files"]
+    assert "0 recorded, 1 recorded already" in scan(found).out

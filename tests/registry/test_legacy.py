@@ -99,7 +99,7 @@ def test_a_discovered_model_becomes_an_entry_that_vouches_for_nothing() -> None:
     assert check("entry", dict(fields)) == []
     assert fields["verification"] == "unverified"
     assert fields["download_path"] == "/home/ada/ai-models/weights/acme/Tiny-7B"
-    assert fields["download_files"] == ["config.json", "config.json:Zone.Identifier"]
+    assert fields["download_files"] == ["config.json"]
     assert fields["source_provider"] == "huggingface"
     assert fields["resolved"] == {"repo": "acme/Tiny-7B"}
     assert "served_model_id" not in fields  # "None" was nothing
@@ -109,6 +109,7 @@ def test_a_discovered_model_becomes_an_entry_that_vouches_for_nothing() -> None:
     assert metadata["acquisition"] == "adopted"
     assert metadata["legacy"] == {
         "artifacts": {"aggregate_sha256": "ab" * 32, "files": [{"path": "config.json", "sha256": "ab" * 32}]},
+        "download_files": ["config.json:Zone.Identifier"],
         "roles": ["caption"],
         "role_priority": {"caption": 75},
     }
@@ -121,7 +122,7 @@ def test_what_an_entry_cannot_hold_is_kept_apart_with_the_reason() -> None:
         download_path="/weights/../etc",
         generation_defaults={"temperature": 0.5, "stop": ["x"]},
         capabilities=["vision"],
-        download_files=["ok", 7],
+        download_files=["ok", 7, "ok:mshield"],
         invented={"deep": [1]},
         downloaded_at="yesterday",
     )
@@ -135,7 +136,7 @@ def test_what_an_entry_cannot_hold_is_kept_apart_with_the_reason() -> None:
     legacy = metadata["legacy"]
     assert isinstance(legacy, dict)
     assert legacy["generation_defaults"] == {"stop": ["x"]}
-    assert legacy["download_files"] == ["ok", 7]
+    assert legacy["download_files"] == ["ok:mshield", "ok", 7]
     assert {key: legacy[key] for key in ("backend", "download_path", "capabilities", "invented", "downloaded_at")} == {
         "backend": "transformers",
         "download_path": "/weights/../etc",
@@ -206,18 +207,20 @@ def test_a_curated_model_becomes_a_commented_manifest() -> None:
         "backend": "vllm",
         "location": "linux_wsl",
         "display_name": "tiny_(FP16)",
+        "family": "tiny-7b",
         "roles": ["caption"],
         "role_priority": {"caption": 75},
         "capabilities": {"text": True, "tools": True},
         "backend_config": {"port": 24001, "extra_args": ["--max-model-len", "4096"]},
         "model_aliases": ["acme/Tiny-7B"],
         "generation_defaults": {"temperature": 0.3},
-        "metadata": {"default_system_prompt": "Be kind."},
+        "metadata": {"default_system_prompt": "Be kind.", "legacy": {"quantization": "fp16"}},
     }
     text = declaration.data.decode()
     assert text.startswith("# modeline\n# tiny_(FP16), curated in an earlier tool and migrated.")
     assert 'revision: "main"                      # no commit was recorded; `pin` writes one' in text
-    assert {"family", "metadata.producer", "quantization", "chat_template"} <= set(declaration.tally.same)
+    assert "#   quantization: detected; declared, it would choose among files" in text
+    assert {"metadata.producer", "chat_template"} <= set(declaration.tally.same)
 
 
 SOURCES: Mapping[str, tuple[Fields, Fields, str | None]] = {

@@ -30,6 +30,7 @@ from imageworks.transfer.files import RemoteFile
 
 GGUF: Final = "gguf"
 DEFAULT_BACKEND: Final = "vllm"
+_SAID: Final = ("deprecated", "display_name", "generation_defaults", "served_model_id", "source")
 INCOMPLETE: Final = frozenset({"missing-shard", "empty-file", "missing-weights"})
 
 
@@ -135,6 +136,11 @@ class _Surveyor:
         self._filters = compile_testing_patterns(self.options.patterns)
         self._taken = {*self.registry.entries, *self.registry.manifests, *self.registry.blocked}
         self._owners = owners_of_files(self.registry.entries.values())
+        # What an earlier tool recorded names a folder, and none of its files.
+        self._claimed: dict[Path, list[Entry]] = defaultdict(list)
+        for entry in self.registry.entries.values():
+            if entry.path is not None and not entry.files:
+                self._claimed[entry.path].append(entry)
         self._declared_repos: dict[str, str] = {}
         self._declared_paths: dict[Path, str] = {}
         for manifest in self.registry.manifests.values():
@@ -176,6 +182,7 @@ class _Surveyor:
         """Return what is recorded of a candidate's files; one that is declared before any other."""
         root = candidate.model.root
         owners = [entry for file in candidate.model.files for entry in self._owners.get(root / file.path, ())]
+        owners = owners or self._claimed.get(candidate.path, [])
         return max(owners, key=lambda entry: (entry.managed, entry.path == candidate.path), default=None)
 
     def _declared(self, candidate: Candidate, old: Entry | None) -> str | None:
@@ -188,6 +195,8 @@ class _Surveyor:
     def _is_looked_at_again(self, old: Entry) -> bool:
         if old.installed_by_us or old.part("version_lock").get("locked") is True:
             return False
+        if not old.files:
+            return True
         moves = old.text("backend") == UNASSIGNED and self.options.backend not in {None, UNASSIGNED}
         unassigned = old.text("backend") == UNASSIGNED and self.options.backend is None
         return self.options.update_existing or moves or unassigned
@@ -213,7 +222,12 @@ class _Surveyor:
         return self.options.backend or (GGUF if facts.download_format == GGUF else DEFAULT_BACKEND)
 
     def _name(self, candidate: Candidate, facts: ModelFacts, backend: str, old: Entry | None) -> str:
-        """Return a name that no other model has: the usual one, else with the owner, else with a few digits."""
+        """Return a name that no other model has: the usual one, else with the owner, else with a few digits.
+
+        What was recorded without files keeps the name that people know it by.
+        """
+        if old is not None and not old.files and old.path is not None:
+            return old.name
         owner, _, tail = candidate.repo.rpartition("/")
         of_path = sha256(str(candidate.path).encode()).hexdigest()[:8]
         tries = (tail, f"{owner}-{tail}" if owner else tail, f"{tail}-{of_path}")
@@ -333,7 +347,20 @@ def found_entry(finding: Finding, digests: Mapping[Path, str | Digest], ledger: 
         fields |= {key: old.fields[key] for key in ("version_lock", "model_aliases") if key in old.fields}
         if old.files == found.files and old.text("downloaded_at"):
             fields["downloaded_at"] = old.fields["downloaded_at"]
+        if not old.files and old.path is not None:
+            fields |= _what_people_said(old, found)
     return replace(found, fields=fields)
+
+
+def _what_people_said(old: Entry, found: Entry) -> dict[str, object]:
+    """Return what an earlier tool recorded of a model and no look at its files brings back."""
+    kept = {key: old.fields[key] for key in _SAID if key in old.fields}
+    metadata = {key: old.part("metadata")[key] for key in ("legacy",) if key in old.part("metadata")}
+    return {
+        **kept,
+        "backend_config": {**old.part("backend_config"), **found.part("backend_config")},
+        "metadata": {**found.part("metadata"), **metadata},
+    }
 
 
 def location_of(path: Path, ledger: Ledger) -> str:

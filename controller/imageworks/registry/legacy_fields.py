@@ -73,6 +73,8 @@ def to_entry(record: Record, name: str, *, declared: Mapping[str, JsonValue] | N
             set_apart(legacy, tally, key, value, why)
         elif key in PEOPLES:
             tally.same.append(key)
+        elif key == "download_files" and isinstance(value, list):
+            fields[key] = _real_files(value, legacy, tally)
         else:
             fields[key] = _converted(key, value, legacy, tally)
     _complete(fields, record, name)
@@ -202,6 +204,14 @@ def set_apart(legacy: Fields, tally: Tally, key: str, value: JsonValue, why: str
     tally.legacy[key] = why
 
 
+def _real_files(value: list[JsonValue], legacy: Fields, tally: Tally) -> list[JsonValue]:
+    """Return the recorded files without what Windows hangs onto files, which the predecessor took for some."""
+    streams = [item for item in value if isinstance(item, str) and ":" in item]
+    if streams:
+        set_apart(legacy, tally, "download_files", list(streams), "names with a colon are streams of Windows, no files")
+    return [item for item in value if item not in streams]
+
+
 def _converted(key: str, value: JsonValue, legacy: Fields, tally: Tally) -> JsonValue:
     """Return a known field as an entry says it."""
     if key == "backend" and value not in backends():
@@ -298,6 +308,13 @@ def _without(schema: str, fields: Fields, pointer: Pointer, why: str, legacy: Fi
         left[key] = [item for item in value if not check(schema, {**own, key: [item]})]
     else:
         del left[key]
-    legacy[key] = {**value, **apart} if isinstance(value, dict) and isinstance(apart, dict) else value
+    legacy[key] = _joined(apart, value)
     tally.legacy[key] = why
     return left
+
+
+def _joined(apart: JsonValue, value: JsonValue) -> JsonValue:
+    """Return a value together with what was set apart of it before."""
+    if isinstance(value, dict) and isinstance(apart, dict):
+        return {**value, **apart}
+    return [*apart, *value] if isinstance(value, list) and isinstance(apart, list) else value

@@ -164,7 +164,7 @@ class _Reader:
         if key == "download_format" and "format" in self._choice.fields:
             self._tally.changed[key] = "declared as `format`"
             return
-        if self._found.get(key) == value:
+        if self._found.get(key) == value and key not in {"quantization", "source"}:
             self._tally.same.append(key)
             return
         why = "this registry has no such field"
@@ -179,10 +179,7 @@ class _Reader:
             set_apart(self._legacy, self._tally, key, value, "no backend here is called so")
             self._document[key] = UNASSIGNED
         elif not isinstance(value, dict):
-            if key == "family" and self._found.get(key) == value:
-                self._tally.same.append(key)
-            else:
-                self._document[key] = value
+            self._document[key] = value
         elif new := self._mapping(key, value):
             self._document[key] = new
 
