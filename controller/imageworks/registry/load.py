@@ -53,7 +53,6 @@ class RegistryState:
         diagnostics: Everything that is wrong, sorted.
         declared: How many manifest files there are, valid or not.
         documents: The valid manifests as documents, by name, which know the places of what they say.
-        documents: The valid manifests as documents, by name, which know the places of what they say.
         recorded: The commit that the entries are of; another than ``revision`` where they have a branch of their own.
         branch: The branch that this host's entries go to; ``None`` for the checked-out one.
     """
@@ -67,7 +66,6 @@ class RegistryState:
     settings_invalid: tuple[Diagnostic, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     declared: int = 0
-    documents: Mapping[str, Document] = field(default_factory=dict, repr=False, compare=False)
     documents: Mapping[str, Document] = field(default_factory=dict, repr=False, compare=False)
     recorded: str | None = None
     branch: str | None = None
@@ -158,7 +156,6 @@ def load_registry(
         settings_invalid=settings.diagnostics,
         diagnostics=tuple(sorted(diagnostics)),
         declared=len(checked),
-        documents={name: item.document for name, item in valid.items()},
         documents={name: item.document for name, item in valid.items()},
         recorded=recorded,
         branch=branch,
