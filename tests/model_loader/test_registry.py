@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.model_loader.download_adapter import record_download
+from imageworks.model_loader.download_adapter import record_download, remove_download
 from imageworks.model_loader.entries import changes_of
 from imageworks.model_loader.registry import (
     RegistryEntry,
@@ -103,6 +103,14 @@ def test_what_another_process_changed_meanwhile_stays(found: RegistryEntry) -> N
     update_entries([replace(found, display_name="Theirs")])
     update_entries([replace(found, model_aliases=("ours",))])
     assert (get_entry(FOUND).display_name, get_entry(FOUND).model_aliases) == ("Theirs", ("ours",))
+
+
+def test_what_another_process_purged_is_not_brought_back(found: RegistryEntry, world: World) -> None:
+    remove_download(FOUND, keep_entry=False)
+    before = world.head()
+    with pytest.raises(AmendError, match="is not recorded any more"):
+        update_entries([replace(found, display_name="Back again")])
+    assert world.head() == before
 
 
 def test_changes_are_saved_together_later(found: RegistryEntry, world: World) -> None:

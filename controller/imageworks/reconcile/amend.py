@@ -35,7 +35,7 @@ def amend(registry: RegistryState, changes: Mapping[str, Changes]) -> Edits:
 
     Args:
         registry: What is declared and recorded.
-        changes: By model, what changes; an unknown name makes a model without files.
+        changes: By model, what changes; one that says the ``name`` too may make a model without files.
 
     Raises:
         AmendError: A field is not the caller's to write, or a value is not valid; the message says where it belongs.
@@ -64,6 +64,8 @@ def _amended(registry: RegistryState, name: str, changes: Changes, owners: Owner
             f"{name}: a model's name is its key, and cannot become {changes['name']!r}",
             remedy="`imageworks-models promote` it; then rename the manifest, with `previously: [old-name]`.",
         )
+    if entry is None and "name" not in changes:
+        raise AmendError(f"{name}: is not recorded any more", remedy="load_registry() shows what is.")
     for key, value in changes.items():
         _check_owner(name, key, value, entry, owners)
     before: Changes = entry.fields if entry is not None else {"schema_version": SCHEMA_VERSION, "managed": False}
