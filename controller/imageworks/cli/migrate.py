@@ -83,7 +83,7 @@ def _root(given: Path | None) -> Path:
 
 def _report(result: "Migrated", *, dry_run: bool, verbose: bool) -> "Iterator[str]":
     for file in result.folder.files:
-        yield f"read {file.name}: {_models(len(file.records))}, {_date(file)}"
+        yield f"read {file.name}: {_count(len(file.records), 'model')}, {_date(file)}"
     for name, why in result.folder.passed:
         yield f"passed over {name}: {why}"
     if not result.commits:
@@ -103,7 +103,8 @@ def _report(result: "Migrated", *, dry_run: bool, verbose: bool) -> "Iterator[st
     counted = ", ".join(f"{totals[key]} {words}" for key, words in WORDS.items() if totals[key])
     yield f"Fields: {counted}."
     where = f"{result.root} for {result.host}"
-    done = f"{len(last.declared)} manifests, {len(last.found)} entries, {len(result.commits)} commits"
+    entries = "1 entry" if len(last.found) == 1 else f"{len(last.found)} entries"
+    done = f"{_count(len(last.declared), 'manifest')}, {entries}, {_count(len(result.commits), 'commit')}"
     yield f"Plan: {done} to {where}. Nothing was written." if dry_run else f"Migrated: {done} in {where}."
     if result.before and not dry_run:
         yield f"Resumed after {result.before} of {len(result.migration.steps)} commits."
@@ -146,8 +147,8 @@ def _date(file: "LegacyFile") -> str:
     return f"{file.when:%Y-%m-%d %H:%M:%S} UTC {origin}" if file.backup else "valid now"
 
 
-def _models(count: int) -> str:
-    return f"{count} model" if count == 1 else f"{count} models"
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _totals(last: "Step | None") -> dict[str, int]:
