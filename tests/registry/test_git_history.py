@@ -68,6 +68,44 @@ def test_the_log_agrees_with_gits_own(tmp_path: Path, registry: RegistryReposito
         assert subjects(registry, path) == git(tmp_path, "log", "--format=%s", "--", path).splitlines()
 
 
+def test_what_touched_a_path_agrees_with_git_in_a_history_of_branches(tmp_path: Path) -> None:
+    repository = make_registry(tmp_path, {"models/a.yaml": b"1", "models/a.yaml.bak": b"1"})
+    steps: list[dict[str, bytes | None]] = [
+        {"models/0.yaml": b"1"},  # what stands before it moves
+        {"models/a.yaml": b"2", "discovered/h 1/a.json": b"1"},
+        {"models/b a.yaml": b"1"},
+        {"models/a.yaml": None},
+        {"models/a.yml": b"3", "discovered/h2/a.json": b"1"},
+        {"models/a.yml": None, "models/a.yaml": b"4"},
+        {"discovered/h 1/a.json": None},
+    ]
+    for number, changes in enumerate(steps):
+        repository.commit(changes, message=f"Step {number}", expected=repository.head())
+        git(tmp_path, "switch", "-qc", f"side-{number}", "HEAD~1")
+        side = RegistryRepository.open(tmp_path)
+        side.commit({f"models/s{number}.yaml": b"1"}, message=f"Side {number}", expected=side.head())
+        git(tmp_path, "switch", "-q", "main")
+        git(tmp_path, "merge", "-q", "--no-ff", "-m", f"Merge {number}", f"side-{number}")
+        repository = RegistryRepository.open(tmp_path)
+    asked = {
+        "models/a.yaml|a.yml": ("models/a.yaml", "models/a.yml"),
+        "discovered/*/a.json": ("discovered",),
+        "models/b a.yaml": ("models/b a.yaml",),
+        "models": ("models",),
+        "models/none.yaml": ("models/none.yaml",),
+    }
+    plain = set(git(tmp_path, "rev-list", "--no-merges", "HEAD").split())
+    for path, literally in asked.items():
+        theirs = git(tmp_path, "log", "--full-history", "--no-merges", "--format=%H", "--", *literally).split()
+        ours = set(repository.touching([path]))
+        assert ours & plain == set(theirs), path
+        assert ours <= plain or path == "models"  # a merge that brings two changes of one folder together is its own
+    assert (
+        repository.touching(["models/a.yaml"], revision=repository.resolve("HEAD~9"))[-1]
+        == git(tmp_path, "rev-list", "--max-parents=0", "HEAD").strip()
+    )
+
+
 def test_last_applied_is_the_hosts_own_newest_commit_and_cannot_be_forged(registry: RegistryRepository) -> None:
     genuine = registry.last_applied("h1")
     assert genuine is not None

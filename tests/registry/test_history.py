@@ -200,12 +200,6 @@ def test_a_rename_without_a_word_is_followed_by_its_bytes(folder: Path) -> None:
     assert [step.record.subject for step in reader(folder).steps("third")] == ["Move it silently", "Another"]
 
 
-def test_history_is_the_same_without_the_git_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_git = told(list(reader(folder).steps("new")))
-    monkeypatch.setenv("PATH", str(folder))
-    assert told(list(reader(folder).steps("new"))) == with_git
-
-
 def test_the_registrys_history_names_every_model(folder: Path) -> None:
     steps = list(reader(folder).registry_steps())
     assert steps[0].record.subject == "Another"

@@ -84,8 +84,9 @@ def diff_command(
     revision, that with the files here; `A..B` two commits, where an empty side is the checked-out commit; `A...B` what
     B changed since it left A.
     """
-    reader = _reader(registry)
+    reader = _reader(registry, cached=True)
     before, after, changes = _differences(reader, revisions, _wanted(names, host, manifests=manifests, entries=entries))
+    reader.save()
     if as_json:
         from imageworks.registry.history_values import FORMAT_VERSION
 
@@ -156,10 +157,18 @@ def _open(registry: Path | None) -> "RegistryRepository":
     return RegistryRepository.open(find_registry(registry))
 
 
-def _reader(registry: Path | None) -> "HistoryReader":
+def _reader(registry: Path | None, *, cached: bool = False) -> "HistoryReader":
+    """Return the registry's history; with what was parsed before where many manifests are to be read."""
+    from imageworks.config import load_host_settings
     from imageworks.registry.history_read import HistoryReader
+    from imageworks.registry.parsed import ParsedDocuments, cache_file
 
-    return HistoryReader(_open(registry))
+    repository = _open(registry)
+    if not cached:
+        return HistoryReader(repository)
+    folder = load_host_settings(registry=repository.root).cache_dir
+    places = (folder / "history", folder)
+    return HistoryReader(repository, [ParsedDocuments(cache_file(place, repository.root)) for place in places])
 
 
 def _this_host(registry: Path | None) -> str:

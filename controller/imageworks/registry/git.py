@@ -14,7 +14,7 @@ from imageworks.registry.git_aside import AsideRequest, move_branch, write_aside
 from imageworks.registry.git_commit import Change, branch_of, entry_at, tip_of
 from imageworks.registry.git_layout import Layout, locate
 from imageworks.registry.git_messages import with_trailers
-from imageworks.registry.git_program import GitProgram, GitProgramError
+from imageworks.registry.git_program import GitProgram
 from imageworks.registry.git_propose import PROPOSED_BY, US, Proposed, propose
 from imageworks.registry.git_reader import RevisionReader
 from imageworks.registry.git_values import (
@@ -234,41 +234,19 @@ class RegistryRepository:
         for commit, _ in itertools.islice(found, limit):
             yield self._record(commit)
 
-    def touching(self, paths: Sequence[str], *, revision: str | None = None) -> Iterator[str]:
-        """Yield the ids of the commits that touched some paths, newest first, as :meth:`log` does and faster.
-
-        The git program compares trees twice as fast as they can be read here; without it they are read here.
+    def touching(self, paths: Sequence[str], *, revision: str | None = None) -> list[str]:
+        """Return the ids of the commits that touched some paths, newest first, much faster than :meth:`log`.
 
         Args:
-            paths: Registry paths, taken literally.
+            paths: Registry paths; a folder ``*`` stands for every folder, and of names with ``|`` between them the
+                first that is there counts.
             revision: Where to start; by default the checked-out commit.
         """
         start = revision or self.head()
         if start is None:
-            return
+            return []
         below = [self._layout.repository_path(path) for path in paths]
-        program = GitProgram(self._layout.worktree, os.environ)
-        flags = ("--no-replace-objects", "--literal-pathspecs", "rev-list", "--full-history", "--topo-order")
-        with contextlib.suppress(GitProgramError):
-            answer = program.run(*flags, start, "--", *below)
-            if answer.code == 0:
-                yield from answer.out.split()
-                return
-        found = git_history.log(self._repository, git_library.object_id(start), below, first_parent=False)
-        yield from (str(commit.id) for commit, _ in found)
-
-    def folders_ever(self, folder: str, *, revision: str | None = None) -> set[str]:
-        """Return the names of all folders that ever stood in a folder of the registry.
-
-        Args:
-            folder: Registry path.
-            revision: Where to start looking back; by default the checked-out commit.
-        """
-        start = revision or self.head()
-        if start is None:
-            return set()
-        place = self._layout.repository_path(folder)
-        return git_history.folders_ever(self._repository, git_library.object_id(start), place)
+        return git_history.touching(self._repository, git_library.object_id(start), below)
 
     def differences(self, before: str | None, after: str | None) -> tuple[FileDifference, ...]:
         """Return the registry's files that two commits have differently; nothing is read of them.

@@ -31,6 +31,7 @@ from imageworks.registry.json_gate import parse_json
 from imageworks.registry.load import ENTRY_LIMIT_BYTES
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import SUFFIXES
+from imageworks.registry.parsed import ParsedDocuments
 from imageworks.registry.reader import Refusal, WorkTreeReader
 from imageworks.registry.settings import FILE as SETTINGS_FILE
 from imageworks.registry.yaml_gate import MAX_BYTES, parse_yaml
@@ -84,10 +85,12 @@ class HistoryReader:
 
     Args:
         repository: The registry.
+        caches: What manifests and entries say, by blob id; what is read anew goes to the first.
     """
 
-    def __init__(self, repository: RegistryRepository) -> None:
+    def __init__(self, repository: RegistryRepository, caches: Sequence[ParsedDocuments] = ()) -> None:
         self.repository = repository
+        self._caches = tuple(caches)
         self._versions: dict[tuple[str, bool], Version] = {}
 
     # --- two states --------------------------------------------------------------------------------------------------
@@ -177,8 +180,26 @@ class HistoryReader:
         key = (reference.id, path.endswith(SUFFIXES))
         known = self._versions.get(key)
         if known is None:
-            known = self._versions[key] = parsed(path, reference.id, self._content(path, reference))
+            known = self._versions[key] = self._cached(path, reference) or self._read(path, reference)
         return known
+
+    def _cached(self, path: str, reference: BlobReference) -> Version | None:
+        if reference.refusal or path == SETTINGS_FILE:
+            return None
+        values = (cache.get(reference.id) for cache in self._caches)
+        value = next((value for value in values if value is not None), None)
+        return Version(reference.id, value) if isinstance(value, dict) else None
+
+    def _read(self, path: str, reference: BlobReference) -> Version:
+        version = parsed(path, reference.id, self._content(path, reference))
+        if self._caches and path != SETTINGS_FILE and isinstance(version.fields, dict):
+            self._caches[0].put(reference.id, version.fields)
+        return version
+
+    def save(self) -> None:
+        """Keep what was read for the next time; a cache only."""
+        for cache in self._caches[:1]:
+            cache.save()
 
     def _content(self, path: str, reference: BlobReference) -> bytes | Refusal:
         if reference.refusal:
@@ -220,7 +241,7 @@ class HistoryReader:
         while start is not None:
             known = set(trail.known)
             again: str | None = None
-            for commit in self.repository.touching(self._paths(known, start), revision=start):
+            for commit in self.repository.touching(_paths(known), revision=start):
                 if commit in seen:
                     continue
                 seen.add(commit)
@@ -268,12 +289,6 @@ class HistoryReader:
         """Return the former names that a model's manifest tells of now, so that one walk finds them all."""
         manifest = self._manifest(revision, name)
         return set(former_names((manifest.fields if manifest else None) or {}))
-
-    def _paths(self, names: Iterable[str], revision: str | None) -> list[str]:
-        hosts = sorted(self.repository.folders_ever(ENTRIES, revision=revision))
-        chosen = sorted(names)
-        manifests = [f"{MODELS}/{name}{suffix}" for name in chosen for suffix in SUFFIXES]
-        return [*manifests, *(entry_file(host, name) for name in chosen for host in hosts)]
 
     def _manifest(self, revision: str | None, name: str) -> Version | None:
         found = (self.version(revision, f"{MODELS}/{name}{suffix}") for suffix in SUFFIXES)
@@ -352,6 +367,12 @@ class HistoryReader:
 
 
 _NOTHING: Final = object()
+
+
+def _paths(names: Iterable[str]) -> list[str]:
+    chosen = [name for name in sorted(names) if not {"/", "|"} & set(name)]
+    manifests = ["/".join((MODELS, "|".join(f"{name}{suffix}" for suffix in SUFFIXES))) for name in chosen]
+    return [*manifests, *(entry_file("*", name) for name in chosen)]
 
 
 def _limit(path: str) -> int:
