@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from imageworks.config import load_host_settings
 from imageworks.model_loader.download_adapter import record_download, remove_download
 from imageworks.model_loader.entries import changes_of
 from imageworks.model_loader.registry import (
@@ -19,6 +20,7 @@ from imageworks.model_loader.registry import (
 )
 from imageworks.reconcile.amend import AmendError
 from imageworks.registry.version_lock import VersionLock
+from imageworks.serving.accesses import touch
 from support.found import put
 from support.reconcile import NAME, World
 
@@ -111,6 +113,16 @@ def test_what_another_process_purged_is_not_brought_back(found: RegistryEntry, w
     with pytest.raises(AmendError, match="is not recorded any more"):
         update_entries([replace(found, display_name="Back again")])
     assert world.head() == before
+
+
+def test_when_a_model_was_last_used_is_shown_and_never_written(found: RegistryEntry, world: World) -> None:
+    assert found.last_accessed is None
+    touch(load_host_settings().state_dir, FOUND)
+    used = get_entry(FOUND)
+    assert used.last_accessed is not None
+    assert used == found
+    assert update_entries([used]) is None
+    assert "last_accessed" not in world.entry(FOUND)
 
 
 def test_changes_are_saved_together_later(found: RegistryEntry, world: World) -> None:

@@ -84,6 +84,7 @@ class RegistryEntry:
         verification: What vouches for the bytes.
         managed: Whether a manifest stands behind it.
         metadata: What was found besides.
+        last_accessed: When this host last served or resolved it, as an ISO time; kept outside git and never written.
         fields: Everything, as it was read; which attributes differ from it is what ``update_entries`` writes.
     """
 
@@ -117,6 +118,7 @@ class RegistryEntry:
     verification: str | None = None
     managed: bool = False
     metadata: Fields = field(default_factory=dict)
+    last_accessed: str | None = field(default=None, compare=False)
     fields: Fields = field(default_factory=dict, compare=False, repr=False)
 
     @property

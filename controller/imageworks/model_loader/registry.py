@@ -6,7 +6,7 @@ lock: several processes may do it at once, and each waits for its turn.
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,7 @@ from imageworks.registry import views
 from imageworks.registry.lookup import UnknownModelError
 from imageworks.registry.merge import snapshot_file
 from imageworks.registry.snapshot import read_snapshot
+from imageworks.serving.accesses import last_accessed
 
 if TYPE_CHECKING:
     from imageworks.reconcile.amend import Changes
@@ -70,7 +71,7 @@ def load_registry(*, force: bool = False, registry: Path | None = None) -> dict[
         RegistryNotFoundError: There is no registry.
         SnapshotError: The snapshot cannot be read.
     """
-    key, _ = _where(registry)
+    key, host = _where(registry)
     with _SESSION.lock:
         if force:
             _SESSION.unsaved.pop(key, None)
@@ -79,7 +80,9 @@ def load_registry(*, force: bool = False, registry: Path | None = None) -> dict[
         if known is None or force or known[0] != signature:
             models = map(read_registry_entry, read_snapshot(*key))
             known = _SESSION.read[key] = (signature, {model.name: model for model in models})
-        return _with_unsaved(known[1], _SESSION.unsaved.get(key, {}))
+        shown = _with_unsaved(known[1], _SESSION.unsaved.get(key, {}))
+    used = last_accessed(host.state_dir)
+    return shown | {name: replace(shown[name], last_accessed=when) for name, when in used.items() if name in shown}
 
 
 def get_entry(name: str, *, registry: Path | None = None) -> RegistryEntry:
