@@ -33,7 +33,7 @@ from imageworks.reconcile.ollama_sight import (
 )
 from imageworks.reconcile.plan import Action, Change, Reason
 from imageworks.reconcile.situation import Case
-from imageworks.registry.entry import Entry, aggregate_sha256
+from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.manifest import Modelfile, OllamaSource
 from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.files import Progress
@@ -128,10 +128,15 @@ class OllamaHands:
         with self._keeping(before, broken=change.action is Action.REPAIR or sight.distrusted) as kept:
             if sight.distrusted and before is not None:
                 self._delete(name)  # a pull takes a blob that is there for a good one, whatever is in it
-            if isinstance(made, MadeOf) and source.modelfile is not None:
-                after = self._make(change, name, source.modelfile, made)
-            else:
-                after = self._pull(change, case, sight, source)
+            try:
+                if isinstance(made, MadeOf) and source.modelfile is not None:
+                    after = self._make(change, name, source.modelfile, made)
+                else:
+                    after = self._pull(change, sight)
+            except OllamaNeedsNewerError as error:
+                stall = stall_of(source, sight.seen.version)
+                entry = stalled_entry(change.name, case.entry, stall, error.message, name)
+                raise OllamaApplyError(error.message, remedy=error.remedy, reason=error.reason, entry=entry) from error
             failpoint("ollama.pulled")
             if not after.complete:
                 raise OllamaApplyError(
@@ -151,23 +156,18 @@ class OllamaHands:
         extra = self._made_of(made, base) if isinstance(made, MadeOf) else None
         return self._compose(case, after, "installed", proved, extra)
 
-    def _pull(self, change: Change, case: Case, sight: OllamaSight, source: OllamaSource) -> OllamaModel:
+    def _pull(self, change: Change, sight: OllamaSight) -> OllamaModel:
         for digest, path in sorted(sight.reuse.items()):
             try:
-                self._provider.upload_blob(path, digest)
+                self._provider.upload_blob(path, digest, cancelled=self._stop.is_set)
             except OllamaError as error:
                 self._progress.note(change.name, f"{path} is not reused ({error.message}); Ollama fetches it instead")
-        try:
-            with self._told(change) as told:
-                return self._provider.pull(sight.name, told=told, cancelled=self._stop.is_set)
-        except OllamaNeedsNewerError as error:
-            stall = stall_of(source, sight.seen.version)
-            entry = stalled_entry(change.name, case.entry, stall, error.message, sight.name)
-            raise OllamaApplyError(error.message, remedy=error.remedy, reason=error.reason, entry=entry) from error
+        with self._told(change) as told:
+            return self._provider.pull(sight.name, told=told, cancelled=self._stop.is_set)
 
     def _make(self, change: Change, name: str, modelfile: Modelfile, made: MadeOf) -> OllamaModel:
         for text, digest in sorted(made.files.items()):
-            self._provider.upload_blob(Path(text).expanduser(), digest)
+            self._provider.upload_blob(Path(text).expanduser(), digest, cancelled=self._stop.is_set)
         adapters = {Path(text).name: made.files[text] for text in modelfile.adapters}
         files = {Path(text).name: digest for text, digest in made.files.items() if text not in modelfile.adapters}
         spec = CreateSpec(
@@ -298,8 +298,7 @@ class OllamaHands:
                 )
             self._intents.announce(case.manifest.name, marker(name))
             with self._keeping(before, broken=False) as kept:
-                for file in ggufs:
-                    self._provider.upload_blob(entry.base / file.path, file.sha256)
+                self._upload(case.manifest.name, entry, ggufs)
                 files = {Path(file.path).name: file.sha256 for file in ggufs}
                 after = self._provider.create(CreateSpec(name=name, files=files), cancelled=self._stop.is_set)
                 kept.done()
@@ -313,6 +312,20 @@ class OllamaHands:
             "files": aggregate_sha256(entry.files),
         }
         return with_offer(entry, {key: value for key, value in offer.items() if value is not None})
+
+    def _upload(self, name: str, entry: Entry, files: list[ArtifactFile]) -> None:
+        """Give files to Ollama's store, telling how far that is."""
+
+        def told(count: int) -> None:
+            self._progress.advance(name, count)
+
+        self._progress.start(name, sum(file.size for file in files))
+        try:
+            for file in files:
+                path = entry.base / file.path
+                self._provider.upload_blob(path, file.sha256, told=told, cancelled=self._stop.is_set)
+        finally:
+            self._progress.finish(name)
 
     def offer_brought(self, case: Case, entry: Entry) -> Entry:
         """Offer files that have just been brought; where that fails they are recorded, and the next run tries again.

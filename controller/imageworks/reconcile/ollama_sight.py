@@ -145,6 +145,15 @@ def kept_name(name: str) -> str:
     return f"{KEPT}/{hashlib.sha256('/'.join(parsed.key).encode()).hexdigest()[:16]}:{parsed.tag}"
 
 
+def is_kept(name: str) -> bool:
+    """Return whether a name in Ollama is one of ours for a model that waits for its successor: no model of anybody's.
+
+    Args:
+        name: As Ollama lists it.
+    """
+    return name.lower().startswith(f"{KEPT}/")
+
+
 def marker(name: str) -> Path:
     """Return what stands for a model of Ollama where this host remembers paths.
 
@@ -255,7 +264,8 @@ def stalled_on(entry: Entry | None, source: OllamaSource, version: str | None) -
 
 def stall_of(source: OllamaSource, version: str | None) -> dict[str, object]:
     """Return what must change before a refused model is tried again."""
-    return {"source": source.name, "digest": source.digest, "version": version}
+    base = source.modelfile.base if source.modelfile is not None else None
+    return {"source": source.name, "digest": source.digest, "base": base, "version": version}
 
 
 def spec_of(modelfile: Modelfile, digests: Mapping[str, str]) -> str:
