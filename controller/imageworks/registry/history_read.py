@@ -91,6 +91,7 @@ class HistoryReader:
     def __init__(self, repository: RegistryRepository, caches: Sequence[ParsedDocuments] = ()) -> None:
         self.repository = repository
         self._caches = tuple(caches)
+        self._learned = False
         self._versions: dict[tuple[str, bool], Version] = {}
 
     # --- two states --------------------------------------------------------------------------------------------------
@@ -194,12 +195,13 @@ class HistoryReader:
         version = parsed(path, reference.id, self._content(path, reference))
         if self._caches and path != SETTINGS_FILE and isinstance(version.fields, dict):
             self._caches[0].put(reference.id, version.fields)
+            self._learned = True
         return version
 
     def save(self) -> None:
-        """Keep what was read for the next time; a cache only."""
-        for cache in self._caches[:1]:
-            cache.save()
+        """Keep what was read for the next time, if anything was; a cache only."""
+        if self._learned:
+            self._caches[0].save()
 
     def _content(self, path: str, reference: BlobReference) -> bytes | Refusal:
         if reference.refusal:
