@@ -308,6 +308,7 @@ def test_offline_nothing_leaves_this_machine(daemon: LoopbackOllama, registry: O
             lambda: ollama.pull(name),
             lambda: ollama.upstream(name),
             lambda: ollama.create(CreateSpec("other", base=name)),
+            lambda: ollama.show("big:cloud"),
         ):
             with pytest.raises(OllamaOfflineError) as caught:
                 deed()

@@ -1,5 +1,7 @@
 """The client meets daemons that die, lie, stall or want a key: one clear error each, and no secret in any."""
 
+import io
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -343,6 +345,66 @@ def test_a_file_that_cannot_be_read_is_told(client: OllamaClient, tmp_path: Path
         client.upload_blob(tmp_path / "absent", "a" * 64)
     with pytest.raises(OllamaError, match="cannot be read: Is a directory"):
         client.upload_blob(tmp_path, "a" * 64)
+
+
+def test_a_disk_that_fails_in_an_upload_is_told(
+    daemon: LoopbackOllama, client: OllamaClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(io.BytesIO):
+        def fileno(self) -> int:
+            return directory
+
+        def read(self, _size: int | None = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    directory = os.open(tmp_path, os.O_RDONLY)
+    monkeypatch.setattr(Path, "open", lambda *_: Failing())
+    with pytest.raises(OllamaError, match="cannot be read: Input/output error"):
+        client.upload_blob(tmp_path / "x", "a" * 64)
+    os.close(directory)
+    assert not daemon.store.blob("a" * 64).exists()
+
+
+def test_an_odd_answer_about_a_blob_is_told(httpserver: HTTPServer) -> None:
+    httpserver.expect_request(f"/api/blobs/sha256:{'a' * 64}").respond_with_data("", 500)
+    with server_client(httpserver) as client, pytest.raises(OllamaError, match="HTTP 500 without a word"):
+        client.has_blob("a" * 64)
+
+
+def test_a_long_answer_to_an_upload_is_cut(httpserver: HTTPServer, tmp_path: Path) -> None:
+    path = f"/api/blobs/sha256:{'a' * 64}"
+    httpserver.expect_request(path, method="HEAD").respond_with_data("", 404)
+    httpserver.expect_request(path, method="POST").respond_with_data("x" * 1_000_000, 500)
+    (tmp_path / "x").touch()
+    with server_client(httpserver) as client, pytest.raises(OllamaError) as caught:
+        client.upload_blob(tmp_path / "x", "a" * 64)
+    assert len(caught.value.message) < 1000
+
+
+def test_lines_that_come_faster_than_they_are_told_wait(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ollama_stream, "_HELD_PIECES", 1)
+    monkeypatch.setattr(ollama_stream, "_STEP_SECONDS", 0.001)
+    lines = [b'{"status": "%d"}\n' % number for number in range(50)] + [b'{"status": "success"}\n']
+    httpserver.expect_request("/api/pull").respond_with_handler(lambda _: Response(iter(lines)))
+    told: list[str] = []
+
+    def slowly(line: PullProgress) -> None:
+        threading.Event().wait(0.003)
+        told.append(line.status)
+
+    with server_client(httpserver) as client:
+        client.pull("x", told=slowly)
+    assert told == [*(str(number) for number in range(50)), "success"]
+
+
+def test_a_reader_that_ends_before_its_time_is_not_waited_for(
+    client: OllamaClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ollama_stream._Reading, "_read", lambda _: None)
+    with pytest.raises(OllamaBrokenStreamError, match="ended early"):
+        client.pull("tiny:1b")
 
 
 def test_an_upload_is_called_off(daemon: LoopbackOllama, client: OllamaClient, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from imageworks.naming import ollama_name
 from imageworks.providers.ollama_errors import OllamaNameError
-from imageworks.providers.ollama_names import is_name, parse_name, same_model, stored_name
+from imageworks.providers.ollama_names import parse_name, same_model, stored_name
 
 PART = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,20}", fullmatch=True)
 
@@ -65,7 +65,6 @@ def test_other_texts_are_no_names(text: str, why: str) -> None:
     if text == "m\n":  # blanks around are not part of it
         assert parse_name(text).shortest == "m:latest"
         return
-    assert not is_name(text)
     with pytest.raises(OllamaNameError) as caught:
         parse_name(text)
     assert why in caught.value.message

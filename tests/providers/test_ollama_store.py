@@ -155,6 +155,27 @@ def test_a_link_within_the_store_is_followed(store: Store) -> None:
     assert [each.name for each in read_store(store.folder).models] == ["m:latest", "n:latest"]
 
 
+def test_a_blob_that_is_a_link_within_the_store_counts(store: Store) -> None:
+    store.install("m", model(b"weights"))
+    blob = store.blob(hex_sha256(b"weights"))
+    blob.rename(store.folder / "elsewhere")
+    blob.symlink_to(store.folder / "elsewhere")
+    assert [each.complete for each in read_store(store.folder).models] == [True]
+
+
+def test_a_manifest_that_cannot_be_opened_is_damage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = store.install("m", model())
+    opened = os.open
+
+    def refuse(where: Path | str, flags: int) -> int:
+        if Path(where) == path:
+            raise PermissionError(13, "Permission denied")
+        return opened(where, flags)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert read_store(store.folder).damaged == ((path, "the manifest cannot be read: Permission denied"),)
+
+
 def test_a_store_that_is_itself_a_link_is_read(store: Store, tmp_path: Path) -> None:
     store.install("m", model())
     (tmp_path / "link").symlink_to(store.folder)
@@ -274,6 +295,7 @@ def test_downloads_that_were_broken_off_are_told_with_what_came(store: Store) ->
         (blobs / f"sha256-{digest}-partial-{number}").write_text(json.dumps(row))
     (blobs / f"sha256-{digest}-partial-7").write_text("no json")
     (blobs / "sha256-nonsense-partial").touch()
+    (blobs / f"sha256-{digest}-partial-8").symlink_to("absent")
     (partial,) = read_partials(store.folder)
     assert (partial.digest, partial.size, partial.received) == (digest, 5_000_000, 100_000)
     assert 100_000 <= partial.allocated < 5_000_000

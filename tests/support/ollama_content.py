@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,6 @@ from imageworks.providers.ollama_names import ModelName, parse_name
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 LAYER = "application/vnd.ollama.image."
-OLD_ENOUGH_SECONDS = 3600
 
 
 def hex_sha256(data: bytes) -> str:
@@ -185,18 +183,6 @@ class Store:
             kept |= _digests(path.read_bytes())
         for digest in digests - kept:
             self.blob(digest).unlink(missing_ok=True)
-
-    def prune_as_at_start(self) -> None:
-        """Remove unreferenced and oddly named blobs older than an hour, unless any manifest is bad."""
-        kept: set[str] = set()
-        for _, path in self.manifests():
-            found = _digests(path.read_bytes())
-            if not found:
-                return
-            kept |= {f"sha256-{digest.removeprefix('sha256:')}" for digest in found}
-        for path in (self.folder / "blobs").iterdir():
-            if path.name not in kept and path.stat().st_mtime < time.time() - OLD_ENOUGH_SECONDS:
-                path.unlink()
 
 
 def _digests(data: bytes) -> set[str]:

@@ -103,15 +103,6 @@ def parse_name(text: str) -> ModelName:
     return name
 
 
-def is_name(text: str) -> bool:
-    """Return whether Ollama's grammar has such a name."""
-    try:
-        parse_name(text)
-    except OllamaNameError:
-        return False
-    return True
-
-
 def same_model(one: str, other: str) -> bool:
     """Return whether two names mean one model; a text that is no name is only itself."""
     try:

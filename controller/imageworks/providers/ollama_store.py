@@ -126,7 +126,7 @@ def read_partials(folder: Path) -> tuple[PartialBlob, ...]:
             found[name[1]] = entry
             continue
         try:
-            piece = parse_object(_read(Path(entry.path), LARGEST_MANIFEST_BYTES))
+            piece = parse_object(_read(entry.path, LARGEST_MANIFEST_BYTES))
         except (OSError, _DamagedError):
             continue  # Ollama fetches such a piece again
         received[name[1]] = received.get(name[1], 0) + (whole(piece, "Completed") or 0 if piece else 0)
