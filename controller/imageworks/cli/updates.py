@@ -1,7 +1,6 @@
 """The ``pin``, ``outdated`` and ``update`` commands: hold models to commits, and move them along."""
 
 import json
-import os
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,12 +13,14 @@ from imageworks.cli.output import complain, human_bytes, printable, say
 from imageworks.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from imageworks.providers.huggingface import HubClient
+    from imageworks.providers.ollama import OllamaProvider
     from imageworks.reconcile.ledger import Ledger
     from imageworks.reconcile.pinning import Moves
-    from imageworks.reconcile.updates import Age, Difference, ModelUpdate
+    from imageworks.reconcile.update_values import Age, Difference, ModelUpdate
+    from imageworks.reconcile.updates import Upstreams
 
 FORMAT_VERSION: Final = 1
 SHOWN_FILES: Final = 5
@@ -66,8 +67,8 @@ def pin_command(
     from imageworks.reconcile.pinning import pin
 
     with _opened(registry, read_only=dry_run, aside=branch is not None, wait=wait) as ledger:
-        open_hub = _hub(ledger, offline=offline)
-        moves = pin(ledger, names or (), open_hub, datetime.now(UTC).date(), aside=branch is not None)
+        upstreams = _upstreams(ledger, offline=offline)
+        moves = pin(ledger, names or (), upstreams, datetime.now(UTC).date(), aside=branch is not None)
         return _carry_out(ledger, moves, "Pin", branch, named=bool(names))
 
 
@@ -88,7 +89,7 @@ def outdated_command(
     from imageworks.reconcile.pinning import outdated
 
     with _opened(registry, read_only=True) as ledger:
-        updates = outdated(ledger, names or (), _hub(ledger, offline=offline), _age(minimum_age))
+        updates = outdated(ledger, names or (), _upstreams(ledger, offline=offline), _age(minimum_age))
     behind = [one for one in updates if one.outdated]
     if as_json:
         say(_json(updates))
@@ -114,7 +115,7 @@ def update_command(
     from imageworks.reconcile.pinning import update
 
     with _opened(registry, read_only=dry_run, aside=branch is not None, wait=wait) as ledger:
-        moves, updates = update(ledger, names or (), _hub(ledger), _age(minimum_age), aside=branch is not None)
+        moves, updates = update(ledger, names or (), _upstreams(ledger), _age(minimum_age), aside=branch is not None)
         moving = {move.name for move in moves.made}
         for one in updates:
             if one.name in moving:
@@ -140,20 +141,29 @@ def _opened(registry: Path | None, *, read_only: bool, aside: bool = False, wait
         yield ledger
 
 
-def _hub(ledger: "Ledger", *, offline: bool = False) -> "Callable[[], HubClient]":
+def _upstreams(ledger: "Ledger", *, offline: bool = False) -> "Upstreams":
+    from imageworks.reconcile.updates import Upstreams
+
+    environment = ledger.host.environment()
+
     def open_hub() -> "HubClient":
         from imageworks.providers.huggingface import HubClient
 
-        cache = ledger.host.cache_dir
+        cache, write_cache = ledger.host.cache_dir, not ledger.read_only
         return HubClient.from_environment(
-            os.environ, cache_dir=cache, write_cache=not ledger.read_only, offline=offline, told=complain
+            environment, cache_dir=cache, write_cache=write_cache, offline=offline, told=complain
         )
 
-    return open_hub
+    def open_ollama() -> "OllamaProvider":
+        from imageworks.providers.ollama import OllamaProvider
+
+        return OllamaProvider.from_environment(environment, offline=offline)
+
+    return Upstreams(open_hub, open_ollama)
 
 
 def _age(days: int) -> "Age":
-    from imageworks.reconcile.updates import Age
+    from imageworks.reconcile.update_values import Age
 
     return Age(timedelta(days=days), datetime.now(UTC))
 
@@ -183,7 +193,7 @@ def _carry_out(ledger: "Ledger", moves: "Moves", verb: str, branch: str | None, 
 
 
 def _json(updates: "Sequence[ModelUpdate]") -> str:
-    from imageworks.reconcile.updates import Standing
+    from imageworks.reconcile.update_values import Standing
 
     document = {
         "format_version": FORMAT_VERSION,
@@ -195,7 +205,7 @@ def _json(updates: "Sequence[ModelUpdate]") -> str:
 
 
 def _show(updates: "Sequence[ModelUpdate]", *, named: bool) -> None:
-    from imageworks.reconcile.updates import Standing
+    from imageworks.reconcile.update_values import Standing
 
     counts = Counter(one.standing for one in updates)
     for one in updates:
@@ -212,11 +222,13 @@ def _show(updates: "Sequence[ModelUpdate]", *, named: bool) -> None:
 
 def _block(one: "ModelUpdate") -> str:
     """Return one model's update for a terminal."""
+    from imageworks.reconcile.pinning import short
+
     behind = "" if one.behind is None else f", {one.behind} commit{'' if one.behind == 1 else 's'} behind"
     when = "" if one.date is None else f", {one.date:%Y-%m-%d}"
     lines = [
-        f"{one.name}  {one.repo}@{one.ref}",
-        f"  {(one.commit or '')[:12]} -> {(one.latest or '')[:12]}{behind}{when}{'' if one.pinned else ', not pinned'}",
+        f"{one.name}  {one.repo}{f'@{one.ref}' if one.ref else ''}",
+        f"  {short(one.commit)} -> {short(one.latest)}{behind}{when}{'' if one.pinned else ', not pinned'}",
     ]
     if one.message:
         lines.append(f"  {one.message}")
@@ -227,8 +239,9 @@ def _block(one: "ModelUpdate") -> str:
 
 def _changes(difference: "Difference") -> "Iterator[str]":
     before, after = difference.size
-    grown = f" ({'+' if after > before else ''}{human_bytes(after - before)})" if after != before else ""
-    yield f"{human_bytes(before)} -> {human_bytes(after)}{grown}"
+    if before is not None and after is not None:
+        grown = f" ({'+' if after > before else ''}{human_bytes(after - before)})" if after != before else ""
+        yield f"{human_bytes(before)} -> {human_bytes(after)}{grown}"
     for what, files in (("added", difference.added), ("removed", difference.removed), ("changed", difference.changed)):
         if files:
             more = f" and {len(files) - SHOWN_FILES} more" if len(files) > SHOWN_FILES else ""

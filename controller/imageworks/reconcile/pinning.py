@@ -1,24 +1,26 @@
 """Decide which manifests get another pin, and write it: `pin` and `update`. Nothing but pins is ever changed."""
 
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from imageworks.errors import ImageworksError, UsageError
+from imageworks.reconcile.decide import stands_in_ollama
 from imageworks.reconcile.ledger import Edits, Ledger
-from imageworks.reconcile.updates import Age, Followed, ModelUpdate, Standing, ask_all
+from imageworks.reconcile.ollama_sight import DIGEST_PREFIX, recorded_name, same
+from imageworks.reconcile.update_values import Age, Followed, ModelUpdate, Standing
+from imageworks.reconcile.updates import Upstreams, ask_all
 from imageworks.registry.entry import Entry
-from imageworks.registry.manifest import HuggingFaceSource, Manifest, State, is_commit
+from imageworks.registry.manifest import HuggingFaceSource, Manifest, OllamaSource, State, is_commit
 from imageworks.registry.pins import MAIN, Pin, noted_ref, repin
 from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.files import LinkError
 
-if TYPE_CHECKING:
-    from imageworks.providers.huggingface import HubClient
-
 SHOWN_IN_TITLE: Final = 3
+_HEX: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,7 @@ class Move:
     @property
     def line(self) -> str:
         """The move in one line."""
-        before = self.before[:12] if is_commit(self.before) else self.before
-        return f"{self.name}: {before} -> {self.after[:12]} ({self.ref})"
+        return f"{self.name}: {short(self.before)} -> {short(self.after)}" + (f" ({self.ref})" if self.ref else "")
 
     def document(self) -> dict[str, object]:
         """Return it in JSON's data model."""
@@ -81,15 +82,19 @@ class Moves:
         )
 
 
-def pin(
-    ledger: Ledger, names: Collection[str], open_hub: "Callable[[], HubClient]", day: date, *, aside: bool
-) -> Moves:
+def short(revision: str | None) -> str:
+    """Return a commit or digest as people compare it; a name as it is."""
+    text = (revision or "").removeprefix(DIGEST_PREFIX)
+    return text[:12] if _HEX.fullmatch(text) else text
+
+
+def pin(ledger: Ledger, names: Collection[str], upstreams: Upstreams, day: date, *, aside: bool) -> Moves:
     """Return the pins of models that have none yet: what is installed here, else what their branch is at.
 
     Args:
         ledger: What is declared and recorded.
         names: The models; all when empty.
-        open_hub: Opens the hub's client; called only where it must be asked.
+        upstreams: Whom to ask; closed in the end.
         day: Today.
         aside: Whether they are committed to another branch, so that edits in the work tree are in nobody's way.
 
@@ -98,48 +103,46 @@ def pin(
     """
     subjects, others = _subjects(ledger, names)
     left = {one.name: one.message for one in others}
-    left |= {one.manifest.name: f"is pinned to {one.source.revision[:12]}" for one in subjects if one.pinned}
+    left |= {one.manifest.name: f"is pinned to {short(one.commit)}" for one in subjects if one.pinned}
     wanted = {one.manifest.name: (one, one.commit) for one in subjects if not one.pinned and one.commit is not None}
     refused: dict[str, str] = {}
-    asking = [one for one in subjects if one.commit is None]
-    if asking:
-        with open_hub() as hub:
-            for one in asking:
-                try:
-                    wanted[one.manifest.name] = (one, hub.resolve(one.source.repo, one.ref).commit)
-                except LinkError as error:
-                    refused[one.manifest.name] = error.message
+    try:
+        for one in (one for one in subjects if one.commit is None):
+            try:
+                wanted[one.manifest.name] = (one, _newest(one, upstreams))
+            except LinkError as error:
+                refused[one.manifest.name] = error.message
+    finally:
+        upstreams.close()
     moves = _moves(ledger, wanted, day, aside=aside)
     return Moves(moves.made, {**refused, **moves.refused}, left)
 
 
-def outdated(
-    ledger: Ledger, names: Collection[str], open_hub: "Callable[[], HubClient]", age: Age
-) -> list[ModelUpdate]:
+def outdated(ledger: Ledger, names: Collection[str], upstreams: Upstreams, age: Age) -> list[ModelUpdate]:
     """Return how models stand against their sources, by name.
 
     Args:
         ledger: What is declared and recorded.
         names: The models; all when empty.
-        open_hub: Opens the hub's client; called only where it must be asked.
+        upstreams: Whom to ask; closed in the end.
         age: How old a newer commit must be to count as an update.
 
     Raises:
         UsageError: A name is not declared, or its manifest is invalid.
     """
     subjects, others = _subjects(ledger, names)
-    return sorted([*ask_all(open_hub, subjects, age), *others], key=lambda one: one.name)
+    return sorted([*ask_all(upstreams, subjects, age), *others], key=lambda one: one.name)
 
 
 def update(
-    ledger: Ledger, names: Collection[str], open_hub: "Callable[[], HubClient]", age: Age, *, aside: bool
+    ledger: Ledger, names: Collection[str], upstreams: Upstreams, age: Age, *, aside: bool
 ) -> tuple[Moves, list[ModelUpdate]]:
     """Return the pins that move to what their branch is at, and how all the models stand.
 
     Args:
         ledger: What is declared and recorded.
         names: The models; all when empty.
-        open_hub: Opens the hub's client; called only where it must be asked.
+        upstreams: Whom to ask; closed in the end.
         age: How old a newer commit must be to count as an update.
         aside: Whether they are committed to another branch, so that edits in the work tree are in nobody's way.
 
@@ -147,7 +150,7 @@ def update(
         UsageError: A name is not declared, or its manifest is invalid.
     """
     subjects, others = _subjects(ledger, names)
-    updates = ask_all(open_hub, subjects, age)
+    updates = ask_all(upstreams, subjects, age)
     by_name = {one.manifest.name: one for one in subjects}
     left = {one.name: one.message for one in others}
     wanted, refused = {}, {}
@@ -155,7 +158,7 @@ def update(
         if one.standing is Standing.UNKNOWN:
             refused[one.name] = f"could not be asked: {one.message}"
         elif one.standing is not Standing.OUTDATED or one.held or one.latest is None:
-            left[one.name] = one.message or f"{one.ref} is still at {(one.commit or '')[:12]}"
+            left[one.name] = one.message or f"{one.ref or one.repo} is still at {short(one.commit)}"
         elif lock_of(by_name[one.name].manifest, ledger.registry.entries.get(one.name)).locked:
             left[one.name] = "version_lock holds it; unlock it to let it move"
         else:
@@ -190,19 +193,33 @@ def _subjects(ledger: Ledger, names: Collection[str]) -> tuple[list[Followed], l
 def _followed(ledger: Ledger, manifest: Manifest) -> Followed | ModelUpdate:
     """Return what a manifest follows, or how it stands where it follows nothing."""
     source = manifest.source
+    entry = ledger.registry.entries.get(manifest.name)
+    if manifest.state is State.PRESENT and isinstance(source, OllamaSource) and source.modelfile is None:
+        installed = entry is not None and stands_in_ollama(entry) and same(recorded_name(entry), source.name)
+        commit = f"{DIGEST_PREFIX}{source.digest}" if source.digest else entry.revision if entry and installed else None
+        return Followed(manifest, source, "", source.digest is not None, commit, entry)
     if manifest.state is not State.PRESENT or not isinstance(source, HuggingFaceSource):
         label = source.label if source is not None else "no source"
         message = f"state: {manifest.state.value}" if manifest.state is not State.PRESENT else f"{label} has no pin"
         return ModelUpdate(manifest.name, manifest.file, Standing.NOT_FOLLOWED, message=message)
     if not is_commit(source.revision):
-        return Followed(manifest, source, source.revision, False, _installed(ledger, manifest, source))  # noqa: FBT003
+        return Followed(manifest, source, source.revision, False, _installed(entry, source), entry)  # noqa: FBT003
     noted = noted_ref(manifest.file, ledger.committed(manifest.file) or b"") if source.branch is None else None
-    return Followed(manifest, source, source.branch or noted or MAIN, True, source.revision)  # noqa: FBT003
+    return Followed(manifest, source, source.branch or noted or MAIN, True, source.revision, entry)  # noqa: FBT003
 
 
-def _installed(ledger: Ledger, manifest: Manifest, source: HuggingFaceSource) -> str | None:
+def _newest(followed: Followed, upstreams: Upstreams) -> str:
+    """Return what a name that is followed leads to now."""
+    if isinstance(followed.source, HuggingFaceSource):
+        return upstreams.hub().resolve(followed.repo, followed.ref).commit
+    found = upstreams.ollama().upstream(followed.repo)
+    if found is None:
+        raise LinkError(f"{followed.repo}: its registry has no such model", reason="ollama-not-found")
+    return f"{DIGEST_PREFIX}{found.digest}"
+
+
+def _installed(entry: Entry | None, source: HuggingFaceSource) -> str | None:
     """Return the commit of a branch that is installed here; ``None`` when that is not what is declared."""
-    entry = ledger.registry.entries.get(manifest.name)
     if entry is None or not entry.files or entry.ref != source.revision or not _same_repo(entry, source):
         return None
     return entry.revision
@@ -221,14 +238,17 @@ def _moves(ledger: Ledger, wanted: Mapping[str, tuple[Followed, str]], day: date
         if not aside and ledger.uncommitted(file):
             refused[name] = f"{file} has uncommitted changes; commit them or take them back first"
             continue
-        branch = not one.pinned and one.ref != MAIN and one.source.branch is None
+        source = one.source
+        unsaid = isinstance(source, HuggingFaceSource) and source.branch is None
+        before = source.revision if isinstance(source, HuggingFaceSource) else source.digest or "no digest"
+        branch = unsaid and not one.pinned and one.ref != MAIN
         pin = Pin(commit, one.ref, day, branch=branch)
         try:
             data = repin(file, ledger.committed(file) or b"", pin)
         except ImageworksError as error:
             refused[name] = error.message
             continue
-        made[name] = Move(name, file, one.source.revision, commit, one.ref, data)
+        made[name] = Move(name, file, before, commit, one.ref, data)
     return Moves(tuple(made[name] for name in sorted(_valid(ledger, made, refused))), refused)
 
 

@@ -1,164 +1,64 @@
 """Has what a manifest is pinned to moved upstream, and what would moving along change. Asks the hub, writes nothing."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from enum import StrEnum
+from dataclasses import replace
+from datetime import datetime
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
-from imageworks.registry.manifest import HuggingFaceSource, Manifest
+from imageworks.reconcile.update_values import Age, Difference, Followed, ModelUpdate, Standing
+from imageworks.registry.manifest import HuggingFaceSource
 from imageworks.transfer.files import LinkError, RemoteFile
 from imageworks.transfer.names import UnsafeNameError
 
 if TYPE_CHECKING:
     from imageworks.providers.hub_records import HubCommit, ResolvedRevision
     from imageworks.providers.huggingface import HubClient
+    from imageworks.providers.ollama import OllamaProvider
 
-FORMAT_VERSION: Final = 1
 ASKING_THREADS: Final = 8
 LARGEST_TEMPLATE_BYTES: Final = 16 * 1024 * 1024
 
 
-class Standing(StrEnum):
-    """How a model stands against its source."""
-
-    CURRENT = "current"
-    OUTDATED = "outdated"
-    UNKNOWN = "unknown"
-    NOT_INSTALLED = "not-installed"
-    NOT_FOLLOWED = "not-followed"
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """A manifest and the moving name that it follows.
+class Upstreams:
+    """Hub and Ollama's registries, each opened when it is first asked; used from several threads at once.
 
     Args:
-        manifest: What is declared.
-        source: Its repository.
-        ref: The branch or tag that it was pinned from, or that it declares.
-        pinned: Whether the manifest names a commit.
-        commit: The commit that it is at: the pin, else what is installed on this host; ``None`` when neither is.
+        open_hub: Makes the hub's client.
+        open_ollama: Makes what asks Ollama's registries.
     """
 
-    manifest: Manifest
-    source: HuggingFaceSource
-    ref: str
-    pinned: bool
-    commit: str | None
+    def __init__(self, open_hub: "Callable[[], HubClient]", open_ollama: "Callable[[], OllamaProvider]") -> None:
+        self._open_hub, self._open_ollama = open_hub, open_ollama
+        self._opening = Lock()
+        self._hub: HubClient | None = None
+        self._ollama: OllamaProvider | None = None
+
+    def hub(self) -> "HubClient":
+        """Return the hub's client."""
+        with self._opening:
+            self._hub = self._hub or self._open_hub()
+            return self._hub
+
+    def ollama(self) -> "OllamaProvider":
+        """Return what asks Ollama's registries."""
+        with self._opening:
+            self._ollama = self._ollama or self._open_ollama()
+            return self._ollama
+
+    def close(self) -> None:
+        """Close what was opened, which wakes threads that wait for a hub's rate limit."""
+        for opened in (self._hub, self._ollama):
+            if opened is not None:
+                opened.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What moving from one commit to another changes of the files that a manifest wants.
-
-    Args:
-        size: Bytes of all of them before and after.
-        added: Paths that are new.
-        removed: Paths that are gone.
-        changed: Paths with other bytes.
-        license: The licence before and after, as the hub says it.
-        chat_template: Whether the chat template is another one; ``None`` when it is in no file that can be compared.
-    """
-
-    size: tuple[int, int]
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    changed: tuple[str, ...]
-    license: tuple[str | None, str | None]
-    chat_template: bool | None
-
-    def document(self) -> dict[str, object]:
-        """Return the difference in JSON's data model."""
-        return {
-            "bytes": {"from": self.size[0], "to": self.size[1]},
-            "files": {"added": list(self.added), "removed": list(self.removed), "changed": list(self.changed)},
-            "license": {"from": self.license[0], "to": self.license[1]},
-            "chat_template_changed": self.chat_template,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class ModelUpdate:
-    """How one model stands.
-
-    Args:
-        name: The variant name.
-        file: Its manifest.
-        standing: How it stands.
-        repo: The repository; empty for other sources.
-        ref: The branch or tag that it follows.
-        pinned: Whether its manifest names a commit.
-        commit: The commit that it is at.
-        latest: The commit that the branch is at, or the newest that is old enough.
-        behind: How many commits lie between; ``None`` where the hub does not say.
-        date: When the latest was made.
-        difference: What changes; ``None`` where it could not be asked.
-        message: Why, in words, where there is more to say.
-        held: Whether a newer commit exists and is younger than was asked for.
-    """
-
-    name: str
-    file: str
-    standing: Standing
-    repo: str = ""
-    ref: str = ""
-    pinned: bool = False
-    commit: str | None = None
-    latest: str | None = None
-    behind: int | None = None
-    date: datetime | None = None
-    difference: Difference | None = None
-    message: str = ""
-    held: bool = False
-
-    @property
-    def outdated(self) -> bool:
-        """Whether there is something to move to."""
-        return self.standing is Standing.OUTDATED and not self.held
-
-    def document(self) -> dict[str, object]:
-        """Return it in JSON's data model."""
-        return {
-            "name": self.name,
-            "file": self.file,
-            "standing": self.standing.value,
-            "repo": self.repo or None,
-            "ref": self.ref or None,
-            "pinned": self.pinned,
-            "commit": self.commit,
-            "latest": self.latest,
-            "commits_behind": self.behind,
-            "date": None if self.date is None else self.date.isoformat(),
-            "message": self.message or None,
-            "held": self.held,
-            "difference": None if self.difference is None else self.difference.document(),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Age:
-    """How old a commit must be before anybody moves to it.
-
-    Args:
-        least: The age.
-        now: The present.
-    """
-
-    least: timedelta
-    now: datetime
-
-    def allows(self, date: datetime | None) -> bool:
-        """Return whether a commit of a date is old enough; one of unknown age only where none is asked for."""
-        return not self.least or (date is not None and self.now - date >= self.least)
-
-
-def ask_all(hub: "Callable[[], HubClient]", followed: Sequence[Followed], age: Age) -> list[ModelUpdate]:
+def ask_all(upstreams: Upstreams, followed: Sequence[Followed], age: Age) -> list[ModelUpdate]:
     """Return how models stand, in their order; several are asked at once.
 
     Args:
-        hub: Opens the hub's client; called only where there is something to ask.
+        upstreams: Whom to ask.
         followed: The models.
         age: How old a newer commit must be to count as an update.
     """
@@ -167,48 +67,80 @@ def ask_all(hub: "Callable[[], HubClient]", followed: Sequence[Followed], age: A
     asking = [one for one in followed if one.commit is not None]
     if not asking:
         return [_not_installed(one) for one in followed]
-    try:
-        client = hub()
-    except LinkError as error:  # a token or an endpoint that cannot be used
-        return [_unknown(one, error) for one in followed]
     with ThreadPoolExecutor(min(ASKING_THREADS, len(asking))) as pool:
         try:
-            answers = dict(zip(map(_name, asking), pool.map(lambda one: ask(client, one, age), asking), strict=True))
+            found = pool.map(lambda one: ask(upstreams, one, age), asking)
+            answers = dict(zip(map(_name, asking), found, strict=True))
         finally:
-            client.close()  # wakes threads that wait for the hub's rate limit, which would hold up ^C
+            upstreams.close()
     return [answers.get(_name(one)) or _not_installed(one) for one in followed]
 
 
-def ask(hub: "HubClient", followed: Followed, age: Age) -> ModelUpdate:
+def ask(upstreams: Upstreams, followed: Followed, age: Age) -> ModelUpdate:
     """Return how one model stands; what cannot be asked is said, never raised.
 
     Args:
-        hub: The hub.
+        upstreams: Whom to ask.
         followed: The model, with a commit.
         age: How old a newer commit must be to count as an update.
     """
-    current = followed.commit or ""
     try:
-        newest = hub.resolve(followed.source.repo, followed.ref)
-        found = replace(_unknown(followed), repo=newest.repo, latest=newest.commit, date=_date(newest))
-        if newest.commit == current:
-            return replace(found, standing=Standing.CURRENT, behind=0, message="")
-        history = _history(hub, newest, until=current)
-        behind = next((index for index, one in enumerate(history) if one.commit == current), None)
-        newer = history if behind is None else history[:behind]
-        if newer:
-            found = replace(found, date=newer[0].date or found.date)
-        found = replace(found, standing=Standing.OUTDATED, behind=behind, message="")
-        if not age.allows(found.date):
-            old_enough = next((one for one in newer if behind is not None and age.allows(one.date)), None)
-            if old_enough is None:
-                return replace(found, held=True, message=_held(found, age))
-            newest = hub.resolve(newest.repo, old_enough.commit)
-            found = replace(found, latest=newest.commit, date=old_enough.date, behind=None)
-            found = replace(found, behind=(behind or 0) - newer.index(old_enough))
-        difference, message = _difference(hub, followed, newest)
+        if isinstance(followed.source, HuggingFaceSource):
+            return _ask_hub(upstreams.hub(), followed, age)
+        return _ask_ollama(upstreams.ollama(), followed, age)
     except (LinkError, UnsafeNameError) as error:
         return _unknown(followed, error)
+
+
+def _ask_ollama(ollama: "OllamaProvider", followed: Followed, age: Age) -> ModelUpdate:
+    """Return how a model of Ollama stands; registries tell no dates and keep no history."""
+    newest = ollama.upstream(followed.repo)
+    if newest is None:
+        return replace(_unknown(followed), message=f"{followed.repo}: its registry has no such model any more")
+    found = replace(_unknown(followed), latest=f"sha256:{newest.digest}")
+    recorded = {file.sha256 for file in followed.entry.files} if followed.entry is not None else set()
+    here = followed.entry is not None and followed.entry.revision == followed.commit
+    # Older versions of Ollama wrote manifests anew: config and layers tell what is installed.
+    if followed.commit == found.latest or (here and not followed.pinned and set(newest.content) == recorded):
+        return replace(found, standing=Standing.CURRENT)
+    found = replace(found, standing=Standing.OUTDATED)
+    if not age.allows(None):
+        return replace(found, held=True, message="its registry does not say how old the newer one is")
+    if not here or followed.entry is None:
+        return found
+    new = {layer.digest: f"{layer.kind} {layer.digest[:12]}" for layer in newest.layers}
+    template = [layer.digest in recorded for layer in newest.layers if layer.kind == "template"]
+    difference = Difference(
+        size=(followed.entry.size, newest.size),
+        added=tuple(sorted(shown for digest, shown in new.items() if digest not in recorded)),
+        removed=(),
+        changed=(),
+        license=(None, None),
+        chat_template=not all(template) if template else None,
+    )
+    return replace(found, difference=difference)
+
+
+def _ask_hub(hub: "HubClient", followed: Followed, age: Age) -> ModelUpdate:
+    current = followed.commit or ""
+    newest = hub.resolve(followed.repo, followed.ref)
+    found = replace(_unknown(followed), repo=newest.repo, latest=newest.commit, date=_date(newest))
+    if newest.commit == current:
+        return replace(found, standing=Standing.CURRENT, behind=0, message="")
+    history = _history(hub, newest, until=current)
+    behind = next((index for index, one in enumerate(history) if one.commit == current), None)
+    newer = history if behind is None else history[:behind]
+    if newer:
+        found = replace(found, date=newer[0].date or found.date)
+    found = replace(found, standing=Standing.OUTDATED, behind=behind, message="")
+    if not age.allows(found.date):
+        old_enough = next((one for one in newer if behind is not None and age.allows(one.date)), None)
+        if old_enough is None:
+            return replace(found, held=True, message=_held(found, age))
+        newest = hub.resolve(newest.repo, old_enough.commit)
+        found = replace(found, latest=newest.commit, date=old_enough.date, behind=None)
+        found = replace(found, behind=(behind or 0) - newer.index(old_enough))
+    difference, message = _difference(hub, followed, newest)
     return replace(found, difference=difference, message=message)
 
 
@@ -221,7 +153,7 @@ def _unknown(followed: Followed, error: ImageworksError | None = None) -> ModelU
         name=followed.manifest.name,
         file=followed.manifest.file,
         standing=Standing.UNKNOWN,
-        repo=followed.source.repo,
+        repo=followed.repo,
         ref=followed.ref,
         pinned=followed.pinned,
         commit=followed.commit,
@@ -284,6 +216,8 @@ def _wanted(followed: Followed, files: Sequence[RemoteFile]) -> Sequence[RemoteF
     from imageworks.providers.select import select_files
 
     manifest, source = followed.manifest, followed.source
+    if not isinstance(source, HuggingFaceSource):
+        return files
     return select_files(
         files,
         format=manifest.text("format"),

@@ -6,6 +6,7 @@ the span that the gate knows, and parsed again to prove that it says exactly wha
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -15,7 +16,9 @@ from imageworks.registry.edit import EditError
 from imageworks.registry.yaml_gate import Span, Spans, YamlError, parse_spans, parse_yaml
 
 MAIN: Final = "main"
-_REPO: Final[Pointer] = ("source", "huggingface")
+SOURCE: Final[Pointer] = ("source",)
+KEYS: Final[Mapping[str, str]] = {"huggingface": "revision", "ollama": "digest"}
+"""The key of a pin, by the key of what is pinned."""
 _REVISION: Final[Pointer] = ("source", "revision")
 _BRANCH: Final[Pointer] = ("source", "branch")
 _NOTE: Final = re.compile(r"#[ \t]*(?P<note>(?:(?P<ref>[^\s,;]+), )?\d{4}-\d{2}-\d{2})(?=$|[\s;])")
@@ -27,8 +30,8 @@ class Pin:
     """What a pin becomes.
 
     Args:
-        commit: 40 hexadecimal digits.
-        ref: The branch or tag that it is taken from.
+        commit: 40 hexadecimal digits; for Ollama ``sha256:`` and 64.
+        ref: The branch or tag that it is taken from; empty where the name that is pinned says it.
         day: When it is taken.
         branch: Whether the manifest says the ref as ``branch`` too, for the name of the model's folder.
     """
@@ -41,7 +44,7 @@ class Pin:
     @property
     def note(self) -> str:
         """The comment behind the commit."""
-        return f"{self.ref}, {self.day.isoformat()}"
+        return f"{self.ref}, {self.day.isoformat()}" if self.ref else self.day.isoformat()
 
 
 def noted_ref(file: str, data: bytes) -> str | None:
@@ -64,7 +67,7 @@ def repin(file: str, data: bytes, pin: Pin) -> bytes:
 
     Args:
         file: The manifest's path, for messages.
-        data: The valid manifest of a hub's repository.
+        data: The valid manifest of a hub's repository or a model of Ollama.
         pin: What it becomes.
 
     Raises:
@@ -72,13 +75,15 @@ def repin(file: str, data: bytes, pin: Pin) -> bytes:
     """
     spans = parse_spans(data, file)
     text = data.decode()
-    wanted = {"revision": pin.commit} | ({"branch": pin.ref} if pin.branch else {})
-    if _REVISION in spans.values:
-        edits = [*_replaced(text, spans, pin)]
+    kind = next((kind for kind in KEYS if (*SOURCE, kind) in spans.values), "huggingface")
+    pointer = (*SOURCE, KEYS[kind])
+    wanted = {KEYS[kind]: pin.commit} | ({"branch": pin.ref} if pin.branch else {})
+    if pointer in spans.values:
+        edits = _replaced(text, spans, pointer, pin)
         added = {"branch": pin.ref} if pin.branch and _BRANCH not in spans.values else {}
-        edits += _added(text, spans, _REVISION, added, pin)
+        edits += _added(text, spans, pointer, added, pin)
     else:
-        edits = _added(text, spans, _REPO, wanted, pin)
+        edits = _added(text, spans, (*SOURCE, kind), wanted, pin)
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     changed = text.encode()
@@ -96,9 +101,9 @@ def _with_source(value: JsonValue, wanted: dict[str, str]) -> JsonValue:
     return {**value, "source": {**source, **wanted}} if isinstance(value, dict) and isinstance(source, dict) else value
 
 
-def _replaced(text: str, spans: Spans, pin: Pin) -> list[tuple[int, int, str]]:
+def _replaced(text: str, spans: Spans, pointer: Pointer, pin: Pin) -> list[tuple[int, int, str]]:
     """Return the edits that put another commit in the place of the present revision, and its note behind it."""
-    span = spans.values[_REVISION]
+    span = spans.values[pointer]
     quote = "'" if span.style == "'" else '"'
     end = span.start + len(text[span.start : span.end].rstrip())  # a block scalar's span has line breaks behind it
     edits = [(span.start, end, f"{quote}{pin.commit}{quote}")]
@@ -108,7 +113,7 @@ def _replaced(text: str, spans: Spans, pin: Pin) -> list[tuple[int, int, str]]:
         edits.append((at + match.start("note"), at + match.end("note"), pin.note))
     elif comment:
         edits.append((at, at + 1, f"# {pin.note};"))
-    elif _REVISION[:1] not in spans.flow and () not in spans.flow:
+    elif SOURCE not in spans.flow and () not in spans.flow:
         edits[0] = (span.start, end, f"{quote}{pin.commit}{quote} # {pin.note}")
     return edits
 
@@ -128,7 +133,7 @@ def _added(text: str, spans: Spans, behind: Pointer, fields: dict[str, str], pin
         return []
     value, key = spans.values[behind], spans.keys[behind]
     quote = key.style
-    if _REPO[:1] in spans.flow or () in spans.flow:
+    if SOURCE in spans.flow or () in spans.flow:
         new = "".join(f", {quote}{name}{quote}: {json.dumps(text)}" for name, text in fields.items())
         return [(value.end, value.end, new)]
     start = text.rfind("\n", 0, key.start) + 1
@@ -136,7 +141,7 @@ def _added(text: str, spans: Spans, behind: Pointer, fields: dict[str, str], pin
     end = value.end if text[value.end - 1] == "\n" else _line_end(text, value.end)
     line_break = "\r\n" if text[end : end + 2] == "\r\n" or text[end - 2 : end] == "\r\n" else "\n"
     lines = [
-        f"{indent}{quote}{name}{quote}: {json.dumps(value)}" + (f" # {pin.note}" if name == "revision" else "")
+        f"{indent}{quote}{name}{quote}: {json.dumps(value)}" + (f" # {pin.note}" if value == pin.commit else "")
         for name, value in fields.items()
     ]
     if end == value.end and text[end - 1] == "\n":

@@ -1,0 +1,150 @@
+"""How models stand against their sources, as values."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from imageworks.registry.entry import Entry
+from imageworks.registry.manifest import HuggingFaceSource, Manifest, OllamaSource
+
+
+class Standing(StrEnum):
+    """How a model stands against its source."""
+
+    CURRENT = "current"
+    OUTDATED = "outdated"
+    UNKNOWN = "unknown"
+    NOT_INSTALLED = "not-installed"
+    NOT_FOLLOWED = "not-followed"
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A manifest and the moving name that it follows.
+
+    Args:
+        manifest: What is declared.
+        source: Its repository, or its name in Ollama.
+        ref: The branch or tag that it was pinned from, or that it declares; empty for Ollama, whose names have it.
+        pinned: Whether the manifest names a commit.
+        commit: The commit that it is at: the pin, else what is installed on this host; ``None`` when neither is. For
+            Ollama the digest of a manifest.
+        entry: What is recorded of it on this host.
+    """
+
+    manifest: Manifest
+    source: HuggingFaceSource | OllamaSource
+    ref: str
+    pinned: bool
+    commit: str | None
+    entry: Entry | None = None
+
+    @property
+    def repo(self) -> str:
+        """What is asked for upstream."""
+        return self.source.repo if isinstance(self.source, HuggingFaceSource) else self.source.name
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What moving from one commit to another changes of the files that a manifest wants.
+
+    Args:
+        size: Bytes of all of them before and after; ``None`` where they are not known.
+        added: Paths that are new.
+        removed: Paths that are gone.
+        changed: Paths with other bytes.
+        license: The licence before and after, as the hub says it.
+        chat_template: Whether the chat template is another one; ``None`` when it is in no file that can be compared.
+    """
+
+    size: tuple[int | None, int | None]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    license: tuple[str | None, str | None]
+    chat_template: bool | None
+
+    def document(self) -> dict[str, object]:
+        """Return the difference in JSON's data model."""
+        return {
+            "bytes": {"from": self.size[0], "to": self.size[1]},
+            "files": {"added": list(self.added), "removed": list(self.removed), "changed": list(self.changed)},
+            "license": {"from": self.license[0], "to": self.license[1]},
+            "chat_template_changed": self.chat_template,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUpdate:
+    """How one model stands.
+
+    Args:
+        name: The variant name.
+        file: Its manifest.
+        standing: How it stands.
+        repo: The repository; empty for other sources.
+        ref: The branch or tag that it follows.
+        pinned: Whether its manifest names a commit.
+        commit: The commit that it is at.
+        latest: The commit that the branch is at, or the newest that is old enough.
+        behind: How many commits lie between; ``None`` where the hub does not say.
+        date: When the latest was made.
+        difference: What changes; ``None`` where it could not be asked.
+        message: Why, in words, where there is more to say.
+        held: Whether a newer commit exists and is younger than was asked for.
+    """
+
+    name: str
+    file: str
+    standing: Standing
+    repo: str = ""
+    ref: str = ""
+    pinned: bool = False
+    commit: str | None = None
+    latest: str | None = None
+    behind: int | None = None
+    date: datetime | None = None
+    difference: Difference | None = None
+    message: str = ""
+    held: bool = False
+
+    @property
+    def outdated(self) -> bool:
+        """Whether there is something to move to."""
+        return self.standing is Standing.OUTDATED and not self.held
+
+    def document(self) -> dict[str, object]:
+        """Return it in JSON's data model."""
+        return {
+            "name": self.name,
+            "file": self.file,
+            "standing": self.standing.value,
+            "repo": self.repo or None,
+            "ref": self.ref or None,
+            "pinned": self.pinned,
+            "commit": self.commit,
+            "latest": self.latest,
+            "commits_behind": self.behind,
+            "date": None if self.date is None else self.date.isoformat(),
+            "message": self.message or None,
+            "held": self.held,
+            "difference": None if self.difference is None else self.difference.document(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """How old a commit must be before anybody moves to it.
+
+    Args:
+        least: The age.
+        now: The present.
+    """
+
+    least: timedelta
+    now: datetime
+
+    def allows(self, date: datetime | None) -> bool:
+        """Return whether a commit of a date is old enough; one of unknown age only where none is asked for."""
+        return not self.least or (date is not None and self.now - date >= self.least)
