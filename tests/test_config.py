@@ -228,7 +228,7 @@ def test_a_wrong_value_of_a_project_names_file_table_and_key(tmp_path: Path, tex
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize("value", ["0", "seventeen", "4.5", "-1", "٣", "999999999999999999999"])
+@pytest.mark.parametrize("value", ["0", "seventeen", "4.5", "-1", "٣", "9" * 5000])
 def test_a_wrong_number_in_the_environment_names_its_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("IMAGEWORKS_MAX_CONNECTIONS", value)
     with pytest.raises(ConfigurationError, match="IMAGEWORKS_MAX_CONNECTIONS must be a whole number from 1 to 16"):
@@ -249,6 +249,23 @@ def test_a_broken_pyproject_is_an_error_only_where_it_names_us(tmp_path: Path) -
     with pytest.raises(ConfigurationError, match="not valid TOML") as caught:
         load_host_settings(start=tmp_path)
     assert str(file) in caught.value.message
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000])
+def test_a_number_without_end_is_an_error_that_names_its_file(tmp_path: Path, number: str) -> None:
+    file = project(tmp_path, f"max_connections = {number}\n")
+    with pytest.raises(ConfigurationError, match="not valid TOML") as caught:
+        load_host_settings(start=tmp_path)
+    assert str(file) in caught.value.message
+
+
+def test_a_current_folder_that_was_deleted_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert load_host_settings().warnings == ()
+    with pytest.raises(RegistryNotFoundError):
+        find_registry()
 
 
 def test_a_pyproject_that_is_no_file_says_nothing(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def load_host_settings(*, registry: Path | None = None, start: Path | None = Non
     """
     file = user_config_file()
     user = Layer(file, read_toml(file))
-    project, nearly = find_project((start or Path.cwd()).absolute())
+    project, nearly = find_project(_here(start))
     layers = Layers(os.environ, (user, project) if project else (user,))
     host = layers.text("host") or _told(layers, "host", socket.gethostname().split(".")[0] or "localhost")
     weights = _root(layers, "model_root", "linux_wsl_root", "weights")
@@ -197,6 +197,14 @@ class _Root:
     path: Path
     key: str
     found: Found
+
+
+def _here(start: Path | None) -> Path:
+    """Return the folder to look upward from; the root where the current folder was deleted meanwhile."""
+    try:
+        return (start or Path.cwd()).absolute()
+    except FileNotFoundError:
+        return Path("/")
 
 
 def _told(layers: Layers, name: str, default: str) -> str:
@@ -271,7 +279,7 @@ def find_registry(explicit: Path | None = None, *, start: Path | None = None) ->
     variable = os.environ.get(REGISTRY_VARIABLE)
     if variable:
         return _named_registry(Path(variable), REGISTRY_VARIABLE)
-    here = (start or Path.cwd()).absolute()
+    here = _here(start)
     for folder in (here, *here.parents):
         for candidate in (folder, folder / "registry"):
             if (candidate / REGISTRY_FILE).is_file():

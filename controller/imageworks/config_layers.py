@@ -15,6 +15,7 @@ PROJECT_FILE: Final = "pyproject.toml"
 PROJECT_TABLE: Final = ("tool", "imageworks", "model-downloader")
 _MENTION: Final = b"imageworks"
 _LARGEST_BYTES: Final = 4 << 20
+_MOST_DIGITS: Final = 9
 
 
 class ConfigurationError(ImageworksError):
@@ -200,7 +201,8 @@ class Layers:
 
 def _from_variable(key: Key, said: str) -> str | int | tuple[str, ...]:
     if key.kind is Kind.NUMBER:
-        number = int(said) if said.isascii() and said.strip().isdigit() else None
+        digits = said.strip()
+        number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS else None
         if number is None or not key.least <= number <= key.most:
             raise ConfigurationError(
                 f"{key.variable} must be a {key.kind} from {key.least} to {key.most}, not {said!r}",
@@ -254,7 +256,7 @@ def read_toml(path: Path) -> Mapping[str, object]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also what tomllib lets through, such as a number without end
         raise ConfigurationError(f"{path}: not valid TOML: {error}", remedy="Correct or remove the file.") from error
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error

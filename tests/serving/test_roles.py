@@ -72,3 +72,17 @@ def test_an_unknown_role_names_those_there_are(tmp_path: Path) -> None:
 )
 def test_where_a_model_answers_follows_from_its_record(config: dict[str, object], url: str | None) -> None:
     assert base_url(merged("m", backend_config=config)) == url
+
+
+@pytest.mark.parametrize(
+    ("config", "url"),
+    [
+        ({"host": "host.docker.internal"}, "http://host.docker.internal:11434/v1"),
+        ({}, "http://localhost:11434/v1"),
+        ({"host": "gpu1:8080"}, "http://gpu1:8080/v1"),
+        ({"host": "gpu1", "port": 80}, "http://gpu1:80/v1"),
+        ({"host": "https://gpu1/"}, "https://gpu1/v1"),
+    ],
+)
+def test_ollama_answers_at_its_own_port_unless_another_is_named(config: dict[str, object], url: str) -> None:
+    assert base_url(merged("m", backend="ollama", backend_config=config)) == url

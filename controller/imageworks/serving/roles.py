@@ -3,12 +3,17 @@
 The order is total: priority first, then the name, so that every consumer gets the same answer.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Final
 
 from imageworks.errors import ImageworksError
 from imageworks.registry.views import Model, Wanted, abilities, is_installed, part, role_rows, text, texts
+
+OLLAMA_PORT: Final = 11434
+_PORT: Final = re.compile(r":\d+$")
 
 
 class RoleError(ImageworksError):
@@ -99,12 +104,15 @@ def choose(models: Sequence[Model], role: str, *, patterns: str | None = None) -
 
 
 def base_url(model: Model) -> str | None:
-    """Return where a model's server answers, as far as its record says."""
+    """Return where a model's server answers, as far as its record says; Ollama is at its own port where none is named."""
     config = part(model, "backend_config")
     if isinstance(config.get("base_url"), str):
         return str(config["base_url"])
+    host = str(config.get("host") or "localhost")
     port = config.get("port")
-    if not isinstance(port, int):
-        return None
-    host = config.get("host")
-    return f"http://{host if isinstance(host, str) else 'localhost'}:{port}/v1"
+    if text(model, "backend") == "ollama" and port is None:
+        if "://" in host:
+            return f"{host.rstrip('/')}/v1"
+        port = None if _PORT.search(host) else OLLAMA_PORT
+        return f"http://{host}{f':{port}' if port else ''}/v1"
+    return f"http://{host}:{port}/v1" if isinstance(port, int) else None
