@@ -253,6 +253,15 @@ def test_files_that_are_updated_are_offered_anew_in_the_same_run(ollama: OllamaW
     assert ollama.world.plan().changes == {}
 
 
+def test_of_shards_and_several_quantizations_ollama_makes_no_model(ollama: OllamaWorld) -> None:
+    ollama.world.serve(QUANTS, REPO)
+    source = {"huggingface": REPO, "include": ["*.gguf"]}
+    ollama.world.declare(GGUF, source=source, backend="ollama")
+    ollama.world.reconcile()
+    assert ollama.names() == []
+    assert ollama.world.plan().changes == {}
+
+
 def test_somebody_elses_model_is_not_replaced_by_an_offer(ollama: OllamaWorld) -> None:
     ollama.world.serve(QUANTS, REPO)
     mine = tiny("mine")

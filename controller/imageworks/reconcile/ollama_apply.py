@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock
@@ -23,6 +23,7 @@ from imageworks.reconcile.ollama_sight import (
     is_as_recorded,
     kept_name,
     marker,
+    offerable,
     offered,
     offered_name,
     recorded_name,
@@ -284,7 +285,7 @@ class OllamaHands:
             entry: What is recorded of its files, which stand verified.
         """
         name, sight = offered_name(case.manifest), case.ollama
-        ggufs = [file for file in entry.files if file.path.lower().endswith(".gguf")]
+        ggufs = offerable(entry)
         if name is None or sight is None or not ggufs:
             return entry
         name = parse_name(name).shortest
@@ -313,15 +314,16 @@ class OllamaHands:
         }
         return with_offer(entry, {key: value for key, value in offer.items() if value is not None})
 
-    def _upload(self, name: str, entry: Entry, files: list[ArtifactFile]) -> None:
+    def _upload(self, name: str, entry: Entry, files: Iterable[ArtifactFile]) -> None:
         """Give files to Ollama's store, telling how far that is."""
 
         def told(count: int) -> None:
             self._progress.advance(name, count)
 
-        self._progress.start(name, sum(file.size for file in files))
+        listed = list(files)
+        self._progress.start(name, sum(file.size for file in listed))
         try:
-            for file in files:
+            for file in listed:
                 path = entry.base / file.path
                 self._provider.upload_blob(path, file.sha256, told=told, cancelled=self._stop.is_set)
         finally:

@@ -13,6 +13,7 @@ from imageworks.reconcile.ollama_sight import (
     blobs_of,
     is_as_recorded,
     obstacle_of,
+    offerable,
     offered,
     offered_name,
     recorded_name,
@@ -420,7 +421,7 @@ def with_offer(case: Case, change: Change | None) -> Change | None:
     if sight is None or change is not None or entry is None or not entry.files:
         return change
     known = offered(entry)
-    if name is None or not any(file.path.lower().endswith(".gguf") for file in entry.files):
+    if name is None or not offerable(entry):
         return None
     if not sight.reachable:
         return None  # its files are as declared; it is offered as soon as a daemon answers

@@ -102,6 +102,20 @@ def offered_name(manifest: Manifest) -> str | None:
     return manifest.text("served_model_id") or ollama_word(manifest.name)
 
 
+def offerable(entry: Entry) -> tuple[ArtifactFile, ...]:
+    """Return the files of a model that Ollama can be given: one GGUF, with what projects images into it.
+
+    Args:
+        entry: What is recorded; empty for shards and for several quantizations, of which Ollama makes no model.
+    """
+    from imageworks.detect.filenames import Container, Role, classify
+
+    named = [(file, classify(file.path)) for file in entry.files]
+    ggufs = [(file, what.role) for file, what in named if what.container is Container.GGUF]
+    given = tuple(file for file, role in ggufs if role in {Role.WEIGHTS, Role.PROJECTOR})
+    return given if sum(role is Role.WEIGHTS for _, role in ggufs) == 1 else ()
+
+
 def ollama_word(name: str) -> str:
     """Return a variant name as Ollama's grammar takes it."""
     word = "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "-" for c in name)
