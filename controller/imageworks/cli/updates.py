@@ -207,7 +207,7 @@ def _json(updates: "Sequence[ModelUpdate]") -> str:
 def _show(updates: "Sequence[ModelUpdate]", *, named: bool) -> None:
     from imageworks.reconcile.update_values import Standing
 
-    counts = Counter(one.standing for one in updates)
+    counts = Counter("held" if one.held else one.standing.value for one in updates)
     for one in updates:
         if one.standing is Standing.OUTDATED:
             say(_block(one))
@@ -216,7 +216,8 @@ def _show(updates: "Sequence[ModelUpdate]", *, named: bool) -> None:
             complain(f"could not ask {one.name}: {one.message}")
         elif named and one.standing is not Standing.OUTDATED:
             say(printable(f"{one.name}: {one.standing.value}{f' ({one.message})' if one.message else ''}"))
-    told = [f"{counts[standing]} {standing.value.replace('-', ' ')}" for standing in Standing if counts[standing]]
+    words = ["outdated", "held", *(one.value for one in Standing if one is not Standing.OUTDATED)]
+    told = [f"{counts[word]} {word.replace('-', ' ')}" for word in words if counts[word]]
     say(f"{', '.join(told) or 'No models are declared'}.")
 
 
