@@ -242,15 +242,18 @@ def _checked_host(host: str) -> str:
 
 def _roots(layers: Layers, *own: _Root | None) -> tuple[Path, ...]:
     """Return the folders that models may be below: those that this host's owner named, and the usual ones."""
+    trusted = {root.path: root.found.origin for root in own if root is not None and not root.found.project}
+    usual = (DEFAULT_HOME, DEFAULT_WINDOWS_LMSTUDIO, *LMSTUDIO_HOMES)
     found = layers.find("roots")
     extra = found.value if found is not None and isinstance(found.value, tuple) else ()
-    named = [DEFAULT_HOME, DEFAULT_WINDOWS_LMSTUDIO, *LMSTUDIO_HOMES, *map(Path, extra)]
-    trusted = [root.path for root in own if root is not None and not root.found.project]
-    roots = tuple(dict.fromkeys([*trusted, *(path.expanduser() for path in named)]))
-    origins = "defaults, environment and user config"
+    origins = {
+        **{Path(root).expanduser(): found.origin for root in extra if found is not None},
+        **{root.expanduser(): "default" for root in usual},
+        **trusted,
+    }
     layers.settings = [one for one in layers.settings if one.name != "roots"]
-    layers.settings.append(Setting("roots", ", ".join(map(str, roots)), origins))
-    return roots
+    layers.settings += [Setting("roots", str(root), origin) for root, origin in origins.items()]
+    return tuple(origins)
 
 
 def _outside(settings: HostSettings, *own: _Root | None) -> tuple[str, ...]:

@@ -55,6 +55,14 @@ def test_settings_of_a_project_are_shown_with_their_file(world: World, monkeypat
     assert shown["preferred_formats"] == ("gguf, awq", str(file))
 
 
+def test_each_root_is_shown_with_who_named_it(world: World, isolated_environment: Path) -> None:
+    rows = json.loads(command("config", "--json", "--registry", world.root).out)
+    roots = {one["value"]: one["origin"] for one in rows if one["name"] == "roots"}
+    assert roots[str(world.folder)] == str(isolated_environment / ".config/imageworks/config.toml")
+    assert roots[str(world.weights)] == "environment IMAGEWORKS_MODEL_ROOT"
+    assert roots[str(isolated_environment / "ai-models")] == "default"
+
+
 def test_what_nobody_said_is_shown_as_it_holds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IMAGEWORKS_MODEL_ROOT")
     world.configure(transfer={"connections": 3})

@@ -30,10 +30,12 @@ def effective_settings(root: Path | None, host: HostSettings) -> tuple[Setting, 
     """
     own = {setting.name: setting for setting in host.settings}
     below = _Registry(root, own, host.host) if root else None
-    for name, default in _FALLBACKS.items():
-        said = below.instead_of(name) if below else None
-        own.setdefault(name, said or Setting(name, default, "default"))
-    return (*own.values(), *(below.rows() if below else ()))
+    unsaid = [
+        (below.instead_of(name) if below else None) or Setting(name, default, "default")
+        for name, default in _FALLBACKS.items()
+        if name not in own
+    ]
+    return (*host.settings, *unsaid, *(below.rows() if below else ()))
 
 
 def registry_settings(root: Path, host: HostSettings) -> RegistrySettings:
@@ -65,7 +67,7 @@ class _Registry:
         self._given = _given(root)
         self._settings = read_settings(self._given, host)
         self._file = str(root / FILE)
-        self._own = dict(own)
+        self._own = own
 
     def instead_of(self, name: str) -> Setting | None:
         """Return what the registry says where the host says nothing."""

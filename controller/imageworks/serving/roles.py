@@ -104,7 +104,7 @@ def choose(models: Sequence[Model], role: str, *, patterns: str | None = None) -
 
 
 def base_url(model: Model) -> str | None:
-    """Return where a model's server answers, as far as its record says; Ollama is at its own port where none is named."""
+    """Return where a model's server answers, as far as its record says; Ollama has a port of its own by default."""
     config = part(model, "backend_config")
     if isinstance(config.get("base_url"), str):
         return str(config["base_url"])
