@@ -19,6 +19,7 @@ from typing import Final
 
 from imageworks.config_layers import ConfigurationError, Found, Layer, Layers, Setting, find_project, read_toml
 from imageworks.errors import ImageworksError, UsageError
+from imageworks.lmstudio import HOMES, find_lmstudio
 from imageworks.log import warn
 
 REGISTRY_FILE: Final = "registry.yaml"
@@ -26,7 +27,7 @@ DEFAULT_HOME: Final = Path("~/ai-models")
 DEFAULT_REGISTRY: Final = DEFAULT_HOME / "registry"
 DEFAULT_WEIGHTS: Final = DEFAULT_HOME / "weights"
 DEFAULT_WINDOWS_LMSTUDIO: Final = Path("/mnt/d/ai stuff/models/llm models")
-LMSTUDIO_HOMES: Final = (Path("~/.lmstudio"), Path("~/.cache/lm-studio"))
+LMSTUDIO_HOMES: Final = tuple(Path("~", home) for home in HOMES)
 
 DEFAULT_HUB: Final = "https://huggingface.co"
 REGISTRY_VARIABLE: Final = "IMAGEWORKS_REGISTRY_DIR"
@@ -248,6 +249,8 @@ def _roots(layers: Layers, *own: _Root | None) -> tuple[Path, ...]:
     extra = found.value if found is not None and isinstance(found.value, tuple) else ()
     origins = {
         **{Path(root).expanduser(): found.origin for root in extra if found is not None},
+        # What LM Studio's own settings name is this user's word too: no registry and no project writes there.
+        **{studio.models: "LM Studio's settings" for studio in find_lmstudio()},
         **{root.expanduser(): "default" for root in usual},
         **trusted,
     }

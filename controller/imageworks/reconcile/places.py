@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, LMSTUDIO_HOMES, HostSettings
+from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSettings
+from imageworks.lmstudio import find_lmstudio
 from imageworks.reconcile.plan import Reason
 from imageworks.reconcile.situation import Obstacle, Place
 from imageworks.registry.layout import target_folder
@@ -88,7 +89,7 @@ class Places:
         """Return the folders in which LM Studio keeps models, as far as they exist and this host allows them."""
         named = [Path(self._override(place)) for place in self._settings.locations.values() if place.kind == LMSTUDIO]
         named += [self._host.lmstudio_root] if self._host.lmstudio_root is not None else []
-        named += [DEFAULT_WINDOWS_LMSTUDIO, *(home / "models" for home in LMSTUDIO_HOMES)]
+        named += [DEFAULT_WINDOWS_LMSTUDIO, *(found.models for found in find_lmstudio())]
         folders = dict.fromkeys(path.expanduser() for path in named)
         return [folder for folder in folders if folder.is_dir() and self._host.allows(folder)]
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, LMSTUDIO_HOMES, HostSettings
+from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSettings
 from imageworks.errors import ImageworksError
+from imageworks.lmstudio import find_lmstudio
 from imageworks.registry.git import RegistryRepository, init_repository
 from imageworks.registry.git_values import NotARegistryRepositoryError
 from imageworks.registry.schema import SCHEMA_SUFFIX, schema_text
@@ -175,9 +176,10 @@ def find_locations(host: HostSettings) -> dict[str, Location]:
     if host.lmstudio_root is not None:  # named on purpose, so it counts before it is made
         own = Location(WINDOWS_LMSTUDIO, _below_home(host.lmstudio_root), layout="publisher/repo", kind="lmstudio")
         found[WINDOWS_LMSTUDIO] = own
-    for folder in (DEFAULT_WINDOWS_LMSTUDIO, *(home / "models" for home in LMSTUDIO_HOMES)):
-        if folder.expanduser().is_dir():
-            name = WINDOWS_LMSTUDIO if folder.is_relative_to("/mnt") else "lmstudio"
+    folders = [(DEFAULT_WINDOWS_LMSTUDIO, True), *((one.models, one.windows) for one in find_lmstudio())]
+    for folder, windows in folders:
+        if folder.is_dir():
+            name = WINDOWS_LMSTUDIO if windows else "lmstudio"
             found.setdefault(name, Location(name, _below_home(folder), layout="publisher/repo", kind="lmstudio"))
     return found
 
