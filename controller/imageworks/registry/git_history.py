@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.registry.git_messages import HOST, RECONCILED_REVISION, read_trailers
 from imageworks.registry.git_read import TREE_MODE
+from imageworks.registry.git_scan import TreeScanner
 from imageworks.registry.git_values import BlobReference, CommitRecord, FileDifference
 
 if TYPE_CHECKING:
@@ -124,100 +125,6 @@ def differences(before: "Tree | None", after: "Tree | None") -> Iterator[FileDif
         path = (delta.new_file.raw_path or delta.old_file.raw_path).decode("utf-8", "backslashreplace")
         old, new = (_side(file) for file in (delta.old_file, delta.new_file))
         yield FileDifference(path, old, new)
-
-
-ANY_FOLDER: Final = "*"
-TREE_MODE_TEXT: Final = b"40000"
-ID_BYTES: Final = 20
-Found = tuple[tuple[bytes, bytes, object], ...]
-Wanted = dict[tuple[bytes, ...], "Wanted"]
-Item = tuple[bytes, bytes, bytes]
-"""An entry of a tree: its mode, its name and the id of what it is."""
-
-
-class TreeScanner:
-    """Says what stands at some paths of a tree, looking into its bytes where an earlier tree had the same.
-
-    Args:
-        repository: Where to look.
-        paths: Repository paths. A folder ``*`` stands for every folder; of names that ``|`` separates the first counts.
-    """
-
-    def __init__(self, repository: "Repository", paths: Iterable[str]) -> None:
-        self._repository = repository
-        self._odb = repository.odb
-        self._known: dict[tuple[Oid, int], Found] = {}
-        self._places: dict[bytes, int] = {}
-        self._wanted: Wanted = {}
-        for path in paths:
-            node = self._wanted
-            for part in filter(None, path.split("/")):
-                node = node.setdefault(tuple(name.encode() for name in part.split("|")), {})
-
-    def find(self, tree: "Oid") -> Found:
-        """Return everything that stands at the paths, comparable.
-
-        Args:
-            tree: The tree's id.
-        """
-        return self._below(tree, self._wanted)
-
-    def _below(self, tree: "Oid", wanted: Wanted) -> Found:
-        key = (tree, id(wanted))
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = tuple(self._look(tree, wanted))
-        return known
-
-    def _look(self, tree: "Oid", wanted: Wanted) -> Iterator[tuple[bytes, bytes, object]]:
-        from pygit2 import Oid
-
-        try:
-            data = self._odb.read(tree)[1]
-        except KeyError:  # a damaged repository: whoever reads what is found says so
-            return
-        for names, below in wanted.items():
-            every = names == (ANY_FOLDER.encode(),)
-            for mode, name, identifier in _items(data) if every else self._first(tree, data, names):
-                if not below:
-                    yield mode, name, identifier
-                elif mode == TREE_MODE_TEXT and (found := self._below(Oid(identifier), below)):
-                    yield mode, name, found
-
-    def _first(self, tree: "Oid", data: bytes, names: tuple[bytes, ...]) -> Iterator[Item]:
-        """Yield the first of some names that a tree has; where one stood in the tree before, it mostly still stands."""
-        for name in names:
-            place = self._places.get(name, 0)
-            end = place + data[place : place + 7].find(b" ") + 1
-            if data.startswith(name + b"\0", end) and (mode := data[place : end - 1]) in MODES:
-                start = end + len(name) + 1
-                yield mode, name, data[start : start + ID_BYTES]
-                return
-        for name in names:
-            if b" " + name + b"\0" not in data:
-                continue
-            folder: Tree = self._repository[tree]  # type: ignore[assignment] # read as one above
-            text = name.decode()
-            if text not in folder:  # only within a longer name
-                continue
-            entry = folder[text]
-            mode = b"%o" % int(entry.filemode)
-            item = mode + b" " + name + b"\0" + entry.id.raw
-            self._places[name] = max(data.find(item), 0)
-            yield mode, name, entry.id.raw
-            return
-
-
-MODES: Final = frozenset({b"100644", b"100755", b"100664", b"120000", b"160000", TREE_MODE_TEXT})
-
-
-def _items(data: bytes) -> Iterator[Item]:
-    place = 0
-    while place < len(data):
-        space = data.index(b" ", place)
-        end = data.index(b"\0", space)
-        yield data[place:space], data[space + 1 : end], data[end + 1 : end + 1 + ID_BYTES]
-        place = end + 1 + ID_BYTES
 
 
 def touching(repository: "Repository", start: "Oid", paths: Iterable[str]) -> list[str]:

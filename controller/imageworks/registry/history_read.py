@@ -37,6 +37,7 @@ from imageworks.registry.settings import FILE as SETTINGS_FILE
 from imageworks.registry.yaml_gate import MAX_BYTES, parse_yaml
 
 ALL_LAYERS: Final = frozenset({Layer.MANIFEST, Layer.ENTRY, Layer.SETTINGS})
+WORTH_KEEPING: Final = 200  # documents; parsing fewer costs less than a cache that holds only them
 _LONGEST_PROBLEM: Final = 300
 
 
@@ -91,7 +92,7 @@ class HistoryReader:
     def __init__(self, repository: RegistryRepository, caches: Sequence[ParsedDocuments] = ()) -> None:
         self.repository = repository
         self._caches = tuple(caches)
-        self._learned = False
+        self._learned = 0
         self._versions: dict[tuple[str, bool], Version] = {}
 
     # --- two states --------------------------------------------------------------------------------------------------
@@ -195,12 +196,12 @@ class HistoryReader:
         version = parsed(path, reference.id, self._content(path, reference))
         if self._caches and path != SETTINGS_FILE and isinstance(version.fields, dict):
             self._caches[0].put(reference.id, version.fields)
-            self._learned = True
+            self._learned += 1
         return version
 
     def save(self) -> None:
-        """Keep what was read for the next time, if anything was; a cache only."""
-        if self._learned:
+        """Keep what was read for the next time, if it was much; a cache only."""
+        if self._learned >= WORTH_KEEPING:
             self._caches[0].save()
 
     def _content(self, path: str, reference: BlobReference) -> bytes | Refusal:
