@@ -431,6 +431,21 @@ def test_what_nobody_here_can_read_is_not_called_verified(ollama: OllamaWorld) -
     assert ollama.names() == []
 
 
+def test_what_was_imported_is_promoted_and_left_alone(ollama: OllamaWorld) -> None:
+    ollama.daemon.install("llama3.2:3b", tiny("llama"))
+    name = "llama3.2-3b-ollama-gguf"
+    imported = command("import-ollama", "--registry", ollama.world.root)
+    assert imported.code == 0, imported
+    promoted = command("promote", name, "--registry", ollama.world.root)
+    assert promoted.code == 0, promoted
+    assert 'ollama: "llama3.2:3b"' in (ollama.world.root / f"models/{name}.yaml").read_text(encoding="utf-8")
+    assert ollama.world.plan().changes == {}
+    ollama.world.check()
+    ollama.world.delete(name)
+    ollama.world.reconcile("--prune", "--allow-empty", "--confirm", name)
+    assert ollama.names() == ["llama3.2:3b"]
+
+
 def test_remove_takes_a_model_out_of_ollama_when_asked(ollama: OllamaWorld) -> None:
     ollama.offer()
     ollama.declare()

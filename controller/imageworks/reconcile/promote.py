@@ -9,12 +9,12 @@ from typing import Final
 from imageworks.errors import ImageworksError, UsageError
 from imageworks.providers.local import observe
 from imageworks.reconcile.compose import UNASSIGNED
-from imageworks.reconcile.decide import staleness
+from imageworks.reconcile.decide import staleness, stands_in_ollama
 from imageworks.reconcile.ledger import Edits, Ledger
 from imageworks.reconcile.places import CUSTOM
 from imageworks.reconcile.situation import Case, Place
 from imageworks.registry.entry import Entry
-from imageworks.registry.manifest import FOLDER, SUFFIXES, Manifest, PathSource, is_commit, read_manifest
+from imageworks.registry.manifest import FOLDER, SUFFIXES, Manifest, OllamaSource, PathSource, is_commit, read_manifest
 from imageworks.registry.manifest_text import SCHEMA_COPY, Line, modeline, suggestion
 from imageworks.registry.validate import check_manifest
 
@@ -109,6 +109,9 @@ def _find(ledger: Ledger, name: str) -> Entry:
 
 def _choices(entry: Entry, ledger: Ledger) -> Iterator[list[Line]]:
     """Yield what a manifest could say of the source and the place, the best first."""
+    if stands_in_ollama(entry):
+        yield [Line("ollama", entry.text("served_model_id"), "its name in Ollama; `pin` adds its digest", inside=True)]
+        return
     if entry.path is None or not entry.files:
         yield []
         return
@@ -185,7 +188,7 @@ def _render(entry: Entry, lines: Sequence[Line], ledger: Ledger) -> bytes:
 def _refusal(made: Promotion, ledger: Ledger) -> str | None:
     """Return why reconcile would find something to do, or ``None`` when it would not."""
     entry, manifest = made.entry, made.manifest
-    if entry.path is None or manifest.source is None:
+    if entry.path is None or manifest.source is None or isinstance(manifest.source, OllamaSource):
         return None
     place = ledger.places.place(manifest, container=entry.text("download_format"), repo=entry.repo)
     if not isinstance(place, Place):
