@@ -80,6 +80,47 @@ def test_a_declared_model_is_locked_in_its_manifest_and_comments_survive(world: 
     assert "is not locked" in registry(world, "verify", NAME, "--unlock").err
 
 
+@pytest.mark.parametrize(
+    ("tail", "left"),
+    [
+        ("# the end\n", None),
+        ("\n\n# after two empty lines\n", None),
+        ("model_aliases:\n    - a # one\n    # two\n", None),
+        ("version_lock: {locked: false} # not yet\nlabels: {a: b} # here\n", "labels: {a: b} # here\n"),
+    ],
+)
+def test_no_comment_is_lost_by_locking_and_unlocking(world: World, declared: Path, tail: str, left: str | None) -> None:
+    before = declared.read_text(encoding="utf-8")
+    world.write(f"models/{NAME}.yaml", before + tail)
+    registry(world, "verify", NAME, "--lock")
+    locked = declared.read_text(encoding="utf-8")
+    assert locked.count("#") == (before + tail).count("#")
+    registry(world, "verify", NAME, "--unlock")
+    assert declared.read_text(encoding="utf-8") == before + (tail if left is None else left)
+
+
+def test_where_comments_would_go_with_the_lock_it_is_opened_instead(world: World, declared: Path) -> None:
+    before = declared.read_text(encoding="utf-8") + "version_lock:\n  # why\n  locked: false\n# behind it\n"
+    world.write(f"models/{NAME}.yaml", before)
+    for words, said in (("--lock", "true"), ("--unlock", "false")):
+        registry(world, "verify", NAME, words)
+        now = declared.read_text(encoding="utf-8")
+        assert f"  locked: {said}\n" in now
+        assert now.count("#") == before.count("#")
+
+
+def test_a_lock_that_does_not_stand_on_lines_of_its_own_is_opened_where_it_is(world: World, declared: Path) -> None:
+    fields = {"schema_version": 1, "source": {"huggingface": REPO}, "backend": "vllm", "location": "linux_wsl"}
+    world.write(f"models/{NAME}.yaml", json.dumps(fields) + "\n")
+    world.reconcile()
+    registry(world, "verify", NAME, "--lock")
+    registry(world, "verify", NAME, "--unlock")
+    assert "locked: false" in declared.read_text(encoding="utf-8")
+    assert "is not locked" in registry(world, "verify", NAME, "--unlock").err
+    registry(world, "verify", NAME, "--lock")
+    assert "locked: true" in declared.read_text(encoding="utf-8")
+
+
 def test_a_model_without_a_manifest_is_locked_in_its_entry(world: World, found: Path) -> None:
     registry(world, "verify", FOUND, "--lock")
     assert world.entry(FOUND)["version_lock"] == {"locked": True, "expected_aggregate_sha256": digest(world, FOUND)}

@@ -1,6 +1,7 @@
 """Lock a model to the bytes that it has, or unlock it: in its manifest where one declares it, else in its entry."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -8,10 +9,12 @@ from imageworks.errors import ImageworksError
 from imageworks.reconcile.decide import has_files
 from imageworks.reconcile.ledger import Edits, Ledger
 from imageworks.reconcile.verify import Fault, Verdict, Verified
+from imageworks.registry.document import DocumentError
 from imageworks.registry.edit import Keys, edit_manifest
 from imageworks.registry.entry import Entry, aggregate_sha256
 from imageworks.registry.manifest import Manifest
 from imageworks.registry.version_lock import EXPECTED, KEY, LOCKED, lock_of
+from imageworks.registry.yaml_gate import parse_yaml
 
 if TYPE_CHECKING:
     from imageworks.registry.document import JsonValue
@@ -57,7 +60,8 @@ def lock(ledger: Ledger, verified: Verified, *, derived: Entry | None = None) ->
         return Edits(written={name: _entry_with(entry, said)}, title=title, lines=(line,))
     changes: dict[Keys, JsonValue] = {(KEY, LOCKED): True, (KEY, EXPECTED): digest}
     written = {name: derived} if derived is not None else {}
-    return Edits(written=written, manifests=_edited(ledger, manifest, changes), title=title, lines=(line,))
+    content = edit_manifest(manifest.file, _committed(ledger, manifest), changes)
+    return Edits(written=written, manifests={manifest.file: content}, title=title, lines=(line,))
 
 
 def unlock(ledger: Ledger, name: str) -> Edits:
@@ -71,11 +75,11 @@ def unlock(ledger: Ledger, name: str) -> Edits:
         LockingError: Its manifest has uncommitted changes.
     """
     entry, manifest = ledger.registry.entries.get(name), ledger.registry.manifests.get(name)
-    recorded = entry if entry is not None and KEY in entry.fields else None
-    declared = manifest if manifest is not None and KEY in manifest.fields else None
+    recorded = entry if lock_of(None, entry).locked else None
+    declared = manifest if manifest is not None and lock_of(manifest, None).locked else None
     return Edits(
         written={name: _entry_with(recorded, None)} if recorded is not None else {},
-        manifests=_edited(ledger, declared, {(KEY,): None}) if declared is not None else {},
+        manifests={declared.file: _unlocked(declared, _committed(ledger, declared))} if declared is not None else {},
         title=f"Unlock {name}",
         lines=(f"~ {name}: unlocked",),
     )
@@ -86,8 +90,26 @@ def _entry_with(entry: Entry, said: Mapping[str, object] | None) -> Entry:
     return replace(entry, fields=fields)
 
 
-def _edited(ledger: Ledger, manifest: Manifest, changes: "Mapping[Keys, JsonValue]") -> dict[str, bytes | None]:
+def _committed(ledger: Ledger, manifest: Manifest) -> bytes:
     before = ledger.committed(manifest.file)
     if before is None or ledger.uncommitted(manifest.file):
         raise LockingError(f"{manifest.file} has uncommitted changes", remedy="Commit them or take them back first.")
-    return {manifest.file: edit_manifest(manifest.file, before, changes)}
+    return before
+
+
+def _unlocked(manifest: Manifest, before: bytes) -> bytes:
+    """Return a manifest without its lock; every comment that is not inside of the lock stays.
+
+    A YAML editor would take those away that stand behind the lock, as part of it. So its lines are cut out; where it is
+    not written on lines of its own, it stays and says that nothing is locked.
+    """
+    lines = before.decode().splitlines(keepends=True)
+    start = next((number for number, line in enumerate(lines) if line.startswith(f"{KEY}:")), None)
+    if start is not None:
+        end = next((number for number in range(start + 1, len(lines)) if lines[number][0] != " "), len(lines))
+        cut = "".join(lines[:start] + lines[end:]).encode()
+        wanted = {key: value for key, value in manifest.fields.items() if key != KEY}
+        with suppress(DocumentError):
+            if parse_yaml(cut, manifest.file).value == wanted:
+                return cut
+    return edit_manifest(manifest.file, before, {(KEY, LOCKED): False})
