@@ -7,7 +7,8 @@ import pytest
 from imageworks.registry.entry import render_entry
 from support.git import git
 from support.ollama_world import OllamaWorld, started_ollama
-from support.reconcile import HOST, NAME, REPO, Result, World, command
+from support.reconcile import HOST, MODEL, NAME, REPO, Result, World, command
+from support.weights import safetensors_file
 
 __all__ = ["started_ollama"]
 
@@ -199,3 +200,26 @@ def test_a_declared_model_of_ollama_is_not_pulled_again_under_its_new_name(ollam
     assert ollama.world.snapshot()[renamed]["roles"] == ["caption"]
     assert ollama.world.plan().json["changes"] == []
     assert ollama.pulled() == pulls
+
+
+def test_a_new_install_has_its_simple_name_already(world: World) -> None:
+    weights = safetensors_file({"model.layers.0.q.weight": ("F16", (1024, 1024), 2 << 20)})
+    world.serve({"config.json": b'{"model_type": "gpt2"}', "model.safetensors": weights}, "acme/dialog-medium")
+    world.declare("dialog", source={"huggingface": "acme/dialog-medium"}, backend="vllm")
+    world.reconcile("--yes")
+    assert world.entry("dialog")["display_name"] == "dialog-medium 1m (FP16)"
+    assert maintain(world, "apply-simple-slugs", "--apply").out == "No changes.\n"
+
+
+def test_a_display_name_that_tells_two_apart_outlives_another_scan(world: World) -> None:
+    for owner in ("acme", "other"):
+        folder = world.weights / owner / "tiny-1b"
+        folder.mkdir(parents=True)
+        for name, data in MODEL.items():
+            (folder / name).write_bytes(data)
+    maintain(world, "scan", "--base", world.weights)
+    maintain(world, "apply-simple-slugs", "--apply", "--disambiguate", "producer")
+    named = {name: world.entry(name)["display_name"] for name in world.entries()}
+    assert set(named.values()) == {"tiny 1b-acme", "tiny 1b-other"}
+    maintain(world, "scan", "--base", world.weights, "--update-existing")
+    assert {name: world.entry(name)["display_name"] for name in world.entries()} == named

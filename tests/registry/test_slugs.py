@@ -15,11 +15,8 @@ from imageworks.registry.slugs import (
     SlugCollisionError,
     SlugOptions,
     apply_slugs,
-    parameter_size,
     propose,
-    simple_names,
 )
-from imageworks.registry.views import Model
 
 FILES = (ArtifactFile("model.safetensors", 10, "0" * 64),)
 RENAME = SlugOptions(rename=True)
@@ -54,47 +51,6 @@ def applied(state: RegistryState, options: SlugOptions = RENAME) -> list[EntryCh
 def names(found: list[EntryChange | Kept]) -> dict[str, str | None]:
     """Return each model's new name, ``None`` where it stays for a reason."""
     return {one.name: None if isinstance(one, Kept) else one.entry.name if one.entry else one.name for one in found}
-
-
-@pytest.mark.parametrize(
-    ("fields", "slug", "display"),
-    [
-        ({"family": "llama", "quantization": "q4_k_m", "metadata": {"parameter_size": "12.2B"}},
-         "llama-12.2b-q4_k_m", "llama 12.2b (Q4 K M)"),
-        ({"family": "qwen2.5vl-7b", "backend": "ollama", "metadata": {"parameter_size": "8.3B"}},
-         "qwen2.5vl-7b", "qwen2.5vl 7b"),
-        ({"family": "pixtral-local-latest", "backend": "ollama", "quantization": "q4_k_m"},
-         "pixtral-local-q4_k_m", "pixtral-local (Q4 K M)"),
-        ({"family": "latest", "backend": "ollama"}, "latest", "latest"),
-        ({"family": "mistral-7b-instruct-v0.2-gguf", "download_format": "gguf", "quantization": "q8_0"},
-         "mistral-7b-instruct-v0.2-q8_0", "mistral 7b-instruct-v0.2 (Q8 0)"),
-        ({"family": "qwen2.5vl-7b", "backend": "ollama", "metadata":
-          {"ollama": {"details": {"parameter_size": "8.3B", "quantization_level": "Q4_K_M"}}}},
-         "qwen2.5vl-7b-q4_k_m", "qwen2.5vl 7b (Q4 K M)"),
-        ({"family": "stub", "backend": "ollama", "metadata":
-          {"ollama": {"details": {"quantization_level": "unknown"}}}},
-         "stub", "stub"),
-        ({"family": "phi", "metadata": {"parameters": 3_821_079_552}}, "phi-3.8b", "phi 3.8b"),
-    ],
-)  # fmt: skip
-def test_a_simple_name_is_family_size_and_quantization(fields: Model, slug: str, display: str) -> None:
-    assert simple_names(fields) == (slug, display)
-
-
-@pytest.mark.parametrize(
-    ("metadata", "size"),
-    [
-        ({}, None),
-        ({"parameters": 999_999}, None),
-        ({"parameters": 22_713_216}, "22.7m"),
-        ({"parameters": 8_030_261_248}, "8b"),
-        ({"parameters": True}, None),
-        ({"parameter_size": " 7.6B ", "parameters": 1}, "7.6b"),
-        ({"parameter_size": "", "parameters": 8_030_261_248}, "8b"),
-    ],
-)
-def test_how_large_a_model_is(metadata: Model, size: str | None) -> None:
-    assert parameter_size({"metadata": metadata}) == size
 
 
 def test_a_preview_tells_who_would_be_called_the_same_whoever_is_chosen() -> None:

@@ -10,12 +10,15 @@ from imageworks.registry.views import (
     Wanted,
     condense,
     count,
+    display_after,
     file_paths,
     is_installed,
     is_of_format,
     name_for_people,
+    parameter_size,
     richness,
     role_rows,
+    simple_names,
 )
 
 
@@ -30,6 +33,7 @@ def model(name: str = "a", **fields: object) -> Model:
         ({"download_format": "gguf"}, "ggu", False),
         ({"format": "awq"}, "awq", True),
         ({"quantization": "q4_k_m"}, "Q4_K_M", True),
+        ({"metadata": {"ollama": {"details": {"quantization_level": "Q4_K_M"}}}}, "q4_k_m", True),
         ({"metadata": {"quantization_details": {"method": "awq", "compact": "w4g128"}}}, "w4g128", True),
         ({"metadata": None, "quantization": None}, "awq", False),
     ],
@@ -39,11 +43,68 @@ def test_a_format_is_a_container_or_a_quantization(fields: dict[str, object], wa
 
 
 @pytest.mark.parametrize(
+    ("fields", "slug", "display"),
+    [
+        ({"family": "llama", "quantization": "q4_k_m", "metadata": {"parameter_size": "12.2B"}},
+         "llama-12.2b-q4_k_m", "llama 12.2b (Q4 K M)"),
+        ({"family": "qwen2.5vl-7b", "backend": "ollama", "metadata": {"parameter_size": "8.3B"}},
+         "qwen2.5vl-7b", "qwen2.5vl 7b"),
+        ({"family": "pixtral-local-latest", "backend": "ollama", "quantization": "q4_k_m"},
+         "pixtral-local-q4_k_m", "pixtral-local (Q4 K M)"),
+        ({"family": "latest", "backend": "ollama"}, "latest", "latest"),
+        ({"family": "mistral-7b-instruct-v0.2-gguf", "download_format": "gguf", "quantization": "q8_0"},
+         "mistral-7b-instruct-v0.2-q8_0", "mistral 7b-instruct-v0.2 (Q8 0)"),
+        ({"family": "qwen2.5vl-7b", "backend": "ollama", "metadata":
+          {"ollama": {"details": {"parameter_size": "8.3B", "quantization_level": "Q4_K_M"}}}},
+         "qwen2.5vl-7b-q4_k_m", "qwen2.5vl 7b (Q4 K M)"),
+        ({"family": "stub", "backend": "ollama", "metadata":
+          {"ollama": {"details": {"quantization_level": "unknown"}}}},
+         "stub", "stub"),
+        ({"family": "phi", "metadata": {"parameters": 3_821_079_552}}, "phi-3.8b", "phi 3.8b"),
+    ],
+)  # fmt: skip
+def test_a_simple_name_is_family_size_and_quantization(fields: Model, slug: str, display: str) -> None:
+    assert simple_names(fields) == (slug, display)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "size"),
+    [
+        ({}, None),
+        ({"parameters": 999_999}, None),
+        ({"parameters": 22_713_216}, "22.7m"),
+        ({"parameters": 8_030_261_248}, "8b"),
+        ({"parameters": True}, None),
+        ({"parameter_size": " 7.6B ", "parameters": 1}, "7.6b"),
+        ({"parameter_size": "", "parameters": 8_030_261_248}, "8b"),
+    ],
+)
+def test_how_large_a_model_is(metadata: Model, size: str | None) -> None:
+    assert parameter_size({"metadata": metadata}) == size
+
+
+@pytest.mark.parametrize(
+    ("before", "shown"),
+    [
+        (None, "phi 3.8b (Q4 K M)"),
+        ({"family": "phi", "display_name": "phi"}, "phi 3.8b (Q4 K M)"),
+        ({"family": "phi", "display_name": "Our Phi"}, "Our Phi"),
+        ({"display_name": "phi"}, "phi"),
+        ({"family": "phi"}, "phi 3.8b (Q4 K M)"),
+    ],
+)
+def test_a_display_name_that_somebody_chose_outlives_another_look(before: Model | None, shown: str) -> None:
+    after = {"family": "phi", "quantization": "q4_k_m", "metadata": {"parameters": 3_821_079_552}}
+    assert display_after(after, before) == shown
+
+
+@pytest.mark.parametrize(
     ("fields", "shown"),
     [
         ({"display_name": "Mine", "family": "llama-7b"}, "Mine"),
         ({"family": "llama-12.2b", "quantization": "q4_k_m"}, "llama 12.2b (Q4 K M)"),
         ({"family": "siglip"}, "siglip"),
+        ({"family": "phi", "metadata": {"parameters": 3_821_079_552}}, "phi 3.8b"),
         ({}, "a"),
         ({"display_name": None}, "a"),
     ],

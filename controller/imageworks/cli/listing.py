@@ -189,6 +189,8 @@ class _Columns:
             return YES if views.is_installed(model) else NO
         if heading == "PRODUCER":
             return printable(views.producer_for_people(model, weights) or "")
+        if heading == "QUANT":
+            return printable(views.quantization_of(model) or "")
         if heading == "CAPS":
             return ",".join(views.abilities(model))
         if heading == "ROLES":
@@ -199,7 +201,6 @@ class _Columns:
 _FIELDS: Final = {
     "VARIANT": "name",
     "FORMAT": "download_format",
-    "QUANT": "quantization",
     "BACKEND": "backend",
     "SERVED AS": "served_model_id",
     "LOCATION": "download_location",

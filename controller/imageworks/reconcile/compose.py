@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from imageworks.naming import display_name, family_of, parameter_size_in, producer_of
+from imageworks.naming import family_of, producer_of
 from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256, directory_checksum
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import HuggingFaceSource, PathSource
+from imageworks.registry.views import simple_names
 
 SCHEMA_VERSION = 1
 UNASSIGNED = "unassigned"
@@ -40,7 +41,6 @@ def compose_entry(
     quantization = _text(described.get("quantization") or upstream.quantization or manifest.text("quantization"))
     # What people declare is merged in for the snapshot and not recorded here: taken back, it must be gone.
     family = _text(described.get("family")) or family_of(manifest.name)
-    name = display_name(family, parameter_size=parameter_size_in(family), quantization=quantization)
     metadata = described.get("metadata")
     producer = described.get("producer") or producer_of(relative_path=_below(place))
     before = case.entry.fields if case.entry is not None else {}
@@ -52,7 +52,6 @@ def compose_entry(
         "managed": True,
         "backend": UNASSIGNED,
         "backend_config": {"model_path": str(place.path)},
-        "display_name": name,
         "family": family,
         "served_model_id": _served(case.entry, manifest.name),
         "source_provider": "huggingface" if isinstance(manifest.source, HuggingFaceSource) else "local",
@@ -80,6 +79,7 @@ def compose_entry(
             **_provenance(case, place, upstream, acquisition),
         },
     }
+    fields["display_name"] = simple_names(fields)[1]
     return Entry(manifest.name, {key: value for key, value in fields.items() if value is not None}, listed)
 
 

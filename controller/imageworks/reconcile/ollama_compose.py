@@ -7,11 +7,12 @@ from typing import Final
 
 from imageworks.detect.capabilities import CapabilityHints, capabilities_of
 from imageworks.detect.readme import license_of_file
-from imageworks.naming import display_name, ollama_name, parameter_size_in, producer_of, split_ollama_tag
+from imageworks.naming import ollama_name, producer_of, split_ollama_tag
 from imageworks.providers.ollama_values import OllamaModel, ShownModel, UpstreamOllama
 from imageworks.reconcile.compose import KEPT, SCHEMA_VERSION
 from imageworks.reconcile.ollama_sight import DIGEST_PREFIX, PROVIDER, SCHEME, SECTION, artifacts_of, same_content
 from imageworks.registry.entry import Entry, aggregate_sha256, directory_checksum
+from imageworks.registry.views import simple_names
 
 GGUF: Final = "gguf"
 
@@ -65,8 +66,6 @@ def compose_ollama(
     base, tag = split_ollama_tag(model.name)
     files = artifacts_of(model)
     details = dict(shown.details if shown else {}) or dict(model.details)
-    size = _text(details.get("parameter_size")) or parameter_size_in(named.family)
-    level = named.quantization or _text(details.get("quantization_level"))
     at = str(model.store) if model.store is not None else f"{SCHEME}{model.name}"
     kept = {key: before.fields[key] for key in KEPT if before is not None and key in before.fields}
     section = {
@@ -86,7 +85,6 @@ def compose_ollama(
         "managed": True,
         "backend": PROVIDER,
         "backend_config": {"host": host},
-        "display_name": display_name(named.family, parameter_size=size, quantization=level),
         "family": named.family,
         "served_model_id": model.name,
         "source_provider": PROVIDER,
@@ -116,6 +114,7 @@ def compose_ollama(
             SECTION: {key: value for key, value in section.items() if value is not None},
         },
     }
+    fields["display_name"] = simple_names(fields)[1]
     return Entry(name, {key: value for key, value in fields.items() if value is not None}, files)
 
 

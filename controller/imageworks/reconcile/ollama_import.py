@@ -18,7 +18,7 @@ from imageworks.registry.maintenance import ABSENT, PLACEHOLDER, Deed, EntryChan
 from imageworks.registry.maintenance import Kept as Stays
 from imageworks.registry.manifest import OllamaSource
 from imageworks.registry.purges import is_of_ollama, purge_imported
-from imageworks.registry.slugs import simple_names
+from imageworks.registry.views import display_after
 
 if TYPE_CHECKING:
     from imageworks.providers.ollama import OllamaProvider
@@ -328,7 +328,7 @@ def _entry(
         **{key: value for key, value in entry.fields.items() if key != "deprecated" or not _was(old, "Missing")},
         **asked,
         "managed": False,
-        "display_name": _display(entry, old),
+        "display_name": display_after(entry.fields, old.fields if old is not None else None),
     }
     recorded = old.text("downloaded_at") if old is not None and same else None
     if recorded or model.modified_at:
@@ -336,14 +336,6 @@ def _entry(
     if testing:
         fields["metadata"] = {**entry.part("metadata"), "testing": True}
     return replace(entry, fields=fields)
-
-
-def _display(entry: Entry, old: Entry | None) -> str:
-    """Return the simple display name, or the one that somebody chose instead."""
-    before = old.text("display_name") if old is not None else None
-    if old is not None and before and not (old.text("family") and before == simple_names(old.fields)[1]):
-        return before
-    return simple_names(entry.fields)[1]
 
 
 def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[str, ...]:

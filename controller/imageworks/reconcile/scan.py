@@ -25,6 +25,7 @@ from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, PathSource
+from imageworks.registry.views import display_after
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import RemoteFile
 
@@ -343,6 +344,7 @@ def found_entry(finding: Finding, digests: Mapping[Path, str | Digest], ledger: 
     if finding.testing:
         fields["metadata"] = {**found.part("metadata"), "testing": True}
     old = finding.old
+    fields["display_name"] = display_after(fields, old.fields if old is not None else None)
     if old is not None:
         fields |= {key: old.fields[key] for key in ("version_lock", "model_aliases") if key in old.fields}
         if old.files == found.files and old.text("downloaded_at"):

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
-from imageworks.naming import display_name, parameter_size_in
 from imageworks.registry.document import JsonValue
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256, directory_checksum
 from imageworks.registry.manifest import Manifest
-from imageworks.registry.views import file_paths, richness
+from imageworks.registry.views import display_after, file_paths, richness
 
 PLACEHOLDER: Final = re.compile(r"model-ollama-gguf.*")
 ABSENT: Final = "none"
@@ -238,12 +237,11 @@ def _normalized(entry: Entry, seen: Seen) -> EntryChange | None:
 
 def _renamed(entry: Entry, seen: Seen) -> dict[str, object]:
     """Return what follows from another format or quantization: the display name and how it was told."""
-    family = entry.text("family") or entry.name
-    size = parameter_size_in(family)
     fields: dict[str, object] = {}
-    if entry.text("display_name") == display_name(family, parameter_size=size, quantization=entry.text("quantization")):
-        quantization = seen.quantization or entry.text("quantization")
-        fields["display_name"] = display_name(family, parameter_size=size, quantization=quantization)
+    if entry.text("family"):
+        looked = {"download_format": seen.download_format, "quantization": seen.quantization}
+        now = {**entry.fields, **{key: value for key, value in looked.items() if value is not None}}
+        fields["display_name"] = display_after(now, entry.fields)
     told = seen.described or {}
     metadata = {key: value for key, value in entry.part("metadata").items() if key not in _TOLD}
     fields["metadata"] = metadata | {key: told[key] for key in _TOLD if key in told}

@@ -8,27 +8,17 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
-from imageworks.naming import (
-    compile_testing_patterns,
-    display_name,
-    is_testing_name,
-    simple_slug,
-    without_suffixes,
-)
-from imageworks.quant_labels import quantization_label
+from imageworks.naming import compile_testing_patterns, is_testing_name
 from imageworks.registry.crosscheck import fold
 from imageworks.registry.entry import Entry
 from imageworks.registry.load import RegistryState
 from imageworks.registry.maintenance import ABSENT, Deed, EntryChange, Kept, ManifestEdit
 from imageworks.registry.manifest import FOLDER, Manifest
 from imageworks.registry.validate import name_problem
-from imageworks.registry.views import OLLAMA, Model, is_testing, part, text
+from imageworks.registry.views import OLLAMA, Model, is_testing, simple_names, text
 
 if TYPE_CHECKING:
     from imageworks.registry.document import JsonValue
-
-BILLION: Final = 1_000_000_000
-MILLION: Final = 1_000_000
 
 
 class Disambiguation(StrEnum):
@@ -126,40 +116,6 @@ def propose(models: Iterable[Model], options: SlugOptions) -> list[Proposal]:
         )
         for model, slug, display in sorted(named, key=lambda one: text(one[0], "name"))
     ]
-
-
-def simple_names(model: Model, *, extra: str | None = None) -> tuple[str, str]:
-    """Return a model's simple slug and display name.
-
-    Args:
-        model: A merged model, or an entry's fields.
-        extra: What tells it from another of the same family, size and quantization.
-    """
-    quantization = text(model, "quantization") or quantization_label(text(_details(model), "quantization_level"))
-    family = without_suffixes(text(model, "family"), (quantization, text(model, "download_format")))
-    if text(model, "backend") == OLLAMA:
-        family = without_suffixes(family, ("latest",))
-    size = parameter_size(model)
-    slug = simple_slug(family, parameter_size=size, extra=extra, quantization=quantization)
-    return slug, display_name(family, parameter_size=size, extra=extra, quantization=quantization)
-
-
-def parameter_size(model: Model) -> str | None:
-    """Return how many parameters a model has as people say it, such as ``7.6b``; ``None`` when nobody counted them."""
-    metadata = part(model, "metadata")
-    said = text(metadata, "parameter_size").strip() or text(_details(model), "parameter_size").strip()
-    if said:
-        return said.lower()
-    counted = metadata.get("parameters")
-    if not isinstance(counted, int) or counted < MILLION:
-        return None
-    unit, letter = (BILLION, "b") if counted >= BILLION else (MILLION, "m")
-    return f"{counted / unit:.1f}".removesuffix(".0") + letter
-
-
-def _details(model: Model) -> Model:
-    """Return what Ollama says of a model besides its name."""
-    return part(part(part(model, "metadata"), OLLAMA), "details")
 
 
 def apply_slugs(registry: RegistryState, models: Iterable[Model], options: SlugOptions) -> list[EntryChange | Kept]:

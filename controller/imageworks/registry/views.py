@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from imageworks.naming import compile_testing_patterns, display_name, is_testing_name, parameter_size_in, producer_of
+from imageworks.naming import (
+    compile_testing_patterns,
+    display_name,
+    is_testing_name,
+    producer_of,
+    simple_slug,
+    without_suffixes,
+)
+from imageworks.quant_labels import quantization_label
 
 Model = Mapping[str, object]
 TESTING_VARIABLE: Final = "IMAGEWORKS_TEST_MODEL_PATTERNS"
 UNKNOWN: Final = "unknown"
 OLLAMA: Final = "ollama"
+BILLION: Final = 1_000_000_000
+MILLION: Final = 1_000_000
 SYNTHETIC: Final = "ollama://"
 """What a path begins with that only stands for a model in Ollama."""
 
@@ -160,8 +170,8 @@ def is_of_format(model: Model, wanted: str) -> bool:
         wanted: What is asked for.
     """
     details = part(part(model, "metadata"), "quantization_details")
-    keys = ("download_format", "format", "quantization")
-    said = [*(text(model, key) for key in keys), details.get("method"), details.get("compact")]
+    keys = ("download_format", "format")
+    said = [*(text(model, key) for key in keys), quantization_of(model), details.get("method"), details.get("compact")]
     return wanted.lower() in {value.lower() for value in said if isinstance(value, str)}
 
 
@@ -170,12 +180,63 @@ def name_for_people(model: Model) -> str:
     shown = text(model, "display_name")
     if shown:
         return shown
-    family = text(model, "family")
-    if not family:
-        return text(model, "name")
-    return display_name(
-        family, parameter_size=parameter_size_in(family), quantization=text(model, "quantization") or None
-    )
+    return simple_names(model)[1] if text(model, "family") else text(model, "name")
+
+
+def simple_names(model: Model, *, extra: str | None = None) -> tuple[str, str]:
+    """Return a model's simple slug and display name: the one formula for everything that names models.
+
+    Args:
+        model: A merged model, or an entry's fields.
+        extra: What tells it from another of the same family, size and quantization.
+    """
+    quantization = quantization_of(model)
+    family = without_suffixes(text(model, "family"), (quantization, text(model, "download_format")))
+    if text(model, "backend") == OLLAMA:
+        family = without_suffixes(family, ("latest",))
+    size = parameter_size(model)
+    slug = simple_slug(family, parameter_size=size, extra=extra, quantization=quantization)
+    return slug, display_name(family, parameter_size=size, extra=extra, quantization=quantization)
+
+
+def parameter_size(model: Model) -> str | None:
+    """Return how many parameters a model has as people say it, such as ``7.6b``; ``None`` when nobody counted them."""
+    metadata = part(model, "metadata")
+    said = text(metadata, "parameter_size").strip() or text(_details(model), "parameter_size").strip()
+    if said:
+        return said.lower()
+    counted = metadata.get("parameters")
+    if not isinstance(counted, int) or counted < MILLION:
+        return None
+    unit, letter = (BILLION, "b") if counted >= BILLION else (MILLION, "m")
+    return f"{counted / unit:.1f}".removesuffix(".0") + letter
+
+
+def quantization_of(model: Model) -> str | None:
+    """Return a model's quantization: as recorded, else as Ollama says it of a name that does not.
+
+    Args:
+        model: A merged model, or an entry's fields.
+    """
+    return text(model, "quantization") or quantization_label(text(_details(model), "quantization_level"))
+
+
+def _details(model: Model) -> Model:
+    """Return what Ollama says of a model besides its name."""
+    return part(part(part(model, "metadata"), OLLAMA), "details")
+
+
+def display_after(model: Model, before: Model | None) -> str:
+    """Return a model's display name after another look at it: the simple one, or the one that somebody chose instead.
+
+    Args:
+        model: An entry's fields from now on.
+        before: What was recorded of it.
+    """
+    shown = text(before, "display_name") if before is not None else ""
+    if before is not None and shown and not (text(before, "family") and shown == simple_names(before)[1]):
+        return shown
+    return simple_names(model)[1]
 
 
 def producer_for_people(model: Model, weights: Path) -> str | None:
@@ -263,7 +324,7 @@ def count(models: Iterable[Model]) -> Statistics:
         numbers: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         for model in having:
-            value = text(model, key) or UNKNOWN
+            value = (quantization_of(model) if key == "quantization" else text(model, key)) or UNKNOWN
             numbers[value] += 1
             sizes[value] += size_of(model)
         order = sorted(numbers, key=lambda value: (-numbers[value], value))
