@@ -43,8 +43,10 @@ def test_lmdeploy_is_started_by_a_path_without_a_registry(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     record = program(programs, "lmdeploy")
-    folder = chat_model(tmp_path / "my model")
-    assert start_lmdeploy_server(str(folder), host="127.0.0.9").wait(timeout=20) == 0
+    folder = chat_model(tmp_path / "my model", template=False)
+    with pytest.warns(UserWarning, match="my model: no chat template") as told:
+        assert start_lmdeploy_server(str(folder), host="127.0.0.9").wait(timeout=20) == 0
+    assert told[0].filename == __file__
     assert record.read_text(encoding="utf-8").splitlines() == [
         *("serve", "api_server", str(folder), "--model-name", "my model", "--server-name", "127.0.0.9")
     ]

@@ -1,5 +1,6 @@
 """The command lines that serve models, from a record and a folder."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -212,6 +213,24 @@ def test_a_path_is_served_without_any_registry(isolated_environment: Path, host:
         *("vllm", "serve", str(folder), "--served-model-name", "Qwen 2 AWQ", "--host", "127.0.0.1", "--port", "8")
     ]
     assert launch.warnings == ("Qwen 2 AWQ: no generation_config.json: the server's own sampling defaults apply",)
+
+
+def test_a_model_of_ollamas_needs_no_look_at_files(tmp_path: Path, host: HostSettings) -> None:
+    (tmp_path / "snapshot").mkdir()
+    model = merged("q-ollama-gguf", "ollama://q:7b", backend="ollama", served_model_id="q:7b")
+    (tmp_path / f"snapshot/{host.host}.json").write_text(json.dumps([model]), encoding="utf-8")
+    launch = prepare(tmp_path, host, Server.OLLAMA, "q:7b", Wishes())
+    assert (launch.model, launch.words, launch.warnings) == ("q-ollama-gguf", ("ollama", "run", "q:7b"), ())
+
+
+def test_the_path_of_a_recorded_model_is_served_as_it_is_declared(tmp_path: Path, host: HostSettings) -> None:
+    folder = chat_model(tmp_path / "w/m")
+    (tmp_path / "snapshot").mkdir()
+    model = merged("m-vllm", folder, served_model_id="m", backend_config={"port": 5})
+    (tmp_path / f"snapshot/{host.host}.json").write_text(json.dumps([model]), encoding="utf-8")
+    launch = prepare(tmp_path, host, Server.VLLM, f"{folder}/", Wishes())
+    assert launch.model == "m-vllm"
+    assert launch.words[-2:] == ("--port", "5")
 
 
 def test_a_path_that_is_not_there_is_told(tmp_path: Path, host: HostSettings) -> None:

@@ -242,6 +242,20 @@ def test_too_many_connections_are_turned_away_and_room_comes_back(tmp_path: Path
             reply = ask(url, "/health")[0]
 
 
+def test_a_bug_cuts_its_own_connection_and_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_self: Catalogue) -> object:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(Catalogue, "document", broken)
+    record(tmp_path, merged("m", tmp_path))
+    said: list[str] = []
+    with ModelServer(Catalogue(tmp_path, HOST, Offered(), tmp_path), log=said.append) as server:
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(server.url, "/v1/models")
+        assert ask(server.url, "/health")[0] == 200
+    assert "error: TypeError: a bug" in said
+
+
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     with serving(tmp_path) as url, pytest.raises(ServeError, match="cannot listen on 127") as caught:
         ModelServer(Catalogue(tmp_path, HOST, Offered(), tmp_path), port=urlsplit(url).port or 0)

@@ -1,11 +1,11 @@
 """Start the servers of vision-language models from Python, by the names that the registry knows."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageworks.config import RegistryNotFoundError, find_registry, load_host_settings
-from imageworks.log import warn
 from imageworks.serving.accesses import touch
 from imageworks.serving.launch import Server, Wishes
 from imageworks.serving.process import start
@@ -24,6 +24,8 @@ def start_vllm_server(
     registry: Path | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start vLLM beside this process and return it; end it with its ``terminate()``.
+
+    What the server will miss, such as a chat template, is told as a Python warning.
 
     Args:
         model_name: A model's variant name, served name, alias, display name or repository, or the path of its weights.
@@ -71,7 +73,7 @@ def _start(server: Server, name: str, wishes: Wishes, registry: Path | None) -> 
     settings = load_host_settings(registry=root)
     prepared = prepare(root, settings, server, name, wishes)
     for warning in prepared.warnings:
-        warn(warning)
+        warnings.warn(warning, stacklevel=3)  # where the caller's own code stands
     process = start(prepared.words)
     if prepared.model is not None:
         touch(settings.state_dir, prepared.model)

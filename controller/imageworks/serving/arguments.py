@@ -73,18 +73,3 @@ def merge_options(*sources: Sequence[str]) -> list[str]:
         replaced = {option.name for option in options if option.name}
         kept = [option for option in kept if option.name not in replaced] + options
     return [word for option in kept for word in option.words]
-
-
-def value_of(words: Iterable[str], name: str) -> str | None:
-    """Return the value that a command line gives an option, the last one where it stands several times.
-
-    Args:
-        words: The command line.
-        name: The option.
-    """
-    found = None
-    for option in split_options(words):
-        if option.name == name:
-            equals = option.words[0].partition("=")
-            found = equals[2] if equals[1] else (option.words[1] if len(option.words) > 1 else None)
-    return found

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from imageworks.errors import ImageworksError
 from imageworks.registry.views import Model, part, text, texts
 from imageworks.serving.arguments import merge_options
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
 
 
 class LaunchError(ImageworksError):
@@ -25,6 +26,12 @@ class Server(StrEnum):
     VLLM = "vllm"
     LMDEPLOY = "lmdeploy"
     OLLAMA = "ollama"
+
+
+_WORDS: Final = {
+    Server.VLLM: (("vllm", "serve"), "--host", "--port"),
+    Server.LMDEPLOY: (("lmdeploy", "serve", "api_server"), "--server-name", "--server-port"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,24 +115,13 @@ def command_line(server: Server, target: Target, wishes: Wishes) -> list[str]:
     """
     if server is Server.OLLAMA:
         return ["ollama", "run", target.served[0], *wishes.extra]
-    path = str(target.path)
-    if server is Server.VLLM:
-        begin = ["vllm", "serve", path]
-        own = ["--served-model-name", *target.served, *_listening(target, wishes, "--host", "--port")]
-        own += ["--chat-template", str(target.template)] if target.template else []
-    else:
-        begin = ["lmdeploy", "serve", "api_server", path]
-        own = ["--model-name", target.served[0], *_listening(target, wishes, "--server-name", "--server-port")]
-        own += ["--chat-template", str(target.template)] if target.template else []
-    named = [*(["--host" if server is Server.VLLM else "--server-name", wishes.host] if wishes.host else [])]
-    if wishes.port is not None:
-        named += ["--port" if server is Server.VLLM else "--server-port", str(wishes.port)]
-    return [*begin, *merge_options(own, target.extra, named, wishes.extra)]
-
-
-def _listening(target: Target, wishes: Wishes, host_option: str, port_option: str) -> list[str]:
-    """Return the options of where to listen: loopback unless it is said otherwise, for these servers ask no one."""
-    host = wishes.host or target.config.get("host")
-    words = [host_option, host if isinstance(host, str) else LOOPBACK]
-    port = wishes.port if wishes.port is not None else target.config.get("port")
-    return [*words, *([port_option, str(port)] if isinstance(port, int) else [])]
+    own, host_option, port_option = _WORDS[server]
+    host = target.config.get("host")
+    port = target.config.get("port")
+    names = ["--served-model-name", *target.served] if server is Server.VLLM else ["--model-name", target.served[0]]
+    follows = [*names, host_option, host if isinstance(host, str) else LOOPBACK]  # these servers let everybody in
+    follows += [port_option, str(port)] if isinstance(port, int) else []
+    follows += ["--chat-template", str(target.template)] if target.template else []
+    asked = [host_option, wishes.host] if wishes.host else []
+    asked += [port_option, str(wishes.port)] if wishes.port is not None else []
+    return [*own, str(target.path), *merge_options(follows, target.extra, asked, wishes.extra)]
