@@ -66,6 +66,11 @@ def test_history_fits_a_narrow_terminal(told: World, monkeypatch: pytest.MonkeyP
     assert any(line.startswith("      ") for line in lines)
 
 
+def test_history_can_start_at_an_earlier_commit_or_another_branch(told: World) -> None:
+    document = json.loads(look(told, "history", NAME, "--from", "HEAD~2", "--json"))
+    assert [commit["models"][0]["kind"] for commit in document["commits"]] == ["installed", "declared"]
+
+
 def test_an_empty_history_says_so(world: World) -> None:
     result = command("history", "nix", "--registry", world.root)
     assert (result.code, result.out) == (0, "")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from random import Random
 
 import pytest
 
@@ -216,6 +217,34 @@ def test_what_cannot_be_had_does_not_replace_what_works(moved_on: tuple[World, H
     assert f"refused: {NAME} cannot be brought: " in result.err
     assert repository.commit_id in (world.root / f"models/{NAME}.yaml").read_text(encoding="utf-8")
     assert (world.root / "models/draft.yaml").exists()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_earlier_state_of_what_is_declared_can_come_back(world: World, seed: int) -> None:
+    """A law: after `restore --from REV` the manifests are those of REV, and the registry is valid (I2)."""
+    dice = Random(seed)  # noqa: S311 # which states, not secrets
+    for number in range(5):
+        for name in dice.sample(["one", "two", "three", "four"], dice.randint(1, 3)):
+            file = world.root / f"models/{name}.yaml"
+            if file.exists() and dice.random() < 0.4:
+                file.unlink()
+            else:
+                world.declare(name, source={"huggingface": f"acme/{name}-{number}"}, state="suspended", commit=False)
+        git(world.git_root, "add", "--all")
+        git(world.git_root, "commit", "-q", "--allow-empty", "-m", f"State {number}")
+        git(world.git_root, "tag", f"state-{number}")
+    for number in dice.sample(range(5), 5):
+        back(world, "restore", "--from", f"state-{number}")
+        assert git(world.git_root, "diff", f"state-{number}", "--", "models") == ""
+    assert_sound(world.git_root)
+
+
+def test_settings_stay_and_are_told(moved_on: tuple[World, HubRepository]) -> None:
+    world, _ = moved_on
+    world.configure(prune=True)
+    result = back(world, "restore", "--from", "good")
+    assert "note: registry.yaml was another then and stays as it is" in result.err
+    assert json.loads((world.root / "registry.yaml").read_text(encoding="utf-8"))["prune"] is True
 
 
 def test_names_and_options_that_mean_nothing_are_refused(moved_on: tuple[World, HubRepository]) -> None:

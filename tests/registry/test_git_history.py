@@ -106,6 +106,20 @@ def test_what_touched_a_path_agrees_with_git_in_a_history_of_branches(tmp_path: 
     )
 
 
+def test_a_name_within_another_is_not_taken_for_it(tmp_path: Path) -> None:
+    repository = make_registry(tmp_path, {"models/x 100644 a.yaml": b"1", "models/z.yaml": b"1"})
+    steps: dict[str, dict[str, bytes | None]] = {
+        "Add": {"models/a.yaml": b"1"},
+        "Hide": {"models/x 100644 a.yaml": b"2"},
+        "Beside": {"models/a.yaml.bak": b"2"},
+        "Delete": {"models/a.yaml": None, "models/c.yaml": b"1"},
+    }
+    for subject, changes in steps.items():
+        repository.commit(changes, message=subject, expected=repository.head())
+    touched = repository.touching(["models/a.yaml"])
+    assert [repository.record(commit).subject for commit in touched] == ["Delete", "Add"]
+
+
 def test_last_applied_is_the_hosts_own_newest_commit_and_cannot_be_forged(registry: RegistryRepository) -> None:
     genuine = registry.last_applied("h1")
     assert genuine is not None

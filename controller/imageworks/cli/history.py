@@ -37,6 +37,9 @@ def history_command(
         str | None, typer.Argument(metavar="[NAME]", help="The model whose history is asked for; all if none.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most commits to show.")] = 20,
+    revision: Annotated[
+        str | None, typer.Option("--from", metavar="REV|DATE", help="Where to start; the checked-out commit if none.")
+    ] = None,
     host: Host = None,
     as_json: AsJson = False,
     registry: Registry = None,
@@ -48,7 +51,11 @@ def history_command(
     from imageworks.registry.history_values import FORMAT_VERSION
 
     reader = _reader(registry)
-    found = reader.registry_steps(host=host) if name is None else reader.steps(name, host=host)
+    start = None if revision is None else reader.repository.resolve(revision)
+    if name is None:
+        found = reader.registry_steps(host=host, revision=start)
+    else:
+        found = reader.steps(name, host=host, revision=start)
     steps = list(itertools.islice(found, limit))
     if as_json:
         commits = [step.document() for step in steps]

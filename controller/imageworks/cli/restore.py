@@ -233,6 +233,8 @@ def _show(asked: "Restoration") -> None:
     colour, width = wants_colour(sys.stdout), terminal_width()
     for problem in asked.refused:
         complain(f"refused: {problem}")
+    for note in asked.notes:
+        complain(f"note: {note}")
     for change in asked.changes:
         say("\n".join(line[4:] for line in change_lines(change, colour=colour, width=width + 4)))
     for deed in asked.entries:

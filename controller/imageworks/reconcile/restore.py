@@ -24,6 +24,7 @@ from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import State, manifest_name
 from imageworks.registry.reader import Refusal
+from imageworks.registry.settings import FILE as SETTINGS_FILE
 from imageworks.registry.validate import check_entry, is_manifest_path
 from imageworks.registry.yaml_gate import parse_yaml
 
@@ -66,6 +67,7 @@ class Restoration:
         entries: What happens to entries of which no manifest speaks.
         refused: What cannot be brought back, and why.
         title: What the commit's subject begins with.
+        notes: What a person should know.
     """
 
     wish: Wish
@@ -75,6 +77,7 @@ class Restoration:
     entries: tuple[EntryDeed, ...]
     refused: tuple[str, ...]
     title: str
+    notes: tuple[str, ...] = ()
 
     @property
     def recorded(self) -> tuple[EntryDeed, ...]:
@@ -95,6 +98,7 @@ class Restoration:
             "entries": [deed.document() for deed in self.entries],
             "plan": self.plan.document() if self.plan is not None else None,
             "refused": list(self.refused),
+            "notes": list(self.notes),
         }
 
 
@@ -128,7 +132,8 @@ def prepare(run: Run, reader: HistoryReader, wish: Wish, *, reconciled: bool = T
         settled = _reconciled_names(run.registry) if reconciled and wish.manifests else frozenset[str]()
         deeds, problems = _entries(run, repository, wish, left_out=settled)
         refused += problems
-    return Restoration(wish, files, _in_words(before, files), plan, tuple(deeds), tuple(refused), title)
+    notes = () if wish.names or not wish.manifests else _notes(repository, run.registry.revision, wish.revision)
+    return Restoration(wish, files, _in_words(before, files), plan, tuple(deeds), tuple(refused), title, notes)
 
 
 def carry_out(run: Run, asked: Restoration, *, skipped: Mapping[str, str] | None = None) -> Report:
@@ -304,6 +309,12 @@ def _reconciled_names(registry: RegistryState) -> frozenset[str]:
     return frozenset(manifest.name for manifest in registry.applied if manifest.state is not State.SUSPENDED)
 
 
+def _notes(repository: RegistryRepository, now: str | None, then: str) -> tuple[str, ...]:
+    if repository.tree_id(now, SETTINGS_FILE) == repository.tree_id(then, SETTINGS_FILE):
+        return ()
+    return (f"{SETTINGS_FILE} was another then and stays as it is: `git checkout {then[:_DIGITS]} -- {SETTINGS_FILE}`",)
+
+
 def _in_words(before: Contents, files: Mapping[str, bytes | None]) -> tuple[ModelChange, ...]:
     pairs = {file: (_version(file, before.get(file)), _version(file, content)) for file, content in files.items()}
     return compare(pairs)
@@ -324,6 +335,11 @@ def _entries(
     """Return what happens to this host's entries, and which of then cannot be used."""
     registry = run.registry
     then, refused = entries_at(repository, wish.revision, registry.host)
+    if not then and registry.recorded not in {None, registry.revision}:
+        raise RestoreError(
+            f"{wish.revision[:_DIGITS]} holds no entry of {registry.host}: they have a branch of their own",
+            remedy="Give --from a commit of that branch (commit.branch in registry.yaml), with --entries.",
+        )
     moved = {former for manifest in registry.applied for former in manifest.previously if manifest.name in left_out}
     scope = (set(wish.names) or {*then, *registry.entries}) - moved
     deeds = []
