@@ -2,7 +2,7 @@
 
 import pytest
 
-from imageworks.registry.edit import EditError, edit_manifest
+from imageworks.registry.edit import EditError, edit_manifest, without_key
 
 FILE = "models/m.yaml"
 COMMIT = "12e45678" * 5
@@ -55,3 +55,27 @@ def test_what_would_come_out_as_something_else_is_refused() -> None:
     """ruamel would write this text as the number 12."""
     with pytest.raises(EditError, match="state cannot be changed by a program here"):
         edit_manifest(FILE, b"schema_version: 1\nlicense: +12\n", {("state",): "absent"})
+
+
+@pytest.mark.parametrize(
+    ("lines", "left"),
+    [
+        ("state: absent\n# behind it\n", "# behind it\n"),
+        ("state: absent # why\n\n# next\nlabels: {a: b} # c\n", "\n# next\nlabels: {a: b} # c\n"),
+        ("state: absent", ""),
+    ],
+)
+def test_a_key_goes_without_the_comments_behind_it(lines: str, left: str) -> None:
+    above = "schema_version: 1\nsource: {huggingface: a/b} # from there\n"
+    assert edit_manifest("models/x.yaml", (above + lines).encode(), {("state",): None}).decode() == above + left
+
+
+def test_a_key_goes_while_others_change() -> None:
+    before = "schema_version: 1\nstate: absent\n# serving\nbackend: vllm # it\n"
+    after = edit_manifest("models/x.yaml", before.encode(), {("state",): None, ("backend",): "lmdeploy"})
+    assert after.decode() == "schema_version: 1\n# serving\nbackend: lmdeploy # it\n"
+
+
+@pytest.mark.parametrize("text", ['{"schema_version": 1, "state": "absent"}\n', "schema_version: 1\nlabels: {a: b}\n"])
+def test_a_key_without_lines_of_its_own_is_not_cut_out(text: str) -> None:
+    assert without_key("models/x.yaml", text.encode(), "state") is None

@@ -1,7 +1,6 @@
 """Lock a model to the bytes that it has, or unlock it: in its manifest where one declares it, else in its entry."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,12 +8,10 @@ from imageworks.errors import ImageworksError
 from imageworks.reconcile.decide import has_files
 from imageworks.reconcile.ledger import Edits, Ledger
 from imageworks.reconcile.verify import Fault, Verdict, Verified
-from imageworks.registry.document import DocumentError
-from imageworks.registry.edit import Keys, edit_manifest
+from imageworks.registry.edit import Keys, edit_manifest, without_key
 from imageworks.registry.entry import Entry, aggregate_sha256
 from imageworks.registry.manifest import Manifest
 from imageworks.registry.version_lock import EXPECTED, KEY, LOCKED, lock_of
-from imageworks.registry.yaml_gate import parse_yaml
 
 if TYPE_CHECKING:
     from imageworks.registry.document import JsonValue
@@ -100,16 +97,7 @@ def _committed(ledger: Ledger, manifest: Manifest) -> bytes:
 def _unlocked(manifest: Manifest, before: bytes) -> bytes:
     """Return a manifest without its lock; every comment that is not inside of the lock stays.
 
-    A YAML editor would take those away that stand behind the lock, as part of it. So its lines are cut out; where it is
-    not written on lines of its own, it stays and says that nothing is locked.
+    Where the lock is not written on lines of its own, it stays and says that nothing is locked.
     """
-    lines = before.decode().splitlines(keepends=True)
-    start = next((number for number, line in enumerate(lines) if line.startswith(f"{KEY}:")), None)
-    if start is not None:
-        end = next((number for number in range(start + 1, len(lines)) if lines[number][0] != " "), len(lines))
-        cut = "".join(lines[:start] + lines[end:]).encode()
-        wanted = {key: value for key, value in manifest.fields.items() if key != KEY}
-        with suppress(DocumentError):
-            if parse_yaml(cut, manifest.file).value == wanted:
-                return cut
-    return edit_manifest(manifest.file, before, {(KEY, LOCKED): False})
+    cut = without_key(manifest.file, before, KEY)
+    return cut if cut is not None else edit_manifest(manifest.file, before, {(KEY, LOCKED): False})

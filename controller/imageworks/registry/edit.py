@@ -5,7 +5,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
-from imageworks.registry.document import JsonValue
+from imageworks.registry.document import DocumentError, JsonValue
 from imageworks.registry.yaml_gate import parse_yaml
 
 if TYPE_CHECKING:
@@ -37,11 +37,41 @@ def edit_manifest(
     wanted = _applied(before, changes)
     if wanted == before:
         return data
-    text = _round_trip(data.decode(), changes, comments or {})
+    left = dict(changes)
+    for keys, new in changes.items():
+        cut = without_key(file, data, keys[0]) if new is None and len(keys) == 1 else None
+        if cut is not None:
+            data = cut
+            del left[keys]
+    text = _round_trip(data.decode(), left, comments or {}) if left else data.decode()
     if parse_yaml(text.encode(), file).value != wanted:
         named = ", ".join(".".join(keys) for keys in changes)
         raise EditError(f"{file}: {named} cannot be changed by a program here", remedy="Edit and commit the file.")
     return text.encode()
+
+
+def without_key(file: str, data: bytes, key: str) -> bytes | None:
+    """Return a manifest without one of its keys, its lines cut out; ``None`` where it has no lines of its own.
+
+    A YAML editor would take away the comments behind them too, as a part of the value.
+
+    Args:
+        file: The manifest's path, for messages.
+        data: The valid manifest.
+        key: A key at the top.
+    """
+    before = parse_yaml(data, file).value
+    lines = data.decode().splitlines(keepends=True)
+    start = next((number for number, line in enumerate(lines) if line.startswith(f"{key}:")), None)
+    if start is None or not isinstance(before, dict):
+        return None
+    end = next((number for number in range(start + 1, len(lines)) if lines[number][0] != " "), len(lines))
+    cut = "".join(lines[:start] + lines[end:]).encode()
+    try:
+        after = parse_yaml(cut, file).value
+    except DocumentError:
+        return None
+    return cut if after == {name: value for name, value in before.items() if name != key} else None
 
 
 def _applied(value: JsonValue, changes: Mapping[Keys, JsonValue]) -> JsonValue:
