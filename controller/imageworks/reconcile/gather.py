@@ -26,6 +26,7 @@ from imageworks.reconcile.situation import (
     Situation,
     Upstream,
 )
+from imageworks.reconcile.studio import strangers
 from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import Entry
 from imageworks.registry.load import RegistryState
@@ -118,7 +119,12 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
         policies=registry.settings.policies.on(datetime.now(UTC).date()),
         documents=registry.documents,
         records_stale=look.records.stale(registry),
+        strangers=() if names else tuple(strangers(look.places, registry, _folders(cases))),
     )
+
+
+def _folders(cases: Iterable[Case]) -> set[Path]:
+    return {case.place.path for case in cases if isinstance(case.place, Place)}
 
 
 def _check_names(registry: RegistryState, names: Collection[str]) -> None:

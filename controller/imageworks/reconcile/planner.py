@@ -42,7 +42,10 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
         unchanged=unchanged,
         suspended=suspended,
         drift=tuple(
-            sorted([*drift, *_damaged_unmanaged(situation), *_without_source(situation)], key=lambda item: item.name)
+            sorted(
+                [*drift, *_damaged_unmanaged(situation), *_without_source(situation), *situation.strangers],
+                key=lambda item: item.name,
+            )
         ),
         filesystems=_filesystems(changes, situation),
         diagnostics=situation.diagnostics,

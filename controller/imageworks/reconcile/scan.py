@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from imageworks.detect.facts import ModelFacts
+from imageworks.detect.filenames import Role, classify
 from imageworks.errors import ImageworksError
 from imageworks.naming import (
     compile_testing_patterns,
@@ -15,12 +16,13 @@ from imageworks.naming import (
     is_generic_family,
     is_testing_name,
 )
+from imageworks.providers.lmstudio import SERVED, studio_identity
 from imageworks.reconcile.compose import UNASSIGNED, compose_entry
 from imageworks.reconcile.describe import look_at
 from imageworks.reconcile.finding import Candidate, Passed, find_candidates
 from imageworks.reconcile.hashing import Told, hash_all
 from imageworks.reconcile.ledger import Edits, Ledger
-from imageworks.reconcile.places import CUSTOM, LINUX, WINDOWS
+from imageworks.reconcile.places import CUSTOM, LINUX, LMSTUDIO, WINDOWS
 from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.load import RegistryState
@@ -67,6 +69,7 @@ class Finding:
         facts: What it is.
         old: What is recorded of it, perhaps under another name.
         testing: Whether a test or a demo made it.
+        served: What LM Studio calls it, where that serves it.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Finding:
     facts: ModelFacts
     old: Entry | None = None
     testing: bool = False
+    served: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def survey(ledger: Ledger, options: ScanOptions) -> Survey:
             f"{options.base} is outside the folders that this host allows ({allowed})",
             remedy="Add it to roots in the user's config.toml if that is meant.",
         )
-    surveyor = _Surveyor(ledger.registry, options)
+    surveyor = _Surveyor(ledger.registry, options, ledger.places.lmstudio_folders())
     for found in find_candidates(options.base):
         if isinstance(found, Passed):
             surveyor.passed.append(found)
@@ -129,6 +133,7 @@ class _Surveyor:
 
     registry: RegistryState
     options: ScanOptions
+    studios: Sequence[Path] = ()
     findings: list[Finding] = field(default_factory=list)
     passed: list[Passed] = field(default_factory=list)
     recorded: int = 0
@@ -208,19 +213,31 @@ class _Surveyor:
         if missing:
             self.passed.append(Passed(candidate.path, f"incomplete: {missing[0]}"))
             return
-        backend = self._backend(facts, old)
+        served = self._served(candidate, facts)
+        backend = self._backend(facts, old, served)
         if old is None and backend != UNASSIGNED:
             # what an older scan left of this model without a backend, whose files are gone from there
             old = self._unassigned.pop((facts.family, facts.download_format, facts.quantization), None)
         name = self._name(candidate, facts, backend, old)
         self._taken.add(name)
-        self.findings.append(Finding(name, backend, candidate, facts, old, testing))
+        self.findings.append(Finding(name, backend, candidate, facts, old, testing, served))
 
-    def _backend(self, facts: ModelFacts, old: Entry | None) -> str:
+    def _served(self, candidate: Candidate, facts: ModelFacts) -> str | None:
+        """Return what LM Studio calls a candidate, where it stands so that LM Studio sees it and can load it."""
+        if facts.download_format not in SERVED:
+            return None
+        root = candidate.model.root
+        weights = [file.path for file in candidate.model.files if classify(file.path).role is Role.WEIGHTS]
+        names = (studio_identity(studio, root, weights) for studio in self.studios)
+        return next((name for name in names if name is not None), None)
+
+    def _backend(self, facts: ModelFacts, old: Entry | None, served: str | None) -> str:
         recorded = old.text("backend") if old else None
         if self.options.backend is None and recorded not in {None, UNASSIGNED}:
             return str(recorded)
-        return self.options.backend or (GGUF if facts.download_format == GGUF else DEFAULT_BACKEND)
+        return self.options.backend or (
+            LMSTUDIO if served else GGUF if facts.download_format == GGUF else DEFAULT_BACKEND
+        )
 
     def _name(self, candidate: Candidate, facts: ModelFacts, backend: str, old: Entry | None) -> str:
         """Return a name that no other model has: the usual one, else with the owner, else with a few digits.
@@ -341,6 +358,8 @@ def found_entry(finding: Finding, digests: Mapping[Path, str | Digest], ledger: 
         Case(manifest, upstream=upstream), place, artifacts, finding.facts.entry_fields(), acquisition="adopted"
     )
     fields = {**found.fields, "managed": False, "backend": finding.backend}
+    if finding.backend == LMSTUDIO and finding.served:
+        fields["served_model_id"] = finding.served
     if finding.testing:
         fields["metadata"] = {**found.part("metadata"), "testing": True}
     old = finding.old

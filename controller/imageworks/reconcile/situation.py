@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imageworks.reconcile.plan import Reason
+from imageworks.reconcile.plan import Drift, Reason
 from imageworks.registry.document import Document
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import Manifest, Prune
@@ -201,6 +201,7 @@ class Situation:
         policies: Which models the registry accepts today.
         documents: The manifests as documents, by name, for the places in messages.
         records_stale: Whether entries or snapshot differ from what they should be although no model changes.
+        strangers: Models that another program brought here, and that nobody recorded or declared.
     """
 
     host: str
@@ -217,6 +218,7 @@ class Situation:
     policies: Policies = NO_POLICIES
     documents: Mapping[str, Document] = field(default_factory=dict)
     records_stale: bool = False
+    strangers: tuple[Drift, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,51 @@
+"""Models that LM Studio downloaded itself: told as drift until somebody records or declares them."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from imageworks.providers.lmstudio import StudioModel, observe_studio
+from imageworks.reconcile.places import Places
+from imageworks.reconcile.plan import Drift, Reason
+from imageworks.registry.load import RegistryState
+from imageworks.registry.manifest import PathSource
+
+KIBI = 1024
+
+
+def strangers(places: Places, registry: RegistryState, claimed: Collection[Path]) -> Iterator[Drift]:
+    """Yield the models of LM Studio's folders that nobody recorded and nobody declared.
+
+    Args:
+        places: Locations on this host.
+        registry: The registry.
+        claimed: Folders to which declared models belong.
+    """
+    folders = places.lmstudio_folders()
+    if not folders:
+        return
+    known = {*claimed, *_declared(registry), *_recorded(registry)}
+    for root in folders:
+        for model in observe_studio(root):
+            files = [model.folder / name for name in model.weights]
+            if model.folder in known or any(file in known for file in files):
+                continue
+            yield Drift(model.name, Reason.UNDECLARED, _told(model, root))
+
+
+def _told(model: StudioModel, root: Path) -> str:
+    files = len(model.weights) + len(model.projectors)
+    shown = f"{files} {'file' if files == 1 else 'files'}, {model.size / KIBI**3:.1f} GiB"
+    return f"found in LM Studio at {model.folder} ({shown}); `scan --base '{root}'` records it"
+
+
+def _declared(registry: RegistryState) -> Iterator[Path]:
+    for manifest in registry.manifests.values():
+        if isinstance(manifest.source, PathSource):
+            yield Path(manifest.source.path).expanduser()
+
+
+def _recorded(registry: RegistryState) -> Iterator[Path]:
+    for entry in registry.entries.values():
+        if entry.path is not None:
+            yield entry.path
+            yield from (entry.base / file.path for file in entry.files)
