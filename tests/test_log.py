@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -235,6 +237,32 @@ def test_the_file_rotates_and_old_ones_go(tmp_path: Path, monkeypatch: pytest.Mo
     ]
     assert all(path.stat().st_size <= 2000 for path in tmp_path.iterdir())
     assert lines(tmp_path)[-1]["number"] == 99
+
+
+FILLER = """
+import sys
+from pathlib import Path
+from imageworks import log
+log.MAX_BYTES = 3000
+log.start_logging(Path(sys.argv[1]))
+for number in range(400):
+    log.event("filler", number=number, who=sys.argv[2])
+"""
+
+
+def test_several_processes_rotate_one_log_without_stopping_each_other(tmp_path: Path) -> None:
+    writers = [
+        subprocess.Popen([sys.executable, "-c", FILLER, tmp_path / "logs", str(who)], stderr=subprocess.PIPE, text=True)
+        for who in range(3)
+    ]
+    for writer in writers:
+        assert writer.communicate(timeout=60)[1] == ""
+        assert writer.returncode == 0
+    files = sorted((tmp_path / "logs").iterdir())
+    allowed = {LOG_FILE, *(f"{LOG_FILE}.{n}" for n in range(1, BACKUPS + 1))}
+    assert {LOG_FILE} < {path.name for path in files} <= allowed
+    for path in files:
+        assert all(json.loads(line)["event"] == "filler" for line in path.read_text(encoding="utf-8").splitlines())
 
 
 def test_a_file_that_cannot_be_written_is_told_once_and_stops_nothing(

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -103,6 +103,12 @@ def _file_handler(path: Path) -> logging.Handler:
         def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 # named and formed by logging
             LOGGER.removeHandler(self)
             _tell_unwritable(path, sys.exc_info()[1])
+
+        def doRollover(self) -> None:  # noqa: N802 # named by logging
+            with suppress(FileNotFoundError):  # another process was quicker with one of the older files
+                super().doRollover()
+            if self.stream is None:
+                self.stream = self._open()
 
     handler = File(path, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", delay=True)
     handler.set_name(LOG_FILE)
