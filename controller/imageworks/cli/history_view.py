@@ -29,6 +29,7 @@ STYLES: Final = {"+": "green", "=": "green", "~": "yellow", ">": "cyan", "-": "r
 MOST_MODELS: Final = 12  # in one commit of the registry's history; --json tells all
 LONGEST_VALUE: Final = 48  # characters of a value within a line
 REVISION_DIGITS: Final = 12
+ROOM_FOR_SUBJECTS: Final = 140  # columns
 _ARROW: Final = "→"
 _FRESH: Final = frozenset({Kind.INSTALLED, Kind.ADOPTED, Kind.FOUND, Kind.RECORDED, Kind.DECLARED})
 _GONE: Final = frozenset({Kind.UNDECLARED, Kind.REMOVED})
@@ -204,7 +205,9 @@ def blame_text(found: Sequence[Blamed], name: str) -> str:
         for one in found
         if one.value is not None
     ]
-    return printable(table(("FIELD", "VALUE", "COMMIT", "DATE", "AUTHOR", "SUBJECT"), rows, whole=frozenset({2, 3})))
+    headings = ("FIELD", "VALUE", "COMMIT", "DATE", "AUTHOR", "SUBJECT")
+    shown = len(headings) if terminal_width() >= ROOM_FOR_SUBJECTS else len(headings) - 1
+    return printable(table(headings[:shown], [row[:shown] for row in rows], whole=frozenset({2, 3})))
 
 
 def _files(files: FileChange) -> str:
