@@ -141,3 +141,15 @@ def test_a_model_without_a_publisher_gets_one(world: World, studio: Path) -> Non
     world.reconcile()
     assert (studio / "local/mine/mine-Q4_K_M.gguf").read_bytes() == gguf("mine")
     assert drift(world) == {}
+
+
+def test_a_plan_warns_of_weights_that_lm_studio_would_not_see(world: World, studio: Path) -> None:
+    world.serve({"Q4_K_M/Seer-7B-Q4_K_M.gguf": SEER["Seer-7B-Q4_K_M.gguf"]}, REPO)
+    world.configure(**LOCATION, hosts={HOST: {}})
+    world.declare("seer", source={"huggingface": REPO})
+    warning = "LM Studio looks only directly in publisher/model, so it will not see Q4_K_M/Seer-7B-Q4_K_M.gguf"
+    assert warning in world.reconcile("--dry-run").out
+    world.declare("seer", source={"huggingface": REPO}, location=str(studio))
+    assert warning in world.reconcile("--dry-run").out
+    world.declare("seer", source={"huggingface": REPO}, location="linux_wsl")
+    assert "LM Studio looks" not in world.reconcile("--dry-run").out

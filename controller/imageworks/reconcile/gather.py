@@ -26,7 +26,7 @@ from imageworks.reconcile.situation import (
     Situation,
     Upstream,
 )
-from imageworks.reconcile.studio import strangers
+from imageworks.reconcile.studio import strangers, unseen
 from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import Entry
 from imageworks.registry.load import RegistryState
@@ -258,6 +258,7 @@ def _placed(look: Look, case: Case, announced: Mapping[str, Path]) -> Case:
     found = {file.path: _source_of(file, asked, look) for file in missing}
     return replace(
         case,
+        upstream=replace(asked, warnings=(*asked.warnings, *unseen(look.places, place, asked))),
         occupant=occupant,
         reuse={path: source for path, source in found.items() if source is not None},
         published_by_us=announced.get(manifest.name) == place.path,

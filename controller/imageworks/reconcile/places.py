@@ -93,6 +93,11 @@ class Places:
         folders = dict.fromkeys(path.expanduser() for path in named)
         return [folder for folder in folders if folder.is_dir() and self._host.allows(folder)]
 
+    def is_lmstudio(self, place: Place) -> bool:
+        """Return whether a place is in LM Studio's folder."""
+        location = self._named(place.location) if place.location != CUSTOM else None
+        return location.kind == LMSTUDIO if location is not None else place.root in self.lmstudio_folders()
+
     def is_elsewhere(self, path: Path, place: Place) -> bool:
         """Return whether a folder is on another filesystem than a place.
 

@@ -3,11 +3,13 @@
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from imageworks.detect.filenames import Role, classify
 from imageworks.providers.lmstudio import StudioModel, observe_studio
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Drift, Reason
+from imageworks.reconcile.situation import Place, Upstream
 from imageworks.registry.load import RegistryState
-from imageworks.registry.manifest import PathSource
+from imageworks.registry.manifest import HuggingFaceSource, PathSource
 
 KIBI = 1024
 
@@ -23,13 +25,32 @@ def strangers(places: Places, registry: RegistryState, claimed: Collection[Path]
     folders = places.lmstudio_folders()
     if not folders:
         return
-    known = {*claimed, *_declared(registry), *_recorded(registry)}
+    known = {*claimed, *_declared_paths(registry), *_recorded(registry)}
+    sources = (manifest.source for manifest in registry.manifests.values())
+    repositories = {source.repo.lower() for source in sources if isinstance(source, HuggingFaceSource)}
     for root in folders:
         for model in observe_studio(root):
             files = [model.folder / name for name in model.weights]
-            if model.folder in known or any(file in known for file in files):
+            named = model.name.lower().partition("@")[0] in repositories
+            if named or model.folder in known or any(file in known for file in files):
                 continue
             yield Drift(model.name, Reason.UNDECLARED, _told(model, root))
+
+
+def unseen(places: Places, place: Place, upstream: Upstream) -> tuple[str, ...]:
+    """Return a warning of weights that would stand where LM Studio does not look.
+
+    Args:
+        places: Locations on this host.
+        place: Where the model belongs.
+        upstream: What it consists of.
+    """
+    deep = [file.path for file in upstream.files if "/" in file.path and classify(file.path).role is Role.WEIGHTS]
+    if not deep or not places.is_lmstudio(place):
+        return ()
+    return (
+        f"LM Studio looks only directly in publisher/model, so it will not see {deep[0]}; another location would do",
+    )
 
 
 def _told(model: StudioModel, root: Path) -> str:
@@ -38,7 +59,7 @@ def _told(model: StudioModel, root: Path) -> str:
     return f"found in LM Studio at {model.folder} ({shown}); `scan --base '{root}'` records it"
 
 
-def _declared(registry: RegistryState) -> Iterator[Path]:
+def _declared_paths(registry: RegistryState) -> Iterator[Path]:
     for manifest in registry.manifests.values():
         if isinstance(manifest.source, PathSource):
             yield Path(manifest.source.path).expanduser()
