@@ -280,11 +280,60 @@ def test_a_model_that_needs_a_newer_ollama_is_no_loop(ollama: OllamaWorld) -> No
     assert ollama.world.plan(code=1).changes == {NAME: ("blocked", "ollama-needs-newer")}
     ollama.world.reconcile(code=1)
     assert ollama.pulled() == 1
+    assert command("verify", "--registry", ollama.world.root).code == 0
     ollama.models.needs_newer.clear()
     ollama.daemon.version = "0.40.0"
     ollama.world.reconcile()
     assert ollama.installed() is not None
     assert [item["type"] for item in ollama.entry(NAME)["conditions"]] == ["Ready"]
+
+
+def test_what_was_refused_and_never_came_leaves_no_record(ollama: OllamaWorld) -> None:
+    ollama.offer()
+    ollama.models.needs_newer.add(SHORT)
+    ollama.declare()
+    ollama.world.reconcile(code=1)
+    ollama.world.delete(NAME)
+    ollama.world.reconcile("--prune", "--allow-empty", "--confirm", NAME)
+    assert ollama.world.entries() == []
+
+
+def test_what_a_person_pulls_after_our_failure_is_not_ours(ollama: OllamaWorld) -> None:
+    content = ollama.offer()
+    ollama.declare()
+    ollama.daemon.end_after_lines = 1
+    ollama.world.reconcile(code=1)
+    ollama.daemon.end_after_lines = None
+    ollama.daemon.install(ollama.name, content)
+    ollama.world.reconcile()
+    assert ollama.entry()["metadata"]["acquisition"] == "adopted"
+
+
+def test_a_locked_model_that_somebody_changed_comes_back_when_that_is_asked(ollama: OllamaWorld) -> None:
+    content = ollama.offer()
+    ollama.declare()
+    ollama.world.reconcile()
+    lock = {"locked": True, "expected_aggregate_sha256": ollama.entry()["artifacts"]["aggregate_sha256"]}
+    source = {"ollama": ollama.name}
+    ollama.world.declare(NAME, source=source, version_lock=lock)
+    ollama.daemon.install(ollama.name, tiny("somebody's"))
+    assert ollama.world.plan(code=1).changes == {NAME: ("blocked", "locked")}
+    repaired = command("verify", "--repair", "--registry", ollama.world.root)
+    assert repaired.code == 0, repaired
+    assert ollama.installed() == content.manifest
+
+
+def test_imported_models_that_change_or_go_are_drift(ollama: OllamaWorld) -> None:
+    ollama.daemon.install("llama3.2:3b", tiny("llama"))
+    command("import-ollama", "--registry", ollama.world.root)
+    ollama.daemon.install("llama3.2:3b", tiny("newer llama"))
+    drift = ollama.world.plan().json["drift"]
+    assert isinstance(drift, list)
+    assert [(item["reason"], "changed in Ollama" in item["message"]) for item in drift] == [("digest-mismatch", True)]
+    ollama.daemon.store.remove(parse_name("llama3.2:3b"))
+    drift = ollama.world.plan().json["drift"]
+    assert isinstance(drift, list)
+    assert [(item["reason"], "gone from Ollama" in item["message"]) for item in drift] == [("file-missing", True)]
 
 
 def test_while_the_daemon_is_down_its_store_is_believed_and_other_models_go_on(ollama: OllamaWorld) -> None:

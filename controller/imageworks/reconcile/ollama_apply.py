@@ -125,8 +125,12 @@ class OllamaHands:
         """Pull or make a model, verify it, and put back what stood before where it is not what was wanted."""
         name, made = sight.name, sight.made
         before = self._find(name)
-        self._intents.announce(change.name, marker(name)) if before is None or sight.ours else None
-        with self._keeping(before, broken=change.action is Action.REPAIR or sight.distrusted) as kept:
+        if before is None or sight.ours:
+            self._intents.announce(change.name, marker(name))
+        with (
+            self._unless_nothing_came(change.name, name, before),
+            self._keeping(before, broken=change.action is Action.REPAIR or sight.distrusted) as kept,
+        ):
             if sight.distrusted and before is not None:
                 self._delete(name)  # a pull takes a blob that is there for a good one, whatever is in it
             try:
@@ -149,7 +153,6 @@ class OllamaHands:
             except OllamaApplyError:
                 if before is None:
                     self._delete(name)
-                    self._intents.settle(change.name)
                 raise
             kept.done()
         self._state.claim([(marker(name), after.digest)])
@@ -375,6 +378,17 @@ class OllamaHands:
     def _delete(self, name: str) -> None:
         with suppress(OllamaNotFoundError):  # gone already
             self._provider.delete(name)
+
+    @contextmanager
+    def _unless_nothing_came(self, variant: str, name: str, before: OllamaModel | None) -> Iterator[None]:
+        """Withdraw what was announced where nothing came: what a person pulls later is not to be taken for ours."""
+        try:
+            yield
+        except ImageworksError:
+            seen = self._provider.observe()
+            if before is None and seen.origin != "nothing" and seen.find(name) is None:
+                self._intents.settle(variant)
+            raise
 
     @contextmanager
     def _keeping(self, before: OllamaModel | None, *, broken: bool) -> "Iterator[_Kept]":

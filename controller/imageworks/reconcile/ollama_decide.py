@@ -52,7 +52,7 @@ def needs_registry(case: Case) -> bool:
     if source.digest is not None and entry.revision != DIGEST_PREFIX + source.digest:
         return model is not None or sight.reachable
     if model is not None and model.complete and not sight.distrusted:
-        return source.digest is not None and not is_as_recorded(entry, model)
+        return (source.digest is not None or case.restore_locked) and not is_as_recorded(entry, model)
     return sight.reachable
 
 
@@ -213,6 +213,10 @@ def _changed(case: Case, source: OllamaSource, sight: OllamaSight, model: Ollama
             case, source, sight, Action.UPDATE, Reason.DIGEST_MISMATCH, f"{message}; the pinned one comes back"
         )
     if lock_of(case.manifest, entry).locked:
+        upstream = sight.upstream
+        if case.restore_locked and entry and isinstance(upstream, UpstreamOllama) and not _has_moved(entry, upstream):
+            told = f"{message}; the locked one comes back"
+            return _pull(case, source, sight, Action.REPAIR, Reason.DIGEST_MISMATCH, told)
         told = f"{case.manifest.file}: version_lock holds {case.manifest.name}, but {message}"
         return _blocked(case, Obstacle(Reason.LOCKED, f"{told}; unlock it, or pin it by `digest:` to have it put back"))
     if not model.complete:

@@ -34,7 +34,7 @@ class StoreManifests:
     def _models(self, store: Path) -> tuple[OllamaModel, ...] | None:
         if store not in self._read:
             try:
-                self._read[store] = read_store(store).models
+                self._read[store] = read_store(store).models if (store / "manifests").is_dir() else None
             except OllamaStoreError:
                 self._read[store] = None
         return self._read[store]

@@ -216,6 +216,10 @@ def _damaged_unmanaged(situation: Situation) -> Iterable[Drift]:
 
 
 def _told_damage(entry: Entry, observation: Observation) -> tuple[Reason, str]:
+    if is_ollamas(entry):
+        what = "changed in Ollama since it was recorded" if observation.exists else "is gone from Ollama"
+        reason = Reason.DIGEST_MISMATCH if observation.exists else Reason.FILE_MISSING
+        return reason, f"{entry.text('served_model_id')} {what}; never declared, and `import-ollama` records it anew"
     if not observation.exists:
         return Reason.FILE_MISSING, f"{entry.path} is gone; never declared, so nothing brings it back"
     names = ", ".join(sorted(observation.damaged)[:3])

@@ -227,7 +227,7 @@ def _judge(entry: Entry, look: _Look, registry: RegistryState) -> Verified:
     if not has_files(entry):
         why = "no files are recorded, so there is nothing to compare"
         if stands_in_ollama(entry):
-            why = f"{entry.text('download_path')} is in a store that this machine cannot read; only Ollama can tell"
+            why = f"no blobs of {entry.text('served_model_id')} are recorded, so only Ollama can tell"
         reason = Problem(Fault.NO_RECORD, why)
         return Verified(entry.name, Verdict.UNVERIFIED, problems=(reason,))
     paths = {file: entry.base / file.path for file in entry.files}
