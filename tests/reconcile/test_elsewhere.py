@@ -168,6 +168,21 @@ def test_nothing_is_ever_applied_for_another_host(world: World) -> None:
         assert "Add --dry-run" in result.err
 
 
+def test_hosts_that_keep_their_entries_on_branches_are_found(world: World, tmp_path: Path) -> None:
+    repository = world.serve()
+    world.configure(commit={"branch": "state/{host}"}, hosts={})
+    world.declare(source={"huggingface": REPO, "revision": repository.commit_id})
+    assert command("reconcile", "--registry", world.root, "--no-progress").code == 0
+    git(world.git_root, "branch", "unrelated")
+    git(tmp_path, "clone", "--quiet", str(world.git_root), "the checkout")
+    checkout = tmp_path / "the checkout"
+    result = command("reconcile", "--dry-run", "--all-hosts", "--json", "--registry", checkout)
+    assert result.code == 0, result
+    plans = result.json["plans"]
+    assert isinstance(plans, list)
+    assert [(plan["host"], plan["changes"]) for plan in plans] == [("testhost", [])]
+
+
 def test_a_detached_shallow_checkout_is_enough(installed: World, tmp_path: Path) -> None:
     """As CI systems check a request out."""
     git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{installed.git_root}", "the checkout")

@@ -100,8 +100,16 @@ def plan_elsewhere(root: Path, host: HostSettings, asked: Asked) -> list[HostPla
 
 
 def _known_hosts(repository: RegistryRepository, registry: RegistryState) -> list[str]:
+    """Return the hosts that registry.yaml names, that have entries, or that have a branch of entries."""
     recorded = repository.list_files(registry.recorded or registry.revision, ENTRIES)
-    return sorted({*registry.settings.hosts, *(f.split("/")[1] for f in recorded if f.count("/") == ENTRY_DEPTH)})
+    found = {*registry.settings.hosts, *(f.split("/")[1] for f in recorded if f.count("/") == ENTRY_DEPTH)}
+    before, placeholder, after = (registry.settings.branch or "").partition("{host}")
+    if placeholder:
+        for branch in repository.branches():
+            host = branch.removeprefix(before).removesuffix(after) if branch.startswith(before) else ""
+            if host and branch == f"{before}{host}{after}":
+                found.add(host)
+    return sorted(found)
 
 
 def _plan(

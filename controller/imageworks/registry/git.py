@@ -367,6 +367,17 @@ class RegistryRepository:
         tip = tip_of(self._repository, _full(branch))
         return None if tip is None else str(tip)
 
+    def branches(self) -> tuple[str, ...]:
+        """Return the short names of all branches, here or as the remote ``origin`` was last seen to have them."""
+        prefixes = ("refs/heads/", "refs/remotes/origin/")
+        names = {
+            name.removeprefix(prefix)
+            for name in self._repository.references
+            for prefix in prefixes
+            if name.startswith(prefix)
+        }
+        return tuple(sorted(names - {"HEAD"}))
+
     def write_aside(
         self,
         changes: Mapping[str, Change],
