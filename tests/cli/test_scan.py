@@ -230,9 +230,11 @@ def test_what_is_declared_is_left_alone(world: World) -> None:
 def test_an_unfinished_download_is_passed_over_and_incomplete_shards_too(world: World) -> None:
     put(world.weights / "a/one", AWQ | {"model.safetensors.aria2": b"x"})
     put(world.weights / "a/two", {"config.json": b"{}", "model-00001-of-00002.safetensors": AWQ["model.safetensors"]})
+    put(world.weights / "a/three", AWQ | {"model.safetensors": AWQ["model.safetensors"][:-1]})
     result = scan(world)
     assert "unfinished download" in result.err
-    assert "incomplete" in result.err
+    assert "two: incomplete: " in result.err
+    assert "three: incomplete: model.safetensors should have " in result.err
     assert recorded(world) == []
 
 

@@ -9,7 +9,7 @@ from imageworks import naming
 from imageworks.detect.architecture import architecture_of_config, architecture_of_gguf, text_part
 from imageworks.detect.capabilities import Capabilities, CapabilityHints, capabilities_of
 from imageworks.detect.chat_template import ChatTemplate, find_chat_template
-from imageworks.detect.completeness import SERVING_BACKENDS, missing_companions, missing_parts, preflight
+from imageworks.detect.completeness import SERVING_BACKENDS, Problem, missing_companions, missing_parts, preflight
 from imageworks.detect.containers import Candidate, Kind, kind_of, rank_containers
 from imageworks.detect.evidence import Claim, Detection, Evidence, Level, decide
 from imageworks.detect.facts import HeaderReader, ListedFile, ModelFacts, SmallReader, Subject, read_nothing
@@ -61,6 +61,7 @@ class _Description:
     subject: Subject
     most_headers: int
     warnings: list[str] = field(default_factory=list)
+    truncated: list[Problem] = field(default_factory=list)
     parsed: dict[str, Mapping[str, object] | None] = field(default_factory=dict)
 
     @cached_property
@@ -126,8 +127,7 @@ class _Description:
             except HeaderError as error:
                 self.warnings.append(error.message)
                 continue
-            if header.expected_size > self.files[path]:
-                self.warnings.append(f"{path}: it should have {header.expected_size} bytes and has {self.files[path]}")
+            self._weigh(path, header.expected_size)
             found.append((path, header))
         return found
 
@@ -163,7 +163,7 @@ class _Description:
         if parameters:
             architecture["parameter_count"] = parameters
         configs = [found for path in _CONFIGS_WITH_CODE if (found := self._json(path))]
-        problems = missing_parts(self.files, self.indexes)
+        problems = (*missing_parts(self.files, self.indexes), *self.truncated)
         if self.kind is Kind.MODEL:
             problems += missing_companions(self.files, detection.container, language=self._needs_tokenizer())
         warnings = [*detection.warnings, *self.warnings, *(card.warnings if card else ())]
@@ -347,9 +347,14 @@ class _Description:
         except HeaderError as error:
             self.warnings.append(error.message)
             return None
-        if header.expected_size > self.files[path]:
-            self.warnings.append(f"{path}: it should have {header.expected_size} bytes and has {self.files[path]}")
+        self._weigh(path, header.expected_size)
         return header
+
+    def _weigh(self, path: str, expected: int) -> None:
+        """Note a file that is shorter than its header says."""
+        size = self.files[path]
+        if expected > size:
+            self.truncated.append(Problem("truncated-file", f"{path} should have {expected} bytes and has {size}"))
 
 
 _CONFIGS_WITH_CODE: Final = (

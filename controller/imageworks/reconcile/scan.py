@@ -34,7 +34,7 @@ from imageworks.transfer.files import RemoteFile
 GGUF: Final = "gguf"
 DEFAULT_BACKEND: Final = "vllm"
 _SAID: Final = ("deprecated", "display_name", "generation_defaults", "served_model_id", "source")
-INCOMPLETE: Final = frozenset({"missing-shard", "empty-file", "missing-weights"})
+INCOMPLETE: Final = frozenset({"missing-shard", "empty-file", "missing-weights", "truncated-file"})
 
 
 @dataclass(frozen=True, slots=True)
