@@ -148,13 +148,11 @@ class OllamaLook:
             if isinstance(source, OllamaSource):
                 return replace(case, place=Obstacle(Reason.OLLAMA_NAME, _text(error, case.manifest.file)))
             return case
-        sight = self._sight(name, case.manifest.name, entry)
+        sight = self._sight(name, case.manifest.name, entry, going=case.manifest.state is State.ABSENT)
         if isinstance(source, OllamaSource) and source.modelfile is not None:
             sight = replace(sight, made=self._made(source.modelfile, case.manifest))
-        case = replace(case, ollama=sight)
-        if entry is None or not is_ollamas(entry):
-            return case
-        return replace(case, observation=self.observe(entry))
+        seen = self.observe(entry) if entry is not None and is_ollamas(entry) else case.observation
+        return replace(case, ollama=sight, observation=seen)
 
     def observe(self, entry: Entry) -> Observation | None:
         """Return how a recorded model stands in Ollama.
@@ -171,7 +169,7 @@ class OllamaLook:
             entry: What is recorded.
         """
         name = recorded_name(entry) if stands_in_ollama(entry) else offered(entry)
-        return None if name is None else self._sight(name, entry.name, entry)
+        return None if name is None else self._sight(name, entry.name, entry, going=True)
 
     def ask(self, cases: list[Case]) -> list[Case]:
         """Return all cases in their order, having asked the registry for those that need it, several at once.
@@ -191,8 +189,8 @@ class OllamaLook:
             answered[i] = answer
         return answered
 
-    def _sight(self, name: str, variant: str, entry: Entry | None) -> OllamaSight:
-        seen = self.seen
+    def _sight(self, name: str, variant: str, entry: Entry | None, *, going: bool) -> OllamaSight:
+        seen, announced = self.seen, self._announced.get(variant)
         under = name
         if entry is not None and (stands_in_ollama(entry) or offered(entry)):
             under = recorded_name(entry) or name
@@ -206,8 +204,9 @@ class OllamaLook:
             installed=seen.find(name),
             recorded=recorded,
             filesystem=self._filesystem,
-            ours=self._announced.get(variant) == marker(name),
-            claimed=recorded is not None and self._state.claimed(marker(under)) == recorded.digest,
+            ours=announced is not None and announced == marker(name),
+            # Asked of the state for the few that go alone: it is a query for each.
+            claimed=going and recorded is not None and self._state.claimed(marker(under)) == recorded.digest,
             others=tuple(sorted(others)),
             distrusted=entry is not None and entry.name in self._distrusted,
             offline=self._offline,
