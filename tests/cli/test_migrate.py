@@ -10,7 +10,7 @@ import pytest
 
 from imageworks.registry.git import RegistryRepository
 from support.git import assert_sound, git
-from support.legacy import BACKUP_1, BACKUP_2, CURATED_BACKUP, found_model, legacy_model, usual, write_configs
+from support.legacy import BACKUP_1, BACKUP_2, CURATED_BACKUP, found_model, legacy_model, synonyms, usual, write_configs
 from support.reconcile import Result, closed_log, command
 
 STEPS = (BACKUP_1, CURATED_BACKUP, BACKUP_2)
@@ -247,3 +247,41 @@ def test_many_models_are_one_commit(tmp_path: Path, root: Path) -> None:
     assert "300 manifests" in migrate(configs, root).out
     assert len(list((root / "models").iterdir())) == 301
     assert len(log(root)) == 2
+
+
+def test_a_folder_that_the_registry_declares_already_is_declared_by_its_path(configs: Path, root: Path) -> None:
+    assert command("init", root).code == 0
+    mine = "schema_version: 1\nsource: {huggingface: acme/Tiny-7B}\nlocation: linux_wsl\n"
+    (root / "models/mine.yaml").write_text(mine, encoding="utf-8")
+    git(root, "add", "models")
+    git(root, "commit", "-q", "-m", "Mine")
+    migrate(configs, root)
+    theirs = (root / "models/tiny_(FP16).yaml").read_text(encoding="utf-8")
+    assert 'path: "/home/ada/ai-models/weights/acme/Tiny-7B"' in theirs
+    assert "#   source.huggingface: acme/Tiny-7B is what it came from" in theirs
+    assert_valid(root)
+
+
+def test_a_plain_folder_becomes_the_registry_and_invalid_settings_are_told(configs: Path, root: Path) -> None:
+    root.mkdir()
+    (root / "notes.txt").write_text("mine", encoding="utf-8")
+    migrate(configs, root)
+    assert (root / "notes.txt").read_text(encoding="utf-8") == "mine"
+    (root / "registry.yaml").write_text("schema_version: 7\n", encoding="utf-8")
+    git(root, "commit", "-q", "-m", "Damage", "--", "registry.yaml")
+    (configs / BACKUP_1).write_text("[]", encoding="utf-8")
+    assert "registry.yaml:1:17" in migrate(configs, root, code=1).err
+
+
+def test_another_controller_is_waited_for_or_told(configs: Path, root: Path) -> None:
+    assert command("init", root).code == 0
+    with RegistryRepository.open(root).lock():
+        assert "is locked by" in migrate(configs, root, code=1).err
+    migrate(configs, root)
+
+
+def test_every_changed_field_is_shown_when_asked(configs: Path, root: Path) -> None:
+    said = migrate(configs, root, "--dry-run", "--verbose").out
+    assert f"changed capabilities: {len(synonyms())} words became 7 flags" in said
+    assert "changed source_provider: hf is written huggingface" in said
+    assert "passed over" not in said
