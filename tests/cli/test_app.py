@@ -12,7 +12,7 @@ import typer
 
 from imageworks import __version__
 from imageworks.cli import app as module
-from imageworks.cli.app import app, run
+from imageworks.cli.app import GROUPS, make_application, run
 from imageworks.cli.output import human_bytes, human_duration, paint, printable, table, wants_colour
 from imageworks.errors import ExitCode, ImageworksError, UsageError
 from support.reconcile import HOST, NAME, World, command
@@ -127,7 +127,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         def broken(**_options: object) -> None:
             raise error
 
-        monkeypatch.setattr(module, "app", broken)
+        monkeypatch.setattr(module, "make_application", lambda _words: broken)
 
     return fail
 
@@ -189,9 +189,18 @@ def test_a_reader_that_goes_away_is_no_error(world: World) -> None:
 
 
 def test_every_command_says_what_it_does() -> None:
-    for one in app.registered_commands:
+    for one in make_application().registered_commands:
         assert one.callback is not None
         assert one.callback.__doc__
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_command_line_builds_only_what_it_can_mean(group: str) -> None:
+    for name in GROUPS[group]:
+        made = make_application([name, "--help"])
+        commands = [str(one.name) for one in made.registered_commands]
+        folders = [one.name if isinstance(one.name, str) else group for one in made.registered_groups]
+        assert sorted([*commands, *folders]) == sorted(GROUPS[group])
 
 
 # --- what commands print with ------------------------------------------------------------------------------------

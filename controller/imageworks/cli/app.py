@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Final
 
@@ -16,41 +17,42 @@ from imageworks.errors import ExitCode, ImageworksError
 from imageworks.log import LOGGER, command_log, debugging
 
 COLLECT_AFTER: Final = 1_000_000  # objects
-GROUPS: Final = (
-    "download",
-    "reconcile",
-    "verify",
-    "remove",
-    "status",
-    "listing",
-    "roles",
-    "stats",
-    "scan",
-    "import_ollama",
-    "maintenance",
-    "slugs",
-    "promote",
-    "updates",
-    "migrate",
-    "analyze",
-    "validate",
-    "history",
-    "restore",
-    "snapshot",
-    "init",
-    "schema",
-    "config",
-    "serving",
-    "hub",
-)
-
-app = typer.Typer(
-    help="Keep AI models as declared: a Git-backed registry with a reconcile controller.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+GROUPS: Final = {
+    "download": ("download",),
+    "reconcile": ("reconcile",),
+    "verify": ("verify",),
+    "remove": ("remove",),
+    "status": ("status",),
+    "listing": ("list",),
+    "roles": ("list-roles",),
+    "stats": ("stats",),
+    "scan": ("scan",),
+    "import_ollama": ("import-ollama",),
+    "maintenance": (
+        "normalize-formats",
+        "purge-deprecated",
+        "prune-duplicates",
+        "reset-discovered",
+        "purge-hf",
+        "purge-logical-only",
+        "backfill-ollama-paths",
+    ),
+    "slugs": ("preview-simple-slugs", "apply-simple-slugs"),
+    "promote": ("promote",),
+    "migrate": ("migrate",),
+    "updates": ("pin", "outdated", "update"),
+    "analyze": ("analyze",),
+    "validate": ("validate",),
+    "history": ("history", "diff", "show", "blame"),
+    "restore": ("restore", "rollback", "restore-ollama"),
+    "snapshot": ("snapshot",),
+    "init": ("init",),
+    "schema": ("schema",),
+    "config": ("config",),
+    "serving": ("resolve", "launch", "serve"),
+    "hub": ("hub",),
+}
+"""The commands by the module that registers them, in the order of ``--help``."""
 
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 # typer calls it with the flag's value
@@ -59,7 +61,6 @@ def _show_version(value: bool) -> None:  # noqa: FBT001 # typer calls it with th
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: Annotated[  # a flag of the command line
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
@@ -68,11 +69,29 @@ def root(
     """Keep AI models as declared: a Git-backed registry with a reconcile controller."""
 
 
-for _group in GROUPS:
-    import_module(f"imageworks.cli.{_group}").register(app)
+def make_application(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the commands; only those that a command line can mean, where it begins with a command's name.
+
+    Building all of them takes longer than listing a thousand models.
+
+    Args:
+        words: The command line after the program's name.
+    """
+    app = typer.Typer(
+        help="Keep AI models as declared: a Git-backed registry with a reconcile controller.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(root)
+    named = [group for group, commands in GROUPS.items() if words and words[0] in commands]
+    for group in named or GROUPS:
+        import_module(f"imageworks.cli.{group}").register(app)
+    return app
 
 
-def main(application: typer.Typer = app) -> None:
+def main(application: typer.Typer | None = None) -> None:
     """Run a command line and exit with its code.
 
     Args:
@@ -91,8 +110,9 @@ def run(arguments: list[str] | None = None, *, application: typer.Typer | None =
         arguments: The words after the program's name; the process's own when absent.
         application: The commands to choose from; those of ``imageworks-models`` when absent.
     """
-    with command_log(complain, sys.argv[1:] if arguments is None else arguments):
-        return _run(arguments, application or app)
+    words = sys.argv[1:] if arguments is None else arguments
+    with command_log(complain, words):
+        return _run(arguments, application or make_application(words))
 
 
 def _run(arguments: list[str] | None, application: typer.Typer) -> int:
