@@ -318,6 +318,34 @@ def test_a_manifest_that_would_be_too_long_leaves_the_rest_to_the_entry() -> Non
     assert "no manifest can hold it" in step.declared["m"].tally.legacy["metadata"]
 
 
+def test_a_manifest_that_nothing_but_its_core_can_be_read_of_keeps_what_chooses_its_files() -> None:
+    record = legacy_model(
+        "m",
+        "acme/Tiny-GGUF",
+        display_name="\x7f",
+        quantization="q4_k_m",
+        download_format="gguf",
+        backend_config={"model_path": "/srv/acme/Tiny-GGUF", "host": "\u202e"},
+    )
+    step = plan(record).steps[-1]
+    assert said(step.declared["m"]) == {
+        "schema_version": 1,
+        "source": {"huggingface": "acme/Tiny-GGUF", "revision": "main"},
+        "format": "gguf",
+        "quantization": "q4_k_m",
+        "backend": "vllm",
+        "location": "/srv",
+    }
+    metadata = step.found["m"].fields["metadata"]
+    assert isinstance(metadata, dict)
+    legacy = metadata["legacy"]
+    assert isinstance(legacy, dict)
+    curated = legacy["curated"]
+    assert isinstance(curated, dict)
+    assert curated["display_name"] == "\x7f"
+    assert curated["backend_config"] == {"host": "\u202e"}
+
+
 @pytest.mark.parametrize("text", ["\u202edlrow", "a\u200bb", "\u3164", "x\x7f", "line\nline", "☃" * 200])
 def test_no_text_from_there_breaks_or_hides_in_a_manifest(text: str) -> None:
     declaration = declare(legacy_model("m", display_name=text, license=text, odd=text, **{text: text}))

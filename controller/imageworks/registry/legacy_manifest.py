@@ -81,12 +81,7 @@ def declare(record: Record, name: str, choice: Choice, found: Found | None, arou
     with_legacy(document, legacy)
     doubts = {**choice.doubts, **tally.legacy}
     file = f"{FOLDER}/{name}.yaml"
-    for kept in (
-        document.keys(),
-        document.keys() - {"metadata"},
-        {"schema_version", "source", "backend", "location"},
-        {"schema_version"},
-    ):
+    for kept in (document.keys(), document.keys() - {"metadata"}, _BARE, {"schema_version"}):
         said = {key: value for key, value in document.items() if key in kept}
         data = _render(said, name, record.name, choice, around, doubts)
         checked = check_manifest(file, data)
