@@ -108,6 +108,7 @@ class Registry:
         git(folder, "init", "--quiet", "--bare", "--initial-branch", "main", str(self.remote))
         git(folder, "clone", "--quiet", str(self.remote), str(self.clone))
         self.write("registry.yaml", SETTINGS)
+        self.first = git(self.clone, "rev-parse", "HEAD").strip()
         git(self.clone, "push", "--quiet", "origin", "HEAD:main")
 
     def write(self, file: str, text: str) -> None:
@@ -169,7 +170,7 @@ def shell(script: str, cwd: Path, env: Mapping[str, str], *words: str) -> subpro
 
 def on_github(registry: Registry, service: Service, environment: Mapping[str, str], *, token: str = TOKEN) -> int:
     """Run the action's steps on the request as it stands; returns the job's exit code."""
-    base = registry.request()
+    registry.request()
     runner = registry.folder / "runner temp"
     runner.mkdir(exist_ok=True)
     files = {name: runner / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
@@ -179,11 +180,13 @@ def on_github(registry: Registry, service: Service, environment: Mapping[str, st
         "RUNNER_TEMP": str(runner),
         "GITHUB_API_URL": service.url,
         "GITHUB_REPOSITORY": "acme/registry",
+        "GITHUB_SHA": git(registry.checkout, "rev-parse", "HEAD").strip(),
         "GITHUB_WORKSPACE": str(registry.checkout),
     }
     given = {
         "${{ inputs.registry }}": ".",
-        "${{ inputs.base }}": base,
+        "${{ inputs.base }}": "",
+        "${{ github.event.pull_request.base.sha }}": registry.first,
         "${{ inputs.hosts }}": "",
         "${{ inputs.token }}": token,
         "${{ github.event.pull_request.number }}": "1",

@@ -315,6 +315,17 @@ def test_a_branch_that_is_followed_without_a_pin_gets_one_when_it_moves_on(world
     assert f'  revision: "{newest}" # main, ' in manifest(world).decode()
 
 
+def test_where_people_must_sign_an_update_can_only_be_proposed(world: World, history: HubHistory) -> None:
+    messy(world, history.commits[0])
+    newest = history.commit(SECOND)
+    world.configure(git={"require_signed": True, "allowed_keys": []})
+    head = world.head()
+    assert "signed commits" in run(world, "update", code=1).err
+    assert world.head() == head
+    run(world, "update", "--pr-branch", "updates")
+    assert newest in git(world.git_root, "show", f"updates:models/{NAME}.yaml")
+
+
 def test_a_name_that_is_not_declared_is_refused(world: World, history: HubHistory) -> None:
     messy(world, history.commits[0])
     for words in (("pin",), ("outdated",), ("update",)):
