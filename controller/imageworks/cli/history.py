@@ -50,7 +50,7 @@ def history_command(
     """
     from imageworks.registry.history_values import FORMAT_VERSION
 
-    reader = _reader(registry)
+    reader = _reader(registry, host=host)
     start = None if revision is None else reader.repository.resolve(revision)
     if name is None:
         found = reader.registry_steps(host=host, revision=start)
@@ -119,10 +119,11 @@ def show_command(
     """
     from imageworks.registry.history_show import model_at
 
-    repository = _open(registry)
+    reader, whose = _reader(registry, host=host), host or _this_host(registry)
+    repository = reader.repository
     name, at, revision = model.partition("@")
     commit = repository.resolve(revision) if at else repository.head()
-    found = model_at(repository, name, commit, host or _this_host(registry))
+    found = model_at(repository, name, commit, whose, recorded=None if at else reader.recorded)
     if as_json:
         say(json.dumps(found.document(), indent=2, ensure_ascii=False, sort_keys=True))
         return
@@ -145,7 +146,7 @@ def blame_command(
     """
     from imageworks.registry.history_values import FORMAT_VERSION
 
-    reader = _reader(registry)
+    reader = _reader(registry, host=host)
     found = reader.blame(name, host or _this_host(registry))
     if as_json:
         fields = [one.document() for one in found]
@@ -164,18 +165,18 @@ def _open(registry: Path | None) -> "RegistryRepository":
     return RegistryRepository.open(find_registry(registry))
 
 
-def _reader(registry: Path | None, *, cached: bool = False) -> "HistoryReader":
+def _reader(registry: Path | None, *, host: str | None = None, cached: bool = False) -> "HistoryReader":
     """Return the registry's history; with what was parsed before where many manifests are to be read."""
     from imageworks.config import load_host_settings
     from imageworks.registry.history_read import HistoryReader
     from imageworks.registry.parsed import ParsedDocuments, cache_file
 
     repository = _open(registry)
-    if not cached:
-        return HistoryReader(repository)
-    folder = load_host_settings(registry=repository.root).cache_dir
-    places = (folder / "history", folder)
-    return HistoryReader(repository, [ParsedDocuments(cache_file(place, repository.root)) for place in places])
+    settings = load_host_settings(registry=repository.root)
+    folder = settings.cache_dir
+    places = (folder / "history", folder) if cached else ()
+    caches = [ParsedDocuments(cache_file(place, repository.root)) for place in places]
+    return HistoryReader(repository, caches, host=host or settings.host)
 
 
 def _this_host(registry: Path | None) -> str:

@@ -128,11 +128,12 @@ def rollback_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
     """
     from imageworks.reconcile.restore import prepare
     from imageworks.reconcile.rollback import find_rollback
+    from imageworks.registry.history_read import HistoryReader
 
     how = How(dry_run, yes, as_json, reconcile)
     with _opened(registry, how, offline=offline, now=now, wait=wait, progress=progress) as (run, reader):
         here = run.registry.host
-        found = find_rollback(reader.repository, of_host or here, here=here)
+        found = find_rollback(HistoryReader(reader.repository, host=of_host or here), of_host or here, here=here)
         complain(
             f"going back behind {found.undone.short_id}, {found.undone.when:%Y-%m-%d %H:%M}: {found.undone.subject}"
         )
@@ -197,7 +198,7 @@ def _opened(
     if not how.dry_run:
         start_logging(host.log_dir)
     options = RunOptions(offline=offline, read_only=how.dry_run, any_time=now)
-    reader = HistoryReader(RegistryRepository.open(root, host=host.host))
+    reader = HistoryReader(RegistryRepository.open(root, host=host.host), host=host.host)
     with (
         show_progress(quiet=False, wanted=progress) as shown,
         Run.open(root, host, options, progress=shown, wait=wait) as run,

@@ -17,6 +17,7 @@ from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.entry import Entry, InvalidEntryError, entry_file, read_entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_library import blob_id
+from imageworks.registry.git_messages import HOST, RECONCILED_REVISION
 from imageworks.registry.history import compare, former_names
 from imageworks.registry.history_read import HistoryReader, parsed
 from imageworks.registry.history_values import FORMAT_VERSION, ModelChange, Version
@@ -130,7 +131,7 @@ def prepare(run: Run, reader: HistoryReader, wish: Wish, *, reconciled: bool = T
     deeds: list[EntryDeed] = []
     if wish.entries:
         settled = _reconciled_names(run.registry) if reconciled and wish.manifests else frozenset[str]()
-        deeds, problems = _entries(run, repository, wish, left_out=settled)
+        deeds, problems = _entries(run, reader, wish, left_out=settled)
         refused += problems
     notes = () if wish.names or not wish.manifests else _notes(repository, run.registry.revision, wish.revision)
     return Restoration(wish, files, _in_words(before, files), plan, tuple(deeds), tuple(refused), title, notes)
@@ -330,16 +331,11 @@ def _version(file: str, content: bytes | Refusal | None) -> Version | None:
 
 
 def _entries(
-    run: Run, repository: RegistryRepository, wish: Wish, *, left_out: frozenset[str]
+    run: Run, reader: HistoryReader, wish: Wish, *, left_out: frozenset[str]
 ) -> tuple[list[EntryDeed], list[str]]:
     """Return what happens to this host's entries, and which of then cannot be used."""
     registry = run.registry
-    then, refused = entries_at(repository, wish.revision, registry.host)
-    if not then and registry.recorded not in {None, registry.revision}:
-        raise RestoreError(
-            f"{wish.revision[:_DIGITS]} holds no entry of {registry.host}: they have a branch of their own",
-            remedy="Give --from a commit of that branch (commit.branch in registry.yaml), with --entries.",
-        )
+    then, refused = entries_at(reader.repository, _recorded_then(reader, registry, wish.revision), registry.host)
     moved = {former for manifest in registry.applied for former in manifest.previously if manifest.name in left_out}
     scope = (set(wish.names) or {*then, *registry.entries}) - moved
     deeds = []
@@ -356,6 +352,21 @@ def _entries(
         if deed is not None:
             deeds.append(deed)
     return deeds, [problem for problem in refused if not wish.names or manifest_name(problem.split(":")[0]) in scope]
+
+
+def _recorded_then(reader: HistoryReader, registry: RegistryState, revision: str) -> str:
+    """Return the commit whose entries belong to a state: another one where they have a branch of their own."""
+    own = f"{ENTRIES}/{registry.host}"
+    if registry.recorded in {None, registry.revision} or reader.repository.tree_id(revision, own) is not None:
+        return revision
+    for record in reader.repository.log(own, revision=registry.recorded):
+        reconciled = record.trailers.get(RECONCILED_REVISION, "")
+        if record.trailers.get(HOST) == registry.host and reconciled and reader.is_ancestor(reconciled, revision):
+            return record.id
+    raise RestoreError(
+        f"{registry.host} had recorded nothing by {revision[:_DIGITS]}",
+        remedy="`imageworks-models history` shows what it recorded, and when.",
+    )
 
 
 def _renamed_entry(registry: RegistryState, name: str, then: Mapping[str, Entry]) -> Entry | None:

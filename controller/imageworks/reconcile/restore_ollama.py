@@ -68,7 +68,8 @@ def prepare_ollama(run: Run, reader: HistoryReader, origin: Origin, *, deprecate
         entries, skipped = entries_at(repository, origin.revision, registry.host)
         found, words = list(entries.values()), origin.revision[:10]
     else:
-        found, words = list(_newest(repository, registry.host)), "the commits that held them"
+        found = list(_newest(repository, registry.host, registry.recorded))
+        words = "the commits that held them"
     deeds = []
     for entry in sorted(found, key=lambda entry: entry.name):
         if not _of_ollama(entry):
@@ -107,11 +108,11 @@ def _of_ollama(entry: Entry) -> bool:
     return is_ollamas(entry) or entry.text("backend") == OLLAMA
 
 
-def _newest(repository: RegistryRepository, host: str) -> Iterator[Entry]:
+def _newest(repository: RegistryRepository, host: str, recorded: str | None) -> Iterator[Entry]:
     """Yield each entry that the host once had and has no more, as the newest commit that held it has it."""
     folder = f"{ENTRIES}/{host}/"
-    seen = set(repository.list_files(repository.head(), folder.rstrip("/")))
-    for commit in repository.touching([folder.rstrip("/")]):
+    seen = set(repository.list_files(recorded, folder.rstrip("/")))
+    for commit in repository.touching([folder.rstrip("/")], revision=recorded):
         for parent in repository.record(commit).parents:
             try:
                 differing = repository.differences(parent, commit)

@@ -9,6 +9,7 @@ from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_messages import HOST, RECONCILED_REVISION
 from imageworks.registry.git_values import CommitRecord
 from imageworks.registry.history import layer_of, name_of
+from imageworks.registry.history_read import HistoryReader
 from imageworks.registry.history_values import Layer
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import manifest_name
@@ -32,21 +33,22 @@ class Rollback:
     left: tuple[str, ...]
 
 
-def find_rollback(repository: RegistryRepository, host: str, *, here: str) -> Rollback:
+def find_rollback(reader: HistoryReader, host: str, *, here: str) -> Rollback:
     """Return what the last commit of a host's controller changed and where it was before.
 
     A reconcile records what people had declared before it, so the state before is that of the controller's commit
     before; a command that wrote manifests or records by itself is undone by what its own parent has.
 
     Args:
-        repository: The registry.
+        reader: The registry's history, with that host's entries.
         host: The host whose controller's last commit is meant.
         here: This host: only its own entries can come back.
 
     Raises:
         RestoreError: There is no such commit, or none before it, or it changed no model.
     """
-    undone = _last(repository, host, None)
+    repository = reader.repository
+    undone = _last(repository, host, reader.recorded)
     if undone is None or not undone.parents:
         raise RestoreError(
             f"the controller of {host} has made no commit that could be rolled back",

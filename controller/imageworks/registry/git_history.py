@@ -127,12 +127,12 @@ def differences(before: "Tree | None", after: "Tree | None") -> Iterator[FileDif
         yield FileDifference(path, old, new)
 
 
-def touching(repository: "Repository", start: "Oid", paths: Iterable[str]) -> list[str]:
+def touching(repository: "Repository", starts: Sequence["Oid"], paths: Iterable[str]) -> list[str]:
     """Return the ids of the commits that touched some paths, newest first; of merges as :func:`log` does.
 
     Args:
         repository: Where to look.
-        start: The newest commit.
+        starts: The newest commits; at least one.
         paths: Repository paths, as :class:`TreeScanner` takes them.
     """
     from pygit2 import settings
@@ -145,7 +145,10 @@ def touching(repository: "Repository", start: "Oid", paths: Iterable[str]) -> li
     try:
         trees = {}
         commits = []
-        for commit in repository.walk(start, SortMode.TOPOLOGICAL | SortMode.TIME):
+        walker = repository.walk(starts[0], SortMode.TOPOLOGICAL | SortMode.TIME)
+        for start in starts[1:]:
+            walker.push(start)
+        for commit in walker:
             trees[commit.id] = commit.tree_id
             commits.append((commit.id, commit.parent_ids))
         for identifier, parents in commits:

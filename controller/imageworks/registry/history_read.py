@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Final
 
 from imageworks.registry.document import DocumentError
@@ -28,12 +29,14 @@ from imageworks.registry.history_values import (
     Version,
 )
 from imageworks.registry.json_gate import parse_json
-from imageworks.registry.load import ENTRY_LIMIT_BYTES
+from imageworks.registry.load import ENTRY_LIMIT_BYTES, records_branch, records_tip
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import SUFFIXES
+from imageworks.registry.merge import SNAPSHOT_FOLDER
 from imageworks.registry.parsed import ParsedDocuments
 from imageworks.registry.reader import Refusal, WorkTreeReader
 from imageworks.registry.settings import FILE as SETTINGS_FILE
+from imageworks.registry.settings import read_settings
 from imageworks.registry.yaml_gate import MAX_BYTES, parse_yaml
 
 ALL_LAYERS: Final = frozenset({Layer.MANIFEST, Layer.ENTRY, Layer.SETTINGS})
@@ -87,13 +90,27 @@ class HistoryReader:
     Args:
         repository: The registry.
         caches: What manifests and entries say, by blob id; what is read anew goes to the first.
+        host: Whose entries count where registry.yaml keeps them on a branch of their own.
     """
 
-    def __init__(self, repository: RegistryRepository, caches: Sequence[ParsedDocuments] = ()) -> None:
+    def __init__(
+        self, repository: RegistryRepository, caches: Sequence[ParsedDocuments] = (), *, host: str | None = None
+    ) -> None:
         self.repository = repository
+        self._host = host
         self._caches = tuple(caches)
         self._learned = 0
         self._versions: dict[tuple[str, bool], Version] = {}
+
+    @cached_property
+    def recorded(self) -> str | None:
+        """The commit that the host's entries are of now: the checked-out one unless they have a branch of their own."""
+        head = self.repository.head()
+        settings = self.version(head, SETTINGS_FILE)
+        if self._host is None or settings is None or settings.fields is None:
+            return head
+        branch = records_branch(self.repository, read_settings(settings.fields, self._host), self._host)
+        return (records_tip(self.repository, branch) if branch else None) or head
 
     # --- two states --------------------------------------------------------------------------------------------------
 
@@ -141,6 +158,15 @@ class HistoryReader:
             other: Another.
         """
         return Remote(GitProgram(self.repository.layout.worktree, os.environ)).merge_base(one, other)
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Return whether one commit is another, or one that it follows.
+
+        Args:
+            older: A commit.
+            newer: Another.
+        """
+        return Remote(GitProgram(self.repository.layout.worktree, os.environ)).is_ancestor(older, newer)
 
     def _listed(self, revision: str | None) -> dict[str, BlobReference]:
         found: dict[str, BlobReference] = {}
@@ -222,7 +248,10 @@ class HistoryReader:
             revision: Where to start; by default the checked-out commit.
         """
         wanted = Wanted(host=host)
-        for record in self.repository.log(revision=revision):
+        aside = self._aside(revision)
+        every = (MODELS, ENTRIES, SNAPSHOT_FOLDER, SETTINGS_FILE)
+        apart = (self.repository.record(commit) for commit in self.repository.touching(every, also=aside))
+        for record in apart if aside else self.repository.log(revision=revision):
             found = self._changed_by(record.id, record.parents)
             yield Step(record, compare(self._pairs(found, wanted)), _layers(record.changed))
 
@@ -238,13 +267,13 @@ class HistoryReader:
 
     def _walk(self, name: str, host: str | None, revision: str | None) -> Iterator[tuple[Step, tuple[str, ...]]]:
         """Yield each step with the names that the model had by then, the newest first."""
-        start = revision or self.repository.head()
+        start, aside = revision or self.repository.head(), self._aside(revision)
         trail = _Trail([name], {name, *self._announced(start, name)})
         seen: set[str] = set()
         while start is not None:
             known = set(trail.known)
             again: str | None = None
-            for commit in self.repository.touching(_paths(known), revision=start):
+            for commit in self.repository.touching(_paths(known), revision=start, also=aside):
                 if commit in seen:
                     continue
                 seen.add(commit)
@@ -253,7 +282,12 @@ class HistoryReader:
                     again = commit  # a former name turned up that was not looked for: look on from here
                 if step is not None:
                     yield step, tuple(trail.names)
-            start = again
+            start, aside = again, ()
+
+    def _aside(self, revision: str | None) -> tuple[str, ...]:
+        """Return where else to start looking back, when nobody says where: at the branch of the entries."""
+        recorded = self.recorded if revision is None else None
+        return () if recorded is None or recorded == self.repository.head() else (recorded,)
 
     def _step(self, commit: str, trail: _Trail, host: str | None) -> Step | None:
         record = self.repository.record(commit)
@@ -299,18 +333,19 @@ class HistoryReader:
 
     # --- one model at a commit ---------------------------------------------------------------------------------------
 
-    def name_at(self, name: str, revision: str, host: str) -> str:
+    def name_at(self, name: str, revision: str, host: str, *, recorded: str | None = None) -> str:
         """Return what a model was called at a commit.
 
         Args:
             name: What it is called now, or was called then.
             revision: The commit.
             host: Whose entry counts.
+            recorded: The commit of that entry, where it is another.
 
         Raises:
             HistoryError: It was not there under any name.
         """
-        if self._has(revision, name, host):
+        if self._has(revision, name, host) or self._has(recorded, name, host):
             return name
         formers: list[str] = []
         for step in self.steps(name, host=host):
@@ -325,8 +360,10 @@ class HistoryReader:
         hint = f"Did you mean {near[0]!r}?" if near else "`imageworks-models history` shows what there was, and when."
         raise HistoryError(f"no model is called {name!r} at {revision[:10]}", remedy=hint)
 
-    def _has(self, revision: str, name: str, host: str) -> bool:
-        return self._manifest(revision, name) is not None or self.version(revision, entry_file(host, name)) is not None
+    def _has(self, revision: str | None, name: str, host: str) -> bool:
+        return revision is not None and (
+            self._manifest(revision, name) is not None or self.version(revision, entry_file(host, name)) is not None
+        )
 
     def blame(self, name: str, host: str) -> list[Blamed]:
         """Return which commit set each field of a model, of its manifest and of one host's entry, to what it is now.
@@ -338,11 +375,13 @@ class HistoryReader:
         Raises:
             HistoryError: There is no such model.
         """
-        head = self.repository.head()
-        if head is None or not self._has(head, name, host):
+        head, recorded = self.repository.head(), self.recorded
+        if head is None or recorded is None or not (self._has(head, name, host) or self._has(recorded, name, host)):
             self.name_at(name, head or "", host)
             raise HistoryError(f"no model is called {name!r} now")
-        pending = self._values(head, [name], host)
+        declared, found_here = self._values(head, [name], host), self._values(recorded, [name], host)
+        pending = {key: value for key, value in declared.items() if key[0] is Layer.MANIFEST}
+        pending |= {key: value for key, value in found_here.items() if key[0] is Layer.ENTRY}
         found: list[Blamed] = []
         for step, names in self._walk(name, host, None):
             record = step.record

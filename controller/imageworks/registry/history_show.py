@@ -47,7 +47,9 @@ class ModelAt:
         }
 
 
-def model_at(repository: RegistryRepository, name: str, revision: str | None, host: str) -> ModelAt:
+def model_at(
+    repository: RegistryRepository, name: str, revision: str | None, host: str, *, recorded: str | None = None
+) -> ModelAt:
     """Return a model as a commit has it, under the name that it had then.
 
     Args:
@@ -55,16 +57,17 @@ def model_at(repository: RegistryRepository, name: str, revision: str | None, ho
         name: What it is called now, or was called then.
         revision: The commit's id; ``None`` on an unborn branch.
         host: Whose entry counts.
+        recorded: The commit of that entry, where it is another.
 
     Raises:
         HistoryError: It was not there, or nothing of it can be read.
     """
     if revision is None:
         raise HistoryError(f"no model is called {name!r}: the registry has no commit yet")
-    called = HistoryReader(repository).name_at(name, revision, host)
+    called = HistoryReader(repository).name_at(name, revision, host, recorded=recorded)
     notes = [] if called == name else [f"{name} was called {called} then"]
     manifest = _manifest(repository, called, revision, notes)
-    entry = _entry(repository, called, revision, host, notes)
+    entry = _entry(repository, called, recorded or revision, host, notes)
     if manifest is None and entry is None:
         raise HistoryError(
             "; ".join(notes), remedy="Look at an earlier commit: `imageworks-models history` lists them."

@@ -87,8 +87,14 @@ class RegistryState:
         return [manifest for manifest in self.manifests.values() if self.applies(manifest)]
 
 
-def _records_branch(repository: RegistryRepository, settings: RegistrySettings, host: str) -> str | None:
-    """Return the short name of the branch that a host's entries go to; ``None`` for the checked-out one."""
+def records_branch(repository: RegistryRepository, settings: RegistrySettings, host: str) -> str | None:
+    """Return the short name of the branch that a host's entries go to; ``None`` for the checked-out one.
+
+    Args:
+        repository: The registry.
+        settings: The registry's settings.
+        host: The host.
+    """
     branch = settings.branch.replace("{host}", host) if settings.branch else None
     return None if branch == repository.branch() else branch
 
@@ -131,7 +137,7 @@ def load_registry(
             checked[file] = check_manifest(file, content)
     document = settings.document.value if settings.document else None
     said = read_settings(document if isinstance(document, dict) else {}, host)
-    branch = _records_branch(repository, said, host)
+    branch = records_branch(repository, said, host)
     recorded = recorded or (records_tip(repository, branch) if branch else None) or revision
     listed = repository.list_files(recorded, entries.FOLDER)
     hosts = {file.split("/")[1] for file in listed if file.count("/") == ENTRY_DEPTH}
