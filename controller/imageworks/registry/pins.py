@@ -13,7 +13,8 @@ from typing import Final
 
 from imageworks.registry.document import JsonValue, Pointer
 from imageworks.registry.edit import EditError
-from imageworks.registry.yaml_gate import Span, Spans, YamlError, parse_spans, parse_yaml
+from imageworks.registry.yaml_gate import YamlError, parse_yaml
+from imageworks.registry.yaml_spans import Span, Spans, parse_spans
 
 MAIN: Final = "main"
 SOURCE: Final[Pointer] = ("source",)

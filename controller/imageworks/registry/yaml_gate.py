@@ -21,7 +21,7 @@ Within brackets and braces libyaml wants text with a colon in quotes, ``{ollama:
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from imageworks.registry.document import (
     START,
@@ -34,7 +34,7 @@ from imageworks.registry.document import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 MAX_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 16
@@ -114,7 +114,7 @@ class _Mark(Protocol):
     column: int
 
 
-class _Event(Protocol):
+class Event(Protocol):
     """What the parser says of an event; each kind has only those of these that it needs."""
 
     start_mark: _Mark
@@ -133,7 +133,7 @@ class YamlError(DocumentError):
 
 
 @dataclass(slots=True)
-class _Frame:
+class Frame:
     """A list or mapping that is still open."""
 
     value: list[JsonValue] | dict[str, JsonValue]
@@ -142,34 +142,35 @@ class _Frame:
 
 
 @dataclass(slots=True)
-class _Builder:
+class Builder:
     """Turns events into a value; keeps the places as it goes."""
 
     file: str
     value: JsonValue = None
-    stack: list[_Frame] = field(default_factory=list)
+    stack: list[Frame] = field(default_factory=list)
     values: dict[Pointer, Position] = field(default_factory=dict)
     keys: dict[Pointer, Position] = field(default_factory=dict)
     written: dict[Pointer, str] = field(default_factory=dict)
     spans: list[tuple[int, int, bool]] = field(default_factory=list)
     documents: int = 0
 
-    def refuse(self, event: _Event, problem: str, remedy: str) -> YamlError:
+    def refuse(self, event: Event, problem: str, remedy: str) -> YamlError:
+        """Return the error about an event."""
         return YamlError(self.file, _position(event), problem, remedy=remedy)
 
-    def open(self, event: _Event, container: list[JsonValue] | dict[str, JsonValue]) -> None:
+    def open(self, event: Event, container: list[JsonValue] | dict[str, JsonValue]) -> None:
         """Begin a list or mapping at the place where a value is due."""
         _check_properties(self, event)
         if len(self.stack) >= MAX_DEPTH:
             raise self.refuse(event, f"nested deeper than {MAX_DEPTH} levels", "flatten the document")
         pointer = self.place(event, container)
-        self.stack.append(_Frame(container, pointer))
+        self.stack.append(Frame(container, pointer))
 
     def close(self) -> None:
         """End the innermost list or mapping."""
         self.stack.pop()
 
-    def scalar(self, event: _Event) -> None:
+    def scalar(self, event: Event) -> None:
         """Take a scalar as a key or as a value."""
         _check_properties(self, event)
         text: str = event.value
@@ -188,7 +189,7 @@ class _Builder:
         if value is not text:
             self.written[pointer] = text
 
-    def take_key(self, event: _Event, frame: _Frame, mapping: dict[str, JsonValue], text: str) -> None:
+    def take_key(self, event: Event, frame: Frame, mapping: dict[str, JsonValue], text: str) -> None:
         """Remember the key that the next value belongs to."""
         if not event.style and (text == "<<" or text in _CONSTANTS or _NUMBER.match(text)):
             shown = _shorten(text)
@@ -204,7 +205,7 @@ class _Builder:
         self.keys[pointer] = _position(event)
         frame.key = text
 
-    def place(self, event: _Event, value: JsonValue) -> Pointer:
+    def place(self, event: Event, value: JsonValue) -> Pointer:
         """Put a value where it is due and return its pointer."""
         if not self.stack:
             self.value = value
@@ -223,7 +224,7 @@ class _Builder:
         self.values[pointer] = _position(event)
         return pointer
 
-    def start_document(self, event: _Event) -> None:
+    def start_document(self, event: Event) -> None:
         """Refuse a second document and directives."""
         self.documents += 1
         if self.documents > 1:
@@ -231,7 +232,7 @@ class _Builder:
         if event.version or event.tags:
             raise self.refuse(event, "directives are not allowed", "remove the line that starts with `%`")
 
-    def alias(self, event: _Event) -> None:
+    def alias(self, event: Event) -> None:
         """Refuse an alias."""
         raise self.refuse(event, "aliases are not allowed", "write the value out, or put the text in quotes")
 
@@ -246,82 +247,16 @@ def parse_yaml(data: bytes, file: str) -> Document:
     Raises:
         YamlError: The file is too large, not UTF-8, not YAML, or uses something that the gate does not allow.
     """
-    text = _decode(data, file)
-    builder = _Builder(file)
-    _feed(builder, text)
+    text = decode(data, file)
+    builder = Builder(file)
+    feed(builder, text)
     if "\t" in text:
         _refuse_tabs(builder, text)
     places = Places(builder.values, builder.keys, builder.written)
     return Document(file, builder.value, lambda: places)
 
 
-class Span(NamedTuple):
-    """Where a scalar is written; offsets count characters of the decoded file.
-
-    Args:
-        start: Its first character, an opening quote included.
-        end: Behind its last character; behind the line breaks that follow a block scalar.
-        style: Its opening quote, ``|``, ``>``, or nothing for a plain one.
-    """
-
-    start: int
-    end: int
-    style: str
-
-
-@dataclass(frozen=True, slots=True)
-class Spans:
-    """Where a file's scalars are written, for edits that change nothing else.
-
-    Args:
-        values: Each scalar value's span, by its pointer.
-        keys: Each key's span, by the pointer of its value.
-        flow: Pointers of what is written in brackets or braces.
-    """
-
-    values: "Mapping[Pointer, Span]"
-    keys: "Mapping[Pointer, Span]"
-    flow: frozenset[Pointer]
-
-
-@dataclass(slots=True)
-class _SpanBuilder(_Builder):
-    """A builder that also keeps where each scalar ends."""
-
-    value_spans: dict[Pointer, Span] = field(default_factory=dict)
-    key_spans: dict[Pointer, Span] = field(default_factory=dict)
-    flow: set[Pointer] = field(default_factory=set)
-
-    def place(self, event: _Event, value: JsonValue) -> Pointer:
-        pointer = _Builder.place(self, event, value)
-        if isinstance(value, (list, dict)):
-            if event.flow_style:
-                self.flow.add(pointer)
-        else:
-            self.value_spans[pointer] = Span(event.start_mark.index, event.end_mark.index, event.style)
-        return pointer
-
-    def take_key(self, event: _Event, frame: _Frame, mapping: dict[str, JsonValue], text: str) -> None:
-        _Builder.take_key(self, event, frame, mapping, text)
-        self.key_spans[*frame.pointer, text] = Span(event.start_mark.index, event.end_mark.index, event.style)
-
-
-def parse_spans(data: bytes, file: str) -> Spans:
-    """Return where the scalars of a YAML file are written, or refuse the file as `parse_yaml` does.
-
-    Args:
-        data: The file's bytes.
-        file: What to call the file in messages.
-
-    Raises:
-        YamlError: The gate does not let it in.
-    """
-    builder = _SpanBuilder(file)
-    _feed(builder, _decode(data, file))
-    return Spans(builder.value_spans, builder.key_spans, frozenset(builder.flow))
-
-
-def _decode(data: bytes, file: str) -> str:
+def decode(data: bytes, file: str) -> str:
     """Return the file's text after the checks that need no parser."""
     if len(data) > MAX_BYTES:
         raise YamlError(
@@ -349,13 +284,13 @@ def _decode(data: bytes, file: str) -> str:
     return text
 
 
-def _feed(builder: _Builder, text: str) -> None:
+def feed(builder: Builder, text: str) -> None:
     """Run the parser over the text and give the builder each event."""
     from _ruamel_yaml import CParser
     from ruamel.yaml import events
     from ruamel.yaml.error import YAMLError
 
-    handlers: dict[type, Callable[[_Event], None]] = {
+    handlers: dict[type, Callable[[Event], None]] = {
         events.ScalarEvent: builder.scalar,
         events.MappingStartEvent: lambda event: builder.open(event, {}),
         events.MappingEndEvent: lambda _event: builder.close(),
@@ -381,7 +316,7 @@ def _feed(builder: _Builder, text: str) -> None:
     )
 
 
-def _position(event: _Event) -> Position:
+def _position(event: Event) -> Position:
     mark = event.start_mark
     return Position(mark.line + 1, mark.column + 1)
 
@@ -397,14 +332,14 @@ def _shorten(text: str) -> str:
     return line if len(line) <= _SHOWN_CHARACTERS else line[: _SHOWN_CHARACTERS - 1] + "…"
 
 
-def _check_properties(builder: _Builder, event: _Event) -> None:
+def _check_properties(builder: Builder, event: Event) -> None:
     if event.anchor is not None:
         raise builder.refuse(event, "anchors are not allowed", "write the value out, or put the text in quotes")
     if event.tag is not None:
         raise builder.refuse(event, "tags are not allowed", "remove it, or put the text in quotes")
 
 
-def _resolve(builder: _Builder, event: _Event, text: str) -> JsonValue:
+def _resolve(builder: Builder, event: Event, text: str) -> JsonValue:
     """Return what a plain scalar means, by the table at the top of this module."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
@@ -422,7 +357,7 @@ def _resolve(builder: _Builder, event: _Event, text: str) -> JsonValue:
     raise builder.refuse(event, f"the number `{shown}` is too large", f'write "{shown}" in quotes if it is text')
 
 
-def _refuse_tabs(builder: _Builder, text: str) -> None:
+def _refuse_tabs(builder: Builder, text: str) -> None:
     """Refuse tabs that indent or separate; those inside a text or a comment are harmless.
 
     libyaml lets some of them pass (``a:<TAB>1``) that other readers refuse, so they would mean different things to
