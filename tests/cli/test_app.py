@@ -267,6 +267,15 @@ def test_a_table_fits_the_terminal_and_keeps_its_first_column(monkeypatch: pytes
     assert lines[1].endswith("…")
 
 
+def test_columns_that_are_too_wide_give_way_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imageworks.cli.output.terminal_width", lambda: 40)
+    shown = table(("NAME", "FORMAT", "PATH"), [("a", "safetensors", "/a/long/path/to/some/where/else")])
+    assert shown.splitlines()[1] == "a     safetensors  /a/long/path/to/some…"
+    monkeypatch.setattr("imageworks.cli.output.terminal_width", lambda: 26)
+    shown = table(("NAME", "FORMAT", "PATH"), [("a", "safetensors", "/a/long/path/to/some/where/else")])
+    assert shown.splitlines()[1] == "a     safetens…  /a/long/…"
+
+
 def test_the_log_tells_each_step_as_a_line_of_json(world: World, isolated_environment: Path) -> None:
     world.serve()
     world.declare()

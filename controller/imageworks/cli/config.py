@@ -46,7 +46,8 @@ def config_command(
     if as_json:
         say(json.dumps([{"name": s.name, "value": redact(s.value), "origin": s.origin} for s in settings], indent=2))
         return
-    say(table(("SETTING", "VALUE", "FROM"), [(s.name, redact(s.value), s.origin) for s in settings]))
+    rows = [(s.name, redact(s.value), s.origin) for s in settings]
+    say(table(("SETTING", "VALUE", "FROM"), rows, whole=frozenset({1, 2})))
     complain(f"the user's config is {user_config_file()}")
 
 

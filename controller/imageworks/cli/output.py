@@ -90,10 +90,12 @@ def table(
     lines = [list(headings), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
     room = terminal_width()
-    for index in sorted(set(range(1, len(widths))) - whole, key=lambda i: -widths[i]):
-        over = sum(widths) + 2 * (len(widths) - 1) - room
-        if over > 0:
-            widths[index] = min(widths[index], max(len(headings[index]), widths[index] - over, NARROWEST))
+    narrowest = {i: max(len(headings[i]), NARROWEST) for i in range(1, len(widths)) if i not in whole}
+    while sum(widths) + 2 * (len(widths) - 1) > room:  # the widest gives way first, so that all say about as much
+        wide = [i for i, least in narrowest.items() if widths[i] > least]
+        if not wide:
+            break
+        widths[max(wide, key=lambda i: widths[i])] -= 1
     if len(headings) > FEW_COLUMNS and sum(widths) + 2 * (len(widths) - 1) > room:
         return "\n".join(_block(headings, row) for row in rows)
     return "\n".join(
