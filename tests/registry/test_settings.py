@@ -45,6 +45,12 @@ def test_a_host_overrides_locations_field_by_field_and_adds_its_own() -> None:
     assert settings.labels == {"gpu": "rtx4090"}
 
 
+@pytest.mark.parametrize("layout", [{}, {"layout": "owner/repo"}, {"layout": "publisher/repo"}])
+def test_lm_studio_has_one_layout_however_it_is_written(layout: dict[str, object]) -> None:
+    document = {"locations": {"studio": {"path": "/llm", "kind": "lmstudio", **layout}}}
+    assert read_settings(document, "any").locations["studio"].layout == "publisher/repo"
+
+
 def test_another_host_sees_none_of_it() -> None:
     settings = read_settings(DOCUMENT, "laptop")
     assert settings.locations["linux_wsl"].path == "~/ai-models/weights"

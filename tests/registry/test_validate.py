@@ -148,6 +148,13 @@ def test_registry_yaml_refers_only_to_what_it_defines() -> None:
     ]
 
 
+@pytest.mark.parametrize(("layout", "wrong"), [("flat", True), ("owner/repo", False), ("publisher/repo", False)])
+def test_lm_studio_sees_only_its_own_layout(layout: str, wrong: bool) -> None:
+    place = f"schema_version: 1\nlocations: {{one: {{path: /one, kind: lmstudio, layout: {layout}}}}}\n"
+    told = "registry.yaml:2:55: layout flat in a location of kind lmstudio: LM Studio sees only publisher/model folders"
+    assert validate({}, place) == ([told] if wrong else [])
+
+
 def test_without_valid_settings_manifests_are_still_checked() -> None:
     assert validate({"a.yaml": "location: nowhere", "b.yaml": "backend: vlm"}, "nonsense: 1") == [
         'models/b.yaml:2:10: backend: "vlm" is not a known value',

@@ -21,7 +21,7 @@ from imageworks.registry.manifest import (
     read_manifest,
 )
 from imageworks.registry.policies import check_exceptions
-from imageworks.registry.settings import Location, read_settings
+from imageworks.registry.settings import LMSTUDIO, PUBLISHER, Location, read_settings
 from imageworks.registry.wording import suggest
 
 _ANY_HOST: Final = "\0"
@@ -85,6 +85,8 @@ def check_settings(settings: Document) -> Iterator[Diagnostic]:
     """
     yield from check_exceptions(settings)
     locations = _part(settings.value, "locations")
+    for defined, place in locations.items():
+        yield from _check_studio(settings, place, ("locations", defined))
     for kind, name in _part(settings.value, "routing").items():
         if isinstance(name, str) and name not in locations:
             yield at(settings, ("routing", kind), f'unknown location "{name}"', _of_locations(name, locations))
@@ -94,6 +96,14 @@ def check_settings(settings: Document) -> Iterator[Diagnostic]:
             if name not in locations and not has_path:
                 pointer: Pointer = ("hosts", host, "locations", name)
                 yield at(settings, pointer, f'unknown location "{name}"', "define it, or give its path", key=True)
+
+
+def _check_studio(settings: Document, place: object, pointer: Pointer) -> Iterator[Diagnostic]:
+    """Yield a layout that would put models where LM Studio does not see them."""
+    layout = place.get("layout") if isinstance(place, Mapping) and place.get("kind") == LMSTUDIO else None
+    if layout not in {None, "owner/repo", PUBLISHER}:
+        message = f"layout {layout} in a location of kind {LMSTUDIO}: LM Studio sees only publisher/model folders"
+        yield at(settings, (*pointer, "layout"), message, f"write `layout: {PUBLISHER}`")
 
 
 def check_references(

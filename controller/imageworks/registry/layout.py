@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Final
 
 from imageworks.registry.manifest import is_commit
+from imageworks.registry.settings import PUBLISHER
 
-PUBLISHER: Final = "publisher/repo"
 NO_PUBLISHER: Final = "local"
 
 

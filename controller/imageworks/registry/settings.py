@@ -9,6 +9,10 @@ from typing import Final
 from imageworks.registry.policies import NO_POLICIES, Policies, read_policies, unknown_policies
 
 FILE: Final = "registry.yaml"
+LMSTUDIO: Final = "lmstudio"
+"""The kind of a location that LM Studio scans; its layout is always that of LM Studio."""
+
+PUBLISHER: Final = "publisher/repo"
 _UNITS: Final = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
@@ -138,11 +142,12 @@ def _locations(declared: Mapping[str, object], own: Mapping[str, object]) -> dic
         fields = {**_mapping(declared.get(name)), **_mapping(own.get(name))}
         if isinstance(own.get(name), str):
             fields["path"] = own[name]
+        kind = str(fields.get("kind", "weights"))
         locations[name] = Location(
             name=name,
             path=str(fields.get("path", "")),
-            layout=str(fields.get("layout", "owner/repo")),
-            kind=str(fields.get("kind", "weights")),
+            layout=PUBLISHER if kind == LMSTUDIO else str(fields.get("layout", "owner/repo")),
+            kind=kind,
         )
     return locations
 
