@@ -336,6 +336,39 @@ def test_imported_models_that_change_or_go_are_drift(ollama: OllamaWorld) -> Non
     assert [(item["reason"], "gone from Ollama" in item["message"]) for item in drift] == [("file-missing", True)]
 
 
+def test_a_manifest_that_is_damaged_is_pulled_anew(ollama: OllamaWorld) -> None:
+    content = ollama.offer()
+    ollama.declare()
+    ollama.world.reconcile()
+    ollama.daemon.store.write_manifest(ollama.name, b"{ not json")
+    assert ollama.world.plan().changes == {NAME: ("repair", "file-missing")}
+    ollama.world.reconcile()
+    assert ollama.installed() == content.manifest
+    assert ollama.world.plan().changes == {}
+
+
+def test_a_manifest_that_nobody_can_read_is_not_called_gone(ollama: OllamaWorld) -> None:
+    ollama.offer()
+    ollama.declare()
+    ollama.world.reconcile()
+    ollama.daemon.store.write_manifest(ollama.name, b"{ not json")
+    ollama.daemon.stop()
+    assert ollama.world.plan(code=1).changes == {NAME: ("blocked", "ollama-unreachable")}
+    assert ollama.world.status()[NAME][1] == "no-files"
+
+
+def test_a_host_that_is_no_address_blocks_ollamas_models_alone(
+    ollama: OllamaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ollama.world.serve()
+    ollama.world.declare(OTHER)
+    ollama.declare()
+    monkeypatch.setenv("OLLAMA_HOST", "a b")
+    assert ollama.world.plan(code=1).changes == {OTHER: ("install", "missing"), NAME: ("blocked", "ollama-unreachable")}
+    ollama.world.reconcile(code=1)
+    assert ollama.world.entries() == [OTHER]
+
+
 def test_while_the_daemon_is_down_its_store_is_believed_and_other_models_go_on(ollama: OllamaWorld) -> None:
     ollama.offer()
     ollama.declare()

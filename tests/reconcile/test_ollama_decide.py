@@ -16,7 +16,7 @@ from imageworks.reconcile.plan import Action, Reason
 from imageworks.reconcile.situation import Case, FileState, Obstacle
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import OllamaSource
-from support.plans import NOW, entry, manifest
+from support.plans import FILESYSTEM, NOW, entry, manifest, plan_of
 
 TAG = "qwen2.5vl:7b"
 STORE = Path("/ollama store")
@@ -353,6 +353,13 @@ def test_a_pull_costs_what_no_store_has() -> None:
     unknown = decide(case(sight(upstream=silent())))
     assert unknown is not None
     assert (unknown.size_known, unknown.bytes_to_fetch) == (False, 0)
+
+
+def test_a_pull_that_does_not_fit_is_blocked() -> None:
+    look = sight(upstream=offered(), filesystem=FILESYSTEM)
+    assert [change.action for change in plan_of(case(look), free=1100).changes] == [Action.INSTALL]
+    (change,) = plan_of(case(look), free=1000).changes
+    assert (change.action, change.reason) == (BLOCKED, Reason.INSUFFICIENT_SPACE)
 
 
 REMOVALS: Mapping[str, tuple[OllamaSight, str, Action, tuple[str, ...]]] = {

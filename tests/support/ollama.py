@@ -292,11 +292,11 @@ class LoopbackOllama(Loopback):
         yield {"status": "verifying sha256 digest"}
         yield {"status": "writing manifest"}
         replaced = self.store.manifest(name)
-        old = json.loads(replaced.read_bytes()) if replaced.is_file() else None
+        old = self.store.read(replaced)  # a bad one is pulled over
         self.store.write_manifest(name, data)
         if old is not None:
             yield {"status": "removing unused layers"}
-            self.store.drop_orphans({row["digest"] for row in (*layers_of(old), config_of(old))})
+            self.store.drop_orphans({row["digest"] for row in (*layers_of(old[0]), config_of(old[0]))})
         yield {"status": "success"}
 
     def _fetch_blob(self, host: str, place: str, row: Mapping[str, Any]) -> Iterator[Line]:
