@@ -39,6 +39,7 @@ def test_a_revision_changes_in_its_place(before: str, after: str, line_break: st
     [
         ("source:\n   huggingface: a/b # it\n   # next\n", "source:\n   huggingface: a/b # it\n   {}\n   # next\n"),
         ("source:\n  huggingface: a/b", "source:\n  huggingface: a/b\n  {}"),
+        ("source:\r\n  huggingface: a/b", "source:\r\n  huggingface: a/b\r\n  {}"),
         ("source:\n  'huggingface': a/b\nlicense: x\n", "source:\n  'huggingface': a/b\n  {}\nlicense: x\n"),
         ("source: {huggingface: a/b}  # it\n", "source: {huggingface: a/b, {}}  # it\n"),
         (

@@ -140,7 +140,7 @@ def _added(text: str, spans: Spans, behind: Pointer, fields: dict[str, str], pin
     start = text.rfind("\n", 0, key.start) + 1
     indent = text[start : key.start]
     end = value.end if text[value.end - 1] == "\n" else _line_end(text, value.end)
-    line_break = "\r\n" if text[end : end + 2] == "\r\n" or text[end - 2 : end] == "\r\n" else "\n"
+    line_break = "\r\n" if text[:start].endswith("\r\n") else "\n"
     lines = [
         f"{indent}{quote}{name}{quote}: {json.dumps(value)}" + (f" # {pin.note}" if value == pin.commit else "")
         for name, value in fields.items()
