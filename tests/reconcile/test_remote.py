@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,39 +15,9 @@ from support.git import assert_sound, git, user_work
 from support.git_server import GitServer, serve_git
 from support.meanwhile import meanwhile
 from support.reconcile import HOST, NAME, World, command
+from support.team import manifest, write_and_push
 
 SECOND = "acme/second-1b"
-
-
-@pytest.fixture
-def server(world: World) -> Iterator[GitServer]:
-    with serve_git(world.folder / "team registry.git") as served:
-        git(world.git_root, "remote", "add", "origin", served.address)
-        git(world.git_root, "push", "--quiet", "--set-upstream", "origin", "main")
-        yield served
-
-
-@pytest.fixture
-def colleague(world: World, server: GitServer) -> Path:
-    """Return another person's clone."""
-    clone = world.folder / "colleague"
-    git(world.folder, "clone", "--quiet", server.address, str(clone))
-    return clone
-
-
-def write_and_push(clone: Path, file: str, text: str) -> str:
-    git(clone, "pull", "--quiet", "--rebase")
-    path = clone / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    git(clone, "add", "--all")
-    git(clone, "commit", "--quiet", "--message", f"Write {file}")
-    git(clone, "push", "--quiet")
-    return git(clone, "rev-parse", "HEAD").strip()
-
-
-def manifest(repository: str = "acme/tiny-1b", **fields: object) -> str:
-    return json.dumps({"schema_version": 1, "source": {"huggingface": repository}, **fields})
 
 
 def test_what_was_merged_elsewhere_is_pulled_and_what_it_led_to_is_pushed(
@@ -145,7 +114,7 @@ def test_uncommitted_work_in_the_way_stops_the_pull(world: World, server: GitSer
     write_and_push(colleague, f"models/{NAME}.yaml", manifest(roles=["theirs"]))
     refused = world.reconcile("--pull", code=1, valid=False)
     assert f"models/{NAME}.yaml" in refused.err
-    assert "Commit or stash" in refused.err
+    assert "Move it away, or commit it" in refused.err
     assert world.head() == before
     assert user_work(world.git_root) == mine
 

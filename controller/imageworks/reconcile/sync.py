@@ -66,6 +66,7 @@ class Synchronizer:
     def __init__(self, repository: RegistryRepository, recorder: Recorder, environment: Mapping[str, str]) -> None:
         self._repository = repository
         self._recorder = recorder
+        self._environment = environment
         self._remote = Remote(repository.program(environment))
 
     def pull(self) -> Pulled:
@@ -142,7 +143,7 @@ class Synchronizer:
                 f"the branch {branch} has no commit yet, and {there.name} has", remedy=f"git pull {there.remote}"
             )
         if self._remote.is_ancestor(head, tip):
-            self._remote.check_out(head, tip, branch)
+            self._repository.forward(branch, old=head, new=tip, environment=self._environment)
             return replace(done, new=tip)
         base = self._remote.merge_base(head, tip)
         if base is None:
@@ -152,7 +153,7 @@ class Synchronizer:
         ours = [self._repository.record(commit) for commit in self._remote.commits_between(tip, head)]
         self._refuse_foreign(ours, there, base, tip)
         new = self._rebuild(ours, tip)
-        self._remote.check_out(head, new, branch)
+        self._repository.forward(branch, old=head, new=new, environment=self._environment)
         return replace(done, new=new, rebuilt=len(ours))
 
     def _refuse_foreign(self, ours: list[CommitRecord], there: Counterpart, base: str, tip: str) -> None:

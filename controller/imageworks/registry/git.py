@@ -5,6 +5,7 @@ import itertools
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from imageworks.registry import git_history, git_library, git_read, git_revisions
 from imageworks.registry.git_aside import AsideRequest, move_branch, write_aside
 from imageworks.registry.git_commit import Change, branch_of, entry_at, tip_of
+from imageworks.registry.git_forward import Forwarder, Move
 from imageworks.registry.git_layout import Layout, locate
 from imageworks.registry.git_messages import with_trailers
 from imageworks.registry.git_program import GitProgram
@@ -301,7 +303,7 @@ class RegistryRepository:
             LockHeldError: Another process holds it; the message says who and since when.
         """
         with self._writer.lock(wait) as recovery:
-            yield recovery
+            yield replace(recovery, notes=(*recovery.notes, *self._forwarder(os.environ).finish()))
 
     def check_committable(self) -> None:
         """Raise where no commit can be made now, so that nobody works for hours towards one.
@@ -428,6 +430,26 @@ class RegistryRepository:
             CommitFailedError: Git could not move it.
         """
         move_branch(self._repository, _full(branch), commit, expected=expected, reason=reason)
+
+    def forward(self, branch: str, *, old: str, new: str, environment: Mapping[str, str]) -> None:
+        """Move the checked-out branch to a commit that came from elsewhere; the lock must be held.
+
+        Args:
+            branch: The branch's short name.
+            old: Where it is.
+            new: Where it goes.
+            environment: The process's environment, for the git program.
+
+        Raises:
+            OperationInProgressError: The user is in a merge, rebase or similar.
+            WorkInTheWayError: Uncommitted work stands in the way; nothing was changed.
+            BranchElsewhereError: Somebody moved the branch meanwhile; nothing was changed.
+        """
+        self._writer.check_committable()
+        self._forwarder(environment).move(Move(_full(branch), old, new))
+
+    def _forwarder(self, environment: Mapping[str, str]) -> Forwarder:
+        return Forwarder(self._layout, self._repository, self.program(environment))
 
     def propose(self, branch: str, changes: Mapping[str, Change], *, base: str, message: str) -> Proposed:
         """Make a branch that is not checked out propose changes, or renew it where all its commits are ours.

@@ -6,18 +6,21 @@ is asked on a terminal, and what git prints reaches a user only without the secr
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from imageworks.registry.git_values import RegistryGitError
 
 SETTINGS: Final = {
     "core.hooksPath": os.devnull,
-    "core.fsmonitor": "false",
+    "core.fsmonitor": "",  # none: before 2.36 git took "false" for the name of a program
     "submodule.recurse": "false",
     "fetch.recurseSubmodules": "false",
     "protocol.ext.allow": "never",
@@ -30,10 +33,35 @@ SETTINGS: Final = {
 }
 SSH_COMMAND: Final = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 TIMEOUT_SECONDS: Final = 900.0
+END_SECONDS: Final = 5.0
 TOKENS: Final = {"github.com": ("GH_TOKEN", "GITHUB_TOKEN"), "gitlab.com": ("GITLAB_TOKEN",)}
 OWN_TOKEN: Final = "IMAGEWORKS_GIT_TOKEN"  # noqa: S105 # the variable's name
 TOKEN_USER: Final = {"github.com": "x-access-token"}
-_HELPER_VARIABLE: Final = "IMAGEWORKS_GIT_HELPER_TOKEN"
+_HELPER_USER: Final = "IMAGEWORKS_GIT_HELPER_USER"
+_HELPER_TOKEN: Final = "IMAGEWORKS_GIT_HELPER_TOKEN"  # noqa: S105 # the variable's name
+_HELPER: Final = (
+    f'!f() {{ test "$1" = get && echo "username=${_HELPER_USER}" && echo "password=${_HELPER_TOKEN}"; }}; f'
+)
+# What leads git to another repository than ours, to other objects or transports, or to print what it sends. A hook or
+# alias that runs us sets some of them.
+_UNWANTED_VARIABLES: Final = frozenset(
+    {
+        "GIT_ALLOW_PROTOCOL",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        "GIT_CURL_VERBOSE",
+        "GIT_DIR",
+        "GIT_GRAFT_FILE",
+        "GIT_INDEX_FILE",
+        "GIT_NAMESPACE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_PREFIX",
+        "GIT_QUARANTINE_PATH",
+        "GIT_REPLACE_REF_BASE",
+        "GIT_SHALLOW_FILE",
+        "GIT_WORK_TREE",
+    }
+)
 _CREDENTIALS_IN_URL: Final = re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNORECASE)
 
 
@@ -86,56 +114,131 @@ class GitProgram:
         Raises:
             GitProgramError: There is no git, or it did not end in time.
         """
-        command = ["git", *_flags(SETTINGS), *arguments]
-        token = token_for(remote, self._environment)
+        access = access_to(remote, self._environment)
+        command = ["git", *_flags(SETTINGS), *(access.flags if access else ()), *arguments]
         try:
-            done = subprocess.run(  # noqa: S603 # a fixed program, no shell
+            # In a session of its own it has no terminal to ask on, and can be ended with all that it started.
+            process = subprocess.Popen(  # noqa: S603 # a fixed program, no shell
                 command,
                 cwd=self._folder,
-                env=self._child_environment(remote, token),
-                check=False,
-                capture_output=True,
-                text=True,
+                env=self._child_environment(access, remote),
+                encoding="utf-8",
                 errors="replace",
-                timeout=timeout,
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
             )
-        except FileNotFoundError as error:
-            raise GitProgramError("git is not installed", remedy="For example: sudo apt install git") from error
-        except subprocess.TimeoutExpired as error:
+        except OSError as error:
             raise GitProgramError(
-                f"git {arguments[0]}: no end within {timeout:.0f} s", remedy="Look at the network and run again."
+                f"git cannot be run: {error.strerror}", remedy="Install it, for example: sudo apt install git"
             ) from error
-        return GitAnswer(done.returncode, done.stdout, redact(done.stderr, token))
+        with process:
+            try:
+                out, errors = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired as error:
+                raise GitProgramError(
+                    f"git {arguments[0]}: no end within {timeout:.0f} s", remedy="Look at the network and run again."
+                ) from error
+            finally:
+                if process.returncode is None:
+                    _end(process)
+        return GitAnswer(process.returncode, out, redact(errors, access.token if access else ""))
 
-    def _child_environment(self, remote: str, token: str) -> dict[str, str]:
-        kept = {key: value for key, value in self._environment.items() if not key.startswith("GIT_TRACE")}
-        # A hook or alias that runs us sets these, and they would lead git to another repository than ours.
-        for key in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"):
-            kept.pop(key, None)
-        kept |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-        kept.setdefault("GIT_SSH_COMMAND", SSH_COMMAND)
-        if token:
-            kept |= _credential_settings(remote, kept) | {_HELPER_VARIABLE: token}
-        return kept
+    def _child_environment(self, access: "Access | None", remote: str) -> dict[str, str]:
+        kept = {
+            key: value
+            for key, value in self._environment.items()
+            if key not in _UNWANTED_VARIABLES and not key.startswith("GIT_TRACE")
+        }
+        # Replaced and grafted objects are not what a remote has, nor what was signed.
+        kept |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": os.devnull}
+        over_ssh = bool(remote) and urlsplit(remote).scheme not in {"http", "https", "file"}
+        if over_ssh and not kept.keys() & {"GIT_SSH", "GIT_SSH_COMMAND"} and not self._own_ssh_command:
+            kept["GIT_SSH_COMMAND"] = SSH_COMMAND
+        return kept | (access.variables(kept) if access else {})
+
+    @cached_property
+    def _own_ssh_command(self) -> str:
+        """What git's settings say of ssh; the variable would take precedence over a deploy key that is named there."""
+        return self.run("config", "--get", "core.sshCommand").out.strip()
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End git with its helpers, which would go on talking to the remote: first so that it removes its lock files."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How git gets into one server over HTTP, and into no other.
+
+    Args:
+        server: Its address, without credentials and path.
+        user: Who asks.
+        token: The token or password; git gets it from a helper that reads a variable, never on its command line.
+        written: The server's address as the remote's has it where that holds the password; git would hand it on to a
+            child on the command line.
+        alone: Whether the user's own credential helpers are left out: they would store what we lend.
+    """
+
+    server: str
+    user: str
+    token: str
+    written: str = ""
+    alone: bool = True
+
+    @property
+    def flags(self) -> Sequence[str]:
+        """What git's command line says of it; no secret."""
+        key = f"credential.{self.server}.helper"
+        return ("-c", f"{key}=", "-c", f"{key}={_HELPER}") if self.alone else ("-c", f"{key}={_HELPER}")
+
+    def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return what git's environment says of it.
+
+        Args:
+            environment: What it says besides.
+        """
+        found = {_HELPER_USER: self.user, _HELPER_TOKEN: self.token}
+        if not self.written:
+            return found
+        count = environment.get("GIT_CONFIG_COUNT", "")
+        first = int(count) if count.isascii() and count.isdigit() else 0
+        return found | {
+            "GIT_CONFIG_COUNT": str(first + 1),
+            f"GIT_CONFIG_KEY_{first}": f"url.{self.server}/.insteadOf",
+            f"GIT_CONFIG_VALUE_{first}": f"{self.written}/",
+        }
 
 
 def _flags(settings: Mapping[str, str]) -> Sequence[str]:
     return [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
 
 
-def _credential_settings(remote: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return git settings, as variables, by which git asks us for the token of one server, and of no other."""
+def access_to(remote: str, environment: Mapping[str, str]) -> Access | None:
+    """Return how git gets into a remote's server, where its address or the environment says; ``None`` otherwise.
+
+    Args:
+        remote: The remote's address.
+        environment: The process's environment.
+    """
     parts = urlsplit(remote)
-    user = TOKEN_USER.get(parts.hostname or "", "oauth2")
-    helper = f'!f() {{ test "$1" = get && echo "username={user}" && echo "password=${_HELPER_VARIABLE}"; }}; f'
-    server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    first = int(environment.get("GIT_CONFIG_COUNT") or 0)
-    return {
-        "GIT_CONFIG_COUNT": str(first + 1),
-        f"GIT_CONFIG_KEY_{first}": f"credential.{server}.helper",
-        f"GIT_CONFIG_VALUE_{first}": helper,
-    }
+    held, _, place = parts.netloc.rpartition("@")
+    server = urlunsplit((parts.scheme, place, "", "", ""))
+    user, _, password = held.partition(":")
+    if password and parts.scheme in {"http", "https"}:
+        return Access(server, unquote(user), unquote(password), written=f"{parts.scheme}://{parts.netloc}")
+    token = token_for(remote, environment)
+    if not token:
+        return None
+    named = TOKEN_USER.get(parts.hostname or "", "oauth2")
+    return Access(server, named, token, alone=token == environment.get(OWN_TOKEN))
 
 
 def token_for(remote: str, environment: Mapping[str, str]) -> str:

@@ -1,5 +1,6 @@
 """Reading a registry out of commits: which files a folder has, their bytes, and cheap ids of whole folders."""
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,9 @@ BLOB_KIND: Final = 3  # GIT_OBJECT_BLOB
 DEFAULT_BLOB_LIMIT: Final = 64 * 1024 * 1024
 MOST_FILES: Final = 200_000
 LONGEST_PATH: Final = 4096
+Standing = tuple[str, int]
+Differing = tuple[str, Standing | None, Standing | None]
+"""A repository path with the ids and modes of what two trees have there."""
 
 
 def subtree(tree: "Tree", path: str) -> "Tree | None":
@@ -103,6 +107,42 @@ def walk_files(repository: "Repository", tree: "Tree", base: str) -> Iterator[tu
                 folders.append((path + "/", entry))  # type: ignore[arg-type] # as in subtree()
             else:
                 yield path, reference(odb, entry.id, mode)
+
+
+def changed_files(before: "Tree", after: "Tree") -> Iterator[Differing]:
+    """Yield the files that two trees have differently; folders that are the same are not looked into.
+
+    Args:
+        before: The first tree.
+        after: The second.
+
+    Raises:
+        UnsupportedRepositoryError: More differ than any registry has, as for :func:`walk_files`.
+    """
+    waiting: list[tuple[str, Tree | None, Tree | None]] = [("", before, after)]
+    seen = 0
+    while waiting:
+        base, old, new = waiting.pop()
+        olds, news = ({} if tree is None else {entry.raw_name: entry for entry in tree} for tree in (old, new))
+        for name in olds.keys() | news.keys():
+            sides = (olds.get(name), news.get(name))
+            found = tuple(None if one is None else (str(one.id), int(one.filemode)) for one in sides)
+            if found[0] == found[1]:
+                continue
+            path = base + os.fsdecode(name or b"")
+            seen += 1
+            if seen > MOST_FILES or len(path) > LONGEST_PATH:
+                raise UnsupportedRepositoryError(
+                    f"more than {MOST_FILES:,} files and folders, or paths of more than {LONGEST_PATH:,} characters, "
+                    "would change at once",
+                    remedy="Look who committed that: git log --stat. `git pull` takes it all the same.",
+                )
+            folders = tuple(one if at and at[1] == TREE_MODE else None for one, at in zip(sides, found, strict=True))
+            if any(folders):
+                waiting.append((path + "/", *folders))  # type: ignore[arg-type] # as in subtree()
+            files = tuple(None if at and at[1] == TREE_MODE else at for at in found)
+            if any(files):
+                yield path, files[0], files[1]
 
 
 def reference(odb: "Odb", identifier: "Oid", mode: int) -> BlobReference:

@@ -4,7 +4,6 @@ libgit2's own push loses pushes to a local remote and hides rejections, and know
 its own lease: the remote takes it only where it is what we built on.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,16 +13,10 @@ from imageworks.registry.git_values import RegistryGitError
 FULL_NAME: Final = "refs/heads/"
 REFUSED: Final = ("[rejected]", "non-fast-forward", "fetch first", "cannot lock ref", "failed to update ref")
 FORBIDDEN: Final = ("[remote rejected]", "protected branch", "hook declined", "not allowed to push")
-LOCK_SECONDS: Final = 10.0
-POLL_SECONDS: Final = 0.1
 
 
 class RemoteError(RegistryGitError):
     """A remote could not be asked or would not take what was sent."""
-
-
-class WorkInTheWayError(RegistryGitError):
-    """The user's uncommitted work stands where a newer commit has something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,41 +150,6 @@ class Remote:
             newer: Where they end.
         """
         return self._git.run("rev-list", "--reverse", "--topo-order", f"{older}..{newer}").out.split()
-
-    def check_out(self, old: str, new: str, branch: str) -> None:
-        """Move the checked-out branch, with the work tree and index; uncommitted work elsewhere stays as it is.
-
-        Files come first, so that a killed run leaves a branch that the next one moves again.
-
-        Args:
-            old: Where the branch is.
-            new: Where it goes.
-            branch: The branch's short name.
-
-        Raises:
-            WorkInTheWayError: Uncommitted work stands in the way; nothing was changed.
-            RemoteError: Somebody moved the branch meanwhile; nothing was changed.
-        """
-        self._read_tree(old, new, branch)
-        moved = self._git.run("update-ref", "-m", "imageworks: pull", f"{FULL_NAME}{branch}", new, old)
-        if moved.code:
-            self._read_tree(new, old, branch)
-            raise RemoteError(f"the branch {branch} moved while it was being brought up to date", remedy="Run again.")
-
-    def _read_tree(self, old: str, new: str, branch: str) -> None:
-        until = time.monotonic() + LOCK_SECONDS
-        while True:
-            self._git.run("update-index", "-q", "--refresh")
-            answer = self._git.run("read-tree", "-m", "-u", old, new)
-            if not answer.code:
-                return
-            if "index.lock" not in answer.errors or time.monotonic() >= until:
-                break
-            time.sleep(POLL_SECONDS)
-        raise WorkInTheWayError(
-            f"the branch {branch} cannot be brought up to date: {answer.reason}",
-            remedy="Commit or stash your changes to that file, and run again.",
-        )
 
     def _config(self, key: str) -> str:
         return self._git.run("config", "--get", key).out.strip()
