@@ -99,7 +99,7 @@ def test_the_text_names_format_and_place(
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         assert run(["analyze", f"{hub.url}/owner/tiny/tree/main", "--files"]) == 0
     out = capsys.readouterr().out
-    assert "safetensors: 1 files, 8.0 MiB" in out
+    assert "safetensors: 1 file, 8.0 MiB" in out
     assert "would go to" in out
     assert "tokenizer_config.json" in out
 

@@ -94,10 +94,24 @@ def test_a_repair_fetches_only_what_is_damaged_at_the_recorded_commit(world: Wor
     world.check()
 
 
+def test_many_damaged_files_do_not_flood_the_terminal(world: World) -> None:
+    more = {f"extra/{number:02}.json": b"{}" for number in range(30)}
+    world.serve({**MODEL, **more}, "acme/many")
+    world.declare("many", source={"huggingface": "acme/many"})
+    world.reconcile()
+    for name in more:
+        (world.weights / "acme/many" / name).write_bytes(b"{ }")
+    shown = verify(world, "many", code=1).out.splitlines()
+    assert len([line for line in shown if "size-mismatch" in line]) == 20
+    assert "    and 10 more; --json lists all" in shown
+    assert len(verdicts(world, code=1)["many"][1]) == 30
+
+
 def test_missing_files_are_cleared_and_the_entry_is_kept(world: World) -> None:
     for name in MODEL:
         (world.weights / REPO / name).unlink()
     assert verdicts(world, code=1)[NAME][0] == "missing"
+    assert f"    file-missing: none of its {len(MODEL)} files is there\n" in verify(world, code=1).out
     result = verify(world, "--fix-missing")
     assert f"{NAME}: cleared; the entry is kept" in result.err
     assert "download_path" not in world.entry()

@@ -185,6 +185,16 @@ def test_many_quantizations_without_a_choice_are_an_error_with_sizes() -> None:
     assert caught.value.choices == available_quantizations(GGUF)
 
 
+def test_a_wrong_choice_is_answered_with_what_there_is() -> None:
+    files = [remote("m-Q4_K_M.gguf", 2_500_000), remote("m-Q8_0.gguf", 5_000_000)]
+    with pytest.raises(SelectionError, match="no quantization") as caught:
+        select_files(files, quantization="q2_k")
+    assert caught.value.remedy == "Choose one of: q4_k_m (2.5 MB), q8_0 (5.0 MB)."
+    with pytest.raises(SelectionError, match="no awq weights") as caught:
+        select_files(files, format="awq")
+    assert caught.value.remedy == "Formats of this repository: gguf."
+
+
 def test_one_quantization_comes_with_its_projector() -> None:
     selection = select_files(GGUF, quantization="Q4_K_M")
     assert names(selection) == {

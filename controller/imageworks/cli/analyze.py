@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imageworks.cli.output import human_bytes, printable, say, table
+from imageworks.cli.output import counted, human_bytes, printable, say, table
 from imageworks.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ def _lines(analysis: "Analysis") -> Iterable[str]:
     yield f"  kind          {facts.kind.value}" + (f", {facts.task}" if facts.task else "")
     for candidate in facts.candidates:
         sure = f"{candidate.confidence:.0%} sure" if candidate.confidence < 1 else "certain"
-        size = f"{candidate.files} files, {human_bytes(candidate.size)}"
+        size = f"{counted(candidate.files, 'file')}, {human_bytes(candidate.size)}"
         yield f"  format        {candidate.container.value}: {size}, {sure}"
     if facts.quantization:
         evidence = next(iter(facts.detection.evidence), None)
         yield f"  quantization  {facts.quantization}" + (f" ({evidence.source}: {evidence.text})" if evidence else "")
     for choice in analysis.quantizations:
-        yield f"  offers        {choice.label}: {human_bytes(choice.size)} in {choice.files} files"
+        yield f"  offers        {choice.label}: {human_bytes(choice.size)} in {counted(choice.files, 'file')}"
     yield from _traits(facts)
     yield from _cautions(facts)
     yield from _outcome(analysis)
@@ -119,12 +119,14 @@ def _outcome(analysis: "Analysis") -> Iterable[str]:
     """What installing it would mean."""
     from imageworks.reconcile.situation import Place
 
-    yield f"  size          {human_bytes(analysis.total_bytes)} in {len(analysis.files)} files"
+    yield f"  size          {human_bytes(analysis.total_bytes)} in {counted(len(analysis.files), 'file')}"
     if analysis.selection is None:
-        yield f"  open question {(analysis.open_question or '').replace(chr(10), ' ')}"
+        question, *remedy = (analysis.open_question or "").splitlines()
+        yield f"  open question {question}"
+        yield from (f"  {'':13} {line.strip()}" for line in remedy)
     else:
         chosen = analysis.selection.files
-        yield f"  would fetch   {human_bytes(sum(file.size for file in chosen))} in {len(chosen)} files"
+        yield f"  would fetch   {human_bytes(sum(file.size for file in chosen))} in {counted(len(chosen), 'file')}"
     yield f"  would be      {analysis.name}"
     place = analysis.place
     yield f"  would go to   {place.path}" if isinstance(place, Place) else f"  cannot go     {place.message}"

@@ -31,6 +31,11 @@ def human_bytes(count: float, *, digits: int = 1) -> str:
     raise AssertionError(count)
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number of things, as ``1 file`` or ``7 files``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def human_duration(seconds: float) -> str:
     """Return a duration as ``0:42`` or ``1:02:03``."""
     minutes, second = divmod(round(seconds), 60)

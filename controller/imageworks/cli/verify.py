@@ -2,17 +2,20 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from imageworks.cli.output import complain, human_bytes, printable, say
+from imageworks.cli.output import complain, counted, human_bytes, printable, say
 from imageworks.errors import UsageError
 
 if TYPE_CHECKING:
     from imageworks.config import HostSettings
     from imageworks.reconcile.verify import Verified
+
+MOST_PROBLEMS: Final = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -97,11 +100,23 @@ def show_results(results: "tuple[Verified, ...]") -> None:
     """
     for result in results:
         read = f", {human_bytes(result.hashed)} read" if result.hashed else ""
-        facts = f" ({result.files} files, {human_bytes(result.size)}{read})" if result.files else ""
+        facts = f" ({counted(result.files, 'file')}, {human_bytes(result.size)}{read})" if result.files else ""
         say(printable(f"{_SIGNS[result.verdict.value]} {result.name}: {result.verdict.value}{facts}"))
-        for problem in result.problems:
-            what = f"{problem.path} {problem.message}" if problem.path else problem.message
-            say(printable(f"    {problem.fault.value}: {what}"))
+        for line in _problems(result):
+            say(printable(f"    {line}"))
+
+
+def _problems(result: "Verified") -> Iterator[str]:
+    """Yield a line a problem; a folder that is gone is one, and no flood of others hides the next model."""
+    gone = [problem.path for problem in result.problems if problem.fault.value == "file-missing"]
+    if len(gone) == result.files > 1:
+        yield f"file-missing: none of its {result.files} files is there"
+        return
+    for problem in result.problems[:MOST_PROBLEMS]:
+        what = f"{problem.path} {problem.message}" if problem.path else problem.message
+        yield f"{problem.fault.value}: {what}"
+    if len(result.problems) > MOST_PROBLEMS:
+        yield f"and {len(result.problems) - MOST_PROBLEMS} more; --json lists all"
 
 
 def _summary(results: "tuple[Verified, ...]") -> str:

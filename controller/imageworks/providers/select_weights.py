@@ -21,6 +21,7 @@ PREFERENCE: Final = (
     Container.TFLITE,
 )
 DEFAULT_QUANTIZATION: Final = "q4_k_m"
+SMALL: Final = 100_000_000  # bytes, below which a tenth of a GB says nothing
 """What `download` proposes for a repository of many quantizations; a manifest has to say."""
 
 _PROJECTOR_PREFERENCE: Final = ("fp16", "bf16", "fp32", None)
@@ -77,7 +78,7 @@ def choose_container(
             return carrier
     raise SelectionError(
         f"there are no {name} weights here",
-        remedy=f"Formats of this repository: {', '.join(ranked) or 'none'}.",
+        remedy=f"Formats of this repository: {', '.join(dict.fromkeys(ranked)) or 'none'}.",
         reason="no-such-format",
     )
 
@@ -139,7 +140,7 @@ def _choose_gguf(
         raise SelectionError(
             f"{quantization!r} could mean {len(labels)} quantizations of this repository"
             if quantization
-            else f"this repository has {len(labels)} quantizations, and the manifest names none",
+            else f"this repository has {len(labels)} quantizations, and none is named",
             remedy=f"Write `quantization:` with one of: {_listed(choices)}.",
             reason="ambiguous-quantization",
             choices=[choice for choice in choices if choice.label in labels],
@@ -167,7 +168,12 @@ def _best_projector(projectors: list[NamedRemote]) -> list[NamedRemote]:
 
 
 def _listed(choices: Sequence[QuantChoice]) -> str:
-    return ", ".join(f"{choice.label} ({choice.size / 1e9:.1f} GB)" for choice in choices)
+    return ", ".join(f"{choice.label} ({_shown(choice.size)})" for choice in choices)
+
+
+def _shown(size: int) -> str:
+    """Return bytes in the decimal units of the Hub's own pages."""
+    return f"{size / 1e9:.1f} GB" if size >= SMALL else f"{size / 1e6:.1f} MB"
 
 
 def _without_single_file(weights: list[NamedRemote]) -> list[NamedRemote]:
