@@ -10,7 +10,9 @@ import pytest
 from imageworks.providers.ollama_values import OllamaLayer, OllamaModel, OllamaObservation, UpstreamOllama
 from imageworks.reconcile.decide import decide, needs_upstream
 from imageworks.reconcile.ollama_compose import Standing, compose_ollama, stalled_entry
-from imageworks.reconcile.ollama_decide import freed_by, needs_registry, ollama_removal, rebuilt
+from imageworks.reconcile.ollama_decide import needs_registry
+from imageworks.reconcile.ollama_leaving import freed_by, ollama_removal
+from imageworks.reconcile.ollama_made import rebuilt
 from imageworks.reconcile.ollama_sight import MadeOf, OllamaSight, kept_name, observation_of, ollama_word, stall_of
 from imageworks.reconcile.plan import Action, Reason
 from imageworks.reconcile.situation import Case, FileState, Obstacle

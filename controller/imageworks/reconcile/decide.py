@@ -105,7 +105,7 @@ def decide(case: Case) -> Change | None:
     change = _absent(case) if manifest.state is State.ABSENT else _decide_files(case)
     if case.ollama is None:
         return change
-    from imageworks.reconcile.ollama_decide import with_offer
+    from imageworks.reconcile.ollama_leaving import with_offer
 
     return with_offer(case, change)
 

@@ -16,6 +16,7 @@ from imageworks.providers.ollama_values import CreateSpec, OllamaModel, OllamaOb
 from imageworks.reconcile.compose import emptied_entry
 from imageworks.reconcile.decide import stands_in_ollama
 from imageworks.reconcile.ollama_compose import Standing, compose_ollama, renamed_ollama, stalled_entry, with_offer
+from imageworks.reconcile.ollama_progress import PullLines
 from imageworks.reconcile.ollama_sight import (
     MadeOf,
     OllamaSight,
@@ -63,6 +64,16 @@ class OllamaApplyError(ImageworksError):
         super().__init__(message, remedy=remedy)
         self.reason = reason
         self.entry = entry
+
+
+class _Kept:
+    """Whether what comes in a kept model's place is good."""
+
+    is_done = False
+
+    def done(self) -> None:
+        """Say that it is."""
+        self.is_done = True
 
 
 class OllamaHands:
@@ -425,53 +436,8 @@ class OllamaHands:
 
     @contextmanager
     def _told(self, change: Change) -> Iterator[Callable[[PullProgress], None]]:
-        lines = _Lines(self._progress, change)
+        lines = PullLines(self._progress, change)
         try:
             yield lines
         finally:
             lines.finish()
-
-
-class _Kept:
-    """Whether what comes in a kept model's place is good."""
-
-    is_done = False
-
-    def done(self) -> None:
-        """Say that it is."""
-        self.is_done = True
-
-
-class _Lines:
-    """Turns the lines of a pull into the progress that every download tells.
-
-    Args:
-        progress: Who is told.
-        change: The pull.
-    """
-
-    def __init__(self, progress: Progress, change: Change) -> None:
-        self._progress = progress
-        self._model = change.name
-        self._wanted = {path.removeprefix("blobs/sha256-") for path in change.fetch} if change.size_known else None
-        self._here: dict[str, int] = {}
-        self._began = change.size_known
-        if self._began:
-            progress.start(self._model, change.bytes_to_fetch)
-
-    def __call__(self, line: PullProgress) -> None:
-        """Count what came since the last line of the same blob."""
-        if line.digest is None or (self._wanted is not None and line.digest not in self._wanted):
-            return
-        if not self._began:
-            self._began = True
-            self._progress.start(self._model, line.total or 0)
-        came = line.completed - self._here.get(line.digest, 0)
-        self._here[line.digest] = line.completed
-        if came:
-            self._progress.advance(self._model, came)
-
-    def finish(self) -> None:
-        """Say that nothing more comes."""
-        if self._began:
-            self._progress.finish(self._model)

@@ -25,7 +25,7 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
     """
     decided = [(case, _permitted(case, decide(case), situation)) for case in situation.cases]
     if any(case.ollama is not None and case.ollama.made is not None for case in situation.cases):
-        from imageworks.reconcile.ollama_decide import rebuilt
+        from imageworks.reconcile.ollama_made import rebuilt
 
         decided = rebuilt(decided)
     changes = [change for _, change in decided if change is not None]
@@ -148,13 +148,13 @@ def _removal(orphan: Orphan, reason: Reason, shared: frozenset[str]) -> Change:
     """Return the removal of an orphan, from disks or from Ollama."""
     entry = orphan.entry
     if is_ollamas(entry):
-        from imageworks.reconcile.ollama_decide import ollama_removal
+        from imageworks.reconcile.ollama_leaving import ollama_removal
 
         return ollama_removal(entry, reason, _told(orphan), orphan.ollama)
     change = removal(entry, reason, _told(orphan), orphan.observation, shared=shared)
     if orphan.ollama is None:
         return change
-    from imageworks.reconcile.ollama_decide import withdrawn
+    from imageworks.reconcile.ollama_leaving import withdrawn
 
     return withdrawn(change, entry, orphan.ollama)
 

@@ -189,7 +189,7 @@ def _change(run: Run, entry: Entry, reason: Reason, *, delete_files: bool) -> tu
 
 def _from_ollama(run: Run, entry: Entry, reason: Reason) -> tuple[Change, tuple[str, ...]]:
     """Return the removal of a model from Ollama's store by its daemon, and what to say of it."""
-    from imageworks.reconcile.ollama_decide import ollama_removal
+    from imageworks.reconcile.ollama_leaving import ollama_removal
 
     change = ollama_removal(entry, reason, f"{entry.name} is to leave Ollama", run.ollama_sight(entry), asked=True)
     if change.action is Action.BLOCKED:

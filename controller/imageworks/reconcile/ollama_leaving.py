@@ -1,0 +1,157 @@
+"""Decide what leaves Ollama, and what of ours is given to it and leaves it again. Pure."""
+
+from dataclasses import replace
+
+from imageworks.providers.ollama_values import OllamaModel
+from imageworks.reconcile.decide import stands_in_ollama
+from imageworks.reconcile.ollama_changes import bare, blocked_case, change_of, stays
+from imageworks.reconcile.ollama_sight import (
+    OllamaSight,
+    blobs_of,
+    is_as_recorded,
+    obstacle_of,
+    offerable,
+    offered,
+    offered_name,
+    recorded_name,
+    same,
+    section,
+)
+from imageworks.reconcile.plan import Action, Change, Reason
+from imageworks.reconcile.situation import Case, Obstacle
+from imageworks.registry.entry import Entry, aggregate_sha256
+from imageworks.registry.manifest import State
+
+
+def decide_absent(case: Case, sight: OllamaSight) -> Change | None:
+    """Return what a model needs that is declared absent.
+
+    Args:
+        case: Everything known of it.
+        sight: What Ollama has of it.
+    """
+    entry = case.entry
+    if entry is None or not stands_in_ollama(entry):
+        if case.previous_name is None:
+            return None
+        message = f"{case.previous_name} is now {case.manifest.name}"
+        return change_of(case, Action.MOVE, Reason.RENAMED, message)
+    message = "declared absent: the entry stays, the model goes"
+    if not entry.installed_by_us:
+        message = "declared absent: the entry stays; the model was in Ollama before us and stays"
+    change = ollama_removal(entry, Reason.DECLARED_ABSENT, message, sight)
+    return replace(change, name=case.manifest.name, previous_name=case.previous_name)
+
+
+def ollama_removal(
+    entry: Entry, reason: Reason, message: str, sight: OllamaSight | None, *, asked: bool = False
+) -> Change:
+    """Return the removal of a model from Ollama: only what we brought, and only while it is as recorded (I5).
+
+    Args:
+        entry: What is recorded.
+        reason: Why it goes.
+        message: Why, as a sentence.
+        sight: What Ollama has of it.
+        asked: Whether a person named the model and asked for its bytes to go.
+    """
+    change = Change(
+        name=entry.name,
+        action=Action.REMOVE,
+        reason=reason,
+        message=message,
+        source=f"ollama:{recorded_name(entry)}",
+        backend=entry.text("backend") or "",
+        revision=(bare(entry.revision), None),
+        path=(entry.text("download_path"), None),
+        keep=len(entry.files) or 1,
+        by_ollama=True,
+        asked=asked,
+    )
+    if not (entry.installed_by_us or asked):
+        return change
+    if sight is None or sight.seen.origin == "nothing":
+        return stays(
+            change, obstacle_of(sight.seen, message) if sight else Obstacle(Reason.OLLAMA_UNREACHABLE, message)
+        )
+    model = sight.recorded
+    if model is None:
+        return replace(change, keep=0, warnings=("Ollama has it no more",))
+    if not is_as_recorded(entry, model):
+        return replace(change, warnings=(f"{model.name} is not as recorded, so it stays in Ollama",))
+    if sight.others:
+        return replace(change, warnings=(f"{model.name} stays in Ollama: {', '.join(sight.others)} has it too",))
+    if not (sight.claimed or asked):
+        told = f"{model.name} stays: this host does not remember having pulled it; `ollama rm {model.name}` removes it"
+        return replace(change, warnings=(told,))
+    if not sight.reachable:
+        return stays(change, obstacle_of(sight.seen, f"{message}, and only the daemon can remove it"))
+    if sight.is_in_use(model.name):
+        told = f"{message}, and {model.name} is loaded now; `ollama stop {model.name}` unloads it"
+        return stays(change, Obstacle(Reason.OLLAMA_IN_USE, told))
+    return replace(change, drop=(model.name,), keep=0, bytes_freed=freed_by(model, sight))
+
+
+def freed_by(model: OllamaModel, sight: OllamaSight) -> int:
+    """Return what the filesystem gets back when a model goes: blobs that another model has too give nothing."""
+    others = [other for other in sight.seen.models if other is not model]
+    if any(other.digest == model.digest for other in others):
+        return 0
+    elsewhere = {digest for other in others for digest in other.content}
+    blobs = blobs_of(model.config_digest, model.layers, model.size)
+    return sum(blob.size for blob in blobs if blob.digest not in elsewhere) if blobs else model.size
+
+
+def withdrawn(change: Change, entry: Entry, sight: OllamaSight) -> Change:
+    """Return the removal of files of ours, where what Ollama was given of them goes too.
+
+    Args:
+        change: The removal.
+        entry: What is recorded.
+        sight: What Ollama has of it.
+    """
+    name = offered(entry)
+    if name is None or (change.keep and not change.drop):
+        return change
+    if not sight.reachable and (sight.recorded is not None or sight.seen.origin == "nothing"):
+        return stays(change, obstacle_of(sight.seen, f"{name} in Ollama goes with it"))
+    model = sight.recorded
+    if model is None or not sight.claimed or not is_as_recorded(entry, model):
+        return change
+    if sight.is_in_use(model.name):
+        told = f"{model.name} is loaded now and goes with it; `ollama stop {model.name}` unloads it"
+        return stays(change, Obstacle(Reason.OLLAMA_IN_USE, told))
+    told = f"{model.name}, which was made of it, goes from Ollama too"
+    return replace(change, warnings=(*change.warnings, told), bytes_freed=change.bytes_freed + freed_by(model, sight))
+
+
+def with_offer(case: Case, change: Change | None) -> Change | None:
+    """Return a change of a GGUF of ours, with the change that Ollama needs of it where its manifest asks for that.
+
+    Args:
+        case: A model of the Hub.
+        change: What its files need.
+    """
+    sight, entry = case.ollama, case.entry
+    name = offered_name(case.manifest) if case.manifest.state is State.PRESENT else None
+    if change is not None and change.action is Action.REMOVE and entry is not None and sight is not None:
+        return withdrawn(change, entry, sight)
+    if sight is None or change is not None or entry is None or not entry.files:
+        return change
+    known = offered(entry)
+    if name is None or not offerable(entry):
+        return None
+    if not sight.reachable:
+        return None  # its files are as declared; it is offered as soon as a daemon answers
+    model, recorded = sight.installed, section(entry)
+    current = recorded.get("files") == aggregate_sha256(entry.files)
+    if known is not None and same(known, name) and model is not None and current and is_as_recorded(entry, model):
+        return None
+    if model is not None and not (known is not None and same(known, name)) and not sight.ours:
+        message = f"a model called {model.name} is in Ollama already, made by someone else; declare another"
+        return blocked_case(case, Obstacle(Reason.UNOWNED_FILES, f"{message} `served_model_id`"))
+    if model is not None and sight.is_in_use(model.name):
+        told = f"{model.name} is loaded now; `ollama stop {model.name}` unloads it"
+        return blocked_case(case, Obstacle(Reason.OLLAMA_IN_USE, told))
+    message = f"backend is ollama: offered there as {sight.name}"
+    return replace(change_of(case, Action.UPDATE, Reason.NOT_OFFERED, message), keep=len(entry.files))
