@@ -9,8 +9,9 @@ import pytest
 
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.history import compare, flatten, layer_of
-from imageworks.registry.history_read import HistoryReader, Wanted
+from imageworks.registry.history_read import HistoryReader
 from imageworks.registry.history_show import model_at
+from imageworks.registry.history_states import Wanted
 from imageworks.registry.history_values import HistoryError, Kind, Layer, ModelChange, Step, Version
 from support.git import git, make_registry
 

@@ -12,7 +12,8 @@ from imageworks.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from imageworks.registry.git import RegistryRepository
-    from imageworks.registry.history_read import HistoryReader, Wanted
+    from imageworks.registry.history_read import HistoryReader
+    from imageworks.registry.history_states import Wanted
     from imageworks.registry.history_values import ModelChange
 
 Registry = Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")]
@@ -186,7 +187,7 @@ def _this_host(registry: Path | None) -> str:
 
 
 def _wanted(names: list[str] | None, host: str | None, *, manifests: bool, entries: bool) -> "Wanted":
-    from imageworks.registry.history_read import Wanted
+    from imageworks.registry.history_states import Wanted
     from imageworks.registry.history_values import Layer
 
     layers = {Layer.MANIFEST, Layer.ENTRY, Layer.SETTINGS}

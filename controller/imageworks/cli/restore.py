@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from imageworks.reconcile.report import Report
-    from imageworks.reconcile.restore import Restoration
     from imageworks.reconcile.restore_entries import EntryDeed
+    from imageworks.reconcile.restore_values import Restoration
     from imageworks.reconcile.run import Run
     from imageworks.registry.history_read import HistoryReader
 
@@ -87,7 +87,8 @@ def restore_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the 
     A model that was renamed since keeps its present name when it is named here. Entries come back only as far as they
     are true: one whose files are gone is recorded without files. What people have not committed stays as it is.
     """
-    from imageworks.reconcile.restore import Wish, prepare
+    from imageworks.reconcile.restore import prepare
+    from imageworks.reconcile.restore_values import Wish
 
     if not revision:
         raise UsageError("restore needs --from", remedy="For example: --from HEAD~3, --from 2026-11-01")

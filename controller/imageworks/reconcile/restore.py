@@ -1,106 +1,33 @@
 """Bring an earlier state back as a new commit: manifests as they were, what they lead to, and entries that hold."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
-from imageworks.errors import ImageworksError
 from imageworks.reconcile.plan import Action, Plan
 from imageworks.reconcile.report import Report
-from imageworks.reconcile.restore_entries import Deed, EntryDeed, decide_entry
+from imageworks.reconcile.restore_entries import EntryDeed, decide_entry
+from imageworks.reconcile.restore_manifests import Contents, manifests_of, said, wanted_manifests
+from imageworks.reconcile.restore_values import Restoration, RestoreError, Wish
 from imageworks.reconcile.run import Run
 from imageworks.registry.diagnostic import Diagnostic
-from imageworks.registry.document import DocumentError
-from imageworks.registry.edit import edit_manifest
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.entry import Entry, InvalidEntryError, entry_file, read_entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_library import blob_id
 from imageworks.registry.git_messages import HOST, RECONCILED_REVISION
 from imageworks.registry.history import compare, former_names
-from imageworks.registry.history_read import HistoryReader, parsed
-from imageworks.registry.history_values import FORMAT_VERSION, ModelChange, Version
+from imageworks.registry.history_read import HistoryReader
+from imageworks.registry.history_states import parsed
+from imageworks.registry.history_values import ModelChange, Version
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import State, manifest_name
 from imageworks.registry.reader import Refusal
 from imageworks.registry.settings import FILE as SETTINGS_FILE
-from imageworks.registry.validate import check_entry, is_manifest_path
-from imageworks.registry.yaml_gate import parse_yaml
+from imageworks.registry.validate import check_entry
 
 _DIGITS: Final = 10
-Contents = Mapping[str, bytes | Refusal]
-
-
-class RestoreError(ImageworksError):
-    """An earlier state cannot be brought back as asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be brought back.
-
-    Args:
-        revision: The commit whose state is wanted.
-        names: The models; all when empty.
-        manifests: Whether what people declared comes back.
-        entries: Whether this host's entries do.
-        title: What the commit's subject begins with; made from the others when empty.
-    """
-
-    revision: str
-    names: tuple[str, ...] = ()
-    manifests: bool = True
-    entries: bool = False
-    title: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Restoration:
-    """What bringing a state back would do.
-
-    Args:
-        wish: What was asked for.
-        files: New bytes of manifests by registry path; ``None`` deletes one.
-        changes: The same in model words.
-        plan: What reconciling these manifests does; ``None`` when there is nothing to reconcile.
-        entries: What happens to entries of which no manifest speaks.
-        refused: What cannot be brought back, and why.
-        title: What the commit's subject begins with.
-        notes: What a person should know.
-    """
-
-    wish: Wish
-    files: Mapping[str, bytes | None]
-    changes: tuple[ModelChange, ...]
-    plan: Plan | None
-    entries: tuple[EntryDeed, ...]
-    refused: tuple[str, ...]
-    title: str
-    notes: tuple[str, ...] = ()
-
-    @property
-    def recorded(self) -> tuple[EntryDeed, ...]:
-        """The entries that change."""
-        return tuple(deed for deed in self.entries if deed.deed is not Deed.KEEP)
-
-    @property
-    def has_changes(self) -> bool:
-        """Whether there is anything to do."""
-        return bool(self.files or self.recorded)
-
-    def document(self) -> dict[str, object]:
-        """Return the restoration as stable, versioned JSON values."""
-        return {
-            "format_version": FORMAT_VERSION,
-            "revision": self.wish.revision,
-            "manifests": [change.document() for change in self.changes],
-            "entries": [deed.document() for deed in self.entries],
-            "plan": self.plan.document() if self.plan is not None else None,
-            "refused": list(self.refused),
-            "notes": list(self.notes),
-        }
 
 
 def prepare(run: Run, reader: HistoryReader, wish: Wish, *, reconciled: bool = True) -> Restoration:
@@ -120,9 +47,9 @@ def prepare(run: Run, reader: HistoryReader, wish: Wish, *, reconciled: bool = T
     files: dict[str, bytes | None] = {}
     refused: list[str] = []
     title = wish.title or _title(wish)
-    before = _manifests_of(repository, run.registry.revision)
+    before = manifests_of(repository, run.registry.revision)
     if wish.manifests:
-        wanted = _wanted_manifests(before, _manifests_of(repository, wish.revision), wish.names)
+        wanted = wanted_manifests(before, manifests_of(repository, wish.revision), wish.names)
         _refuse_uncommitted(repository, wanted)
         files, refused = _valid(run, wanted, title)
     plan, unreachable = _planned(run, files, title, reconciled=reconciled)
@@ -161,74 +88,6 @@ def carry_out(run: Run, asked: Restoration, *, skipped: Mapping[str, str] | None
 
 
 # --- manifests -----------------------------------------------------------------------------------------------------
-
-
-def _manifests_of(repository: RegistryRepository, revision: str | None) -> Contents:
-    listed = repository.at(revision).files(MODELS)
-    return {file: content for file, content in listed.items() if is_manifest_path(file) and file.count("/") == 1}
-
-
-def _wanted_manifests(now: Contents, then: Contents, names: Iterable[str]) -> dict[str, bytes | Refusal | None]:
-    """Return what differs from the earlier state, by registry path; a model that was renamed since stays one model."""
-    renamed = _renamed_since(now, then)
-    asked = set(names)
-    wanted: dict[str, bytes | Refusal | None] = {}
-    if not asked:
-        wanted = {file: then.get(file) for file in {**now, **then} if now.get(file) != then.get(file)}
-    for new, old in renamed.items():
-        both = {manifest_name(new), manifest_name(old)}
-        if both <= asked or not asked:  # back to the old name, in a way that moves the entry and no byte
-            wanted |= {old: _previously(old, then[old], [manifest_name(new)]), new: None}
-            asked -= both
-    by_name = {manifest_name(file): file for file in now}
-    earlier = {manifest_name(file): file for file in then}
-    for name in sorted(asked):
-        here, there = by_name.get(name), earlier.get(name)
-        later = next((new for new, old in renamed.items() if manifest_name(old) == name), None)
-        if later is not None:
-            called = manifest_name(later)
-            raise RestoreError(
-                f"{name} is called {called} now", remedy=f"`restore {called}` brings its state back under that name."
-            )
-        if here is not None and here in renamed:
-            content = then[renamed[here]]
-            wanted[here] = _previously(here, content, list(former_names(_said(here, now[here]))))
-        elif here is None and there is None:
-            continue
-        else:
-            wanted |= {file: then.get(file) for file in (here, there) if file is not None}
-    return {file: content for file, content in wanted.items() if content != now.get(file)}
-
-
-def _renamed_since(now: Contents, then: Contents) -> dict[str, str]:
-    """Return each manifest that stood under another name, with that earlier path."""
-    earlier = {manifest_name(file): file for file in then if file not in now}
-    found = {}
-    for file in sorted(now.keys() - then.keys()):
-        former = next((name for name in former_names(_said(file, now[file])) if name in earlier), None)
-        if former is not None:
-            found[file] = earlier.pop(former)
-    return found
-
-
-def _said(file: str, content: bytes | Refusal) -> Mapping[str, object]:
-    if isinstance(content, Refusal):
-        return {}
-    try:
-        value = parse_yaml(content, file).value
-    except DocumentError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _previously(file: str, content: bytes | Refusal, names: list[str]) -> bytes | Refusal:
-    """Return a manifest that names further former names, so that what is recorded under them is found."""
-    said = _said(file, content)
-    if isinstance(content, Refusal) or not said:
-        return content
-    own = manifest_name(file)
-    every = [name for name in dict.fromkeys([*former_names(said), *names]) if name != own]
-    return edit_manifest(file, content, {("previously",): [*every]})
 
 
 def _refuse_uncommitted(repository: RegistryRepository, files: Iterable[str]) -> None:
@@ -287,7 +146,7 @@ def _planned(
                 why = (
                     f"{change.name} cannot be brought: {change.message or change.reason.value} ({change.reason.value})"
                 )
-                former = former_names(_said(file, content))
+                former = former_names(said(file, content))
                 paired = [one for one in wanted if wanted[one] is None and manifest_name(one) in former]
                 fresh |= dict.fromkeys([file, *paired], why)
         if not fresh:
@@ -421,7 +280,7 @@ def usable_entry(file: str, content: bytes | Refusal) -> Entry:
 def _check_names(run: Run, repository: RegistryRepository, wish: Wish) -> None:
     if not wish.names:
         return
-    then = {manifest_name(file) for file in _manifests_of(repository, wish.revision)}
+    then = {manifest_name(file) for file in manifests_of(repository, wish.revision)}
     then |= {manifest_name(file) for file in repository.at(wish.revision).files(f"{ENTRIES}/{run.registry.host}")}
     known = then | {*run.registry.manifests, *run.registry.entries, *run.registry.blocked}
     for name in wish.names:

@@ -7,8 +7,9 @@ from typing import Final
 
 from imageworks.reconcile.decide import is_ollamas
 from imageworks.reconcile.report import Report
-from imageworks.reconcile.restore import RestoreError, entries_at, usable_entry
+from imageworks.reconcile.restore import entries_at, usable_entry
 from imageworks.reconcile.restore_entries import Deed, EntryDeed, decide_entry
+from imageworks.reconcile.restore_values import RestoreError
 from imageworks.reconcile.run import Run
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.entry import Entry, entry_file, read_entry, render_entry

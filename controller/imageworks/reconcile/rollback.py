@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from imageworks.reconcile.restore import RestoreError, Wish
+from imageworks.reconcile.restore_values import RestoreError, Wish
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_messages import HOST, RECONCILED_REVISION

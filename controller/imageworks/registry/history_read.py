@@ -1,7 +1,4 @@
-"""Read a registry's history out of its commits: what each changed, how two states differ, who set which field.
-
-A commit may hold anything: broken documents, links, huge files. What cannot be read is told as such, in its place.
-"""
+"""Read a registry's history out of its commits: what each changed of a model, and who set which field."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,61 +7,28 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Final
 
-from imageworks.registry.document import DocumentError
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.entry import entry_file
 from imageworks.registry.git import RegistryRepository
-from imageworks.registry.git_library import blob_id
 from imageworks.registry.git_program import GitProgram
 from imageworks.registry.git_remote import Remote
-from imageworks.registry.git_values import BlobReference, BlobRefusedError, FileDifference, UnsafePathError
+from imageworks.registry.git_values import FileDifference
 from imageworks.registry.history import compare, flatten, former_names, layer_of, name_of
+from imageworks.registry.history_states import StateReader, Wanted
 from imageworks.registry.history_values import (
     Blamed,
     HistoryError,
     Layer,
-    ModelChange,
-    Pairs,
     Step,
     Version,
 )
-from imageworks.registry.json_gate import parse_json
-from imageworks.registry.load import ENTRY_LIMIT_BYTES, records_branch, records_tip
+from imageworks.registry.load import records_branch, records_tip
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import SUFFIXES
 from imageworks.registry.merge import SNAPSHOT_FOLDER
 from imageworks.registry.parsed import ParsedDocuments
-from imageworks.registry.reader import Refusal, WorkTreeReader
 from imageworks.registry.settings import FILE as SETTINGS_FILE
 from imageworks.registry.settings import read_settings
-from imageworks.registry.yaml_gate import MAX_BYTES, parse_yaml
-
-ALL_LAYERS: Final = frozenset({Layer.MANIFEST, Layer.ENTRY, Layer.SETTINGS})
-WORTH_KEEPING: Final = 200  # documents; parsing fewer costs less than a cache that holds only them
-_LONGEST_PROBLEM: Final = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What of a registry is asked for.
-
-    Args:
-        layers: Which layers.
-        names: Which models; all when empty.
-        host: Whose entries; every host's when absent.
-    """
-
-    layers: frozenset[Layer] = ALL_LAYERS
-    names: frozenset[str] = frozenset()
-    host: str | None = None
-
-    def __contains__(self, path: object) -> bool:
-        layer = layer_of(str(path))
-        if layer not in self.layers or (layer is Layer.SETTINGS and self.names):
-            return False
-        if layer is Layer.ENTRY and self.host is not None and str(path).split("/")[1] != self.host:
-            return False
-        return not self.names or name_of(str(path)) in self.names
 
 
 @dataclass(slots=True)
@@ -84,7 +48,7 @@ class _Trail:
         self.known.update(self.names)
 
 
-class HistoryReader:
+class HistoryReader(StateReader):
     """Reads the history of one registry.
 
     Args:
@@ -96,11 +60,8 @@ class HistoryReader:
     def __init__(
         self, repository: RegistryRepository, caches: Sequence[ParsedDocuments] = (), *, host: str | None = None
     ) -> None:
-        self.repository = repository
+        super().__init__(repository, caches)
         self._host = host
-        self._caches = tuple(caches)
-        self._learned = 0
-        self._versions: dict[tuple[str, bool], Version] = {}
 
     @cached_property
     def recorded(self) -> str | None:
@@ -111,44 +72,6 @@ class HistoryReader:
             return head
         branch = records_branch(self.repository, read_settings(settings.fields, self._host), self._host)
         return (records_tip(self.repository, branch) if branch else None) or head
-
-    # --- two states --------------------------------------------------------------------------------------------------
-
-    def between(self, before: str | None, after: str | None, wanted: Wanted | None = None) -> tuple[ModelChange, ...]:
-        """Return how two commits' states differ.
-
-        Args:
-            before: The first commit; ``None`` for an empty registry.
-            after: The second.
-            wanted: What counts; everything when absent.
-        """
-        return compare(self._pairs(self._differences(before, after), wanted or Wanted()))
-
-    def uncommitted(self, before: str | None, wanted: Wanted | None = None) -> tuple[ModelChange, ...]:
-        """Return how the files on disk differ from a commit's state.
-
-        Args:
-            before: The commit; ``None`` for an empty registry.
-            wanted: What counts; everything when absent.
-        """
-        counts = wanted or Wanted()
-        disk = WorkTreeReader(self.repository.root)
-        pairs: dict[str, tuple[Version | None, Version | None]] = {}
-        now: dict[str, bytes | Refusal] = {**disk.files(MODELS), **disk.files(ENTRIES)}
-        settings = disk.file(SETTINGS_FILE)
-        if settings is not None:
-            now[SETTINGS_FILE] = settings
-        listed = self._listed(before)
-        for path in sorted(now.keys() | listed.keys()):
-            if path not in counts:
-                continue
-            content, reference = now.get(path), listed.get(path)
-            blob = blob_id(content) if isinstance(content, bytes) else ""
-            if reference is not None and reference.id == blob:
-                continue
-            old = None if reference is None else self._version(path, reference)
-            pairs[path] = (old, None if content is None else parsed(path, blob, content))
-        return compare(pairs)
 
     def fork_point(self, one: str, other: str) -> str | None:
         """Return the newest commit that two have in common; ``None`` when they have none.
@@ -168,76 +91,6 @@ class HistoryReader:
         """
         return Remote(GitProgram(self.repository.layout.worktree, os.environ)).is_ancestor(older, newer)
 
-    def _listed(self, revision: str | None) -> dict[str, BlobReference]:
-        found: dict[str, BlobReference] = {}
-        for folder in (MODELS, ENTRIES):
-            try:
-                found |= self.repository.list_files(revision, folder)
-            except UnsafePathError:  # a link in the folder's place: nothing in it is ours
-                continue
-        settings = self.repository.find_file(revision, SETTINGS_FILE)
-        return found if settings is None else {**found, SETTINGS_FILE: settings}
-
-    def _differences(self, before: str | None, after: str | None) -> tuple[FileDifference, ...]:
-        try:
-            return self.repository.differences(before, after)
-        except UnsafePathError:
-            return ()
-
-    def _pairs(self, differences: Iterable[FileDifference], wanted: Wanted) -> Pairs:
-        return {
-            one.path: (
-                None if one.before is None else self._version(one.path, one.before),
-                None if one.after is None else self._version(one.path, one.after),
-            )
-            for one in differences
-            if one.path in wanted
-        }
-
-    def version(self, revision: str | None, path: str) -> Version | None:
-        """Return a file as a commit has it; ``None`` when it has none.
-
-        Args:
-            revision: The commit.
-            path: The file's registry path.
-        """
-        reference = self.repository.find_file(revision, path)
-        return None if reference is None else self._version(path, reference)
-
-    def _version(self, path: str, reference: BlobReference) -> Version:
-        key = (reference.id, path.endswith(SUFFIXES))
-        known = self._versions.get(key)
-        if known is None:
-            known = self._versions[key] = self._cached(path, reference) or self._read(path, reference)
-        return known
-
-    def _cached(self, path: str, reference: BlobReference) -> Version | None:
-        if reference.refusal or path == SETTINGS_FILE:
-            return None
-        values = (cache.get(reference.id) for cache in self._caches)
-        value = next((value for value in values if value is not None), None)
-        return Version(reference.id, value) if isinstance(value, dict) else None
-
-    def _read(self, path: str, reference: BlobReference) -> Version:
-        version = parsed(path, reference.id, self._content(path, reference))
-        if self._caches and path != SETTINGS_FILE and isinstance(version.fields, dict):
-            self._caches[0].put(reference.id, version.fields)
-            self._learned += 1
-        return version
-
-    def save(self) -> None:
-        """Keep what was read for the next time, if it was much; a cache only."""
-        if self._learned >= WORTH_KEEPING:
-            self._caches[0].save()
-
-    def _content(self, path: str, reference: BlobReference) -> bytes | Refusal:
-        if reference.refusal:
-            return Refusal(reference.refusal)
-        try:
-            return self.repository.read_blob(reference.id, limit=_limit(path))
-        except BlobRefusedError as error:
-            return Refusal(error.render().split("\n", 1)[0])
-
     # --- commits -----------------------------------------------------------------------------------------------------
 
     def registry_steps(self, *, host: str | None = None, revision: str | None = None) -> Iterator[Step]:
@@ -253,7 +106,7 @@ class HistoryReader:
         apart = (self.repository.record(commit) for commit in self.repository.touching(every, also=aside))
         for record in apart if aside else self.repository.log(revision=revision):
             found = self._changed_by(record.id, record.parents)
-            yield Step(record, compare(self._pairs(found, wanted)), _layers(record.changed))
+            yield Step(record, compare(self.pairs(found, wanted)), _layers(record.changed))
 
     def steps(self, name: str, *, host: str | None = None, revision: str | None = None) -> Iterator[Step]:
         """Yield the commits that touched a model, newest first, under whatever name it then had.
@@ -294,12 +147,12 @@ class HistoryReader:
         found = self._changed_by(record.id, record.parents)
         self._learn(record.id, found, trail)
         wanted = Wanted(names=frozenset(trail.names), host=host)
-        pairs = self._pairs(found, wanted)
+        pairs = self.pairs(found, wanted)
         if not pairs:
             return None
         changes = compare(pairs)
         if any(after is None for _before, after in pairs.values()):  # perhaps it goes on under another name
-            appeared = self._pairs((one for one in found if one.before is None), Wanted(host=host))
+            appeared = self.pairs((one for one in found if one.before is None), Wanted(host=host))
             whole = compare({**appeared, **pairs})
             changes = tuple(one for one in whole if not wanted.names.isdisjoint({one.name, one.previous_name or ""}))
         return Step(record, changes, _layers((*pairs, *_snapshots(record.changed))))
@@ -313,12 +166,12 @@ class HistoryReader:
         appeared = [one for one in found if one.before is None and one.path in Wanted(names=frozenset(trail.names))]
         if appeared:
             vanished = (one for one in found if one.after is None)
-            moved = compare(self._pairs((*appeared, *vanished), Wanted()))
+            moved = compare(self.pairs((*appeared, *vanished), Wanted()))
             trail.learn(change.previous_name for change in moved if change.previous_name and change.name in trail.names)
 
     def _changed_by(self, commit: str, parents: Sequence[str]) -> tuple[FileDifference, ...]:
         """Return what a commit changed against its first parent; of a merge, only what differs from every parent."""
-        first, *others = [self._differences(parent, commit) for parent in parents or (None,)]
+        first, *others = [self.differences(parent, commit) for parent in parents or (None,)]
         elsewhere = [{one.path for one in other} for other in others]
         return tuple(one for one in first if all(one.path in paths for paths in elsewhere))
 
@@ -355,7 +208,7 @@ class HistoryReader:
         for former in dict.fromkeys(formers):
             if self._has(revision, former, host):
                 return former
-        known = sorted({name_of(path) for path in self._listed(revision) if path != SETTINGS_FILE})
+        known = sorted({name_of(path) for path in self.listed(revision) if path != SETTINGS_FILE})
         near = get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else "`imageworks-models history` shows what there was, and when."
         raise HistoryError(f"no model is called {name!r} at {revision[:10]}", remedy=hint)
@@ -415,23 +268,6 @@ def _paths(names: Iterable[str]) -> list[str]:
     chosen = [name for name in sorted(names) if not {"/", "|"} & set(name)]
     manifests = ["/".join((MODELS, "|".join(f"{name}{suffix}" for suffix in SUFFIXES))) for name in chosen]
     return [*manifests, *(entry_file("*", name) for name in chosen)]
-
-
-def _limit(path: str) -> int:
-    return MAX_BYTES if path.endswith(SUFFIXES) else ENTRY_LIMIT_BYTES
-
-
-def parsed(path: str, blob: str, content: bytes | Refusal) -> Version:
-    """Return what a file says, or why nobody can say."""
-    if isinstance(content, Refusal):
-        return Version(blob, problem=f"{path}: {content.reason}"[:_LONGEST_PROBLEM])
-    try:
-        document = parse_yaml(content, path) if path.endswith(SUFFIXES) else parse_json(content, path)
-    except DocumentError as error:
-        return Version(blob, problem=f"{path}:{error.line}:{error.column}: {error.problem}"[:_LONGEST_PROBLEM])
-    if not isinstance(document.value, dict):
-        return Version(blob, problem=f"{path}:1:1: not a mapping of keys to values")
-    return Version(blob, document.value)
 
 
 def _layers(changed: Iterable[str]) -> tuple[Layer, ...]:

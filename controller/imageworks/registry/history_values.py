@@ -1,6 +1,6 @@
 """What history says of models: changes in model words, commits with them, and who set which field."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -216,9 +216,3 @@ class Blamed:
             "email": self.record.email,
             "subject": self.record.subject,
         }
-
-
-def changed_names(changes: Iterable[ModelChange]) -> list[str]:
-    """Return the names of the models that changes are about, former ones included, sorted."""
-    about = [change for change in changes if change.layer in {Layer.MANIFEST, Layer.ENTRY}]
-    return sorted({name for change in about for name in (change.name, change.previous_name) if name})
