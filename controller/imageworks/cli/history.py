@@ -51,13 +51,14 @@ def history_command(
     """
     from imageworks.registry.history_values import FORMAT_VERSION
 
-    reader = _reader(registry, host=host)
+    reader = _reader(registry, host=host, cached=name is None)
     start = None if revision is None else reader.repository.resolve(revision)
     if name is None:
         found = reader.registry_steps(host=host, revision=start)
     else:
         found = reader.steps(name, host=host, revision=start)
     steps = list(itertools.islice(found, limit))
+    reader.save()
     if as_json:
         commits = [step.document() for step in steps]
         say(json.dumps({"format_version": FORMAT_VERSION, "name": name, "commits": commits}, indent=2))
