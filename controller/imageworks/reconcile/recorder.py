@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from imageworks.config import HostSettings
+from imageworks.failpoints import failpoint
 from imageworks.reconcile.records import Records
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.entry import Entry, has_recorded_files
@@ -176,5 +177,7 @@ class Recorder:
             kept=[(before, path) for path in own] if before else (),
             message=with_trailers(recording.message, recording.trailers(replace(registry, revision=head))),
         )
+        failpoint("aside.written")
         self._repository.move_branch(branch, commit, expected=tip, reason=recording.message.split("\n", 1)[0])
+        failpoint("aside.moved")
         return CommitResult(commit, created=True, left_alone=made.left_alone, notes=made.notes)

@@ -7,6 +7,7 @@ its own lease: the remote takes it only where it is what we built on.
 from dataclasses import dataclass
 from typing import Final
 
+from imageworks.failpoints import failpoint
 from imageworks.registry.git_program import GitAnswer, GitProgram, redact
 from imageworks.registry.git_values import RegistryGitError
 
@@ -112,6 +113,7 @@ class Remote:
         """
         answer = self._run(there, "push", "--porcelain", "--quiet", there.remote, f"{commit}:{there.ref}")
         if not answer.code:
+            failpoint("push.sent")
             self._git.run("update-ref", there.tracking, commit)
             return True
         told = answer.out + answer.errors
