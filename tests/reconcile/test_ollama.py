@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from imageworks.config import load_host_settings
 from imageworks.providers.ollama_names import parse_name
+from imageworks.reconcile.run import Run, RunOptions
 from support.ollama_content import Content, model
 from support.ollama_world import NAME, SHORT, OllamaWorld, tiny
 from support.reconcile import command
@@ -253,6 +255,27 @@ def test_a_renamed_manifest_renames_the_entry_alone(ollama: OllamaWorld) -> None
     ollama.world.reconcile()
     assert ollama.world.entries() == ["new-name"]
     assert ollama.pulled() == 1
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_what_somebody_puts_there_while_we_plan_is_not_replaced(ollama: OllamaWorld, pinned: bool) -> None:
+    mine = tiny("mine")
+    if pinned:
+        first = ollama.offer()
+        ollama.declare(more=digest_of(first))
+        ollama.world.reconcile()
+        second = ollama.offer("newer weights")
+        ollama.declare(more=digest_of(second))
+    else:
+        ollama.offer()
+        ollama.declare()
+    host = load_host_settings(registry=ollama.world.root)
+    with Run.open(ollama.world.root, host, RunOptions()) as run:
+        plan = run.plan()
+        ollama.daemon.install(ollama.name, mine)
+        report = run.apply(plan)
+    assert [outcome.error is not None for outcome in report.outcomes] == [True]
+    assert ollama.installed() == mine.manifest
 
 
 def test_a_model_that_two_manifests_name_stays_while_one_does(ollama: OllamaWorld) -> None:

@@ -136,11 +136,13 @@ class OllamaHands:
         """Pull or make a model, verify it, and put back what stood before where it is not what was wanted."""
         name, made = sight.name, sight.made
         before = self._find(name)
+        self._check_as_planned(sight, before)
         if before is None or sight.ours:
             self._intents.announce(change.name, marker(name))
+        works = change.action is not Action.REPAIR and stands_in_ollama(case.entry)
         with (
             self._unless_nothing_came(change.name, name, before),
-            self._keeping(before, broken=change.action is Action.REPAIR or sight.distrusted) as kept,
+            self._keeping(before if works else None) as kept,
         ):
             if sight.distrusted and before is not None:
                 self._delete(name)  # a pull takes a blob that is there for a good one, whatever is in it
@@ -171,6 +173,15 @@ class OllamaHands:
         extra = self._made_of(made, base) if isinstance(made, MadeOf) else None
         return self._compose(case, after, "installed", proved, extra)
 
+    def _check_as_planned(self, sight: OllamaSight, before: OllamaModel | None) -> None:
+        """Refuse to replace what somebody put there after the plan was made; what this run brought is ours."""
+        planned = sight.installed
+        same_as_planned = before is None or (planned is not None and planned.digest == before.digest)
+        if not same_as_planned and before is not None and self._state.claimed(marker(sight.name)) != before.digest:
+            raise OllamaApplyError(
+                f"{sight.name} was put into Ollama while this run was planned", remedy="Nothing was done; run again."
+            )
+
     def _pull(self, change: Change, sight: OllamaSight) -> OllamaModel:
         for digest, path in sorted(sight.reuse.items()):
             try:
@@ -183,7 +194,7 @@ class OllamaHands:
     def _make(self, change: Change, name: str, modelfile: Modelfile, made: MadeOf) -> OllamaModel:
         for text, digest in sorted(made.files.items()):
             self._provider.upload_blob(Path(text).expanduser(), digest, cancelled=self._stop.is_set)
-        adapters = {Path(text).name: made.files[text] for text in modelfile.adapters}
+        adapters = {f"{i}-{Path(text).name}": made.files[text] for i, text in enumerate(modelfile.adapters)}
         files = {Path(text).name: digest for text, digest in made.files.items() if text not in modelfile.adapters}
         spec = CreateSpec(
             name=name,
@@ -312,7 +323,7 @@ class OllamaHands:
                     f"{name} is in Ollama already, made by someone else", remedy="Declare another `served_model_id`."
                 )
             self._intents.announce(case.manifest.name, marker(name))
-            with self._keeping(before, broken=False) as kept:
+            with self._keeping(before) as kept:
                 self._upload(case.manifest.name, entry, ggufs)
                 files = {Path(file.path).name: file.sha256 for file in ggufs}
                 after = self._provider.create(CreateSpec(name=name, files=files), cancelled=self._stop.is_set)
@@ -402,10 +413,10 @@ class OllamaHands:
             raise
 
     @contextmanager
-    def _keeping(self, before: OllamaModel | None, *, broken: bool) -> "Iterator[_Kept]":
+    def _keeping(self, before: OllamaModel | None) -> Iterator[_Kept]:
         """Keep a model under a name of ours until its successor is good; otherwise put it back."""
         kept = _Kept()
-        if before is None or broken:
+        if before is None:
             yield kept
             return
         name = kept_name(before.name)

@@ -296,7 +296,7 @@ class OllamaLook:
         """Put back models that a killed run kept while another came, and forget those that are not needed any more."""
         changed = False
         for entry in entries:
-            name = recorded_name(entry) if stands_in_ollama(entry) else None
+            name = recorded_name(entry) if stands_in_ollama(entry) else offered(entry)
             kept = None if name is None else self.seen.find(kept_name(name))
             if name is None or kept is None or self._state.claimed(marker(kept.name)) != kept.digest:
                 continue
