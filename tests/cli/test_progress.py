@@ -1,6 +1,7 @@
 """How far downloads are: plain lines, bars, or nothing."""
 
 import io
+import re
 
 import pytest
 
@@ -89,3 +90,17 @@ def test_without_a_terminal_lines_are_enough(quiet: bool, wanted: bool, kind: ty
 def test_without_progress_notes_still_come(capsys: pytest.CaptureFixture[str]) -> None:
     NotesOnly().note("hub", "waits")
     assert capsys.readouterr().err == "hub: waits\n"
+
+
+def test_a_long_name_gives_way_to_the_numbers_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with show_progress(quiet=False, wanted=True, stream=stream) as progress:
+        progress.start("a-model-with-a-very-long-name-of-its-own-vllm-fp16", 32 * MIB)
+        progress.advance("a-model-with-a-very-long-name-of-its-own-vllm-fp16", 16 * MIB)
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
+    last = [line for line in re.split(r"[\r\n]+", plain) if line.strip()][-1]
+    assert last.startswith("a-model-with-a-v…ts-own-vllm-fp16 ")
+    assert "16.0/32.0 MiB" in last
+    assert len(last) <= 80

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 INTERVAL_SECONDS: Final = 5.0
+BESIDE_NAME: Final = 47
+"""Columns that a bar of ten, bytes, speed and time left take beside a name."""
+SHORTEST_NAME: Final = 12
 
 
 @dataclass(slots=True)
@@ -176,9 +179,18 @@ class NotesOnly(NullProgress):
 
 def _bars(stream: TextIO) -> "Bars":
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, ProgressColumn, Task, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
+    from rich.table import Column
     from rich.text import Text
+
+    console = Console(file=stream)
+
+    class Name(ProgressColumn):
+        """Shows as much of a name as leaves room for the bar and its numbers."""
+
+        def render(self, task: Task) -> Text:
+            return Text(_shortened(task.description, max(console.width - BESIDE_NAME, SHORTEST_NAME)))
 
     class Speed(ProgressColumn):
         """Shows the speed in the binary units of everything else."""
@@ -188,10 +200,18 @@ def _bars(stream: TextIO) -> "Bars":
             return Text("" if speed is None else f"{human_bytes(speed)}/s", style="progress.data.speed")
 
     return RichProgress(
-        TextColumn("{task.description}", markup=False),
+        Name(table_column=Column(no_wrap=True)),
         BarColumn(bar_width=None),
-        DownloadColumn(binary_units=True),
-        Speed(),
-        TimeRemainingColumn(compact=True),
-        console=Console(file=stream),
+        DownloadColumn(binary_units=True, table_column=Column(no_wrap=True)),
+        Speed(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        console=console,
     )
+
+
+def _shortened(name: str, room: int) -> str:
+    """Return a name without its middle where it is too long: its end tells variants apart."""
+    if len(name) <= room:
+        return name
+    tail = (room - 1) // 2
+    return f"{name[: room - 1 - tail]}…{name[-tail:]}"
