@@ -11,6 +11,8 @@ import pytest
 
 from imageworks.failpoints import VARIABLE
 from support.ollama_world import NAME, SHORT, OllamaWorld, tiny
+from support.reconcile import QUANTS
+from support.transfer import content
 
 PATIENCE = 60
 
@@ -77,6 +79,23 @@ def test_i3_an_install_that_is_killed_is_ours(ollama: OllamaWorld, point: str) -
     assert ollama.names() == []
 
 
+@pytest.mark.parametrize("point", ["apply.published", "ollama.kept", "git.ref-moved"])
+def test_i3_an_offer_that_is_killed_converges(ollama: OllamaWorld, point: str) -> None:
+    repository = ollama.world.serve(QUANTS, "acme/many")
+    source = {"huggingface": "acme/many", "revision": repository.commit_id}
+    ollama.world.declare("many", source=source, quantization="q8_0", backend="ollama")
+    ollama.world.reconcile()
+    newer = content("newer Q8_0", 71_000)
+    source["revision"] = repository.commit({"many-7b-Q8_0.gguf": newer})
+    ollama.world.declare("many", source=source, quantization="q8_0", backend="ollama")
+    killed_at(ollama, point)
+    ollama.world.reconcile()
+    assert ollama.names() == ["many:latest"]
+    (layer,) = ollama.daemon.store.layers(ollama.daemon.store.manifest("many:latest"), "model")
+    assert newer in layer
+    assert ollama.world.plan().changes == {}
+
+
 def test_i3_a_removal_that_is_killed_is_finished(ollama: OllamaWorld) -> None:
     ollama.offer()
     ollama.declare(prune="enabled")
@@ -94,7 +113,7 @@ def test_i3_a_removal_that_is_killed_is_finished(ollama: OllamaWorld) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_pull_in_the_middle_ends_with_the_program_and_is_resumed(ollama: OllamaWorld, how: signal.Signals) -> None:
-    content = ollama.offer()
+    offered = ollama.offer()
     ollama.declare()
     ollama.daemon.wait = threading.Event()
     run = started(ollama)
@@ -106,7 +125,7 @@ def test_a_pull_in_the_middle_ends_with_the_program_and_is_resumed(ollama: Ollam
     assert ollama.daemon.left.wait(PATIENCE)
     ollama.daemon.wait = None
     ollama.world.reconcile()
-    assert ollama.installed() == content.manifest
+    assert ollama.installed() == offered.manifest
     assert ollama.entry()["metadata"]["acquisition"] == "installed"
 
 
