@@ -1,4 +1,4 @@
-"""I3: a pull, a rebuild, a push or a commit beside the branch that is killed at any step is made good by the next run."""
+"""I3: a pull, rebuild, push or commit beside the branch that is killed at any step is made good by the next run."""
 
 import os
 import signal

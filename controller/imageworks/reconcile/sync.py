@@ -6,7 +6,7 @@ its author date and a snapshot computed from what is declared by then. People's 
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -79,7 +79,18 @@ class Synchronizer:
         """
         branch = self._branch()
         there = self._remote.counterpart(branch)
-        return self._join(branch, there, self._remote.fetch(there))
+        done = self._join(branch, there, self._remote.fetch(there))
+        if (aside := self._recorder.load().branch) is not None:
+            self._pull_aside(aside)
+        return done
+
+    def _pull_aside(self, branch: str) -> None:
+        """Bring the branch of this host's entries up to date: a clone that was made anew may lack it."""
+        there = self._remote.counterpart(branch)
+        theirs, ours = self._remote.fetch(there), self._repository.tip(branch)
+        if theirs is None or theirs == ours or (ours is not None and not self._remote.is_ancestor(ours, theirs)):
+            return
+        self._repository.move_branch(branch, theirs, expected=ours, reason="imageworks: pull")
 
     def push(self) -> tuple[str, ...]:
         """Send the checked-out branch, on top of what others sent meanwhile; says what a person should know.
@@ -117,8 +128,12 @@ class Synchronizer:
         tip = self._repository.tip(branch)
         if tip is None or tip == self._remote.known(there):
             return ()
-        if self._remote.push(there, tip):
-            return (f"pushed {tip[:10]} to {there.name}",)
+        for _ in range(2):  # again where only what was last seen of it here was old
+            if self._remote.push(there, tip):
+                return (f"pushed {tip[:10]} to {there.name}",)
+            theirs = self._remote.fetch(there)
+            if theirs is None or not self._remote.is_ancestor(theirs, tip):
+                break
         raise RemoteError(
             f"{there.name}: has commits that this host did not make",
             remedy="Two controllers seem to write as one host: give each its own name (`host` in config.toml).",
@@ -161,7 +176,9 @@ class Synchronizer:
         own = (f"{ENTRIES}/{host}/", snapshot_file(host), f"{MODELS}/")
         for record in ours:
             by_us = record.trailers.get(HOST) == host and len(record.parents) == 1
-            if not by_us or not all(path.startswith(own) for path in record.changed):
+            # Our trailers stay where a person amends or signs a commit of ours; then it is theirs as well.
+            theirs = self._repository.is_signed(record.id) or self._repository.changes_beside(record.id)
+            if not by_us or theirs or not all(path.startswith(own) for path in record.changed):
                 raise DivergedError(
                     f"{there.name} has moved on, and {record.short_id} ({record.subject}) is not the controller's to "
                     "rebuild",
@@ -205,8 +222,20 @@ class Synchronizer:
                 else:
                     written[name] = read_entry(path, data)
         registry = self._recorder.load(manifests, revision=tip)
+        self._refuse_clash(record, registry, manifests)
         changes = {**manifests, **self._recorder.records.changes(registry, written, gone=gone)}
         return self._repository.write_aside(changes, base=tip, message=self._message(record, ids), author_of=record.id)
+
+    def _refuse_clash(self, record: CommitRecord, registry: RegistryState, manifests: Iterable[str]) -> None:
+        """Refuse to put a manifest that was valid where it was written among others with which it is not (I2)."""
+        written = {path.rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml"): path for path in manifests}
+        clashing = sorted(written.keys() & registry.blocked.keys())
+        if clashing and clashing[0] not in self._recorder.load(revision=record.id).blocked:
+            raise DivergedError(
+                f"{written[clashing[0]]} of {record.short_id} ({record.subject}) does not go with what others "
+                f"declared: {registry.blocked[clashing[0]][0].render()}",
+                remedy="Settle it yourself: git pull --rebase, then change one of the two.",
+            )
 
     def _message(self, record: CommitRecord, ids: Mapping[str, str]) -> str:
         """Return a commit's message, with the commit that it reconciled under its new name."""

@@ -488,6 +488,16 @@ class RegistryRepository:
         """
         return b"\ngpgsig " in git_read.commit_at(self._repository, commit).read_raw().partition(b"\n\n")[0]
 
+    def changes_beside(self, commit: str) -> bool:
+        """Return whether a commit changed anything of its repository that is not the registry's.
+
+        Args:
+            commit: Its id.
+        """
+        inside = f"{self.prefix}/" if self.prefix else ""
+        changed = git_history.changed_paths(git_read.commit_at(self._repository, commit))
+        return not all(path.startswith(inside) for path in changed)
+
     def message(self, commit: str) -> str:
         """Return a commit's whole message.
 

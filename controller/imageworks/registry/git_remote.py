@@ -1,7 +1,6 @@
 """A branch's counterpart on a remote: what is there, bringing it here, and sending ours, all through the git program.
 
-libgit2's own push loses pushes to a local remote and hides rejections, and knows no credential helpers. A plain push is
-its own lease: the remote takes it only where it is what we built on.
+libgit2's own push loses pushes to a local remote and hides rejections, and knows no credential helpers.
 """
 
 from dataclasses import dataclass
@@ -12,7 +11,13 @@ from imageworks.registry.git_program import GitAnswer, GitProgram, redact
 from imageworks.registry.git_values import RegistryGitError
 
 FULL_NAME: Final = "refs/heads/"
-REFUSED: Final = ("[rejected]", "non-fast-forward", "fetch first", "cannot lock ref", "failed to update ref")
+RACES: Final = (
+    "cannot lock ref",
+    "failed to update ref",
+    "incorrect old value provided",
+    "reference already exists",
+)
+REFUSED: Final = ("[rejected]", "non-fast-forward", "fetch first", *RACES)
 FORBIDDEN: Final = ("[remote rejected]", "protected branch", "hook declined", "not allowed to push")
 
 
@@ -83,11 +88,25 @@ class Remote:
             there: The branch on its remote.
 
         Raises:
-            RemoteError: The remote cannot be reached or refuses.
+            RemoteError: The remote cannot be reached or refuses, or has taken back what it had.
         """
-        answer = self._run(there, "fetch", "--no-tags", "--quiet", there.remote, f"+{there.ref}:{there.tracking}")
+        # Only forward: what a remote had and has no more is for a person to look at, so what remembers it stays.
+        refspec = f"{there.ref}:{there.tracking}"
+        answer = self._run(there, "fetch", "--no-tags", "--refmap=", there.remote, refspec)
         if answer.code and "couldn't find remote ref" in answer.errors:
-            return None
+            if self.known(there) is None:
+                return None
+            raise RemoteError(
+                f"{there.name} is gone from the remote ({there.address})",
+                remedy=f"If it should be there again: git push -u {there.remote} {there.ref.removeprefix(FULL_NAME)}",
+            )
+        if answer.code and "non-fast-forward" in answer.errors:
+            had = (self.known(there) or "")[:10]
+            raise RemoteError(
+                f"{there.name} was rewound or rewritten: it no longer has {had}, which it had",
+                remedy=f"Look what happened: git fetch {there.remote}. To follow: git reset --keep {there.name}. "
+                "Else run again: what is here is then pushed again.",
+            )
         if answer.code:
             raise self._failed(there, "cannot be fetched", answer)
         return self.known(there)
@@ -102,7 +121,10 @@ class Remote:
         return answer.out.strip() or None
 
     def push(self, there: Counterpart, commit: str) -> bool:
-        """Send a commit to a branch; false when the remote has moved on meanwhile.
+        """Send a commit to a branch; false when the remote is not where it was last seen, or that is not ours to move.
+
+        The lease keeps a plain push, which would be enough among those who only go forward, from bringing back what was
+        taken away there. It forces nothing: what was last seen must be what the commit follows.
 
         Args:
             there: The branch on its remote.
@@ -111,13 +133,17 @@ class Remote:
         Raises:
             RemoteError: The remote cannot be reached or will not take it.
         """
-        answer = self._run(there, "push", "--porcelain", "--quiet", there.remote, f"{commit}:{there.ref}")
+        seen = self.known(there)
+        if seen is not None and not self.is_ancestor(seen, commit):
+            return False
+        lease = f"--force-with-lease={there.ref}:{seen or ''}"
+        answer = self._run(there, "push", "--porcelain", "--quiet", lease, there.remote, f"{commit}:{there.ref}")
         if not answer.code:
             failpoint("push.sent")
             self._git.run("update-ref", there.tracking, commit)
             return True
         told = answer.out + answer.errors
-        if any(sign in told for sign in FORBIDDEN) and "cannot lock ref" not in told:
+        if any(sign in told for sign in FORBIDDEN) and not any(sign in told for sign in RACES):
             raise RemoteError(
                 f"{there.name}: the remote does not take the push: {_telling(answer)}",
                 remedy="Where the branch is protected, set `commit: {branch: state/{host}}` in registry.yaml.",
