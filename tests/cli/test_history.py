@@ -148,3 +148,14 @@ def test_nothing_is_written_by_looking(told: World, tmp_path: Path) -> None:
     for words in (("history",), ("diff", "HEAD~1"), ("show", NAME), ("blame", NAME)):
         look(told, *words)
     assert (git(told.git_root, "status", "--porcelain"), told.head(), sorted(tmp_path.rglob("*"))) == before
+
+
+@pytest.mark.parametrize("gone", ["HEAD~2^{tree}", "HEAD~2:models", "HEAD~2"])
+def test_a_damaged_repository_is_told_in_one_error(told: World, gone: str) -> None:
+    identifier = git(told.git_root, "rev-parse", gone).strip()
+    (told.git_root / ".git/objects" / identifier[:2] / identifier[2:]).unlink()
+    for words in (("history",), ("history", NAME), ("blame", NAME), ("restore", "--from", "HEAD~2", "--dry-run")):
+        result = command(*words, "--registry", told.root)
+        assert result.code == 1, (words, result)
+        assert "git fsck --full" in result.err or "names no commit" in result.err, (words, result)
+        assert "bug" not in result.err, (words, result)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ from imageworks.cli.output import complain, say
 from imageworks.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from imageworks.registry.git import RegistryRepository
     from imageworks.registry.history_read import HistoryReader
     from imageworks.registry.history_states import Wanted
@@ -51,23 +54,23 @@ def history_command(
     """
     from imageworks.registry.history_values import FORMAT_VERSION
 
-    reader = _reader(registry, host=host, cached=name is None)
-    start = None if revision is None else reader.repository.resolve(revision)
-    if name is None:
-        found = reader.registry_steps(host=host, revision=start)
-    else:
-        found = reader.steps(name, host=host, revision=start)
-    steps = list(itertools.islice(found, limit))
-    reader.save()
-    if as_json:
-        commits = [step.document() for step in steps]
-        say(json.dumps({"format_version": FORMAT_VERSION, "name": name, "commits": commits}, indent=2))
-    elif steps:
-        from imageworks.cli.history_view import steps_text
+    with _looking(registry, host=host, cached=name is None) as reader:
+        start = None if revision is None else reader.repository.resolve(revision)
+        if name is None:
+            found = reader.registry_steps(host=host, revision=start)
+        else:
+            found = reader.steps(name, host=host, revision=start)
+        steps = list(itertools.islice(found, limit))
+        reader.save()
+        if as_json:
+            commits = [step.document() for step in steps]
+            say(json.dumps({"format_version": FORMAT_VERSION, "name": name, "commits": commits}, indent=2))
+        elif steps:
+            from imageworks.cli.history_view import steps_text
 
-        say(steps_text(steps, name))
-    else:
-        complain("No commit yet." if name is None else f"No commit has changed {name}.")
+            say(steps_text(steps, name))
+        else:
+            complain("No commit yet." if name is None else f"No commit has changed {name}.")
 
 
 def diff_command(
@@ -93,20 +96,22 @@ def diff_command(
     revision, that with the files here; `A..B` two commits, where an empty side is the checked-out commit; `A...B` what
     B changed since it left A.
     """
-    reader = _reader(registry, cached=True)
-    before, after, changes = _differences(reader, revisions, _wanted(names, host, manifests=manifests, entries=entries))
-    reader.save()
-    if as_json:
-        from imageworks.registry.history_values import FORMAT_VERSION
+    with _looking(registry, cached=True) as reader:
+        before, after, changes = _differences(
+            reader, revisions, _wanted(names, host, manifests=manifests, entries=entries)
+        )
+        reader.save()
+        if as_json:
+            from imageworks.registry.history_values import FORMAT_VERSION
 
-        listed = [change.document() for change in changes]
-        document = {"format_version": FORMAT_VERSION, "before": before, "after": after, "changes": listed}
-        say(json.dumps(document, indent=2, ensure_ascii=False))
-    else:
-        from imageworks.cli.history_view import diff_text
+            listed = [change.document() for change in changes]
+            document = {"format_version": FORMAT_VERSION, "before": before, "after": after, "changes": listed}
+            say(json.dumps(document, indent=2, ensure_ascii=False))
+        else:
+            from imageworks.cli.history_view import diff_text
 
-        say(diff_text(changes))
-    return ExitCode.CHANGES if detailed and changes else ExitCode.SUCCESS
+            say(diff_text(changes))
+        return ExitCode.CHANGES if detailed and changes else ExitCode.SUCCESS
 
 
 def show_command(
@@ -121,19 +126,20 @@ def show_command(
     """
     from imageworks.registry.history_show import model_at
 
-    reader, whose = _reader(registry, host=host), host or _this_host(registry)
-    repository = reader.repository
-    name, at, revision = model.partition("@")
-    commit = repository.resolve(revision) if at else repository.head()
-    found = model_at(repository, name, commit, whose, recorded=None if at else reader.recorded)
-    if as_json:
-        say(json.dumps(found.document(), indent=2, ensure_ascii=False, sort_keys=True))
-        return
-    from imageworks.cli.model_view import model_text
+    whose = host or _this_host(registry)
+    with _looking(registry, host=host) as reader:
+        repository = reader.repository
+        name, at, revision = model.partition("@")
+        commit = repository.resolve(revision) if at else repository.head()
+        found = model_at(repository, name, commit, whose, recorded=None if at else reader.recorded)
+        if as_json:
+            say(json.dumps(found.document(), indent=2, ensure_ascii=False, sort_keys=True))
+            return
+        from imageworks.cli.model_view import model_text
 
-    for note in found.notes:
-        complain(f"note: {note}")
-    say(model_text(found.model))
+        for note in found.notes:
+            complain(f"note: {note}")
+        say(model_text(found.model))
 
 
 def blame_command(
@@ -148,16 +154,16 @@ def blame_command(
     """
     from imageworks.registry.history_values import FORMAT_VERSION
 
-    reader = _reader(registry, host=host)
-    found = reader.blame(name, host or _this_host(registry))
-    if as_json:
-        fields = [one.document() for one in found]
-        document = {"format_version": FORMAT_VERSION, "name": name, "fields": fields}
-        say(json.dumps(document, indent=2, ensure_ascii=False))
-    else:
-        from imageworks.cli.history_view import blame_text
+    with _looking(registry, host=host) as reader:
+        found = reader.blame(name, host or _this_host(registry))
+        if as_json:
+            fields = [one.document() for one in found]
+            document = {"format_version": FORMAT_VERSION, "name": name, "fields": fields}
+            say(json.dumps(document, indent=2, ensure_ascii=False))
+        else:
+            from imageworks.cli.history_view import blame_text
 
-        say(blame_text(found, name))
+            say(blame_text(found, name))
 
 
 def _open(registry: Path | None) -> "RegistryRepository":
@@ -167,9 +173,11 @@ def _open(registry: Path | None) -> "RegistryRepository":
     return RegistryRepository.open(find_registry(registry))
 
 
-def _reader(registry: Path | None, *, host: str | None = None, cached: bool = False) -> "HistoryReader":
-    """Return the registry's history; with what was parsed before where many manifests are to be read."""
+@contextmanager
+def _looking(registry: Path | None, *, host: str | None = None, cached: bool = False) -> "Iterator[HistoryReader]":
+    """Yield the registry's history; with what was parsed before where many manifests are to be read."""
     from imageworks.config import load_host_settings
+    from imageworks.registry.git_library import damage_told
     from imageworks.registry.history_read import HistoryReader
     from imageworks.registry.parsed import ParsedDocuments, cache_file
 
@@ -178,7 +186,8 @@ def _reader(registry: Path | None, *, host: str | None = None, cached: bool = Fa
     folder = settings.cache_dir
     places = (folder / "history", folder) if cached else ()
     caches = [ParsedDocuments(cache_file(place, repository.root)) for place in places]
-    return HistoryReader(repository, caches, host=host or settings.host)
+    with damage_told():
+        yield HistoryReader(repository, caches, host=host or settings.host)
 
 
 def _this_host(registry: Path | None) -> str:

@@ -192,6 +192,7 @@ def _opened(
     from imageworks.log import start_logging
     from imageworks.reconcile.run import Run, RunOptions
     from imageworks.registry.git import RegistryRepository
+    from imageworks.registry.git_library import damage_told
     from imageworks.registry.history_read import HistoryReader
 
     root = find_registry(registry)
@@ -201,6 +202,7 @@ def _opened(
     options = RunOptions(offline=offline, read_only=how.dry_run, any_time=now)
     reader = HistoryReader(RegistryRepository.open(root, host=host.host), host=host.host)
     with (
+        damage_told(),
         show_progress(quiet=False, wanted=progress) as shown,
         Run.open(root, host, options, progress=shown, wait=wait) as run,
     ):

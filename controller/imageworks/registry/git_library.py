@@ -3,9 +3,12 @@
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from imageworks.registry.git_values import DamagedRepositoryError
 
 if TYPE_CHECKING:
     from pygit2 import Config, Index, IndexEntry, Oid, Repository, Signature
@@ -35,6 +38,22 @@ def git_error() -> type[Exception]:
     from pygit2 import GitError
 
     return GitError
+
+
+@contextlib.contextmanager
+def damage_told() -> Iterator[None]:
+    """Tell of what libgit2 cannot read as of a damaged repository; for looking back, where any old object may be gone.
+
+    Raises:
+        DamagedRepositoryError: Libgit2 could not read something.
+    """
+    try:
+        yield
+    except git_error() as error:
+        raise DamagedRepositoryError(
+            f"git cannot read a part of the registry's history: {' '.join(str(error).split())}",
+            remedy="Look with `git fsck --full`; fetch what is missing from another clone.",
+        ) from error
 
 
 def open_repository(path: Path) -> "Repository":

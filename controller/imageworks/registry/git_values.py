@@ -61,6 +61,10 @@ class UnknownRevisionError(RegistryGitError):
     """A revision or date names no commit of this repository."""
 
 
+class DamagedRepositoryError(RegistryGitError):
+    """Something that a commit refers to is missing from the repository, or cannot be read."""
+
+
 class CommitFailedError(RegistryGitError):
     """Git could not make the commit; the branch is where it was."""
 
