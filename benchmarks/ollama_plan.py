@@ -114,6 +114,7 @@ def answering(listed: list[dict[str, object]]) -> Iterator[str]:
 
     class Daemon(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are two writes here, and one in the real daemon
         ready: ClassVar = {path: json.dumps(answer).encode() for path, answer in answers.items()}
         shown: ClassVar = json.dumps({"details": DETAILS, "capabilities": ["completion"], "model_info": {}}).encode()
 

@@ -111,7 +111,7 @@ class OllamaProvider:
             in_use = self._client.ps()
         except OllamaError as error:
             return self._observe_stores(error)
-        stores = _read_stores(self._stores) if self.address.is_loopback else _Stores({}, (), 0, None)
+        stores = _read_stores(self._stores, described=False) if self.address.is_loopback else _Stores({}, (), 0, None)
         return OllamaObservation(
             models=tuple(sorted((_enriched(model, stores) for model in listed), key=lambda model: model.name)),
             origin="api",
@@ -264,7 +264,7 @@ class OllamaProvider:
                 f"{model}: Ollama says that it is done, but does not list it",
                 remedy="See `ollama list` and the daemon's log.",
             )
-        return _enriched(found, _read_stores(self._stores)) if self.address.is_loopback else found
+        return _enriched(found, _read_stores(self._stores, described=False)) if self.address.is_loopback else found
 
     def _observe_stores(self, error: OllamaError) -> OllamaObservation:
         stores = _read_stores(self._stores)
@@ -278,14 +278,14 @@ class OllamaProvider:
         )
 
 
-def _read_stores(folders: tuple[Path, ...]) -> _Stores:
+def _read_stores(folders: tuple[Path, ...], *, described: bool = True) -> _Stores:
     models: dict[tuple[str, str, str, str], OllamaModel] = {}
     damaged: list[tuple[Path, str]] = []
     found = 0
     first_error: OllamaStoreError | None = None
     for folder in folders:
         try:
-            reading = read_store(folder) if is_store(folder) else None
+            reading = read_store(folder, described=described) if is_store(folder) else None
         except OllamaStoreError as error:
             first_error = first_error or error
             continue

@@ -83,11 +83,13 @@ def is_store(folder: Path) -> bool:
         raise _unreadable(folder, error) from None
 
 
-def read_store(folder: Path) -> StoreReading:
+def read_store(folder: Path, *, described: bool = True) -> StoreReading:
     """Return the models of a store; one that is damaged is told of and harms no other.
 
     Args:
         folder: The models folder, which holds ``manifests`` and ``blobs``.
+        described: Whether configs are read for what they say; a daemon that answers has said it, and listed none whose
+            config it could not read.
 
     Raises:
         OllamaStoreError: The folder itself cannot be read.
@@ -101,7 +103,7 @@ def read_store(folder: Path) -> StoreReading:
             damaged.append((manifest, "its folders are no name of a model"))
             continue
         try:
-            models.append(store.model(manifest, name.shortest))
+            models.append(store.model(manifest, name.shortest, described=described))
         except _DamagedError as error:
             damaged.append((manifest, str(error)))
     return StoreReading(folder, tuple(sorted(models, key=lambda model: model.name)), tuple(sorted(damaged)))
@@ -171,11 +173,11 @@ class _Store:
         """Yield each file four levels down, with the folders that lead to it."""
         yield from self._below(self._folder / "manifests", (), damaged)
 
-    def model(self, manifest: Path, name: str) -> OllamaModel:
+    def model(self, manifest: Path, name: str, *, described: bool) -> OllamaModel:
         """Return the model of one manifest, or raise _DamagedError as the daemon would pass it over."""
         content = self._content(manifest, "the manifest")
         config, layers, parent, end = _parsed(content)
-        held = self._config(config)
+        held = self._config(config) if described else {}
         self._check_templates(layers)
         status = manifest.stat()
         remote = text(held, "remote_host") or None
