@@ -296,6 +296,8 @@ def test_a_model_that_needs_a_newer_ollama_is_no_loop(ollama: OllamaWorld) -> No
     ollama.declare()
     failed = ollama.world.reconcile(code=1)
     assert "newer version" in failed.err
+    assert "1 stalled" in ollama.world.message()
+    assert f"! {NAME} (ollama-needs-newer)" in ollama.world.message()
     conditions = ollama.entry(NAME)["conditions"]
     assert isinstance(conditions, list)
     assert ("Stalled", "True") in {(item["type"], item["status"]) for item in conditions}

@@ -31,11 +31,13 @@ def commit_message(title: str, outcomes: Iterable[Outcome], *, otherwise: str = 
         outcomes: What came of each change.
         otherwise: What is said where no model changed.
     """
-    done = [outcome for outcome in outcomes if outcome.done and outcome.recorded]
-    head = f"{title}: {summary(done) or otherwise}"
-    if not done:
-        return head
-    return head + "\n\n" + "\n".join(_line(outcome) for outcome in done)
+    recorded = [outcome for outcome in outcomes if outcome.recorded]
+    done = [outcome for outcome in recorded if outcome.done]
+    stalled = [f"! {outcome.change.name} ({outcome.reason})" for outcome in recorded if not outcome.done]
+    parts = [summary(done), f"{len(stalled)} stalled" if stalled else ""]
+    head = f"{title}: {', '.join(filter(None, parts)) or otherwise}"
+    lines = [*(_line(outcome) for outcome in done), *stalled]
+    return "\n\n".join([head, "\n".join(lines)] if lines else [head])
 
 
 def _line(outcome: Outcome) -> str:
