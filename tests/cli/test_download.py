@@ -315,6 +315,53 @@ def test_an_absent_model_comes_back(world: World) -> None:
     assert tree(world.weights / REPO) == {**MODEL, **TEMPLATE}
 
 
+def test_a_renamed_model_is_known_by_its_repository(world: World) -> None:
+    download(world, REPO)
+    assert command("apply-simple-slugs", "--rename-slugs", "--apply", "--registry", world.root).code == 0
+    (name,) = world.entries()
+    assert name != NAME
+    before = world.head()
+    assert "Already here" in download(world, REPO).out
+    assert world.head() == before
+    assert command("remove", name, "--force", "--registry", world.root).code == 0
+    assert "Found here" in download(world, REPO).out
+    assert world.entries() == [name]
+    assert not (world.root / f"models/{NAME}.yaml").exists()
+
+
+def test_a_model_that_people_named_themselves_is_not_declared_twice(world: World) -> None:
+    world.declare("ours", backend="vllm")
+    world.reconcile()
+    before = world.head()
+    assert "Already here" in download(world, REPO).out
+    assert world.head() == before
+    download(world, REPO, "--role", "caption")
+    assert world.snapshot()["ours"]["roles"] == ["caption"]
+
+
+def test_a_former_name_of_another_model_is_not_taken(world: World) -> None:
+    world.serve(MODEL, "other/small")
+    world.declare("small", source={"huggingface": "other/small"}, previously=[NAME])
+    before = world.head()
+    refused = download(world, REPO, code=1)
+    assert f"models/{NAME}.yaml would make another manifest wrong: models/small.yaml:" in refused.err
+    assert world.head() == before
+    world.check()
+
+
+def test_a_model_that_a_scan_named_keeps_its_name(world: World) -> None:
+    for file, data in MODEL.items():
+        path = world.weights / REPO / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    assert command("scan", "--base", world.weights, "--registry", world.root).code == 0
+    assert command("apply-simple-slugs", "--rename-slugs", "--apply", "--registry", world.root).code == 0
+    (name,) = world.entries()
+    download(world, REPO)
+    assert world.entries() == [name]
+    assert (world.root / f"models/{name}.yaml").is_file()
+
+
 def test_a_name_is_not_taken_from_another_model(world: World) -> None:
     download(world, REPO)
     world.serve(MODEL, "other/tiny-1b")

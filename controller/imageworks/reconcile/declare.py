@@ -15,6 +15,7 @@ from imageworks.providers.select_values import QuantChoice, Selection, Selection
 from imageworks.providers.select_weights import DEFAULT_QUANTIZATION
 from imageworks.quant_labels import quantization_label
 from imageworks.reconcile.analysis import Analysis, analyze
+from imageworks.reconcile.known import Asked, known_name, usual_backend
 from imageworks.reconcile.places import LINUX
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.report import Outcome, Report
@@ -120,6 +121,8 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
     form = _choose_format(files, wish, look)
     label, selection = _choose_quantization(files, form, wish, choose)
     analysis = look(form, label)
+    meant = Asked(analysis, asked.revision, selection.container.value, label, wish.backend)
+    analysis = replace(analysis, name=known_name(run.registry, meant))
     entry = run.registry.entries.get(analysis.name)
     chosen = _Chosen(analysis, selection.container, label, wish)
     location, notes = _location(run, chosen)
@@ -152,11 +155,18 @@ def install(run: Run, proposal: Proposal, *, force: bool, kept: bool = True) -> 
         proposal: What is to be declared.
         force: Whether every byte that is there is read again.
         kept: Whether the manifest is committed; else the model is recorded as one that was never declared.
+
+    Raises:
+        DeclareError: The manifest would make another one wrong.
     """
     if not kept and proposal.name in run.registry.manifests:
         raise UsageError(f"{proposal.name} is declared already, in {proposal.file}; --no-manifest is for a new model")
     files = {proposal.file: proposal.content} if proposal.changed else {}
+    before = set(run.registry.diagnostics)
     run.declare(files, (proposal.name,), title=f"Download {proposal.name}", kept=kept)
+    harmed = [one for one in run.registry.diagnostics if one not in before]
+    if harmed and proposal.name not in run.registry.blocked:  # what is wrong with itself, its plan says
+        raise DeclareError(f"{proposal.file} would make another manifest wrong: {harmed[0].render()}")
     if force and proposal.entry is not None:
         run.distrust(proposal.entry)
     return run.plan()
@@ -373,7 +383,7 @@ def _render(chosen: _Chosen, location: str | None, *, schema: str) -> bytes:
     """Return a new manifest: pinned, with a comment behind each value that a person may want to change."""
     analysis, wish = chosen.analysis, chosen.wish
     resolved, ref = analysis.resolved, wish.identifier.revision
-    backend = wish.backend or ("gguf" if chosen.container is Container.GGUF else "vllm")
+    backend = wish.backend or usual_backend(chosen.container.value)
     lines = [
         f"# yaml-language-server: $schema={schema}",
         f"# {resolved.repo}, as `imageworks-models download` found it. Change what you like and commit it: the next",

@@ -1,0 +1,100 @@
+"""Which model of a registry a repository already is, whatever people call it. Pure."""
+
+from dataclasses import dataclass
+
+from imageworks.quant_labels import quantization_label
+from imageworks.reconcile.analysis import Analysis
+from imageworks.reconcile.situation import Place
+from imageworks.registry.crosscheck import fold
+from imageworks.registry.entry import Entry
+from imageworks.registry.load import RegistryState
+from imageworks.registry.manifest import HuggingFaceSource, Manifest, is_commit
+
+MAIN = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What tells a model from others of its repository.
+
+    Args:
+        analysis: What the repository is.
+        ref: The branch, tag or commit that was asked for.
+        container: How the chosen weights are packed.
+        label: The quantization that was chosen of several, if there was a choice.
+        backend: What is to serve it, if that was said.
+    """
+
+    analysis: Analysis
+    ref: str | None
+    container: str
+    label: str | None
+    backend: str | None
+
+
+def known_name(registry: RegistryState, asked: Asked) -> str:
+    """Return the name under which a model is declared or recorded here, else the one that it would get.
+
+    A model that was renamed, or that somebody named in their own way, is still the same: downloading it again must
+    not declare it twice.
+
+    Args:
+        registry: What is declared and recorded.
+        asked: Which model it is.
+    """
+    usual = asked.analysis.name
+    if usual in registry.manifests or usual in registry.blocked:
+        return usual
+    same = [one for one in registry.manifests.values() if registry.applies(one) and _is_declared(one, asked)]
+    if same:
+        backend = usual_backend(asked.container)
+        renamed = fold(usual)
+        return min(
+            same,
+            key=lambda one: (
+                renamed not in {fold(old) for old in one.previously},
+                one.text("backend") != backend,
+                one.name,
+            ),
+        ).name
+    if usual in registry.entries:
+        return usual
+    found = (one.name for one in registry.entries.values() if not one.managed and _is_recorded(one, asked))
+    return min(found, default=usual)
+
+
+def usual_backend(container: str) -> str:
+    """Return what serves a container where nobody says.
+
+    Args:
+        container: How the weights are packed.
+    """
+    return "gguf" if container == "gguf" else "vllm"
+
+
+def _is_declared(manifest: Manifest, asked: Asked) -> bool:
+    source = manifest.source
+    if not isinstance(source, HuggingFaceSource) or source.repo.lower() != asked.analysis.resolved.repo.lower():
+        return False
+    if source.include or source.subfolder or _branch(source.ref) != _branch(asked.ref):
+        return False
+    if asked.backend is not None and manifest.text("backend") != asked.backend:
+        return False
+    if manifest.text("format") not in {None, asked.container}:
+        return False
+    label = manifest.text("quantization")
+    shown = {None, asked.label, asked.analysis.facts.quantization} if asked.label is None else {asked.label}
+    return (quantization_label(label) or label if label else None) in shown
+
+
+def _is_recorded(entry: Entry, asked: Asked) -> bool:
+    place = asked.analysis.place
+    if not isinstance(place, Place) or entry.path != place.path:
+        return False
+    if asked.backend is not None and entry.text("backend") != asked.backend:
+        return False
+    return asked.label is None or entry.text("quantization") == asked.label
+
+
+def _branch(ref: str | None) -> str | None:
+    return None if ref is None or ref == MAIN or is_commit(ref) else ref
