@@ -159,3 +159,22 @@ def test_a_damaged_repository_is_told_in_one_error(told: World, gone: str) -> No
         assert result.code == 1, (words, result)
         assert "git fsck --full" in result.err or "names no commit" in result.err, (words, result)
         assert "bug" not in result.err, (words, result)
+
+
+def test_details_are_counted_and_what_is_not_known_is_not_told(world: World) -> None:
+    told = [{"type": "Ready", "status": "Unknown", "reason": "Migrated", "message": "by another tool"}]
+    held = {"schema_version": 1, "name": NAME, "managed": False, "download_path": "/w/tiny", "conditions": told}
+    held |= {"download_size_bytes": 2048, "metadata": {"acquisition": "adopted"}}
+    details = {"patches": [], **{f"size_{number}": number for number in range(9)}}
+    for more in (
+        {"downloaded_at": "2025-10-22T08:00:00+00:00"},
+        {"downloaded_at": "2025-10-22T09:00:00+00:00"},
+        {"metadata": {"acquisition": "adopted", "note": "x", "architecture": details}},
+    ):
+        world.write(f"discovered/{HOST}/{NAME}.json", json.dumps(held | more))
+    shown = [line.strip() for line in look(world, "history", NAME).splitlines() if line.startswith(" ")]
+    assert shown == [
+        f"~ {HOST}: metadata.architecture in 10 fields, metadata.note none→x",
+        f"~ {HOST}: downloaded_at 2025-10-22T08:00:00+00:00→2025-10-22T09:00:00+00:00",
+        f"+ {HOST}: recorded, 2.0 KiB",
+    ]

@@ -56,6 +56,7 @@ def change(path: str, before: bytes | None, after: bytes | None) -> ModelChange:
 
 ENTRY = f"discovered/{HOST}/tiny.json"
 MANIFEST = "models/tiny.yaml"
+TOLD = [{"type": "Ready", "status": "Unknown", "reason": "Migrated", "message": "nothing was looked at since"}]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,7 @@ MANIFEST = "models/tiny.yaml"
         (MANIFEST, manifest(), manifest() + b" ", Kind.REWRITTEN),
         (ENTRY, None, entry("tiny", metadata={"acquisition": "installed"}), Kind.INSTALLED),
         (ENTRY, None, entry("tiny", metadata={"acquisition": "adopted"}), Kind.ADOPTED),
+        (ENTRY, None, entry("tiny", metadata={"acquisition": "adopted"}, conditions=TOLD), Kind.RECORDED),
         (ENTRY, None, entry("tiny"), Kind.FOUND),
         (ENTRY, None, entry("tiny", path=None), Kind.RECORDED),
         (ENTRY, entry("tiny", path=None), entry("tiny", metadata={"acquisition": "installed"}), Kind.INSTALLED),

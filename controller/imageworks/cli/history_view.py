@@ -27,6 +27,8 @@ SYMBOLS: Final = {
 }
 STYLES: Final = {"+": "green", "=": "green", "~": "yellow", ">": "cyan", "-": "red", "!": "magenta"}
 MOST_MODELS: Final = 12  # in one commit of the registry's history; --json tells all
+MOST_FIELDS: Final = 12  # of one change; --json tells all
+MOST_DETAILS: Final = 3  # of one kind of details that are told one by one
 LONGEST_VALUE: Final = 48  # characters of a value within a line
 REVISION_DIGITS: Final = 12
 ROOM_FOR_SUBJECTS: Final = 140  # columns
@@ -124,7 +126,8 @@ def _beginning(change: ModelChange) -> str:
 def _particulars(change: ModelChange) -> Iterable[str]:
     if change.kind in _FRESH:
         if change.size[1] is not None:
-            yield f"{human_bytes(change.size[1])} in {_count(change.count, 'file')}"
+            files = f" in {_count(change.count, 'file')}" if change.count else ""
+            yield f"{human_bytes(change.size[1])}{files}"
         if change.kind is Kind.DECLARED:
             yield from (field_words(item) for item in change.fields if item.field in {"roles", "state", "hosts"})
         return
@@ -140,7 +143,29 @@ def _particulars(change: ModelChange) -> Iterable[str]:
     chosen = [item for item in change.fields if item.field not in _TOLD]
     if change.kind in {Kind.UPDATED, Kind.EMPTIED}:  # the rest follows from other files
         chosen = [item for item in chosen if item.field in {"download_path", "deprecated", "conditions"}]
-    yield from (field_words(item) for item in chosen)
+    elif change.kind is Kind.CHANGED and old == new and not chosen:  # something changed, though it is but a date
+        chosen = list(change.fields)
+    yield from _fields_words(chosen)
+
+
+def _fields_words(changes: Sequence[FieldChange]) -> Iterable[str]:
+    """Yield fields' changes in words; many details of one thing are counted, as --json tells them."""
+    details: dict[str, list[FieldChange]] = {}
+    for item in changes:
+        details.setdefault(_thing(item), []).append(item)
+    words = []
+    for thing, items in details.items():
+        counted = thing != items[0].field and len(items) > MOST_DETAILS
+        words += [f"{thing} in {len(items)} fields"] if counted else [field_words(item) for item in items]
+    yield from words[:MOST_FIELDS]
+    if len(words) > MOST_FIELDS:
+        yield f"and {len(words) - MOST_FIELDS} more, which --json tells"
+
+
+def _thing(change: FieldChange) -> str:
+    """Return what a field is a detail of; itself where people would ask for it."""
+    keys = change.field.split(".")
+    return ".".join(keys[:2]) if keys[0] == "metadata" else change.field
 
 
 def field_words(change: FieldChange) -> str:
@@ -152,7 +177,7 @@ def field_words(change: FieldChange) -> str:
     if change.field == "conditions":
         return f"{_conditions(change.before)}{_ARROW}{_conditions(change.after)}"
     before, after = change.before, change.after
-    if _of_texts(before) and _of_texts(after):
+    if _of_texts(before) and _of_texts(after) and (before or after):
         old, new = _texts(before), _texts(after)
         came, went = [item for item in new if item not in old], [item for item in old if item not in new]
         if came or went:

@@ -23,6 +23,7 @@ MANIFEST_PARTS: Final = 2  # models/<name>.yaml
 FILE_LISTS: Final = ("artifacts.files", "download_files", "download_directory_checksum")
 """Fields of an entry that are told as files."""
 _ACQUIRED: Final = {"installed": Kind.INSTALLED, "adopted": Kind.ADOPTED}
+_ONLY_TOLD: Final = "Migrated"  # the reason in the condition that the migration gives its entries
 _SOURCES: Final = ("huggingface", "ollama", "path")
 
 
@@ -179,7 +180,7 @@ def _entry(name: str, host: str, before: Version | None, after: Version | None) 
         source=_text(_part(new or old, "resolved").get("repo")),
         revision=(_installed(old), _installed(new)),
         size=(_number(old.get("download_size_bytes")), _number(new.get("download_size_bytes"))),
-        count=len(_files(new)),
+        count=_count(new),
         files=files,
         fields=tuple(change for change in _fields(before, after) if change.field not in FILE_LISTS),
         problem=_problem(after),
@@ -193,7 +194,7 @@ def _entry_kind(before: Version | None, after: Version | None, files: FileChange
         return Kind.UNREADABLE
     old, new = _said(before), _said(after)
     had, has = bool(old.get("download_path")), bool(new.get("download_path"))
-    if has and not had:
+    if has and not had and not _only_told(new):
         acquired = _text(_part(new, "metadata").get("acquisition"))
         return _ACQUIRED.get(acquired or "", Kind.FOUND)
     if before is None:
@@ -205,6 +206,13 @@ def _entry_kind(before: Version | None, after: Version | None, files: FileChange
     if old.get("download_path") != new.get("download_path"):
         return Kind.MOVED
     return Kind.REWRITTEN if old == new else Kind.CHANGED
+
+
+def _only_told(fields: Mapping[str, object]) -> bool:
+    """Say whether an entry repeats what an earlier tool said, and nothing was looked at."""
+    conditions = fields.get("conditions")
+    listed = conditions if isinstance(conditions, list) else []
+    return any(isinstance(item, Mapping) and item.get("reason") == _ONLY_TOLD for item in listed)
 
 
 def _fields(before: Version | None, after: Version | None) -> tuple[FieldChange, ...]:
@@ -228,6 +236,12 @@ def _files_between(old: Mapping[str, object], new: Mapping[str, object]) -> File
 def _files(fields: Mapping[str, object]) -> dict[str, object]:
     listed = _part(fields, "artifacts").get("files")
     return dict(_listed(listed)) if isinstance(listed, list) else {}
+
+
+def _count(fields: Mapping[str, object]) -> int:
+    """Return how many files an entry has; by their names alone where nothing more was recorded."""
+    names = fields.get("download_files")
+    return len(_files(fields)) or (len(names) if isinstance(names, list) else 0)
 
 
 def _listed(files: Iterable[object]) -> Iterator[tuple[str, object]]:
