@@ -136,3 +136,15 @@ def test_only_what_is_used_stays_in_the_cache(tmp_path: Path) -> None:
     assert [value for value in kept if "roles" in value] == [
         {"schema_version": 1, "roles": ["caption"], "backend": "vllm"}
     ]
+
+
+def test_that_manifests_agreed_before_says_nothing_of_another_one(tmp_path: Path) -> None:
+    made = Fixture(tmp_path, models__a_yaml=MANIFEST)
+    assert made.load().diagnostics == ()
+    assert list(made.load().manifests) == ["a"]
+    head = made.repository.head()
+    made.repository.commit({"models/b.yaml": MANIFEST + b"previously: [a]\n"}, message="Add", expected=head)
+    assert [(item.file, item.line) for item in made.load().diagnostics] == [("models/b.yaml", 3)]
+    head = made.repository.head()
+    made.repository.commit({"models/b.yaml": MANIFEST}, message="Mend", expected=head)
+    assert list(made.load().manifests) == ["a", "b"]

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from imageworks.detect.filenames import Role, classify
 from imageworks.providers.lmstudio import StudioModel, observe_studio
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Drift, Reason
@@ -45,6 +44,8 @@ def unseen(places: Places, place: Place, upstream: Upstream) -> tuple[str, ...]:
         place: Where the model belongs.
         upstream: What it consists of.
     """
+    from imageworks.detect.filenames import Role, classify  # only here: a plan without LM Studio is not to load it
+
     deep = [file.path for file in upstream.files if "/" in file.path and classify(file.path).role is Role.WEIGHTS]
     if not deep or not places.is_lmstudio(place):
         return ()

@@ -1,6 +1,6 @@
 """Load a registry as one commit has it: manifests, this host's entries, settings, and what is wrong in any of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 from imageworks.registry import entry as entries
 from imageworks.registry import manifest as manifests
 from imageworks.registry import settings as registry_settings
+from imageworks.registry.crosscheck import Declared, declare
 from imageworks.registry.diagnostic import Diagnostic, whole_file
 from imageworks.registry.document import Document, Places
 from imageworks.registry.entry import Entry, InvalidEntryError
@@ -141,7 +142,8 @@ def load_registry(
     recorded = recorded or (records_tip(repository, branch) if branch else None) or revision
     listed = repository.list_files(recorded, entries.FOLDER)
     hosts = {file.split("/")[1] for file in listed if file.count("/") == ENTRY_DEPTH}
-    valid, problems = validate_documents(checked, settings.document, {name: {} for name in hosts})
+    key = None if declared else _agreement(repository, revision, hosts)
+    valid, problems = _validate(checked, settings, hosts, key, cache)
     own = f"{entries.FOLDER}/{host}/"
     found, broken = _entries(repository, {file: ref for file, ref in listed.items() if file.startswith(own)}, cache)
     diagnostics = [
@@ -166,6 +168,26 @@ def load_registry(
         recorded=recorded,
         branch=branch,
     )
+
+
+def _agreement(repository: RegistryRepository, revision: str | None, hosts: Iterable[str]) -> str:
+    """Return what names everything that manifests are held against each other by: themselves, settings and hosts."""
+    trees = [repository.tree_id(revision, path) or "" for path in (manifests.FOLDER, registry_settings.FILE)]
+    return ":".join(("agreement", *trees, *sorted(hosts)))
+
+
+def _validate(
+    checked: Mapping[str, Checked], settings: Checked, hosts: Iterable[str], key: str | None, cache: ParsedDocuments
+) -> tuple[dict[str, Declared], dict[str, list[Diagnostic]]]:
+    """Hold manifests against each other, unless just these were found to agree before."""
+    documents = [one.document for _, one in sorted(checked.items()) if one.document is not None and not one.diagnostics]
+    if key is not None and len(documents) == len(checked) and cache.get(key) is True:
+        declared = [declare(document) for document in documents]
+        return {item.manifest.name: item for item in declared}, {}
+    valid, problems = validate_documents(checked, settings.document, {name: {} for name in hosts})
+    if key is not None and not problems:
+        cache.put(key, value=True)
+    return valid, problems
 
 
 def _settings(repository: RegistryRepository, revision: str | None, cache: ParsedDocuments) -> Checked:
