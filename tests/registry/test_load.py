@@ -133,7 +133,7 @@ def test_only_what_is_used_stays_in_the_cache(tmp_path: Path) -> None:
     made.repository.commit({"models/good.yaml": MANIFEST + b"backend: vllm\n"}, message="Edit", expected=head)
     made.load()
     kept = json.loads(made.cache_file.read_bytes())["documents"].values()
-    assert [value for value in kept if "roles" in value] == [
+    assert [value for value in kept if isinstance(value, dict) and "roles" in value] == [
         {"schema_version": 1, "roles": ["caption"], "backend": "vllm"}
     ]
 
