@@ -336,7 +336,9 @@ def test_a_config_that_cannot_be_read_names_its_file() -> None:
         load_host_settings()
 
 
-@pytest.mark.parametrize("text", ["host = 1\n", "state_dir = []\n", 'roots = "/data"\n', "roots = [1]\n"])
+@pytest.mark.parametrize(
+    "text", ["host = 1\n", 'require_signed = "true"\n', "state_dir = []\n", 'roots = "/data"\n', "roots = [1]\n"]
+)
 def test_a_value_of_the_wrong_type_names_its_key(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.delenv("IMAGEWORKS_HOST")
     write_config(text)

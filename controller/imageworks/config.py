@@ -57,6 +57,7 @@ class HostSettings:
         max_connections: Connections for each large file; the registry's when absent.
         max_concurrent_downloads: Large files at once; the registry's when absent.
         preferred_formats: Which format a download takes of several, the preferred one first.
+        require_signed: Whether only signed manifests count, whatever a registry says.
     """
 
     host: str
@@ -72,6 +73,7 @@ class HostSettings:
     max_connections: int | None = None
     max_concurrent_downloads: int | None = None
     preferred_formats: tuple[str, ...] = ()
+    require_signed: bool = False
 
     def environment(self) -> dict[str, str]:
         """Return the process's environment, in which ``HF_ENDPOINT`` is the hub that these settings name."""
@@ -174,6 +176,7 @@ def load_host_settings(*, registry: Path | None = None, start: Path | None = Non
         hub_endpoint=layers.text("hub_endpoint") or _told(layers, "hub_endpoint", DEFAULT_HUB),
         max_connections=layers.number("max_connections"),
         max_concurrent_downloads=layers.number("max_concurrent_downloads"),
+        require_signed=layers.flag("require_signed"),
         preferred_formats=tuple(form.lower() for form in layers.texts("preferred_formats")),
         settings=(),
     )

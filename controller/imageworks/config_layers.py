@@ -30,6 +30,7 @@ class Kind(StrEnum):
     NUMBER = "whole number"
     TEXTS = "list of texts"
     PATHS = "list of paths"
+    FLAG = "true or false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ KEYS: Final = {
         Key("max_concurrent_downloads", Kind.NUMBER, "IMAGEWORKS_MAX_DOWNLOADS", project=True, least=1, most=64),
         Key("preferred_formats", Kind.TEXTS, "IMAGEWORKS_PREFERRED_FORMATS", project=True),
         Key("hub_endpoint", Kind.TEXT, "HF_ENDPOINT"),
+        Key("require_signed", Kind.FLAG),
         Key("state_dir", Kind.PATH, "IMAGEWORKS_STATE_DIR"),
         Key("cache_dir", Kind.PATH, "IMAGEWORKS_CACHE_DIR"),
         Key("log_dir", Kind.PATH, "IMAGEWORKS_LOG_DIR"),
@@ -171,6 +173,7 @@ class Layers:
         found = self._search(KEYS[name])
         if found is not None:
             shown = ", ".join(found.value) if isinstance(found.value, tuple) else str(found.value)
+            shown = shown.lower() if isinstance(found.value, bool) else shown
             self.settings.append(Setting(name, shown, found.origin))
         return found
 
@@ -192,6 +195,11 @@ class Layers:
         """Return a number, if any layer says it."""
         found = self.find(name)
         return found.value if found and isinstance(found.value, int) else None
+
+    def flag(self, name: str) -> bool:
+        """Return whether the strongest layer that says anything says yes."""
+        found = self.find(name)
+        return found is not None and found.value is True
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a list, empty if no layer says it."""
@@ -224,6 +232,10 @@ def _from_file(key: Key, layer: Layer) -> str | int | tuple[str, ...]:
             f"{where} must be a {key.kind} from {key.least} to {key.most}",
             remedy=f"Write {key.name} = {key.most // 2}.",
         )
+    if key.kind is Kind.FLAG:
+        if isinstance(value, bool):
+            return value
+        raise ConfigurationError(f"{where} must be {key.kind}", remedy=f"Write {key.name} = true.")
     if key.kind in {Kind.TEXT, Kind.PATH}:
         if not isinstance(value, str) or not _usable(value):
             raise ConfigurationError(f"{where} must be text", remedy=f'Write {key.name} = "…".')

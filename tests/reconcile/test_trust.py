@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.git import git
-from support.reconcile import NAME, World, command
+from support.reconcile import HOST, NAME, World, command
 
 REQUIRED = {"git": {"require_signed": True}}
 
@@ -143,3 +143,141 @@ def test_a_gpg_key_must_be_trusted(world: World, monkeypatch: pytest.MonkeyPatch
     finally:
         subprocess.run(["gpgconf", "--kill", "all"], check=False)
         shutil.rmtree(home, ignore_errors=True)
+
+
+EVIL = {"huggingface": "acme/tiny-1b"}
+
+
+def forge(world: World, path: str, text: str) -> None:
+    """Commit what looks like a commit of this host's controller, as anybody who may push can."""
+    reconciled = world.head()
+    world.write(path, text, commit=False)
+    git(world.git_root, "add", "--all")
+    message = f"Reconcile {HOST}\n\nReconciled-Revision: {reconciled}\nHost: {HOST}\n"
+    git(world.git_root, "commit", "--quiet", "--message", message)
+
+
+def test_a_forged_commit_of_ours_does_not_take_the_rule_away(signing: World) -> None:
+    signing.configure(**REQUIRED)
+    signing.declare()
+    sign(signing)
+    signing.reconcile()
+    signing.configure()
+    signing.declare("evil", source=EVIL, location="second")
+    forge(signing, f"snapshot/{HOST}.json", "[]\n")
+    assert "not signed by an allowed key" in signing.reconcile(code=1, valid=False).err
+    assert "not signed by an allowed key" in signing.reconcile("--dry-run", code=1, valid=False).err
+
+
+def test_this_hosts_config_demands_signatures_from_the_first_run_on(signing: World, isolated_environment: Path) -> None:
+    signing.user_config(isolated_environment, f'require_signed = true\nroots = ["{signing.folder}"]\n')
+    signing.declare()
+    assert "not signed by an allowed key" in signing.reconcile(code=1).err
+    assert list(signing.weights.iterdir()) == []
+    refused = command("download", "acme/tiny-1b", "-y", "--registry", signing.root, "--location", "linux_wsl")
+    assert refused.code == 1
+    sign(signing)
+    signing.reconcile()
+    assert signing.entries() == [NAME]
+    refused = command("download", "acme/tiny-1b", "-y", "--registry", signing.root, "--location", "second")
+    assert "config.toml requires signed commits" in refused.err
+    assert "require_signed" in command("config").out
+
+
+def test_the_rule_ends_where_it_was_taken_away_with_a_signature(signing: World) -> None:
+    signing.configure(**REQUIRED)
+    signing.declare()
+    sign(signing)
+    signing.reconcile()
+    signing.configure()
+    sign(signing)
+    signing.reconcile()
+    signing.declare(roles=["caption"])
+    signing.reconcile()
+    assert signing.snapshot()[NAME]["roles"] == ["caption"]
+
+
+def test_a_broken_registry_yaml_does_not_take_the_rule_away(signing: World) -> None:
+    signing.configure(**REQUIRED)
+    signing.declare()
+    sign(signing)
+    signing.reconcile()
+    signing.write("registry.yaml", "schema_version: 1\nlocations: 7\n")
+    assert "not signed by an allowed key" in signing.reconcile(code=1, valid=False).err
+    sign(signing)
+    signing.reconcile(code=1, valid=False)
+    signing.configure()
+    assert "not signed by an allowed key" in signing.reconcile(code=1).err
+
+
+def test_an_object_that_was_replaced_vouches_for_nothing(signing: World) -> None:
+    signing.configure(**REQUIRED)
+    signing.declare()
+    sign(signing)
+    good = signing.head()
+    raw = git(signing.git_root, "cat-file", "commit", "HEAD")
+    signing.declare("evil", source=EVIL, location="second")
+    tree = git(signing.git_root, "rev-parse", "HEAD^{tree}").strip()
+    forged = subprocess.run(
+        ["git", "hash-object", "-t", "commit", "-w", "--stdin"],
+        cwd=signing.git_root,
+        input=(f"tree {tree}\n" + raw.split("\n", 1)[1]).encode(),
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    git(signing.git_root, "reset", "--quiet", "--hard", forged.strip())
+    git(signing.git_root, "replace", forged.strip(), good)
+    assert "has a bad signature" in signing.reconcile(code=1, valid=False).err
+
+
+def test_keys_in_the_registrys_own_repository_judge_nothing(signing: World, tmp_path: Path) -> None:
+    signing.configure(**REQUIRED)
+    signing.write("keys/allowed", (tmp_path / "allowed signers").read_text(encoding="utf-8"))
+    git(signing.git_root, "config", "gpg.ssh.allowedSignersFile", "keys/allowed")
+    signing.declare()
+    sign(signing)
+    assert "lies in the repository whose commits it is to judge" in signing.reconcile(code=1).err
+
+
+def test_a_merge_does_not_bring_back_what_was_signed_once(signing: World) -> None:
+    signing.configure(**REQUIRED)
+    signing.declare()
+    sign(signing)
+    signing.reconcile()
+    old = git(signing.git_root, "rev-parse", "HEAD^").strip()
+    signing.declare(roles=["newer"])
+    sign(signing)
+    signing.reconcile()
+    now = signing.head()
+    tree = git(signing.git_root, "rev-parse", f"{old}^{{tree}}").strip()
+    merge = git(signing.git_root, "commit-tree", "-p", now, "-p", old, "-m", "Merge", tree).strip()
+    git(signing.git_root, "reset", "--quiet", "--hard", merge)
+    refused = signing.reconcile(code=1, valid=False)
+    assert "are those of" in refused.err
+    git(signing.git_root, "commit", "--quiet", "--allow-empty", "-S", "--message", "Go back")
+    signing.reconcile()
+    assert "roles" not in signing.snapshot()[NAME]
+
+
+def test_a_shallow_clone_is_judged_by_what_it_has(signing: World) -> None:
+    signing.configure(**REQUIRED)
+    signing.declare()
+    sign(signing)
+    signing.write("docs/note.md", "later, unsigned")
+    clone = signing.folder / "shallow clone"
+    git(signing.folder, "clone", "--quiet", "--depth", "1", signing.git_root.as_uri(), str(clone))
+    allowed = git(signing.git_root, "config", "gpg.ssh.allowedSignersFile").strip()
+    git(clone, "config", "gpg.ssh.allowedSignersFile", allowed)
+    refused = command("reconcile", "--dry-run", "--registry", clone)
+    assert "not signed by an allowed key" in refused.err
+    git(clone, "fetch", "--quiet", "--unshallow")
+    assert command("reconcile", "--dry-run", "--registry", clone).code == 0
+
+
+def test_signatures_are_found_whatever_gits_settings_print(signing: World) -> None:
+    signing.configure(**REQUIRED)
+    signing.declare()
+    sign(signing)
+    git(signing.git_root, "config", "log.showSignature", "true")
+    signing.reconcile()
+    assert signing.entries() == [NAME]

@@ -174,7 +174,7 @@ class Ledger:
         """
         if not edits:
             return None
-        refuse_unsigned(self.registry, edits.manifests)
+        refuse_unsigned(self.registry, self.host, edits.manifests)
         recording = Recording(
             message=edits.message,
             trailers=lambda registry: {"Host": registry.host},

@@ -27,7 +27,7 @@ from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
 from imageworks.reconcile.sync import Sent, Synchronizer, publish
-from imageworks.reconcile.trust import check_trust, refuse_unsigned
+from imageworks.reconcile.trust import Trust, refuse_unsigned
 from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import Entry
 from imageworks.registry.git import RegistryRepository
@@ -220,7 +220,7 @@ class Run:
             kept: Whether the manifests are committed; else only what they lead to is, as models never declared.
         """
         if kept:
-            refuse_unsigned(self._registry, files)
+            refuse_unsigned(self._registry, self._host, files)
         self._declared, self._keeps_declared = dict(files), kept
         self._options = replace(self._options, names=names)
         self._title = title
@@ -251,7 +251,8 @@ class Run:
         """Load the registry and open what looking needs."""
         read_only = self._options.read_only
         self._registry = self._recorder.load()
-        check_trust(self._repository, self._registry, self._repository.program(os.environ))
+        trust = Trust(self._repository, self._host, self._repository.program(os.environ))
+        trust.check(self._registry, remember=not read_only)
         if not read_only:
             self._recorder.save()
         state_file = self._host.state_dir / STATE_FILE

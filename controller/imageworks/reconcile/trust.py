@@ -1,34 +1,90 @@
-"""Reconcile only what people signed, where a registry asks for that."""
+"""Reconcile only what people signed, where this host or a registry asks for that."""
 
+import json
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 
+from imageworks.config import HostSettings
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_messages import RECONCILED_REVISION
 from imageworks.registry.git_program import GitProgram
-from imageworks.registry.git_trust import UntrustedRegistryError, check_signed
+from imageworks.registry.git_trust import UntrustedRegistryError, check_signed, refuse_older
 from imageworks.registry.load import RegistryState
+from imageworks.registry.parsed import registry_key
 from imageworks.registry.settings import FILE, read_settings
 from imageworks.registry.validate import check_settings_file
 
 
-def check_trust(repository: RegistryRepository, registry: RegistryState, git: GitProgram) -> None:
-    """Refuse a registry whose manifests must be signed and are not.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What this host knows of a registry's signatures by itself, which no commit of anybody can change.
 
-    It must where its own registry.yaml says so, and where the one that this host applied last said so: a commit that
-    takes the rule away has to be signed as well.
+    Args:
+        required: Whether the registry.yaml that counted last required them.
+        vouched: The commit whose signature counted last; empty when none did.
+    """
+
+    required: bool = False
+    vouched: str = ""
+
+
+NOTHING_KNOWN = Known()
+
+
+class Trust:
+    """Decides whether what a registry declares may be acted on.
 
     Args:
         repository: The registry.
-        registry: It as it was read.
-        git: The git program in its work tree.
-
-    Raises:
-        UntrustedRegistryError: They must be signed and are not.
+        host: This host's settings.
+        git: The git program in the registry's work tree.
     """
-    if registry.revision is None:
-        return
-    if registry.settings.require_signed or _required_before(repository, registry):
-        check_signed(repository, git, registry.revision)
+
+    def __init__(self, repository: RegistryRepository, host: HostSettings, git: GitProgram) -> None:
+        self._repository = repository
+        self._host = host
+        self._git = git
+        self._file = host.state_dir / "signed" / f"{registry_key(repository.root)}.json"
+
+    def check(self, registry: RegistryState, *, remember: bool) -> None:
+        """Refuse a registry whose manifests must be signed and are not.
+
+        They must where this host's config.toml says so, where registry.yaml does, and where the registry.yaml that
+        counted last did: a commit that takes the rule away has to be signed as well. What counted last is known from
+        this host's own notes. A registry's history only stands in for lost ones: anybody may write what looks like our
+        commit.
+
+        Args:
+            registry: The registry as it was read.
+            remember: Whether what counts now is noted.
+
+        Raises:
+            UntrustedRegistryError: They must be signed and are not, or are older than what was accepted before.
+        """
+        if registry.revision is None:
+            return
+        known = self._known()
+        said = registry.settings.require_signed
+        before = _required_before(self._repository, registry) if known is NOTHING_KNOWN else known.required
+        if not (self._host.require_signed or said or before):
+            return
+        vouched = check_signed(self._repository, self._git, registry.revision)
+        refuse_older(self._repository, self._git, vouched, known.vouched)
+        now = Known(said or bool(registry.settings_invalid and known.required), vouched)
+        if remember and now != known:
+            self._remember(now)
+
+    def _known(self) -> Known:
+        with suppress(OSError, ValueError, TypeError):
+            return Known(**json.loads(self._file.read_text(encoding="utf-8")))
+        return NOTHING_KNOWN
+
+    def _remember(self, known: Known) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._file.with_suffix(".new")
+        draft.write_text(json.dumps(asdict(known)), encoding="utf-8")
+        draft.replace(self._file)
 
 
 def _required_before(repository: RegistryRepository, registry: RegistryState) -> bool:
@@ -43,19 +99,21 @@ def _required_before(repository: RegistryRepository, registry: RegistryState) ->
     return read_settings(checked.document.value, registry.host).require_signed
 
 
-def refuse_unsigned(registry: RegistryState, manifests: Iterable[str]) -> None:
+def refuse_unsigned(registry: RegistryState, host: HostSettings, manifests: Iterable[str]) -> None:
     """Refuse to write manifests where only a person's signature makes them count.
 
     Args:
         registry: The registry.
+        host: This host's settings.
         manifests: The registry paths that a command is about to commit.
 
     Raises:
         UntrustedRegistryError: There are some, and signatures are required.
     """
     files = sorted(manifests)
-    if files and registry.settings.require_signed:
+    if files and (registry.settings.require_signed or host.require_signed):
+        where = "registry.yaml (git.require_signed)" if registry.settings.require_signed else "this host's config.toml"
         raise UntrustedRegistryError(
-            f"{files[0]}: registry.yaml requires signed commits (git.require_signed), which the controller cannot make",
+            f"{files[0]}: {where} requires signed commits, which the controller cannot make",
             remedy="Write the file and sign it yourself: git commit -S. `reconcile` then brings the model.",
         )

@@ -480,6 +480,14 @@ class RegistryRepository:
         """
         return tuple(str(parent) for parent in git_read.commit_at(self._repository, commit).parent_ids)
 
+    def has(self, commit: str) -> bool:
+        """Return whether a commit is here: a shallow clone ends somewhere.
+
+        Args:
+            commit: Its id.
+        """
+        return git_library.object_id(commit) in self._repository
+
     def is_signed(self, commit: str) -> bool:
         """Return whether a commit carries a signature, good or bad.
 
