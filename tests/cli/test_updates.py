@@ -124,6 +124,20 @@ def test_a_hub_without_a_history_still_tells_what_changes(world: World, history:
     assert found["difference"] is not None
 
 
+def test_an_invalid_manifest_is_told_and_stops_no_other(world: World, history: HubHistory) -> None:
+    messy(world, history.commits[0])
+    world.write("models/bad.yaml", "schema_version: 1\nsource: {hugingface: a/b}\n")
+    history.commit(SECOND, age=DAY)
+    found = run(world, "outdated")
+    assert "could not ask bad: models/bad.yaml:2:" in found.err
+    assert found.out.endswith("1 outdated, 1 unknown.\n")
+    assert model(run(world, "outdated", "--json"), "bad")["standing"] == "unknown"
+    assert "error: bad: models/bad.yaml:2:" in run(world, "pin", code=1).err
+    updated = run(world, "update", code=1)
+    assert "error: bad: models/bad.yaml:2:" in updated.err
+    assert f"~ models/{NAME}.yaml: " in updated.out
+
+
 def test_other_sources_and_states_are_not_followed(world: World, history: HubHistory) -> None:
     messy(world, history.commits[0])
     world.declare("logical", source=None, commit=True)
@@ -333,7 +347,7 @@ def test_a_name_that_is_not_declared_is_refused(world: World, history: HubHistor
         assert "Did you mean 'tiny-1b'?" in refused.err
     world.write("models/bad.yaml", "schema_version: 2\n")
     assert "models/bad.yaml:1:" in run(world, "update", "bad", code=64).err
-    assert "1 current." in run(world, "outdated").out
+    assert "1 current, 1 unknown." in run(world, "outdated").out
 
 
 def test_a_pushed_proposal_arrives_where_it_is_reviewed(world: World, history: HubHistory) -> None:

@@ -102,10 +102,9 @@ def pin(ledger: Ledger, names: Collection[str], upstreams: Upstreams, day: date,
         UsageError: A name is not declared, or its manifest is invalid.
     """
     subjects, others = _subjects(ledger, names)
-    left = {one.name: one.message for one in others}
+    refused, left = _told(others)
     left |= {one.manifest.name: f"is pinned to {short(one.commit)}" for one in subjects if one.pinned}
     wanted = {one.manifest.name: (one, one.commit) for one in subjects if not one.pinned and one.commit is not None}
-    refused: dict[str, str] = {}
     try:
         for one in (one for one in subjects if one.commit is None):
             try:
@@ -152,8 +151,8 @@ def update(
     subjects, others = _subjects(ledger, names)
     updates = ask_all(upstreams, subjects, age)
     by_name = {one.manifest.name: one for one in subjects}
-    left = {one.name: one.message for one in others}
-    wanted, refused = {}, {}
+    refused, left = _told(others)
+    wanted = {}
     for one in updates:
         if one.standing is Standing.UNKNOWN:
             refused[one.name] = f"could not be asked: {one.message}"
@@ -187,7 +186,15 @@ def _subjects(ledger: Ledger, names: Collection[str]) -> tuple[list[Followed], l
             subjects.append(one)
         else:
             others.append(one)
+    for name, (problem, *_) in {} if names else ledger.registry.blocked.items():
+        others.append(ModelUpdate(name, problem.file, Standing.UNKNOWN, message=problem.render()))
     return subjects, others
+
+
+def _told(others: Collection[ModelUpdate]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return why models that follow nothing are refused, where their manifests are invalid, and why left alone."""
+    refused = {one.name: one.message for one in others if one.standing is Standing.UNKNOWN}
+    return refused, {one.name: one.message for one in others if one.name not in refused}
 
 
 def _followed(ledger: Ledger, manifest: Manifest) -> Followed | ModelUpdate:
