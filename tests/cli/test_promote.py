@@ -157,9 +157,9 @@ def test_a_manifest_that_is_not_committed_is_never_overwritten(found: World) -> 
 
 
 def test_an_unknown_name_suggests_the_nearest(found: World) -> None:
-    result = promote(found, "llama-7b-vllm-avq", code=64)
+    result = promote(found, "llama-7b-vllm-avq", code=1)
     assert f"Did you mean '{FOUND}'?" in result.err
-    assert "list --details" in promote(found, "zzz", code=64).err
+    assert "list --details" in promote(found, "zzz", code=1).err
 
 
 def test_a_manifest_that_people_commit_meanwhile_is_never_overwritten(

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from imageworks.errors import ImageworksError, UsageError
+from imageworks.errors import ImageworksError
 from imageworks.providers.local import observe
 from imageworks.reconcile.compose import UNASSIGNED
 from imageworks.reconcile.decide import staleness, stands_in_ollama
@@ -59,8 +59,7 @@ def promote(ledger: Ledger, name: str) -> Promotion:
         name: The entry's name.
 
     Raises:
-        UsageError: Nothing of that name is recorded.
-        PromoteError: It is declared already, or no manifest can say what it is.
+        PromoteError: Nothing is recorded by that name, it is declared already, or no manifest can say what it is.
     """
     entry = _find(ledger, name)
     refusals: list[str] = []
@@ -97,7 +96,7 @@ def _find(ledger: Ledger, name: str) -> Entry:
         raise PromoteError(f"{name}: is declared already by {file}", remedy="Edit that file and commit it.")
     if name not in registry.entries:
         near = get_close_matches(name, registry.entries, n=1)
-        raise UsageError(
+        raise PromoteError(
             f"no model is recorded as {name!r} here",
             remedy=f"Did you mean {near[0]!r}?" if near else "`imageworks-models list --details` shows the names.",
         )
