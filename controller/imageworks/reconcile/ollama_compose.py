@@ -10,7 +10,15 @@ from imageworks.detect.readme import license_of_file
 from imageworks.naming import ollama_name, producer_of, split_ollama_tag
 from imageworks.providers.ollama_values import OllamaModel, ShownModel, UpstreamOllama
 from imageworks.reconcile.compose import KEPT, SCHEMA_VERSION
-from imageworks.reconcile.ollama_sight import DIGEST_PREFIX, PROVIDER, SCHEME, SECTION, artifacts_of, same_content
+from imageworks.reconcile.ollama_sight import (
+    DIGEST_PREFIX,
+    PROVIDER,
+    SCHEME,
+    SECTION,
+    STALLED,
+    artifacts_of,
+    same_content,
+)
 from imageworks.registry.entry import Entry, aggregate_sha256, directory_checksum
 from imageworks.registry.views import simple_names
 
@@ -139,10 +147,10 @@ def stalled_entry(name: str, before: Entry | None, stall: Mapping[str, object], 
     metadata = dict(before.part("metadata")) if before is not None else {}
     section = metadata.get(SECTION)
     metadata[SECTION] = {**(section if isinstance(section, Mapping) else {}), "stalled": {**stall, "message": message}}
-    stalled = {"type": "Stalled", "status": "True", "reason": "NeedsNewerOllama", "message": message}
+    stalled = {"type": STALLED, "status": "True", "reason": "NeedsNewerOllama", "message": message}
     conditions = fields.get("conditions")
     others = (
-        [c for c in conditions if isinstance(c, Mapping) and c.get("type") != "Stalled"]
+        [c for c in conditions if isinstance(c, Mapping) and c.get("type") != STALLED]
         if isinstance(conditions, list)
         else []
     )

@@ -159,15 +159,6 @@ def kept_name(name: str) -> str:
     return f"{KEPT}/{hashlib.sha256('/'.join(parsed.key).encode()).hexdigest()[:16]}:{parsed.tag}"
 
 
-def is_kept(name: str) -> bool:
-    """Return whether a name in Ollama is one of ours for a model that waits for its successor: no model of anybody's.
-
-    Args:
-        name: As Ollama lists it.
-    """
-    return name.lower().startswith(f"{KEPT}/")
-
-
 def marker(name: str) -> Path:
     """Return what stands for a model of Ollama where this host remembers paths.
 
