@@ -114,7 +114,7 @@ class Ledger:
         Args:
             name: The variant name.
         """
-        return self._recorder.other_hosts(name)
+        return self._recorder.other_hosts(name, self.registry)
 
     @classmethod
     @contextmanager
@@ -142,10 +142,11 @@ class Ledger:
                 repository.lock(wait=wait) as recovery,
                 hold(host.state_dir, wait=wait, host=host.host, what="this host"),
             ):
-                if not aside:
-                    repository.check_committable()
                 left = [f"{item.path}: {item.reason}" for item in recovery.left_alone]
-                yield cls(repository, host, state, read_only=False, notes=(*recovery.notes, *left))
+                ledger = cls(repository, host, state, read_only=False, notes=(*recovery.notes, *left))
+                if not aside:
+                    repository.check_committable(ledger.registry.branch)
+                yield ledger
 
     def propose(self, edits: Edits, branch: str) -> Proposed | None:
         """Commit manifests to a branch that is not checked out; ``None`` when there is nothing to propose.

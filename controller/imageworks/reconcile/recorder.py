@@ -8,7 +8,7 @@ from imageworks.config import HostSettings
 from imageworks.failpoints import failpoint
 from imageworks.reconcile.records import Records
 from imageworks.registry.entry import FOLDER as ENTRIES
-from imageworks.registry.entry import Entry, has_recorded_files
+from imageworks.registry.entry import Entry, entry_file, has_recorded_files
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_messages import with_trailers
 from imageworks.registry.git_values import BranchMovedError, CommitResult
@@ -77,24 +77,24 @@ class Recorder:
             declared=manifests,
         )
 
-    def other_hosts(self, name: str) -> tuple[str, ...]:
-        """Return which other hosts record files of a model.
+    def other_hosts(self, name: str, registry: RegistryState) -> tuple[str, ...]:
+        """Return which other hosts record files of a model, here or on branches of their own.
 
         Args:
             name: The variant name.
+            registry: The registry as it was read.
         """
         head = self._repository.head()
-        reader = self._repository.at(head)
         files = [file for file in self._repository.list_files(head, ENTRIES) if file.endswith(f"/{name}.json")]
-        hosts = {file.split("/")[1]: reader.file(file) for file in files}
-        hosts.pop(self._host.host, None)
-        return tuple(
-            sorted(
-                host
-                for host, data in hosts.items()
-                if has_recorded_files(host, data if isinstance(data, bytes) else None)
-            )
-        )
+        recorded = [(file.split("/")[1], head, file) for file in files]
+        for host, tip in self._repository.host_branches(registry.settings.branch or ""):
+            recorded.append((host, tip, entry_file(host, name)))
+        found = set()
+        for host, revision, file in recorded:
+            data = self._repository.at(revision).file(file)
+            if host != self._host.host and has_recorded_files(host, data if isinstance(data, bytes) else None):
+                found.add(host)
+        return tuple(sorted(found))
 
     def save(self) -> None:
         """Keep what was parsed for the next run; a cache only."""

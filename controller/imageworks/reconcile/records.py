@@ -95,6 +95,14 @@ class Records:
         target = self._repository.root / COMPATIBILITY_FILE
         wanted = self._repository.read_blob(reference.id)
         if target.is_file() and target.read_bytes() == wanted:
+            checked_out = self._repository.root / snapshot_file(registry.host)
+            # A look at another branch may leave an older snapshot with a newer date, and the newer file is shown.
+            if (
+                registry.branch
+                and checked_out.is_file()
+                and checked_out.stat().st_mtime_ns >= target.stat().st_mtime_ns
+            ):
+                target.touch()
             return
         draft = target.with_name(f".{COMPATIBILITY_FILE}.new")
         draft.write_bytes(wanted)

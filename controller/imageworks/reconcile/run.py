@@ -198,7 +198,7 @@ class Run:
         Args:
             name: The variant name.
         """
-        return self._recorder.other_hosts(name)
+        return self._recorder.other_hosts(name, self._registry)
 
     def observe(self, entry: Entry) -> Observation | None:
         """Return how a recorded model's files stand; ``None`` when it records none.
@@ -434,7 +434,7 @@ class Run:
         chosen = [change for change in plan.effective if change.name not in skip]
         cases = {case.manifest.name: case for case in self._situation.cases}
         if self._options.commit:
-            self._repository.check_committable()
+            self._repository.check_committable(self._registry.branch)
         if any(change.fetch and not change.by_ollama for change in chosen):
             from imageworks.transfer.aria2 import find_aria2c
 
@@ -471,7 +471,7 @@ class Run:
         Args:
             outcomes: What to record of each model.
         """
-        self._repository.check_committable()
+        self._repository.check_committable(self._registry.branch)
         recorded = sorted(outcomes, key=lambda outcome: outcome.change.name)
         return self._report(recorded, self._commit(recorded), {})
 

@@ -136,7 +136,8 @@ class Synchronizer:
                 break
         raise RemoteError(
             f"{there.name}: has commits that this host did not make",
-            remedy="Two controllers seem to write as one host: give each its own name (`host` in config.toml).",
+            remedy="Two controllers seem to write as one: give each host its own name (`host` in config.toml), and its "
+            "own branch (`commit: {branch: state/{host}}` in registry.yaml).",
         )
 
     def _branch(self) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from imageworks.registry import git_history, git_library, git_read, git_revisions
-from imageworks.registry.git_aside import AsideRequest, move_branch, write_aside
+from imageworks.registry.git_aside import AsideRequest, check_movable, move_branch, write_aside
 from imageworks.registry.git_commit import Change, branch_of, entry_at, tip_of
 from imageworks.registry.git_forward import Forwarder, Move
 from imageworks.registry.git_layout import Layout, locate
@@ -305,14 +306,20 @@ class RegistryRepository:
         with self._writer.lock(wait) as recovery:
             yield replace(recovery, notes=(*recovery.notes, *self._forwarder(os.environ).finish()))
 
-    def check_committable(self) -> None:
+    def check_committable(self, aside: str | None = None) -> None:
         """Raise where no commit can be made now, so that nobody works for hours towards one.
 
+        Args:
+            aside: The short name of another branch that is to be moved as well.
+
         Raises:
+            BranchTakenError: That other branch is checked out in another work tree, or can be none.
             DetachedHeadError: No branch is checked out.
             OperationInProgressError: The user is in a merge, rebase or similar.
         """
         self._writer.check_committable()
+        if aside is not None:
+            check_movable(self._repository, self._layout.common_dir, aside)
 
     def commit(
         self,
@@ -380,6 +387,20 @@ class RegistryRepository:
             if name.startswith(prefix)
         }
         return tuple(sorted(names - {"HEAD"}))
+
+    def host_branches(self, template: str) -> list[tuple[str, str]]:
+        """Return the hosts that have a branch of their own, here or on a remote, each with a tip.
+
+        Args:
+            template: The short name of such a branch, with ``{host}`` in it.
+        """
+        before, found, after = template.partition("{host}")
+        if not found:
+            return []
+        place = rf"refs/(?:heads|remotes/[^/]+)/{re.escape(before)}(?P<host>[^/]+){re.escape(after)}"
+        names = [match for name in self._repository.references if (match := re.fullmatch(place, name))]
+        tips = [(match["host"], tip_of(self._repository, match[0])) for match in names]
+        return [(host, str(tip)) for host, tip in tips if tip is not None]
 
     def write_aside(
         self,

@@ -5,15 +5,20 @@ Nothing here touches the work tree or the index. A branch moves only from where 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageworks.registry import git_library
 from imageworks.registry.git_commit import Change, empty_tree, entry_at, nest, tip_of, write_tree
 from imageworks.registry.git_read import TREE_MODE, commit_at, subtree
-from imageworks.registry.git_values import BranchMovedError, CommitFailedError
+from imageworks.registry.git_values import BranchMovedError, CommitFailedError, RegistryGitError
 
 if TYPE_CHECKING:
     from pygit2 import Repository, Signature, Tree
+
+
+class BranchTakenError(RegistryGitError):
+    """A branch cannot be written: it is checked out, holds somebody's work, or is no name of a branch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,46 @@ def write_aside(repository: "Repository", host: str, request: AsideRequest) -> s
             f"{repository.workdir}: git could not write the commit: {error}",
             remedy="Nothing was changed. Look for free space and the permissions of the .git folder.",
         ) from error
+
+
+def check_movable(repository: "Repository", common_dir: Path, branch: str) -> None:
+    """Raise where a branch cannot be moved beside the checked-out one.
+
+    Args:
+        repository: The repository.
+        common_dir: The folder that its linked work trees share.
+        branch: The branch's short name.
+
+    Raises:
+        BranchTakenError: It cannot be a branch, or a work tree has it checked out, which would then show our commits
+            taken back.
+    """
+    import pygit2
+
+    full = f"refs/heads/{branch}"
+    if branch.startswith("-") or branch == "HEAD" or not pygit2.reference_is_valid_name(full):
+        raise BranchTakenError(
+            f"{branch!r} (commit.branch in registry.yaml) cannot be the name of a branch",
+            remedy="Name it like state/{host}.",
+        )
+    place = _checked_out_at(repository, common_dir, full)
+    if place is not None:
+        raise BranchTakenError(
+            f"the branch {branch} is checked out in {place}, so it cannot be moved",
+            remedy=f"Detach that work tree: cd '{place}' && git switch --detach",
+        )
+
+
+def _checked_out_at(repository: "Repository", common_dir: Path, full: str) -> Path | None:
+    """Return the work tree that has a branch checked out; ``None`` when none has."""
+    bare = "core.bare" in repository.config and repository.config.get_bool("core.bare")
+    places = {} if bare else {common_dir / "HEAD": common_dir.parent}
+    for marker in common_dir.glob("worktrees/*/gitdir"):
+        places[marker.with_name("HEAD")] = Path(marker.read_text(encoding="utf-8").strip()).parent
+    for head, place in places.items():
+        if place.is_dir() and head.is_file() and head.read_text(encoding="utf-8").strip() == f"ref: {full}":
+            return place
+    return None
 
 
 def _with(repository: "Repository", tree: "Tree | None", path: str, identifier: str, mode: int) -> "Tree | None":

@@ -117,7 +117,7 @@ def tip_of(repository: "Repository", branch: str) -> "Oid | None":
     """Return the commit that a branch points to; ``None`` while it is unborn."""
     try:
         return repository.references[branch].target  # type: ignore[return-value] # a branch is no symbolic ref
-    except KeyError:
+    except (KeyError, ValueError):  # there is none, or none can have that name
         return None
 
 

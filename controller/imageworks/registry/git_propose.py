@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from imageworks.registry import git_library
-from imageworks.registry.git_aside import AsideRequest, move_branch, write_aside
+from imageworks.registry.git_aside import AsideRequest, BranchTakenError, move_branch, write_aside
 from imageworks.registry.git_commit import tip_of
 from imageworks.registry.git_messages import read_trailers
-from imageworks.registry.git_values import RegistryGitError
 
 if TYPE_CHECKING:
     from pygit2 import Oid, Repository
@@ -15,10 +14,6 @@ if TYPE_CHECKING:
 PROPOSED_BY: Final = "Proposed-By"
 """The trailer that makes a commit on such a branch ours."""
 US: Final = "imageworks-models"
-
-
-class BranchTakenError(RegistryGitError):
-    """A branch cannot be written: it is checked out, holds somebody's work, or is no name of a branch."""
 
 
 @dataclass(frozen=True, slots=True)
