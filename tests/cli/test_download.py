@@ -222,6 +222,14 @@ def test_at_a_terminal_an_existing_model_is_asked_about(
     assert (world.folder / "second" / REPO).is_dir() == (banner == "Moved")
 
 
+def test_at_a_terminal_nothing_is_asked_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.serve(QUANTS, "acme/many-GGUF")
+    download(world, "acme/many-GGUF", "--quant", "q8_0")
+    result = typed(world, monkeypatch, "2\ne\nsecond\n", "acme/many-GGUF")
+    assert "✅ Moved" in result.out
+    assert result.err.count("Which one") == 1
+
+
 def test_preferred_formats_are_tried_in_order(world: World) -> None:
     both = {**MODEL, "tiny-1b-Q4_K_M.gguf": QUANTS["many-7b-Q4_K_M.gguf"]}
     world.serve(both)

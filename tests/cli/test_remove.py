@@ -140,7 +140,7 @@ def test_what_another_quantization_has_too_stays(world: World) -> None:
         assert done.code == 0, done
     result = remove(world, "many-gguf-q4_k_m", "--delete-files", "--force")
     assert "2 files stay, which many-gguf-q8_0 has too" in result.err
-    assert "1 files deleted, 39.1 KiB freed" in result.out
+    assert "1 file deleted, 39.1 KiB freed" in result.out
     assert set(tree(world.weights / "acme/many-GGUF")) == {"README.md", "LICENSE", "many-7b-Q8_0.gguf"}
     assert command("verify", "--full", "--registry", world.root).code == 0
 

@@ -105,7 +105,7 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
         allow_named(run, wish)
         proposal = propose(run, wish, choose)
         if asked and proposal.entry and proposal.installed and not (wish.force or wish.location):
-            wish = answered(wish, asked.existing(proposal.name, proposal.entry.path))
+            wish = answered(wish, asked.existing(proposal.name, proposal.entry.path), proposal.label)
             allow_named(run, wish)
             proposal = propose(run, wish, choose)
         for note in proposal.notes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imageworks.cli.output import complain, human_bytes, printable, say
+from imageworks.cli.output import complain, counted, human_bytes, printable, say
 from imageworks.errors import ExitCode, ImageworksError
 
 if TYPE_CHECKING:
@@ -82,5 +82,5 @@ def _done(asked: "Removal") -> str:
     if asked.change is not None and asked.change.drop and asked.change.by_ollama:
         files = f"{', '.join(asked.change.drop)} is gone from Ollama, {human_bytes(asked.bytes_freed)} freed"
     elif asked.change is not None and asked.change.drop:
-        files = f"{len(asked.change.drop)} files deleted, {human_bytes(asked.bytes_freed)} freed"
+        files = f"{counted(len(asked.change.drop), 'file')} deleted, {human_bytes(asked.bytes_freed)} freed"
     return f"{files}; the entry is {'gone' if asked.purge else 'kept'}"

@@ -83,6 +83,7 @@ class Proposal:
         changed: Whether the manifest is new or not as it was.
         notes: What a person should know.
         beside: What to do where another model of the repository claims the same folder.
+        label: The quantization that was chosen of several, if there was a choice.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Proposal:
     changed: bool
     notes: tuple[str, ...] = ()
     beside: str | None = None
+    label: str | None = None
 
 
 def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
@@ -144,7 +146,7 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
         notes += (f"the whole model is taken, not only {wish.identifier.path}",)
     installed = entry is not None and (seen := run.observe(entry)) is not None and seen.intact
     beside = _other_pins(run, analysis)
-    return Proposal(analysis.name, file, content, analysis, entry, installed, content != before, notes, beside)
+    return Proposal(analysis.name, file, content, analysis, entry, installed, content != before, notes, beside, label)
 
 
 def install(run: Run, proposal: Proposal, *, force: bool, kept: bool = True) -> Plan:

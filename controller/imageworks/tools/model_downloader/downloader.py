@@ -278,7 +278,7 @@ class ModelDownloader:
         proposal = propose(run, wish, questions.quantization)
         entry = proposal.entry
         if entry is not None and proposal.installed and not (wish.force or wish.location):
-            decided = answered(wish, questions.existing(proposal.name, entry.path))
+            decided = answered(wish, questions.existing(proposal.name, entry.path), proposal.label)
             if decided != wish:
                 wish = decided
                 allow_named(run, wish)

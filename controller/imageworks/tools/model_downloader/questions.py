@@ -128,15 +128,17 @@ class TerminalQuestions:
         return _read("Location or path: ") if answer == ELSEWHERE else answer
 
 
-def answered(wish: Wish, answer: str) -> Wish:
+def answered(wish: Wish, answer: str, label: str | None) -> Wish:
     """Return what is wished once somebody said what is to become of a model that is here already.
 
     Args:
         wish: What was asked for.
         answer: What ``existing`` returned.
+        label: The quantization that was chosen before; nobody is asked for it again.
     """
     if answer == USE:
         return wish
+    wish = replace(wish, quantization=label or wish.quantization)
     return replace(wish, force=True) if answer == AGAIN else replace(wish, location=declared_location(answer))
 
 
