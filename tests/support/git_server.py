@@ -3,7 +3,7 @@
 import base64
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,12 +23,14 @@ class GitServer:
         address: Its URL.
         token: The password that it wants; anyone may push when it is empty.
         authorizations: The Authorization headers that came, in order.
+        on_request: What is done while a request waits for its answer.
     """
 
     folder: Path
     address: str = ""
     token: str = ""
     authorizations: list[str] = field(default_factory=list)
+    on_request: Callable[[], object] = lambda: None
 
     def tip(self, branch: str = "main") -> str:
         return git(self.folder, "rev-parse", branch).strip()
@@ -66,6 +68,7 @@ def serve_git(folder: Path, *, token: str = "") -> Iterator[GitServer]:
         def _answer(self, body: bytes) -> None:
             given = self.headers.get("Authorization", "")
             served.authorizations.append(given)
+            served.on_request()
             password = base64.b64decode(given.removeprefix("Basic ")).decode().partition(":")[2]
             if served.token and password != served.token:
                 self.send_response(401)
