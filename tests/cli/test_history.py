@@ -41,7 +41,7 @@ def test_history_tells_a_models_life_in_words(told: World) -> None:
     assert "  Bob  " in heads[1]
     body = "\n".join(lines)
     assert f"~ {HOST}: revision " in body
-    assert "files: 1 changed" in body
+    assert "files: 1 changed\n" in body
     assert "roles +chat" in body
     assert f"+ {HOST}: installed acme/tiny-1b @ " in body
     assert "in 4 files" in body

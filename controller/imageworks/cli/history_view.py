@@ -143,6 +143,7 @@ def _particulars(change: ModelChange) -> Iterable[str]:
     chosen = [item for item in change.fields if item.field not in _TOLD]
     if change.kind in {Kind.UPDATED, Kind.EMPTIED}:  # the rest follows from other files
         chosen = [item for item in chosen if item.field in {"download_path", "deprecated", "conditions"}]
+        chosen = [item for item in chosen if item.field != "conditions" or _speaks(item)]
     elif change.kind is Kind.CHANGED and old == new and not chosen:  # something changed, though it is but a date
         chosen = list(change.fields)
     yield from _fields_words(chosen)
@@ -175,7 +176,8 @@ def field_words(change: FieldChange) -> str:
         change: The field's change.
     """
     if change.field == "conditions":
-        return f"{_conditions(change.before)}{_ARROW}{_conditions(change.after)}"
+        says = _conditions(change.after)
+        return f"{_conditions(change.before)}{_ARROW}{says}" if _speaks(change) else f"{says} in other words"
     before, after = change.before, change.after
     if _of_texts(before) and _of_texts(after) and (before or after):
         old, new = _texts(before), _texts(after)
@@ -250,6 +252,11 @@ def _conditions(value: object) -> str:
         f"{item.get('type')} {item.get('reason') or item.get('status')}" for item in listed if isinstance(item, dict)
     ]
     return ", ".join(words) or "none"
+
+
+def _speaks(change: FieldChange) -> bool:
+    """Say whether other conditions hold, and not only their messages differ."""
+    return _conditions(change.before) != _conditions(change.after)
 
 
 def _of_texts(value: object) -> bool:
