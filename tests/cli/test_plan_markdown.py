@@ -43,7 +43,7 @@ PLAN = Plan(
     diagnostics=("models/x.yaml:1:1: broken",),
     notes=("a note",),
 )
-WHOLE = HostPlan(PLAN, PLAN.changes, DETAILS, diagnostics=PLAN.diagnostics)
+WHOLE = HostPlan(PLAN, PLAN.changes, DETAILS, diagnostics=PLAN.diagnostics, notes=PLAN.notes)
 HOSTILE = [
     "<script>alert(1)</script>",
     "a | b",

@@ -91,3 +91,20 @@ def test_validate_tells_of_expired_exceptions_without_failing(world: World) -> N
     result = command("validate", "--registry", world.root)
     assert result.code == 0
     assert "note: registry.yaml: the exception of m" in result.err
+
+
+def test_a_review_is_told_only_of_what_it_brings(world: World) -> None:
+    world.serve()
+    world.serve(name="acme/other-1b")
+    world.declare()
+    world.declare("other-1b", source={"huggingface": "acme/other-1b"})
+    world.reconcile()
+    policies(world, required_labels=["team"])
+    compared = ("--format", "markdown", "--base", world.head())
+    world.declare("other-1b", source={"huggingface": "acme/other-1b"}, labels={"tier": "x"})
+    review = command("reconcile", "--dry-run", *compared, "--registry", world.root).out
+    assert "the label team is missing" not in review
+    policies(world, required_labels=["team", "owner"])
+    review = command("reconcile", "--dry-run", *compared, "--registry", world.root).out
+    assert "the label owner is missing" in review
+    assert "the label team is missing" not in review

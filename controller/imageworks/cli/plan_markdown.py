@@ -41,7 +41,7 @@ def _pending(plans: Sequence[HostPlan]) -> Iterator[str]:
     for one in plans:
         if one.pending:
             yield f"\n{_code(one.plan.host)}: {_count(one.pending, 'change')} pending already at the base."
-        yield from (f"\n> {_code(note)}" for note in one.plan.notes)
+        yield from (f"\n> {_code(note)}" for note in one.notes)
 
 
 def _diagnostics(plans: Sequence[HostPlan]) -> Iterator[str]:
@@ -75,7 +75,7 @@ def _host(one: HostPlan) -> Iterator[str]:
         yield from (f"- {_code(d.name)} ({d.reason.value}): {_code(d.message)}" for d in plan.drift)
         yield ""
     yield from _totals(one)
-    yield from (f"> {_code(note)}" for note in plan.notes)
+    yield from (f"> {_code(note)}" for note in one.notes)
     yield ""
 
 

@@ -1,5 +1,6 @@
 """What a commit would do to a host, compared with another commit: for the comment on a pull request. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -8,6 +9,7 @@ from imageworks.reconcile.plan import Action, Change, Plan
 from imageworks.reconcile.situation import Case, Situation, Upstream
 from imageworks.registry.manifest import HuggingFaceSource, is_commit
 
+_LINE: Final = re.compile(r":\d+:\d+:")
 BRINGS: Final = frozenset({Action.INSTALL, Action.UPDATE, Action.ADOPT})
 
 
@@ -46,6 +48,7 @@ class HostPlan:
         pending: How many changes the base leads to as well.
         settled: Names of what the base would change and this commit does not.
         diagnostics: What is invalid, and is not in the base.
+        notes: What else there is to say, and is not said of the base.
     """
 
     plan: Plan
@@ -55,6 +58,7 @@ class HostPlan:
     pending: int = 0
     settled: tuple[str, ...] = ()
     diagnostics: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -85,6 +89,7 @@ def compare(
     declared = {case.manifest.name: case for case in earlier.cases} if earlier is not None else {}
     still = {change.name for change in plan.changes}
     known = frozenset(before.diagnostics) if before is not None else frozenset()
+    told = {_LINE.sub(":", note) for note in before.notes} if before is not None else set()
     return HostPlan(
         plan=plan,
         changes=changes,
@@ -93,6 +98,7 @@ def compare(
         pending=len(plan.changes) - len(changes),
         settled=tuple(change.name for change in before.changes if change.name not in still) if before else (),
         diagnostics=tuple(line for line in plan.diagnostics if line not in known),
+        notes=tuple(line for line in plan.notes if _LINE.sub(":", line) not in told),
     )
 
 
