@@ -404,6 +404,42 @@ def test_a_rollback_leaves_what_people_changed_since(moved_on: tuple[World, HubR
     assert "restore NAME --from REV" in result.err
 
 
+def test_a_rollback_of_an_update_goes_back_behind_its_pin(moved_on: tuple[World, HubRepository]) -> None:
+    world, repository = moved_on
+    installed = repository.commit_id
+    repository.commit({"config.json": b'{"model_type": "llama", "newest": 1}\n'})
+    assert command("update", "--registry", world.root).code == 0
+    world.reconcile()
+    back(world, "rollback")
+    assert installed in (world.root / f"models/{NAME}.yaml").read_text(encoding="utf-8")
+    assert tree(world.weights / REPO)["config.json"] == NEW_CONFIG
+
+
+def test_a_rollback_to_what_was_downloaded_keeps_it_declared(world: World) -> None:
+    repository = world.serve()
+    assert command("download", REPO, "--registry", world.root, "--non-interactive").code == 0
+    (file,) = (world.root / "models").glob("*.yaml")
+    declared = file.read_text(encoding="utf-8")
+    newer = repository.commit({"config.json": NEW_CONFIG})
+    old = world.entry(file.stem)["resolved"]
+    assert isinstance(old, dict)
+    world.write(f"models/{file.name}", declared.replace(old["revision"], newer))
+    world.reconcile()
+    back(world, "rollback")
+    assert file.read_text(encoding="utf-8") == declared
+
+
+def test_a_rollback_passes_over_what_changed_no_model(moved_on: tuple[World, HubRepository]) -> None:
+    world, _ = moved_on
+    undone = world.head()[:10]
+    world.write("models/only-a-role.yaml", "schema_version: 1\nroles: [chat]\n")
+    world.reconcile()
+    assert world.message().startswith(f"Reconcile {HOST}: refresh the snapshot")
+    assert f"going back behind {undone}" in back(world, "rollback").err
+    assert "only-a-role" in world.snapshot()
+    assert tree(world.weights / REPO) == dict(MODEL)
+
+
 def test_a_rollback_without_a_controllers_commit_says_so(world: World) -> None:
     result = back(world, "rollback", code=1, valid=False)
     assert "has made no commit that could be rolled back" in result.err

@@ -1,5 +1,6 @@
 """Go back to before the last thing that a host's controller did: which models it changed, and where they were."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,8 +37,10 @@ class Rollback:
 def find_rollback(reader: HistoryReader, host: str, *, here: str) -> Rollback:
     """Return what the last commit of a host's controller changed and where it was before.
 
+    A commit that changed no model, like one that only wrote the snapshot anew, is passed over.
     A reconcile records what people had declared before it, so the state before is that of the controller's commit
-    before; a command that wrote manifests or records by itself is undone by what its own parent has.
+    before, or of that one's parent where it only declared what the reconcile then brought; a command that wrote
+    manifests or records by itself is undone by what its own parent has.
 
     Args:
         reader: The registry's history, with that host's entries.
@@ -45,40 +48,51 @@ def find_rollback(reader: HistoryReader, host: str, *, here: str) -> Rollback:
         here: This host: only its own entries can come back.
 
     Raises:
-        RestoreError: There is no such commit, or none before it, or it changed no model.
+        RestoreError: There is no such commit, or none before it, or people changed all its models since.
     """
     repository = reader.repository
-    undone = _last(repository, host, reader.recorded)
+    undone = next((record for record in _commits(repository, host, reader.recorded) if _models(record, host)), None)
     if undone is None or not undone.parents:
         raise RestoreError(
             f"the controller of {host} has made no commit that could be rolled back",
             remedy="`imageworks-models history` shows all commits; `restore --from REV` goes back to any.",
         )
-    own = {
-        path for path in undone.changed if layer_of(path) is not Layer.ENTRY or path.startswith(f"{ENTRIES}/{host}/")
-    }
-    names = {name_of(path) for path in own if layer_of(path) in _ABOUT_MODELS}
+    own = _models(undone, host)
+    names = {name_of(path) for path in own}
     before = undone.parents[0]
     declares = any(layer_of(path) is Layer.MANIFEST for path in own)
     if RECONCILED_REVISION in undone.trailers and not declares:
-        earlier = _last(repository, host, before)
-        before = earlier.id if earlier is not None else before
+        earlier = next(_commits(repository, host, before), None)
+        if earlier is not None:
+            before = earlier.parents[0] if _only_declares(earlier, host, names) else earlier.id
     left = _changed_since(repository, undone.id, names)
     chosen = tuple(sorted(names - left))
     if not chosen:
-        why = f"people changed {', '.join(sorted(left))} since" if left else "it changed no model"
+        names_left = ", ".join(sorted(left))
         raise RestoreError(
-            f"{undone.short_id} ({undone.subject}) cannot be rolled back: {why}",
+            f"{undone.short_id} ({undone.subject}) cannot be rolled back: people changed {names_left} since",
             remedy="`restore NAME --from REV` brings a model back whatever changed since.",
         )
     wish = Wish(before, chosen, manifests=True, entries=host == here, title=f"Roll back {undone.short_id}")
     return Rollback(undone, wish, tuple(sorted(left)))
 
 
-def _last(repository: RegistryRepository, host: str, revision: str | None) -> CommitRecord | None:
+def _commits(repository: RegistryRepository, host: str, revision: str | None) -> Iterator[CommitRecord]:
+    """Yield the commits of a host's controller, newest first."""
     paths = (f"{ENTRIES}/{host}", snapshot_file(host))
-    records = repository.log(paths, revision=revision)
-    return next((record for record in records if record.trailers.get(HOST) == host), None)
+    return (record for record in repository.log(paths, revision=revision) if record.trailers.get(HOST) == host)
+
+
+def _models(record: CommitRecord, host: str) -> set[str]:
+    """Return the manifests that a commit changed, and the entries of its host."""
+    about = (path for path in record.changed if layer_of(path) in _ABOUT_MODELS)
+    return {path for path in about if layer_of(path) is Layer.MANIFEST or path.startswith(f"{ENTRIES}/{host}/")}
+
+
+def _only_declares(record: CommitRecord, host: str, names: set[str]) -> bool:
+    """Say whether a commit, like that of `update`, changed manifests of models and none of their entries."""
+    layers = {layer_of(path) for path in _models(record, host) if name_of(path) in names}
+    return layers == {Layer.MANIFEST} and bool(record.parents)
 
 
 def _changed_since(repository: RegistryRepository, undone: str, names: set[str]) -> set[str]:
