@@ -228,6 +228,8 @@ def test_at_a_terminal_nothing_is_asked_twice(world: World, monkeypatch: pytest.
     result = typed(world, monkeypatch, "2\ne\nsecond\n", "acme/many-GGUF")
     assert "✅ Moved" in result.out
     assert result.err.count("Which one") == 1
+    moved = result.err.partition("move: from ")[2].splitlines()[0]
+    assert moved.count("second") == 1
 
 
 def test_preferred_formats_are_tried_in_order(world: World) -> None:

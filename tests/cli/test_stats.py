@@ -47,7 +47,7 @@ def test_models_are_counted_and_shared_bytes_once(two: World) -> None:
 
 def test_people_read_it_as_tables(two: World) -> None:
     lines = command("stats", "--registry", two.root).out.splitlines()
-    assert lines[0] == f"2 models on {HOST}, 2 installed (1 without files of their own, 1 deprecated)"
+    assert lines[0] == f"2 models on {HOST}, 2 installed, 1 deprecated; 1 more without files of their own"
     assert lines[1] == "58.6 KiB on disk"
     assert "FORMAT       MODELS       SIZE" in lines
     assert "safetensors       2  117.3 KiB" in lines

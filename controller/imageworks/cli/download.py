@@ -160,7 +160,8 @@ def _carry_out(run: "Run", proposal: "Proposal", plan: "Plan", wish: "Wish", hos
 
     keep_allowed(host, wish, _note)
     for change in plan.effective:
-        complain(f"{change.action.value}: {change.message} -> {change.path[1]}")
+        target = f" -> {change.path[1]}" if str(change.path[1]) not in change.message else ""
+        complain(f"{change.action.value}: {change.message}{target}")
     entry, report = carry_out(run, proposal, plan)
     for note in report.notes:
         complain(f"note: {note}")

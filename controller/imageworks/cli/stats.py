@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from imageworks.cli.output import counted as count_of
 from imageworks.cli.output import human_bytes, printable, say, table
 
 if TYPE_CHECKING:
@@ -67,13 +68,9 @@ def _document(host: str, counted: "Statistics") -> dict[str, object]:
 
 
 def _lines(host: str, counted: "Statistics") -> Iterator[str]:
-    also = [
-        f"{number} {word}"
-        for number, word in ((counted.logical, "without files of their own"), (counted.deprecated, "deprecated"))
-        if number
-    ]
-    models = "1 model" if counted.models == 1 else f"{counted.models} models"
-    yield f"{models} on {host}, {counted.installed} installed" + (f" ({', '.join(also)})" if also else "")
+    deprecated = f", {counted.deprecated} deprecated" if counted.deprecated else ""
+    more = f"; {counted.logical} more without files of their own" if counted.logical else ""
+    yield f"{count_of(counted.models, 'model')} on {host}, {counted.installed} installed{deprecated}{more}"
     yield f"{human_bytes(counted.bytes_on_disk)} on disk"
     if counted.recorded_bytes > counted.bytes_on_disk:
         shared = human_bytes(counted.recorded_bytes - counted.bytes_on_disk)
