@@ -5,6 +5,7 @@ import json
 import pytest
 
 from imageworks.config import load_host_settings
+from imageworks.providers.ollama_errors import OllamaUnreachableError
 from imageworks.providers.ollama_names import parse_name
 from imageworks.reconcile.run import Run, RunOptions
 from support.ollama_content import Content, model
@@ -231,6 +232,78 @@ def test_the_working_model_comes_back_when_the_new_one_is_not_what_was_pinned(ol
     ollama.models.corrupt.clear()
     ollama.world.reconcile()
     assert ollama.installed() == second.manifest
+
+
+@pytest.mark.parametrize("stood", [True, False])
+def test_where_the_registry_says_nothing_before_the_pull_itself_is_judged(
+    ollama: OllamaWorld, monkeypatch: pytest.MonkeyPatch, stood: bool
+) -> None:
+    first = ollama.offer()
+    ollama.declare(more=digest_of(first))
+    if stood:
+        ollama.world.reconcile()
+    ollama.offer("newer weights")
+    ollama.declare(more={"digest": "7" * 64})
+
+    def silent(*_: object) -> None:
+        raise OllamaUnreachableError("the registry does not answer")
+
+    monkeypatch.setattr("imageworks.providers.ollama.OllamaProvider.upstream", silent)
+    failed = ollama.world.reconcile(code=1, valid=stood)
+    assert "pinned is 777777777777" in failed.err
+    assert ollama.installed() == (first.manifest if stood else None)
+    assert ollama.names() == ([ollama.name] if stood else [])
+
+
+def test_a_lock_judges_what_was_pulled(ollama: OllamaWorld) -> None:
+    ollama.offer()
+    lock = {"locked": True, "expected_aggregate_sha256": "3" * 64}
+    ollama.world.declare(NAME, source={"ollama": ollama.name}, version_lock=lock)
+    assert "version_lock expects" in ollama.world.reconcile(code=1, valid=False).err
+    assert ollama.names() == []
+
+
+def test_another_name_that_is_there_already_is_taken_over_and_the_old_one_goes(ollama: OllamaWorld) -> None:
+    ollama.offer()
+    ollama.declare()
+    ollama.world.reconcile()
+    mine = tiny("mine")
+    ollama.daemon.install(ollama.models.name("tiny:mine"), mine)
+    ollama.declare(short="tiny:mine")
+    assert ollama.world.plan().changes == {NAME: ("adopt", "source-changed")}
+    ollama.world.reconcile()
+    assert ollama.names() == [ollama.models.name("tiny:mine")]
+    assert ollama.entry()["metadata"]["acquisition"] == "adopted"
+
+
+def test_an_old_name_that_is_loaded_or_not_ours_stays(ollama: OllamaWorld) -> None:
+    content = ollama.offer()
+    ollama.offer("big weights", "tiny:big")
+    ollama.daemon.install(ollama.name, content)
+    ollama.declare()
+    ollama.world.reconcile()
+    ollama.declare(short="tiny:big")
+    ollama.world.reconcile()
+    assert sorted(ollama.names()) == sorted([ollama.name, ollama.models.name("tiny:big")])
+    ollama.daemon.loaded.add(ollama.models.name("tiny:big"))
+    ollama.offer("third weights", "tiny:third")
+    ollama.declare(short="tiny:third")
+    assert "stays in Ollama" in ollama.world.reconcile().err
+    assert ollama.models.name("tiny:big") in ollama.names()
+
+
+def test_a_model_that_is_loaded_while_we_plan_is_not_removed(ollama: OllamaWorld) -> None:
+    ollama.offer()
+    ollama.declare()
+    ollama.world.reconcile()
+    ollama.declare(state="absent")
+    host = load_host_settings(registry=ollama.world.root)
+    with Run.open(ollama.world.root, host, RunOptions()) as run:
+        plan = run.plan()
+        ollama.daemon.loaded.add(ollama.name)
+        report = run.apply(plan)
+    assert [outcome.reason for outcome in report.outcomes] == ["ollama-in-use"]
+    assert ollama.names() == [ollama.name]
 
 
 def test_another_name_replaces_the_model_that_was_ours(ollama: OllamaWorld) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from imageworks.config import load_host_settings
+from imageworks.reconcile.run import Run, RunOptions
 from support.ollama_content import hex_sha256
 from support.ollama_content import model as content_of
 from support.ollama_world import OllamaWorld
@@ -193,6 +195,21 @@ def test_what_a_disk_has_is_handed_to_ollama_before_it_pulls(ollama: OllamaWorld
     fetched = [asked.path for asked in ollama.models.requests if SHA256 in asked.path]
     assert fetched == []
     assert hex_sha256(ollama.daemon.store.blob(SHA256).read_bytes()) == SHA256
+
+
+def test_what_cannot_be_handed_over_is_fetched(ollama: OllamaWorld, isolated_environment: Path) -> None:
+    there = in_lmstudio(ollama.world, isolated_environment)
+    pulled = content_of(WEIGHTS)
+    ollama.models.add("many:q4_k_m", pulled)
+    ollama.declare("many-ollama-gguf-q4_k_m", short="many:q4_k_m")
+    host = load_host_settings(registry=ollama.world.root)
+    with Run.open(ollama.world.root, host, RunOptions()) as run:
+        plan = run.plan()
+        assert [change.bytes_reused for change in plan.changes] == [len(WEIGHTS)]
+        there.write_bytes(bytes(len(WEIGHTS)))
+        report = run.apply(plan)
+    assert not report.failed
+    assert ollama.daemon.store.blob(SHA256).read_bytes() == WEIGHTS
 
 
 def test_what_ollama_has_pulled_serves_a_disk(ollama: OllamaWorld) -> None:

@@ -169,7 +169,7 @@ def _renew(case: Case, source: OllamaSource, sight: OllamaSight, reason: Reason,
         if wrong is None:
             return _adopt(case, model, reason, f"{message}; Ollama has it already")
         ours = entry is not None and same(recorded_name(entry), sight.name)
-        if not ours or wrong.reason is not Reason.UNOWNED_FILES:
+        if not ours:
             return blocked_case(case, wrong)
     return _pull(case, source, sight, Action.UPDATE, reason, message)
 
