@@ -178,3 +178,21 @@ def test_details_are_counted_and_what_is_not_known_is_not_told(world: World) -> 
         f"~ {HOST}: downloaded_at 2025-10-22T08:00:00+00:00→2025-10-22T09:00:00+00:00",
         f"+ {HOST}: recorded, 2.0 KiB",
     ]
+
+
+def test_a_shallow_clone_says_that_it_is_one(told: World) -> None:
+    clone = told.folder / "shallow clone"
+    git(told.folder, "clone", "--quiet", "--depth", "1", told.git_root.as_uri(), str(clone))
+    root = clone / told.root.relative_to(told.git_root)
+    for words in (("history",), ("blame", NAME)):
+        assert "note: this clone is shallow" in command(*words, "--registry", root).err
+    for revision in ("HEAD~2", "1999-01-01"):
+        assert "git fetch --unshallow" in command("diff", revision, "--registry", root).err
+    assert "shallow" not in command("history", "--registry", told.root).err
+
+
+def test_blame_of_a_model_that_cannot_be_read_says_so(world: World) -> None:
+    world.write("models/bad.yaml", "<<<<<<< ours\n")
+    result = command("blame", "bad", "--registry", world.root)
+    assert result.code == 0
+    assert "nothing that can be read is said of bad" in result.err

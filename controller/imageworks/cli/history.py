@@ -55,6 +55,7 @@ def history_command(
     from imageworks.registry.history_values import FORMAT_VERSION
 
     with _looking(registry, host=host, cached=name is None) as reader:
+        _warn_of_lack(reader)
         start = None if revision is None else reader.repository.resolve(revision)
         if name is None:
             found = reader.registry_steps(host=host, revision=start)
@@ -155,6 +156,7 @@ def blame_command(
     from imageworks.registry.history_values import FORMAT_VERSION
 
     with _looking(registry, host=host) as reader:
+        _warn_of_lack(reader)
         found = reader.blame(name, host or _this_host(registry))
         if as_json:
             fields = [one.document() for one in found]
@@ -163,6 +165,8 @@ def blame_command(
         else:
             from imageworks.cli.history_view import blame_text
 
+            if not found:
+                complain(f"note: nothing that can be read is said of {name}; `imageworks-models validate` says why")
             say(blame_text(found, name))
 
 
@@ -188,6 +192,14 @@ def _looking(registry: Path | None, *, host: str | None = None, cached: bool = F
     caches = [ParsedDocuments(cache_file(place, repository.root)) for place in places]
     with damage_told():
         yield HistoryReader(repository, caches, host=host or settings.host)
+
+
+def _warn_of_lack(reader: "HistoryReader") -> None:
+    """Say that the oldest commit here is not where things began, where that is so."""
+    if reader.repository.is_shallow:
+        from imageworks.registry.git_revisions import WHOLE
+
+        complain(f"note: {WHOLE[0].lower()}{WHOLE[1:]}")
 
 
 def _this_host(registry: Path | None) -> str:

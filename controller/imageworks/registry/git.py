@@ -89,6 +89,11 @@ class RegistryRepository:
         """Where the registry, its work tree and its git folders are."""
         return self._layout
 
+    @property
+    def is_shallow(self) -> bool:
+        """Whether this clone has only the last commits, as those of CI mostly do."""
+        return self._repository.is_shallow
+
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def head(self) -> str | None:

@@ -21,6 +21,7 @@ SECONDS: Final = {
     "month": 2_629_800,
     "year": 31_557_600,
 }
+WHOLE: Final = "This clone is shallow, and earlier commits are not in it; `git fetch --unshallow` brings them."
 _AGO: Final = re.compile(rf"(\d+|an?)\s+({'|'.join(SECONDS)})s?\s+ago", re.IGNORECASE)
 _DATE_ONLY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -49,7 +50,9 @@ def resolve(repository: "Repository", revision: str) -> str:
     if moment is None:
         raise UnknownRevisionError(
             f"{revision!r}: names no commit, branch, tag or date of the registry's repository",
-            remedy="Use an id from `imageworks-models history`, a branch or tag, HEAD~2, 2026-11-01, or '2 days ago'.",
+            remedy=WHOLE
+            if repository.is_shallow
+            else "Use an id from `imageworks-models history`, a branch or tag, HEAD~2, 2026-11-01, or '2 days ago'.",
         )
     if repository.head_is_unborn:
         raise UnknownRevisionError(f"{revision!r}: the registry has no commit yet")
@@ -58,7 +61,8 @@ def resolve(repository: "Repository", revision: str) -> str:
         commit = commit.parents[0] if commit.parent_ids else None
     if commit is None:
         raise UnknownRevisionError(
-            f"{revision!r}: the registry's first commit is younger", remedy="Look with `imageworks-models history`."
+            f"{revision!r}: the registry's first commit is younger",
+            remedy=WHOLE if repository.is_shallow else "Look with `imageworks-models history`.",
         )
     return str(commit.id)
 
