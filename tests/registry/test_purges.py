@@ -68,6 +68,12 @@ def test_a_reset_takes_what_was_found_for_a_backend(backend: str, gone: list[str
     assert set(kept(found)) <= {"declared", "managed", "locked"}
 
 
+def test_what_no_manifest_declares_any_more_is_not_called_declared() -> None:
+    told = kept(reset_discovered(ENTRIES, ["declared"], backend="all"))
+    assert "delete its manifest" in told["declared"]
+    assert "no manifest declares it any more; `reconcile --prune` removes it" in told["managed"]
+
+
 @pytest.mark.parametrize(
     ("root", "backend", "gone"),
     [

@@ -150,6 +150,17 @@ def _kind(entry: Entry, manifest: Manifest | None) -> tuple[str, ...]:
     return said("family") or entry.name, said("backend"), entry.text("download_format") or "", said("quantization")
 
 
+def why_kept(*, declared: bool) -> str:
+    """Return why maintenance leaves a managed entry alone.
+
+    Args:
+        declared: Whether a manifest stands behind it still.
+    """
+    if declared:
+        return "declared; delete its manifest if it is not wanted"
+    return "no manifest declares it any more; `reconcile --prune` removes it, `promote` declares it"
+
+
 def _pruned(group: list[Entry], declared: Container[str]) -> Iterable[EntryChange | Kept]:
     def rank(entry: Entry) -> tuple[int | str, ...]:
         return (entry.name not in declared, *(-number for number in richness(entry.fields)), entry.name)
@@ -159,7 +170,7 @@ def _pruned(group: list[Entry], declared: Container[str]) -> Iterable[EntryChang
     own = set(file_paths(first.fields))
     for entry in rest:
         if entry.managed or entry.name in declared:
-            yield Kept(entry.name, "declared; delete its manifest if it is not wanted")
+            yield Kept(entry.name, why_kept(declared=entry.name in declared))
         elif entry.path is not None and entry.path.exists() and not set(file_paths(entry.fields)) <= own:
             yield Kept(entry.name, f"has files of its own at {entry.path}")
         else:

@@ -10,13 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from imageworks.registry.entry import Entry
-from imageworks.registry.maintenance import Deed, EntryChange, Kept, ManifestEdit
+from imageworks.registry.maintenance import Deed, EntryChange, Kept, ManifestEdit, why_kept
 from imageworks.registry.manifest import Manifest
 from imageworks.registry.views import OLLAMA, SYNTHETIC, is_installed
 
 EVERY_BACKEND: Final = "all"
 GGUF: Final = "gguf"
-_DECLARED: Final = "declared; delete its manifest if it is not wanted"
 _LOCKED: Final = "its version is locked, and only its entry says so"
 
 
@@ -73,7 +72,7 @@ def _removed(chosen: Iterable[Entry], declared: Iterable[str], why: Callable[[En
     found: list[EntryChange | Kept] = []
     for entry in sorted(chosen, key=lambda entry: entry.name):
         if entry.managed or entry.name in by_people:
-            found.append(Kept(entry.name, _DECLARED))
+            found.append(Kept(entry.name, why_kept(declared=entry.name in by_people)))
         elif entry.part("version_lock").get("locked") is True:
             found.append(Kept(entry.name, _LOCKED))
         else:
@@ -115,7 +114,9 @@ def purge_logical_only(
             continue
         if manifest is None and (entry is None or not entry.managed):
             found.append(EntryChange(name, Deed.REMOVE, "no files of its own"))
-        elif manifest is None or manifest.source is not None:
+        elif manifest is None:
+            found.append(Kept(name, why_kept(declared=False)))
+        elif manifest.source is not None:
             if entry is not None:
                 found.append(Kept(name, "declared with a source; `reconcile` brings its files"))
         elif not curated:
