@@ -194,4 +194,4 @@ def test_policies_are_read_and_those_not_known_are_named() -> None:
     document = {"policies": {"allowed_licenses": ["mit"], "require_pins": True, "max_model_bytes": 5, "later": 1}}
     settings = read_settings(document, "host")
     assert settings.policies == Policies(allowed_licenses=("mit",), require_pins=True, max_model_bytes=5)
-    assert settings.unenforced == ("later",)
+    assert settings.unenforced == ("policies.later",)

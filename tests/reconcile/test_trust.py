@@ -281,3 +281,10 @@ def test_signatures_are_found_whatever_gits_settings_print(signing: World) -> No
     git(signing.git_root, "config", "log.showSignature", "true")
     signing.reconcile()
     assert signing.entries() == [NAME]
+
+
+def test_keys_that_a_registry_allows_itself_are_told_not_to_count(signing: World) -> None:
+    signing.configure(git={"require_signed": True, "allowed_keys": ["ssh-ed25519 AAAA me@example.org"]})
+    signing.declare()
+    sign(signing)
+    assert "git.allowed_keys is not carried out" in signing.reconcile().out

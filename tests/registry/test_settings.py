@@ -30,7 +30,7 @@ def test_everything_that_is_written_is_read() -> None:
     assert (settings.prune, settings.push, settings.branch) == (True, True, "records")
     assert settings.hosts == ("workstation", "laptop")
     assert (settings.policies.allowed_licenses, settings.policies.denied_licenses) == (("mit",), ("proprietary",))
-    assert settings.unenforced == ("future",)
+    assert settings.unenforced == ("policies.future",)
 
 
 def test_an_empty_file_has_safe_defaults() -> None:

@@ -27,7 +27,7 @@ def unsupported_settings(settings: RegistrySettings) -> list[str]:
     Args:
         settings: The registry's settings.
     """
-    return [f"registry.yaml: policies.{key} is not carried out by this version" for key in settings.unenforced]
+    return [f"registry.yaml: {key} is not carried out by this version" for key in settings.unenforced]
 
 
 def unrecorded_models(registry: RegistryState, announced: Mapping[str, Path]) -> list[str]:

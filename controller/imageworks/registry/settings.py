@@ -85,7 +85,7 @@ class RegistrySettings:
         branch: The branch that entries go to, or ``None`` for the checked-out one.
         require_signed: Whether only what a signed commit declares is reconciled.
         policies: Which models are accepted.
-        unenforced: Policies that are written down and not enforced by this version.
+        unenforced: What is written down and not enforced by this version, such as keys that a registry allows itself.
     """
 
     locations: Mapping[str, Location] = field(default_factory=dict)
@@ -116,6 +116,7 @@ def read_settings(document: Mapping[str, object], host: str) -> RegistrySettings
     own = _mapping(hosts.get(host))
     commit = _mapping(document.get("commit"))
     branch = commit.get("branch")
+    git = _mapping(document.get("git"))
     policies = _mapping(document.get("policies"))
     return RegistrySettings(
         locations=_locations(_mapping(document.get("locations")), _mapping(own.get("locations"))),
@@ -126,9 +127,12 @@ def read_settings(document: Mapping[str, object], host: str) -> RegistrySettings
         hosts=tuple(str(name) for name in hosts),
         push=commit.get("push") is True,
         branch=str(branch) if branch else None,
-        require_signed=_mapping(document.get("git")).get("require_signed") is True,
+        require_signed=git.get("require_signed") is True,
         policies=read_policies(policies),
-        unenforced=unknown_policies(policies),
+        unenforced=(
+            *(f"policies.{name}" for name in unknown_policies(policies)),
+            *(f"git.{name}" for name in ("allowed_keys",) if git.get(name)),
+        ),
     )
 
 
