@@ -225,3 +225,7 @@ def test_the_environment_of_the_child_has_no_replaced_objects(world: World) -> N
     program = GitProgram(world.git_root, {**os.environ, "GIT_NO_REPLACE_OBJECTS": "0"})
     shown = program.run("-c", "alias.shown=!env", "shown").out
     assert "GIT_NO_REPLACE_OBJECTS=1" in shown.splitlines()
+
+
+def test_git_says_nothing_of_what_is_set_for_it(world: World) -> None:
+    assert GitProgram(world.git_root, os.environ).run("log", "-1", "--format=%h").errors == ""

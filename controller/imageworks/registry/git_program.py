@@ -27,6 +27,7 @@ SETTINGS: Final = {
     "gc.auto": "0",
     "maintenance.auto": "false",
     "advice.detachedHead": "false",
+    "advice.graftFileDeprecated": "false",  # said of the empty file that stands in for a user's grafts
     "fetch.fsckObjects": "true",
     "http.lowSpeedLimit": "1",  # bytes a second, for as long as below: a server that says nothing is given up
     "http.lowSpeedTime": "60",
