@@ -21,12 +21,10 @@ from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan, waves
-from imageworks.reconcile.proposal import HostPlan, compare
 from imageworks.reconcile.recorder import Recorder, Recording
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
-from imageworks.reconcile.sync import Sent, Synchronizer, publish
 from imageworks.reconcile.trust import Trust, refuse_unsigned
 from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import Entry
@@ -48,6 +46,8 @@ if TYPE_CHECKING:
     from imageworks.reconcile.ollama_apply import OllamaHands
     from imageworks.reconcile.ollama_look import OllamaLook
     from imageworks.reconcile.ollama_sight import OllamaSight
+    from imageworks.reconcile.proposal import HostPlan
+    from imageworks.reconcile.sync import Sent, Synchronizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,6 @@ class Run:
         self._progress = progress
         self._open = ExitStack()
         self._recorder = Recorder(repository, host)
-        self._synchronizer = Synchronizer(repository, self._recorder, os.environ)
         self._intents = Intents(host.state_dir, repository.root)
         self._notes: list[str] = []
         self._declared: Mapping[str, bytes | None] = NOTHING_DECLARED
@@ -393,7 +392,7 @@ class Run:
         enabled = self._options.prune.enabled or self._registry.settings.prune
         return make_plan(self._situation, replace(self._options.prune, enabled=enabled))
 
-    def compared(self, base: str) -> HostPlan:
+    def compared(self, base: str) -> "HostPlan":
         """Return what would change, with what sets it apart from what another commit would lead to here.
 
         Args:
@@ -402,6 +401,8 @@ class Run:
         Raises:
             UnknownRevisionError: It names no commit.
         """
+        from imageworks.reconcile.proposal import compare
+
         revision, now = self._repository.resolve(base), (self._registry, self._places, self._options)
         old = self._recorder.load(revision=revision)
         # This host is what it is, on either side; and what is new has no name there.
@@ -460,8 +461,16 @@ class Run:
         if self._unsent and (problem := self.publish().problem) is not None:
             raise problem
 
-    def publish(self) -> Sent:
+    @cached_property
+    def _synchronizer(self) -> "Synchronizer":
+        from imageworks.reconcile.sync import Synchronizer
+
+        return Synchronizer(self._repository, self._recorder, os.environ)
+
+    def publish(self) -> "Sent":
         """Send what was committed to the remote, where a person or registry.yaml asks for it."""
+        from imageworks.reconcile.sync import publish
+
         self._unsent = False
         return publish(self._synchronizer, self._registry, asked=self._options.push)
 
