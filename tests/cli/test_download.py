@@ -269,6 +269,13 @@ def test_a_path_is_allowed_from_then_on_and_that_is_said(
     assert world.plan().changes == {}
 
 
+def test_a_path_where_nothing_can_be_put_is_not_allowed_from_then_on(world: World, isolated_environment: Path) -> None:
+    config = isolated_environment / ".config/imageworks/config.toml"
+    before = config.read_text(encoding="utf-8")
+    assert "(insufficient-space)" in download(world, REPO, "--location", "/proc/models", code=1).err
+    assert config.read_text(encoding="utf-8") == before
+
+
 def test_the_whole_filesystem_is_no_location(world: World) -> None:
     assert "over the whole filesystem" in download(world, REPO, "--location", "/", code=64).err
 

@@ -154,10 +154,11 @@ def _show_plan(proposal: "Proposal", plan: "Plan", *, kept: bool) -> int:
 
 
 def _carry_out(run: "Run", proposal: "Proposal", plan: "Plan", wish: "Wish", host: "HostSettings") -> _Ended:
-    from imageworks.reconcile.declare import carry_out
+    from imageworks.reconcile.declare import carry_out, check_plan
     from imageworks.reconcile.plan import Action
     from imageworks.reconcile.wishes import keep_allowed
 
+    check_plan(proposal, plan)
     keep_allowed(host, wish, _note)
     for change in plan.effective:
         target = f" -> {change.path[1]}" if str(change.path[1]) not in change.message else ""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from imageworks.cli.output import complain, say
+from imageworks.cli.output import complain, counted, say
 from imageworks.errors import ExitCode
 
 
@@ -36,7 +36,7 @@ def check_command(
     problems = check_snapshots(RegistryRepository.open(root, host=host.host), cache)
     for problem in problems:
         say(problem)
-    complain(f"{len(problems)} problems" if problems else "snapshots are as they should be")
+    complain(counted(len(problems), "problem") if problems else "snapshots are as they should be")
     return ExitCode.FAILURE if problems else ExitCode.SUCCESS
 
 

@@ -174,6 +174,22 @@ def install(run: Run, proposal: Proposal, *, force: bool, kept: bool = True) -> 
     return run.plan()
 
 
+def check_plan(proposal: Proposal, plan: Plan) -> None:
+    """Raise where a download cannot be carried out, before anything is written for it.
+
+    Args:
+        proposal: What is to be declared.
+        plan: What it needs.
+
+    Raises:
+        DeclareError: It is blocked.
+    """
+    stopped = next((change for change in plan.changes if change.action is Action.BLOCKED), None)
+    if stopped is not None:
+        remedy = proposal.beside if stopped.reason is Reason.INVALID_MANIFEST else None
+        raise DeclareError(f"{stopped.name}: {stopped.message} ({stopped.reason.value})", remedy=remedy)
+
+
 def carry_out(run: Run, proposal: Proposal, plan: Plan) -> tuple[Entry, Report]:
     """Carry a download's plan out and return what is recorded, in one commit with the manifest.
 
@@ -185,10 +201,7 @@ def carry_out(run: Run, proposal: Proposal, plan: Plan) -> tuple[Entry, Report]:
     Raises:
         DeclareError: It is blocked or failed; nothing is declared then.
     """
-    stopped = next((change for change in plan.changes if change.action is Action.BLOCKED), None)
-    if stopped is not None:
-        remedy = proposal.beside if stopped.reason is Reason.INVALID_MANIFEST else None
-        raise DeclareError(f"{stopped.name}: {stopped.message} ({stopped.reason.value})", remedy=remedy)
+    check_plan(proposal, plan)
     entry = run.registry.entries.get(proposal.name)
     if plan.effective or entry is None or entry.managed:
         report = run.apply(plan)

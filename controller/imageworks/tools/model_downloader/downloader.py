@@ -15,7 +15,16 @@ from imageworks.model_loader.download_adapter import RemovedDownload, remove_dow
 from imageworks.model_loader.entries import RegistryEntry, recorded_entry
 from imageworks.model_loader.registry import DEFAULT_WAIT_SECONDS, load_registry
 from imageworks.providers.select import select_files
-from imageworks.reconcile.declare import DeclareError, Proposal, Wish, carry_out, install, propose, shown_name
+from imageworks.reconcile.declare import (
+    DeclareError,
+    Proposal,
+    Wish,
+    carry_out,
+    check_plan,
+    install,
+    propose,
+    shown_name,
+)
 from imageworks.reconcile.plan import Action, Plan
 from imageworks.reconcile.report import Report
 from imageworks.reconcile.run import Run, RunOptions
@@ -149,6 +158,7 @@ class ModelDownloader:
             else:
                 self._resolve_target_dir(run, proposal)  # refuses before files are looked at and bytes are planned
                 plan = install(run, proposal, force=wish.force, kept=declare)
+                check_plan(proposal, plan)
                 keep_allowed(host, wish, notes.append)
                 brought = self._download_selected_files(run, proposal, plan)
             recorded = self._register_download(run, brought)
