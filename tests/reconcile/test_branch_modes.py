@@ -1,12 +1,14 @@
 """Entries on a branch of their own, with every command, in every work tree, and to and fro between the modes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from support.git import assert_sound, git
 from support.git_server import GitServer
 from support.reconcile import HOST, NAME, World, command
+from support.team import write_and_push
 
 BRANCH = f"state/{HOST}"
 ASIDE = {"branch": "state/{host}"}
@@ -151,3 +153,35 @@ def test_a_name_that_can_be_no_branch_is_told_before_any_work(world: World, name
     assert "branch" in done.err + done.out
     assert "bug" not in done.err
     assert not list(world.weights.rglob("*.safetensors"))
+
+
+def test_a_pull_puts_no_records_on_the_checked_out_branch(world: World, server: GitServer, colleague: Path) -> None:
+    world.configure(commit=ASIDE)
+    git(world.git_root, "push", "--quiet")
+    repo = world.serve()
+    assert command("download", repo.name, "-y", "--registry", world.root, "--location", "linux_wsl").code == 0
+    write_and_push(colleague, "docs/note.md", "theirs")
+    world.reconcile("--pull", valid=False)
+    assert (world.root / "docs/note.md").is_file()
+    git(world.git_root, "push", "--quiet")
+    assert server.subjects()[1] == "Write docs/note.md"
+    tracked = git(world.git_root, "ls-files").split()
+    assert {path.partition("/")[0] for path in tracked} == {".gitignore", "registry.yaml", "docs", "models"}
+    world.reconcile("--push", valid=False)
+    assert server.tip(BRANCH) == tip(world)
+    assert_valid(world)
+
+
+def test_a_remote_of_another_name_has_the_branch_too(aside: World, server: GitServer) -> None:
+    aside.reconcile("--push", valid=False)
+    git(aside.git_root, "push", "--quiet", "origin", "main")
+    clone = aside.folder / "another clone"
+    git(aside.folder, "clone", "--quiet", "--origin", "team", server.address, str(clone))
+    aside.served.forget()
+    aside.root = aside.git_root = clone
+    assert "No changes" in aside.reconcile(valid=False).out
+    aside.declare(roles=["caption"])
+    git(clone, "push", "--quiet", "team", "main")
+    aside.reconcile("--push", valid=False)
+    assert server.tip(BRANCH) == tip(aside)
+    assert aside.served.files == {}

@@ -224,7 +224,10 @@ class Synchronizer:
                     written[name] = read_entry(path, data)
         registry = self._recorder.load(manifests, revision=tip)
         self._refuse_clash(record, registry, manifests)
-        changes = {**manifests, **self._recorder.records.changes(registry, written, gone=gone)}
+        records = self._recorder.records.changes(registry, written, gone=gone)
+        if registry.branch is not None and len(manifests) == len(record.changed):
+            records = {}  # they are on a branch of their own
+        changes = {**manifests, **records}
         return self._repository.write_aside(changes, base=tip, message=self._message(record, ids), author_of=record.id)
 
     def _refuse_clash(self, record: CommitRecord, registry: RegistryState, manifests: Iterable[str]) -> None:

@@ -393,6 +393,18 @@ class RegistryRepository:
         }
         return tuple(sorted(names - {"HEAD"}))
 
+    def tip_elsewhere(self, branch: str) -> str | None:
+        """Return where a remote was last seen to have a branch: ``origin``, else the only one that has it.
+
+        Args:
+            branch: The branch's short name.
+        """
+        if (tip := self.tip(f"refs/remotes/origin/{branch}")) is not None:
+            return tip
+        place = rf"refs/remotes/[^/]+/{re.escape(branch)}"
+        found = [name for name in self._repository.references if re.fullmatch(place, name)]
+        return self.tip(found[0]) if len(found) == 1 else None
+
     def host_branches(self, template: str) -> list[tuple[str, str]]:
         """Return the hosts that have a branch of their own, here or on a remote, each with a tip.
 
