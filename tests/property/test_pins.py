@@ -5,7 +5,7 @@ from datetime import date
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageworks.registry.edit import EditError
+from imageworks.registry.edit import EditError, edit_manifest
 from imageworks.registry.pins import Pin, noted_ref, repin
 from imageworks.registry.yaml_gate import YamlError, parse_yaml
 
@@ -59,6 +59,14 @@ def test_every_byte_before_and_behind_the_line_of_the_pin_stays(parts: tuple[str
     assert pin.endswith(comment)
     assert pin.rstrip().endswith(("; kept", NOTE.strip(), comment.rstrip()))
     assert noted_ref(FILE, changed.encode()) == "main"
+
+
+@given(manifests(), st.sampled_from(["\n", "\r\n"]))
+def test_a_state_comes_as_one_line_more_and_changes_in_its_place(parts: tuple[str, str, str], line_break: str) -> None:
+    data = "".join(parts).replace("\n", line_break).encode()
+    absent = edit_manifest(FILE, data, {("state",): "absent"})
+    assert absent.removeprefix(data).decode().strip() == "state: absent"
+    assert edit_manifest(FILE, absent, {("state",): "present"}) == absent.replace(b"state: absent", b"state: present")
 
 
 @given(manifests())

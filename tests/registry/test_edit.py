@@ -2,10 +2,26 @@
 
 import pytest
 
+from imageworks.registry.document import JsonValue
 from imageworks.registry.edit import EditError, edit_manifest, without_key
+from imageworks.registry.yaml_gate import parse_yaml
 
 FILE = "models/m.yaml"
 COMMIT = "12e45678" * 5
+MESSY = """\
+# Ours.
+schema_version:   1
+"source"  :   # where from
+     'huggingface' : 'a/b'      # the small one
+     revision  :  'main'   # ours
+
+format: 'safetensors'    # as it comes
+roles:
+   -  caption  # first
+   # the end
+version_lock:
+    locked  : false
+# end"""
 MANIFEST = b"""\
 # yaml-language-server: $schema=../.schemas/manifest.schema.json
 # Ours.
@@ -35,6 +51,61 @@ def test_only_the_named_values_change() -> None:
     assert changed.rstrip().endswith("state: absent")
 
 
+def test_the_values_that_change_are_the_only_bytes_that_do() -> None:
+    changes: dict[tuple[str, ...], JsonValue] = {
+        ("source", "revision"): COMMIT,
+        ("source", "branch"): "main",
+        ("format",): "gguf",
+        ("roles",): ["caption", "keywords"],
+        ("version_lock", "locked"): True,
+        ("hosts",): ["box", "rack-2"],
+        ("state",): "absent",
+    }
+    messy = MESSY.replace("# first\n", "# first  \n").replace("\n", "\r\n")
+    wanted = (
+        messy.replace("  :  'main'   # ours", f"  :  '{COMMIT}'   # main, 2026-11-22; ours\r\n     branch: main")
+        .replace("'safetensors'  ", "'gguf'  ")
+        .replace("   -  caption  # first  ", "   -  caption  # first  \r\n   -  keywords")
+        .replace("locked  : false", "locked  : true")
+    )
+    comments: dict[tuple[str, ...], str] = {("source", "revision"): "main, 2026-11-22"}
+    changed = edit_manifest(FILE, messy.encode(), changes, comments=comments).decode()
+    assert changed == f'{wanted}\r\nhosts: [box, "rack-2"]\r\nstate: absent'
+    again = edit_manifest(FILE, changed.encode(), {("state",): "present"}).decode()
+    assert again == changed.replace("absent", "present")
+
+
+@pytest.mark.parametrize(
+    ("before", "keys", "value", "after"),
+    [
+        ("{schema_version: 1, roles: [a,b , ], } # x\n", ("roles",), ["a", "b", "c"], None),
+        (
+            "{schema_version: 1,\n  roles: [a] } # x\n",
+            ("roles",),
+            ["a", "b"],
+            "{schema_version: 1,\n  roles: [a, b] } # x\n",
+        ),
+        ('{"schema_version": 1}', ("state",), "absent", '{"schema_version": 1, "state": "absent"}'),
+        ('{"schema_version": 1}', ("hosts",), ["a"], '{"schema_version": 1, "hosts": ["a"]}'),
+        ("schema_version: 1 # no end", ("state",), "absent", "schema_version: 1 # no end\nstate: absent"),
+        (
+            "schema_version: 1\nbackend:\n  vllm  # x\n",
+            ("backend",),
+            "gguf",
+            "schema_version: 1\nbackend:\n  gguf  # x\n",
+        ),
+        ("schema_version: 1\nlicense: 'mit'\n", ("license",), "it's", "schema_version: 1\nlicense: 'it''s'\n"),
+        ("schema_version: 1\nlicense: mit\n", ("license",), "yes", 'schema_version: 1\nlicense: "yes"\n'),
+    ],
+)
+def test_whatever_it_is_written_like(before: str, keys: tuple[str, ...], value: JsonValue, after: str | None) -> None:
+    changed = edit_manifest(FILE, before.encode(), {keys: value})
+    said = parse_yaml(changed, FILE).value
+    assert isinstance(said, dict)
+    assert said[keys[0]] == value
+    assert after is None or changed.decode() == after
+
+
 def test_what_is_so_already_changes_no_byte() -> None:
     assert edit_manifest(FILE, MANIFEST, {("source", "revision"): "main", ("state",): None}) is MANIFEST
 
@@ -48,13 +119,13 @@ def test_a_key_goes_with_its_comment() -> None:
 def test_a_manifest_on_one_line_stays_on_one_line() -> None:
     data = b'{"schema_version": 1, "source": {"huggingface": "a/b"}}'
     changed = edit_manifest(FILE, data, {("source", "branch"): "dev"}, comments={("source", "branch"): "x"})
-    assert changed == b'{"schema_version": 1, "source": {"huggingface": "a/b", branch: dev}}\n'
+    assert changed == b'{"schema_version": 1, "source": {"huggingface": "a/b", "branch": "dev"}}'
 
 
 def test_what_would_come_out_as_something_else_is_refused() -> None:
     """ruamel would write this text as the number 12."""
     with pytest.raises(EditError, match="state cannot be changed by a program here"):
-        edit_manifest(FILE, b"schema_version: 1\nlicense: +12\n", {("state",): "absent"})
+        edit_manifest(FILE, b"schema_version: 1\nlicense: +12\nstate: >\n  present\n", {("state",): "absent"})
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
 from imageworks.registry.document import DocumentError, JsonValue
+from imageworks.registry.yaml_edit import with_value
 from imageworks.registry.yaml_gate import parse_yaml
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def edit_manifest(
     wanted = _applied(before, changes)
     if wanted == before:
         return data
+    written = _in_place(file, data, changes, comments or {})
+    if written is not None:
+        return written
     left = dict(changes)
     for keys, new in changes.items():
         cut = without_key(file, data, keys[0]) if new is None and len(keys) == 1 else None
@@ -48,6 +52,26 @@ def edit_manifest(
         named = ", ".join(".".join(keys) for keys in changes)
         raise EditError(f"{file}: {named} cannot be changed by a program here", remedy="Edit and commit the file.")
     return text.encode()
+
+
+def _in_place(file: str, data: bytes, changes: Mapping[Keys, JsonValue], comments: Mapping[Keys, str]) -> bytes | None:
+    """Return a manifest's bytes with no other byte changed; ``None`` where some change needs an editor of YAML."""
+    for keys, new in changes.items():
+        before = parse_yaml(data, file).value
+        wanted = _applied(before, {keys: new})
+        if wanted == before:
+            continue
+        if new is None:
+            found = without_key(file, data, keys[0]) if len(keys) == 1 else None
+        else:
+            found = with_value(file, data, keys, new, comments.get(keys, ""))
+        try:
+            if found is None or parse_yaml(found, file).value != wanted:
+                return None
+        except DocumentError:
+            return None
+        data = found
+    return data
 
 
 def without_key(file: str, data: bytes, key: str) -> bytes | None:

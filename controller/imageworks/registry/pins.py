@@ -5,7 +5,6 @@ the span that the gate knows, and parsed again to prove that it says exactly wha
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -13,6 +12,7 @@ from typing import Final
 
 from imageworks.registry.document import JsonValue, Pointer
 from imageworks.registry.edit import EditError
+from imageworks.registry.yaml_edit import NOTE, Edit, comment_behind, edited, line_end, note_edits
 from imageworks.registry.yaml_gate import YamlError, parse_yaml
 from imageworks.registry.yaml_spans import Span, Spans, parse_spans
 
@@ -22,8 +22,6 @@ KEYS: Final[Mapping[str, str]] = {"huggingface": "revision", "ollama": "digest"}
 """The key of a pin, by the key of what is pinned."""
 _REVISION: Final[Pointer] = ("source", "revision")
 _BRANCH: Final[Pointer] = ("source", "branch")
-_NOTE: Final = re.compile(r"#[ \t]*(?P<note>(?:(?P<ref>[^\s,;]+), )?\d{4}-\d{2}-\d{2})(?=$|[\s;])")
-_REST: Final = re.compile(r"[ \t,}\]]*(?P<comment>(?<=[ \t])#.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +56,8 @@ def noted_ref(file: str, data: bytes) -> str | None:
     span = parse_spans(data, file).values.get(_REVISION)
     if span is None:
         return None
-    comment, _ = _comment_behind(data.decode(), span)
-    match = _NOTE.match(comment)
+    comment, _ = comment_behind(data.decode(), span)
+    match = NOTE.match(comment)
     return match["ref"] if match else None
 
 
@@ -85,9 +83,7 @@ def repin(file: str, data: bytes, pin: Pin) -> bytes:
         edits += _added(text, spans, pointer, added, pin)
     else:
         edits = _added(text, spans, (*SOURCE, kind), wanted, pin)
-    for start, end, new in sorted(edits, reverse=True):
-        text = text[:start] + new + text[end:]
-    changed = text.encode()
+    changed = edited(text, edits).encode()
     try:
         says = parse_yaml(changed, file).value
     except YamlError:
@@ -102,33 +98,17 @@ def _with_source(value: JsonValue, wanted: dict[str, str]) -> JsonValue:
     return {**value, "source": {**source, **wanted}} if isinstance(value, dict) and isinstance(source, dict) else value
 
 
-def _replaced(text: str, spans: Spans, pointer: Pointer, pin: Pin) -> list[tuple[int, int, str]]:
+def _replaced(text: str, spans: Spans, pointer: Pointer, pin: Pin) -> list[Edit]:
     """Return the edits that put another commit in the place of the present revision, and its note behind it."""
     span = spans.values[pointer]
     quote = "'" if span.style == "'" else '"'
     end = span.start + len(text[span.start : span.end].rstrip())  # a block scalar's span has line breaks behind it
-    edits = [(span.start, end, f"{quote}{pin.commit}{quote}")]
-    comment, at = _comment_behind(text, span)
-    match = _NOTE.match(comment)
-    if match:
-        edits.append((at + match.start("note"), at + match.end("note"), pin.note))
-    elif comment:
-        edits.append((at, at + 1, f"# {pin.note};"))
-    elif SOURCE not in spans.flow and () not in spans.flow:
-        edits[0] = (span.start, end, f"{quote}{pin.commit}{quote} # {pin.note}")
-    return edits
+    flow = SOURCE in spans.flow or () in spans.flow
+    notes = note_edits(text, Span(span.start, end, span.style), pin.note, flow=flow)
+    return [(span.start, end, f"{quote}{pin.commit}{quote}"), *notes]
 
 
-def _comment_behind(text: str, span: Span) -> tuple[str, int]:
-    """Return the comment that follows a value on its line, and where it begins; empty where something else does."""
-    line = text[span.end : _line_end(text, span.end)]
-    match = _REST.fullmatch(line)
-    if match is None or match["comment"] is None or text[span.end - 1] == "\n":
-        return "", span.end
-    return match["comment"], span.end + match.start("comment")
-
-
-def _added(text: str, spans: Spans, behind: Pointer, fields: dict[str, str], pin: Pin) -> list[tuple[int, int, str]]:
+def _added(text: str, spans: Spans, behind: Pointer, fields: dict[str, str], pin: Pin) -> list[Edit]:
     """Return the edit that adds fields to the source, behind one that is there."""
     if not fields:
         return []
@@ -139,7 +119,7 @@ def _added(text: str, spans: Spans, behind: Pointer, fields: dict[str, str], pin
         return [(value.end, value.end, new)]
     start = text.rfind("\n", 0, key.start) + 1
     indent = text[start : key.start]
-    end = value.end if text[value.end - 1] == "\n" else _line_end(text, value.end)
+    end = value.end if text[value.end - 1] == "\n" else line_end(text, value.end)
     line_break = "\r\n" if text[:start].endswith("\r\n") else "\n"
     lines = [
         f"{indent}{quote}{name}{quote}: {json.dumps(value)}" + (f" # {pin.note}" if value == pin.commit else "")
@@ -148,10 +128,3 @@ def _added(text: str, spans: Spans, behind: Pointer, fields: dict[str, str], pin
     if end == value.end and text[end - 1] == "\n":
         return [(end, end, "".join(f"{line}{line_break}" for line in lines))]
     return [(end, end, "".join(f"{line_break}{line}" for line in lines))]
-
-
-def _line_end(text: str, start: int) -> int:
-    """Return where a line ends, before its line break."""
-    end = text.find("\n", start)
-    end = len(text) if end < 0 else end
-    return end - 1 if end > start and text[end - 1] == "\r" else end
