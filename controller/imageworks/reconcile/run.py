@@ -12,21 +12,19 @@ from typing import TYPE_CHECKING, Self
 
 from imageworks.config import HostSettings
 from imageworks.reconcile.applied import AppliedManifests
-from imageworks.reconcile.decide import is_ollamas
 from imageworks.reconcile.gather import Look, gather, staging_key_of, staging_owner
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.messages import commit_message, trailers
 from imageworks.reconcile.notes import uncommitted_manifests, unrecorded_models, unsupported_settings
-from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan, waves
 from imageworks.reconcile.recorder import Recorder, Recording
 from imageworks.reconcile.report import Outcome, Report
+from imageworks.reconcile.senses import Senses, find_places
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
 from imageworks.reconcile.trust import Trust, refuse_unsigned
-from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import Entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_lock import hold
@@ -34,10 +32,7 @@ from imageworks.registry.git_values import CommitResult
 from imageworks.registry.load import NOTHING_DECLARED, RegistryState
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import State
-from imageworks.transfer.content import ContentIndex, ollama_stores
-from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import NullProgress, Progress
-from imageworks.transfer.folders import FolderIndex
 from imageworks.transfer.staging import sweep_stale
 from imageworks.transfer.state import STATE_FILE, StateDatabase
 
@@ -105,10 +100,8 @@ class Run:
         self._unsent = False
         self._title = f"Reconcile {host.host}"
         self._state: StateDatabase
-        self._sources: Sources
         self._registry: RegistryState
-        self._places: Places
-        self._disk: DiskObserver
+        self._senses: Senses
         self._situation: Situation
 
     @classmethod
@@ -167,12 +160,12 @@ class Run:
     @property
     def places(self) -> Places:
         """The locations of this host."""
-        return self._places
+        return self._senses.places
 
     @property
     def hub(self) -> "HubClient":
         """The hub's client, opened on first use."""
-        return self._sources.open()
+        return self._senses.sources.open()
 
     def uncommitted(self, file: str) -> bool:
         """Return whether a file of the registry differs from the checked-out commit.
@@ -205,7 +198,7 @@ class Run:
         Args:
             entry: What is recorded.
         """
-        return self.ollama.observe(entry) if is_ollamas(entry) else self._disk.observe(entry)
+        return self._senses.observe(entry)
 
     def declare(
         self, files: Mapping[str, bytes | None], names: tuple[str, ...], *, title: str, kept: bool = True
@@ -233,7 +226,7 @@ class Run:
         """
         if not self._host.allows(root):
             self._host = replace(self._host, roots=(*self._host.roots, root))
-            self._places = self._find_places()
+            self._senses.widen(self._registry, self._host)
 
     def distrust(self, entry: Entry) -> None:
         """Read a recorded model's files again instead of believing that those that look unchanged are.
@@ -241,10 +234,7 @@ class Run:
         Args:
             entry: What is recorded.
         """
-        if is_ollamas(entry):
-            self.ollama.distrust(entry.name)
-        elif entry.path is not None and entry.files:
-            self._disk.distrust(entry.base / file.path for file in entry.files)
+        self._senses.distrust(entry)
 
     def _look(self) -> None:
         """Load the registry and open what looking needs."""
@@ -257,46 +247,23 @@ class Run:
         state_file = self._host.state_dir / STATE_FILE
         self._state = self._open.enter_context(StateDatabase.open(state_file, read_only=read_only))
         self._notes += self._state.notes
-        self._places = self._find_places()
+        self._senses = Senses(
+            self._host,
+            self._registry,
+            self._state,
+            told=self._notes.append,
+            hub_told=lambda text: self._progress.note("hub", text),
+            closing=self._open,
+            offline=self._options.offline,
+            read_only=read_only,
+        )
         if not read_only:
             self._recover()
-        self._disk = DiskObserver(self._state)
-        self._sources = Sources(
-            self._open_hub, self._look_local, reads_configs=self._registry.settings.policies.forbid_remote_code
-        )
-        self._open.callback(self._sources.close)
 
-    @cached_property
-    def _content(self) -> ContentIndex:
-        return ContentIndex(self._state, os.environ, FolderIndex(self._lmstudio_folders, self._disk.digest))
-
-    def _lmstudio_folders(self) -> list[Path]:
-        return self._places.lmstudio_folders()
-
-    @cached_property
+    @property
     def ollama(self) -> "OllamaLook":
         """What looks at Ollama; the daemon is not contacted before somebody asks something of it."""
-        from imageworks.providers.ollama import OllamaProvider
-        from imageworks.reconcile.ollama_look import OllamaLook
-
-        environment = self._host.environment()
-
-        def open_provider() -> OllamaProvider:
-            provider = OllamaProvider.from_environment(environment, offline=self._options.offline)
-            self._open.callback(provider.close)
-            return provider
-
-        return OllamaLook(
-            open_provider,
-            state=self._state,
-            disk=self._disk,
-            places=self._places,
-            content=self._content,
-            stores=ollama_stores(environment),
-            offline=self._options.offline,
-            writable=not self._options.read_only,
-            told=self._notes.append,
-        )
+        return self._senses.ollama
 
     def ollama_sight(self, entry: Entry) -> "OllamaSight | None":
         """Return what Ollama has of a recorded model; ``None`` for one that it never had.
@@ -323,58 +290,22 @@ class Run:
     def _ollama_hands(self) -> "OllamaHands":
         return self._hands
 
-    def _find_places(self) -> Places:
-        invalid = next((item.render() for item in self._registry.settings_invalid), None)
-        return Places(self._registry.settings, self._host, invalid=invalid)
-
     def _recover(self) -> None:
         """Finish publishes that a killed run left half-way, wherever a location of ours exists."""
         from imageworks.transfer.publish import recover
 
-        for root in self._places.existing_roots(self._registry.manifests.values()):
+        for root in self._senses.places.existing_roots(self._registry.manifests.values()):
             for report in recover(root, on_error=lambda error: self._notes.append(error.render())):
                 self._notes.append(f"{report.target}: finished a publish that was interrupted")
-
-    def _open_hub(self) -> "HubClient":
-        from imageworks.providers.huggingface import HubClient
-
-        return HubClient.from_environment(
-            self._host.environment(),
-            cache_dir=self._host.cache_dir,
-            write_cache=not self._options.read_only,
-            offline=self._options.offline,
-            told=lambda text: self._progress.note("hub", text),
-        )
-
-    def _look_local(self, path: Path) -> Upstream:
-        from imageworks.providers.local import LocalSource, LocalSourceError, remote_files
-        from imageworks.providers.local import observe as observe_local
-
-        if not self._host.allows(path):
-            allowed = ", ".join(str(root) for root in self._host.roots)
-            raise LocalSourceError(
-                f"{path} is outside the folders that this host allows ({allowed})",
-                remedy="add it to roots in the user's config.toml if that is meant",
-                reason="root-not-allowed",
-            )
-        model = observe_local(path)
-
-        def digest(file: Path, algorithm: Algorithm) -> Digest:
-            found = self._disk.digest(file, file.stat(), algorithm)
-            if found is None:
-                raise LocalSourceError(f"{file}: cannot be read", reason="source-missing")
-            return found
-
-        return Upstream(files=remote_files(model, digest), source=LocalSource(model))
 
     def plan(self) -> Plan:
         """Return what would change."""
         look = Look(
             registry=self._registry,
-            places=self._places,
-            disk=self._disk,
-            sources=self._sources,
-            content=self._content,
+            places=self._senses.places,
+            disk=self._senses.disk,
+            sources=self._senses.sources,
+            content=self._senses.content,
             intents=self._intents,
             records=self._recorder.records,
             prune_of=AppliedManifests(self._repository, self._host.host, self._registry.recorded),
@@ -403,16 +334,17 @@ class Run:
         """
         from imageworks.reconcile.proposal import compare
 
-        revision, now = self._repository.resolve(base), (self._registry, self._places, self._options)
+        revision, now = self._repository.resolve(base), (self._registry, self._senses.places, self._options)
         old = self._recorder.load(revision=revision)
         # This host is what it is, on either side; and what is new has no name there.
         self._registry = replace(old, entries=now[0].entries, recorded=now[0].recorded)
         known = {*old.manifests, *now[0].entries, *old.blocked}
         names = tuple(name for name in self._options.names if name in known)
-        self._places, self._options = self._find_places(), replace(self._options, names=names)
+        self._senses.places = find_places(self._registry, self._host)
+        self._options = replace(self._options, names=names)
         before = self.plan() if names or not now[2].names else Plan(self._host.host, revision)
         earlier = self._situation if names or not now[2].names else Situation(self._host.host, revision)
-        self._registry, self._places, self._options = now
+        self._registry, self._senses.places, self._options = now
         return compare(self.plan(), self._situation, base=revision, before=before, earlier=earlier)
 
     def _closed_window(self) -> list[str]:
@@ -440,7 +372,7 @@ class Run:
             from imageworks.transfer.aria2 import find_aria2c
 
             find_aria2c()
-        self._state.remember_all(self._disk.learned)
+        self._state.remember_all(self._senses.disk.learned)
         last = [change for change in chosen if change.action is Action.REMOVE]
         outcomes: list[Outcome] = []
         for wave in waves((change for change in chosen if change.action is not Action.REMOVE), cases):
@@ -504,12 +436,12 @@ class Run:
             if (entry is not None and entry.path == path) or not (plan.has_errors or path.exists()):
                 self._intents.settle(name)
         self._recorder.records.write_compatible(self._registry)
-        if self._disk.learned:
-            self._state.remember_all(self._disk.learned)
+        if self._senses.disk.learned:
+            self._state.remember_all(self._senses.disk.learned)
         if not self._situation.records_stale:
             self._recorder.records.remember(self._registry)
         if not self._options.names:
-            self._sweep(self._places.existing_roots(self._registry.manifests.values()))
+            self._sweep(self._senses.places.existing_roots(self._registry.manifests.values()))
 
     def _sweep(self, roots: Iterable[Path]) -> None:
         """Remove our own interrupted downloads that no declared model would resume.
@@ -548,7 +480,7 @@ class Run:
                 engine=engine,
                 state=self._state,
                 intents=self._intents,
-                places=self._places,
+                places=self._senses.places,
                 host=self._host,
                 progress=self._progress,
                 owner=staging_owner(self._host.host, self._repository.root),
