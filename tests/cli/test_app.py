@@ -267,6 +267,18 @@ def test_a_table_fits_the_terminal_and_keeps_its_first_column(monkeypatch: pytes
     assert lines[1].endswith("…")
 
 
+def test_wide_characters_keep_a_table_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("通义千问 7b", "北京大学人工智能研究院"), ("llama 7b", "meta"), ("cafe\u0301 7b", "x")]
+    assert table(("NAME", "PRODUCER"), rows).splitlines() == [
+        "NAME         PRODUCER",
+        "通义千问 7b  北京大学人工智能研究院",
+        "llama 7b     meta",
+        "cafe\u0301 7b      x",
+    ]
+    monkeypatch.setattr("imageworks.cli.output.terminal_width", lambda: 24)
+    assert table(("NAME", "PRODUCER"), rows).splitlines()[1] == "通义千问 7b  北京大学人…"
+
+
 def test_columns_that_are_too_wide_give_way_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imageworks.cli.output.terminal_width", lambda: 40)
     shown = table(("NAME", "FORMAT", "PATH"), [("a", "safetensors", "/a/long/path/to/some/where/else")])

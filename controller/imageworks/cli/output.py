@@ -93,7 +93,7 @@ def table(
         whole: Indexes of columns that are never cut, besides the first.
     """
     lines = [list(headings), *(list(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    widths = [max(_columns(line[i]) for line in lines) for i in range(len(headings))]
     room = terminal_width()
     narrowest = {i: max(len(headings[i]), NARROWEST) for i in range(1, len(widths)) if i not in whole}
     while sum(widths) + 2 * (len(widths) - 1) > room:  # the widest gives way first, so that all say about as much
@@ -105,13 +105,15 @@ def table(
         return "\n".join(_block(headings, row) for row in rows)
     return "\n".join(
         "  ".join(
-            (_cut(cell, widths[i]) if i else cell).rjust(widths[i])
-            if i in right
-            else (_cut(cell, widths[i]) if i else cell).ljust(widths[i])
-            for i, cell in enumerate(line)
+            _padded(_cut(cell, widths[i]) if i else cell, widths[i], right=i in right) for i, cell in enumerate(line)
         ).rstrip()
         for line in lines
     )
+
+
+def _padded(cell: str, width: int, *, right: bool) -> str:
+    room = " " * (width - _columns(cell))
+    return room + cell if right else cell + room
 
 
 def _block(headings: Sequence[str], row: Sequence[str]) -> str:
@@ -122,4 +124,17 @@ def _block(headings: Sequence[str], row: Sequence[str]) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    if _columns(text) <= width:
+        return text
+    while _columns(text) >= width:
+        text = text[:-1]
+    return text + "…"
+
+
+def _columns(text: str) -> int:
+    """Return how many columns a text takes: characters of East Asia take two, accents that are typed after none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(2 if east_asian_width(c) in {"W", "F"} else not combining(c) for c in text)
