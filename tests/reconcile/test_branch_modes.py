@@ -185,3 +185,20 @@ def test_a_remote_of_another_name_has_the_branch_too(aside: World, server: GitSe
     aside.reconcile("--push", valid=False)
     assert server.tip(BRANCH) == tip(aside)
     assert aside.served.files == {}
+
+
+def test_what_others_push_to_the_branch_is_not_believed(aside: World, server: GitServer, colleague: Path) -> None:
+    aside.reconcile("--push", valid=False)
+    git(aside.git_root, "push", "--quiet", "origin", "main")
+    git(colleague, "pull", "--quiet")
+    git(colleague, "switch", "--quiet", BRANCH)
+    git(colleague, "rm", "--quiet", f"discovered/{HOST}/{NAME}.json")
+    git(colleague, "commit", "--quiet", "--message", "Forged")
+    git(colleague, "push", "--quiet")
+    before = tip(aside)
+    assert "No changes" in aside.reconcile("--pull", valid=False).out
+    assert tip(aside) == before
+    aside.declare(roles=["caption"])
+    refused = aside.reconcile("--push", code=1, valid=False)
+    assert "has commits that this host did not make" in refused.err
+    assert server.subjects(BRANCH)[0] == "Forged"

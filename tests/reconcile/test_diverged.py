@@ -1,9 +1,11 @@
 """Remotes that were rewound, deleted, renamed or hang, and commits that are not the controller's to rebuild."""
 
+import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from imageworks.registry import git_program
 from support.git import assert_sound, git
 from support.git_server import GitServer
 from support.reconcile import NAME, World, command
+from support.registry import PROGRAM, wait_for
 from support.team import manifest, push_all, write_and_push
 
 
@@ -198,8 +201,7 @@ def test_git_that_does_not_end_is_ended_with_its_helpers(world: World, monkeypat
         monkeypatch.setattr(git_program, "END_SECONDS", 0.5)
         with pytest.raises(git_program.GitProgramError, match="no end within"):
             program.run("fetch", "origin", timeout=1.0)
-        commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-        assert not [words for words in commands if address.encode() in words]
+        assert address not in running()
 
 
 def test_a_manifest_of_ours_that_clashes_with_theirs_is_for_a_person(
@@ -214,3 +216,28 @@ def test_a_manifest_of_ours_that_clashes_with_theirs_is_for_a_person(
     assert "does not go with" in refused.err
     assert world.head() == before
     assert server.subjects()[0] == "Write models/theirs.yaml"
+
+
+def test_an_interrupted_pull_leaves_no_git_behind(world: World, server: GitServer) -> None:
+    with hanging() as address:
+        git(world.git_root, "remote", "set-url", "origin", address)
+        words = [*PROGRAM, "reconcile", "--pull", "--registry", str(world.root), "--no-progress"]
+        child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        wait_for(lambda: address in running(), seconds=20)
+        child.send_signal(signal.SIGINT)
+        out, _ = child.communicate(timeout=30)
+        assert child.returncode == 130, out
+        assert "Traceback" not in out
+        wait_for(lambda: address not in running(), seconds=10)
+    git(world.git_root, "remote", "set-url", "origin", server.address)
+    world.reconcile("--pull")
+
+
+def running() -> str:
+    """Return the command lines of the git programs that run."""
+    found = ""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            found += words + "\n" if "git" in words.partition(" ")[0] else ""
+    return found

@@ -85,12 +85,15 @@ class Synchronizer:
         return done
 
     def _pull_aside(self, branch: str) -> None:
-        """Bring the branch of this host's entries up to date: a clone that was made anew may lack it."""
-        there = self._remote.counterpart(branch)
-        theirs, ours = self._remote.fetch(there), self._repository.tip(branch)
-        if theirs is None or theirs == ours or (ours is not None and not self._remote.is_ancestor(ours, theirs)):
+        """Take over the branch of this host's entries in a clone that was made anew and lacks it.
+
+        Where it is here, only we move it: what is newer on the remote was written by somebody else.
+        """
+        if self._repository.tip(branch) is not None:
             return
-        self._repository.move_branch(branch, theirs, expected=ours, reason="imageworks: pull")
+        theirs = self._remote.fetch(self._remote.counterpart(branch))
+        if theirs is not None:
+            self._repository.move_branch(branch, theirs, expected=None, reason="imageworks: pull")
 
     def push(self) -> tuple[str, ...]:
         """Send the checked-out branch, on top of what others sent meanwhile; says what a person should know.
