@@ -189,6 +189,15 @@ def test_quantizations_of_two_commits_do_not_share_a_folder_and_the_way_out_is_s
     assert world.entries() == ["many-gguf-q4_k_m", "many-gguf-q8_0"]
 
 
+def test_a_branch_with_a_folder_of_its_own_is_no_way_out(world: World, repository: HubRepository) -> None:
+    repository.branch("dev", {"config.json": b"{}"})
+    download(world, f"{REPO}@dev")
+    download(world, REPO)
+    refused = download(world, REPO, "--backend", "lmdeploy", code=1)
+    assert f"the same folder as those of models/{NAME}.yaml" in refused.err
+    assert "to share its folder" not in refused.err
+
+
 def test_without_the_usual_one_somebody_has_to_say(world: World) -> None:
     files = {name.replace("Q4_K_M", "Q5_K_M"): data for name, data in QUANTS.items()}
     world.serve(files, "acme/many-GGUF")

@@ -15,7 +15,7 @@ from imageworks.providers.select_values import QuantChoice, Selection, Selection
 from imageworks.providers.select_weights import DEFAULT_QUANTIZATION
 from imageworks.quant_labels import quantization_label
 from imageworks.reconcile.analysis import Analysis, analyze
-from imageworks.reconcile.known import Asked, known_name, usual_backend
+from imageworks.reconcile.known import Asked, branch_of, known_name, usual_backend
 from imageworks.reconcile.places import LINUX
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.report import Outcome, Report
@@ -145,7 +145,7 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
     if wish.identifier.path and label is None:
         notes += (f"the whole model is taken, not only {wish.identifier.path}",)
     installed = entry is not None and (seen := run.observe(entry)) is not None and seen.intact
-    beside = _other_pins(run, analysis)
+    beside = _other_pins(run, analysis, branch_of(asked.revision))
     return Proposal(analysis.name, file, content, analysis, entry, installed, content != before, notes, beside, label)
 
 
@@ -364,12 +364,14 @@ def _newer(manifest: Manifest, analysis: Analysis, wish: Wish) -> tuple[str, ...
     return (f"{analysis.resolved.ref} is at {commit[:12]} by now; --force moves the pin from {pinned[:12]}",)
 
 
-def _other_pins(run: Run, analysis: Analysis) -> str | None:
+def _other_pins(run: Run, analysis: Analysis, branch: str | None) -> str | None:
     """Return what to do where another model of the repository is pinned elsewhere: they cannot share a folder."""
     repo, commit = analysis.resolved.repo, analysis.resolved.commit
     for manifest in run.registry.manifests.values():
         source = manifest.source
         if not isinstance(source, HuggingFaceSource) or source.repo.lower() != repo.lower():
+            continue
+        if branch_of(source.ref) != branch:  # it has a folder of its own
             continue
         if is_commit(source.revision) and source.revision != commit and manifest.state is State.PRESENT:
             return (

@@ -63,6 +63,15 @@ def known_name(registry: RegistryState, asked: Asked) -> str:
     return min(found, default=usual)
 
 
+def branch_of(ref: str | None) -> str | None:
+    """Return the branch or tag that tells a model and its folder from the repository's usual one.
+
+    Args:
+        ref: A branch, tag or commit, if one was named.
+    """
+    return None if ref is None or ref == MAIN or is_commit(ref) else ref
+
+
 def usual_backend(container: str) -> str:
     """Return what serves a container where nobody says.
 
@@ -76,7 +85,7 @@ def _is_declared(manifest: Manifest, asked: Asked) -> bool:
     source = manifest.source
     if not isinstance(source, HuggingFaceSource) or source.repo.lower() != asked.analysis.resolved.repo.lower():
         return False
-    if source.include or source.subfolder or _branch(source.ref) != _branch(asked.ref):
+    if source.include or source.subfolder or branch_of(source.ref) != branch_of(asked.ref):
         return False
     if asked.backend is not None and manifest.text("backend") != asked.backend:
         return False
@@ -94,7 +103,3 @@ def _is_recorded(entry: Entry, asked: Asked) -> bool:
     if asked.backend is not None and entry.text("backend") != asked.backend:
         return False
     return asked.label is None or entry.text("quantization") == asked.label
-
-
-def _branch(ref: str | None) -> str | None:
-    return None if ref is None or ref == MAIN or is_commit(ref) else ref
