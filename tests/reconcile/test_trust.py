@@ -1,6 +1,8 @@
 """Only what an allowed key signed is reconciled, where a registry asks for that; real ssh and gpg signatures."""
 
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from support.git import git
 from support.reconcile import HOST, NAME, World, command
+from support.registry import PROGRAM
 
 REQUIRED = {"git": {"require_signed": True}}
 
@@ -288,3 +291,64 @@ def test_keys_that_a_registry_allows_itself_are_told_not_to_count(signing: World
     signing.declare()
     sign(signing)
     assert "git.allowed_keys is not carried out" in signing.reconcile().out
+
+
+@pytest.mark.parametrize("branch", [None, "state/{host}"])
+def test_forged_entries_do_not_count(signing: World, branch: str | None) -> None:
+    signing.configure(**REQUIRED, commit={"branch": branch})
+    signing.declare()
+    sign(signing)
+    signing.reconcile(valid=False)
+    signing.reconcile(valid=False)
+    if branch is not None:
+        git(signing.git_root, "switch", "--quiet", f"state/{HOST}")
+    file = signing.root / f"discovered/{HOST}/{NAME}.json"
+    honest = file.read_text()
+    signing.write(
+        f"discovered/{HOST}/{NAME}.json", honest.replace(str(signing.weights), str(signing.folder / "second"))
+    )
+    if branch is not None:
+        git(signing.git_root, "switch", "--quiet", "main")
+    refused = signing.reconcile(code=1, valid=False)
+    assert "somebody else has changed what this host recorded" in refused.err
+    assert "somebody else" in signing.reconcile("--dry-run", code=1, valid=False).err
+    if branch is None:
+        git(signing.git_root, "revert", "--no-edit", "HEAD")
+        assert "No changes" in signing.reconcile().out
+
+
+def test_entries_that_a_person_signed_count(signing: World) -> None:
+    signing.configure(**REQUIRED)
+    signing.declare()
+    sign(signing)
+    signing.reconcile()
+    signing.reconcile()
+    file = signing.root / f"discovered/{HOST}/{NAME}.json"
+    signing.write(
+        f"discovered/{HOST}/{NAME}.json", file.read_text().replace('"downloaded_at": "20', '"downloaded_at": "19')
+    )
+    assert "somebody else" in signing.reconcile(code=1, valid=False).err
+    sign(signing)
+    signing.reconcile(valid=False)
+    assert signing.entries() == [NAME]
+    assert "No changes" in signing.reconcile().out
+
+
+@pytest.mark.parametrize("point", ["git.journal-written", "git.ref-moved", "git.index-updated"])
+def test_a_kill_beside_the_note_of_entries_locks_nobody_out(signing: World, point: str) -> None:
+    signing.configure(**REQUIRED)
+    signing.declare()
+    sign(signing)
+    signing.reconcile()
+    signing.declare("other", location="second")
+    sign(signing)
+    done = subprocess.run(
+        [*PROGRAM, "reconcile", "--registry", str(signing.root), "-q"],
+        env={**os.environ, "IMAGEWORKS_FAILPOINT": point},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    signing.reconcile()
+    assert signing.entries() == ["other", NAME]
+    assert "No changes" in signing.reconcile().out

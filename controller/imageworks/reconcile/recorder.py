@@ -7,6 +7,7 @@ from typing import Final
 from imageworks.config import HostSettings
 from imageworks.failpoints import failpoint
 from imageworks.reconcile.records import Records
+from imageworks.reconcile.trust import NO_ENTRIES, Notes
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.entry import Entry, entry_file, has_recorded_files
 from imageworks.registry.git import RegistryRepository
@@ -52,6 +53,7 @@ class Recorder:
     def __init__(self, repository: RegistryRepository, host: HostSettings) -> None:
         self._repository = repository
         self._host = host
+        self._notes = Notes(host, repository.root)
         self._parsed = ParsedDocuments(cache_file(host.cache_dir, repository.root))
         self.records = Records(repository, cache_file(host.cache_dir / "snapshots", repository.root))
 
@@ -140,6 +142,7 @@ class Recorder:
 
     def _try(self, registry: RegistryState, recording: Recording) -> CommitResult:
         records = self.records.changes(registry, recording.written, gone=recording.gone - set(recording.written))
+        self._announce(registry, records)
         if registry.branch is not None:
             return self._try_aside(registry, registry.branch, recording, records)
         return self._repository.commit(
@@ -149,6 +152,13 @@ class Recorder:
             depends_on=(MODELS, SETTINGS_FILE),
             trailers=recording.trailers(registry),
         )
+
+    def _announce(self, registry: RegistryState, records: Mapping[str, bytes | None]) -> None:
+        """Note what entries will be, where only those that this host knows as its own count."""
+        if registry.recorded is not None and self._notes.read().entries:
+            folder = f"{ENTRIES}/{registry.host}"
+            tried = self._repository.write_aside(records, base=registry.recorded, message="Never pointed to")
+            self._notes.announce(self._repository.tree_id(tried, folder) or NO_ENTRIES)
 
     def _try_aside(
         self, registry: RegistryState, branch: str, recording: Recording, records: Mapping[str, bytes | None]

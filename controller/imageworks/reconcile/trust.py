@@ -3,9 +3,12 @@
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
 
 from imageworks.config import HostSettings
+from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_messages import RECONCILED_REVISION
 from imageworks.registry.git_program import GitProgram
@@ -23,13 +26,56 @@ class Known:
     Args:
         required: Whether the registry.yaml that counted last required them.
         vouched: The commit whose signature counted last; empty when none did.
+        entries: The ids of the folders of entries that this host recorded: the last, and one that it was about to.
     """
 
     required: bool = False
     vouched: str = ""
+    entries: tuple[str, ...] = ()
 
 
 NOTHING_KNOWN = Known()
+NO_ENTRIES: Final = "none"
+
+
+class Notes:
+    """The file in which a host keeps what it knows of a registry's signatures.
+
+    Args:
+        host: This host's settings.
+        registry: The registry folder.
+    """
+
+    def __init__(self, host: HostSettings, registry: Path) -> None:
+        self._file = host.state_dir / "signed" / f"{registry_key(registry)}.json"
+
+    def read(self) -> Known:
+        """Return what is known; nothing where no signature was ever demanded."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            found = json.loads(self._file.read_text(encoding="utf-8"))
+            return Known(bool(found["required"]), str(found["vouched"]), tuple(map(str, found["entries"])))
+        return NOTHING_KNOWN
+
+    def write(self, known: Known) -> None:
+        """Keep what is known.
+
+        Args:
+            known: That.
+        """
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._file.with_suffix(".new")
+        draft.write_text(json.dumps(asdict(known)), encoding="utf-8")
+        draft.replace(self._file)
+
+    def announce(self, entries: str) -> None:
+        """Say that a folder of entries is about to be committed; a kill then leaves either that or the last one.
+
+        Args:
+            entries: The folder's id.
+        """
+        known = self.read()
+        if known.entries and entries not in known.entries:
+            self.write(replace(known, entries=(*known.entries, entries)))
 
 
 class Trust:
@@ -45,7 +91,7 @@ class Trust:
         self._repository = repository
         self._host = host
         self._git = git
-        self._file = host.state_dir / "signed" / f"{registry_key(repository.root)}.json"
+        self._notes = Notes(host, repository.root)
 
     def check(self, registry: RegistryState, *, remember: bool) -> None:
         """Refuse a registry whose manifests must be signed and are not.
@@ -60,31 +106,37 @@ class Trust:
             remember: Whether what counts now is noted.
 
         Raises:
-            UntrustedRegistryError: They must be signed and are not, or are older than what was accepted before.
+            UntrustedRegistryError: They must be signed and are not, or are older than what was accepted before; or the
+                entries of this host are not what it recorded.
         """
         if registry.revision is None:
             return
-        known = self._known()
+        known = self._notes.read()
         said = registry.settings.require_signed
         before = _required_before(self._repository, registry) if known is NOTHING_KNOWN else known.required
         if not (self._host.require_signed or said or before):
             return
         vouched = check_signed(self._repository, self._git, registry.revision)
         refuse_older(self._repository, self._git, vouched, known.vouched)
-        now = Known(said or bool(registry.settings_invalid and known.required), vouched)
+        entries = self._check_entries(registry, vouched, known)
+        now = Known(said or bool(registry.settings_invalid and known.required), vouched, (entries,))
         if remember and now != known:
-            self._remember(now)
+            self._notes.write(now)
 
-    def _known(self) -> Known:
-        with suppress(OSError, ValueError, TypeError):
-            return Known(**json.loads(self._file.read_text(encoding="utf-8")))
-        return NOTHING_KNOWN
+    def _check_entries(self, registry: RegistryState, vouched: str, known: Known) -> str:
+        """Return the id of this host's folder of entries, which decide what is moved and removed here.
 
-    def _remember(self, known: Known) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps(asdict(known)), encoding="utf-8")
-        draft.replace(self._file)
+        The controller signs nothing, so they count where this host knows them as its own, or a person signed them.
+        """
+        folder = f"{ENTRIES}/{registry.host}"
+        now, signed = (self._repository.tree_id(one, folder) or NO_ENTRIES for one in (registry.recorded, vouched))
+        if known.entries and now not in (*known.entries, signed):
+            raise UntrustedRegistryError(
+                f"{folder}: somebody else has changed what this host recorded",
+                remedy=f"Look: git log {(registry.recorded or '')[:10]} -- {folder}. If that is meant: git commit "
+                "--allow-empty -S -m 'Vouch for the entries'. Else take it back: git revert.",
+            )
+        return now
 
 
 def _required_before(repository: RegistryRepository, registry: RegistryState) -> bool:
