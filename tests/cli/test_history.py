@@ -143,6 +143,15 @@ def test_blame_says_who_and_when(told: World) -> None:
     assert command("blame", "nix", "--registry", told.root).code == 1
 
 
+def test_blame_fits_a_narrow_terminal(told: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("history_view", "output"):
+        monkeypatch.setattr(f"imageworks.cli.{module}.terminal_width", lambda: 80)
+    lines = look(told, "blame", NAME).splitlines()
+    assert lines[0].split() == ["FIELD", "VALUE", "COMMIT", "DATE", "AUTHOR"]
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("…metadata.architecture.sources ") for line in lines)
+
+
 def test_nothing_is_written_by_looking(told: World, tmp_path: Path) -> None:
     before = git(told.git_root, "status", "--porcelain"), told.head(), sorted(tmp_path.rglob("*"))
     for words in (("history",), ("diff", "HEAD~1"), ("show", NAME), ("blame", NAME)):
@@ -178,6 +187,8 @@ def test_details_are_counted_and_what_is_not_known_is_not_told(world: World) -> 
         f"~ {HOST}: downloaded_at 2025-10-22T08:00:00+00:00→2025-10-22T09:00:00+00:00",
         f"+ {HOST}: recorded, 2.0 KiB",
     ]
+    [blamed] = [line for line in look(world, "blame", NAME).splitlines() if "architecture" in line]
+    assert blamed.split()[:3] == ["entry.metadata.architecture", "10", "fields"]
 
 
 def test_a_shallow_clone_says_that_it_is_one(told: World) -> None:

@@ -104,7 +104,7 @@ def test_a_deleted_manifest_comes_back_and_a_new_one_goes(moved_on: tuple[World,
     world.delete(NAME)
     world.declare("extra", source={"huggingface": "acme/extra"}, state="suspended")
     result = back(world, "restore", "--from", "good")
-    assert "- extra  manifest: manifest deleted" in result.out
+    assert "- extra  manifest: deleted" in result.out
     assert f"+ {NAME}  manifest: declared" in result.out
     assert not (world.root / "models/extra.yaml").exists()
     assert tree(world.weights / REPO) == dict(MODEL)
@@ -383,7 +383,7 @@ def test_a_rollback_of_a_download_takes_the_manifest_back_and_leaves_the_files(w
     assert command("download", REPO, "--registry", world.root, "--non-interactive").code == 0
     files = tree(world.weights / REPO)
     result = back(world, "rollback")
-    assert "manifest deleted" in result.out
+    assert "manifest: deleted" in result.out
     assert list((world.root / "models").glob("*.yaml")) == []
     assert tree(world.weights / REPO) == files
     assert len(world.entries()) == 1

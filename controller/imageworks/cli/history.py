@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imageworks.cli.output import complain, say
+from imageworks.cli.output import complain, printable, say
 from imageworks.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def history_command(
 
             say(steps_text(steps, name))
         else:
-            complain("No commit yet." if name is None else f"No commit has changed {name}.")
+            complain("No commit yet." if name is None else printable(f"No commit has changed {name}."))
 
 
 def diff_command(

@@ -32,6 +32,8 @@ MOST_DETAILS: Final = 3  # of one kind of details that are told one by one
 LONGEST_VALUE: Final = 48  # characters of a value within a line
 REVISION_DIGITS: Final = 12
 ROOM_FOR_SUBJECTS: Final = 140  # columns
+ROOM_BESIDE_FIELDS: Final = 50  # columns, for a value, a commit, a date and an author
+SHORTEST_FIELD: Final = 20
 _ARROW: Final = "→"
 _FRESH: Final = frozenset({Kind.INSTALLED, Kind.ADOPTED, Kind.FOUND, Kind.RECORDED, Kind.DECLARED})
 _GONE: Final = frozenset({Kind.UNDECLARED, Kind.REMOVED})
@@ -111,7 +113,7 @@ def _beginning(change: ModelChange) -> str:
     if change.kind is Kind.RENAMED:
         return f"renamed from {change.previous_name}"
     if change.kind is Kind.UNDECLARED:
-        return "manifest deleted" if change.layer is Layer.MANIFEST else "deleted"
+        return "deleted"
     if change.kind is Kind.REMOVED:
         return "entry removed"
     if change.kind is Kind.EMPTIED:
@@ -153,7 +155,7 @@ def _fields_words(changes: Sequence[FieldChange]) -> Iterable[str]:
     """Yield fields' changes in words; many details of one thing are counted, as --json tells them."""
     details: dict[str, list[FieldChange]] = {}
     for item in changes:
-        details.setdefault(_thing(item), []).append(item)
+        details.setdefault(_thing(item.field), []).append(item)
     words = []
     for thing, items in details.items():
         counted = thing != items[0].field and len(items) > MOST_DETAILS
@@ -163,10 +165,16 @@ def _fields_words(changes: Sequence[FieldChange]) -> Iterable[str]:
         yield f"and {len(words) - MOST_FIELDS} more, which --json tells"
 
 
-def _thing(change: FieldChange) -> str:
+def _thing(field: str, layer: Layer | None = None) -> str:
     """Return what a field is a detail of; itself where people would ask for it."""
-    keys = change.field.split(".")
-    return ".".join(keys[:2]) if keys[0] == "metadata" else change.field
+    keys = field.split(".")
+    thing = ".".join(keys[:2]) if keys[0] == "metadata" else field
+    return f"entry.{thing}" if layer is Layer.ENTRY else thing
+
+
+def _whole(one: Blamed) -> str:
+    """Return a field's name as it tells manifests from entries."""
+    return one.field if one.layer is Layer.MANIFEST else f"entry.{one.field}"
 
 
 def field_words(change: FieldChange) -> str:
@@ -220,20 +228,27 @@ def blame_text(found: Sequence[Blamed], name: str) -> str:
         found: Each field's commit.
         name: What the model is called now.
     """
-    rows = [
-        (
-            one.field if one.layer is Layer.MANIFEST else f"entry.{one.field}",
-            value_words(one.value, longest=40),
-            one.record.short_id,
-            f"{one.record.when:%Y-%m-%d}",
-            one.record.author,
-            one.record.subject + ("" if one.name == name else f" (as {one.name})"),
-        )
-        for one in found
-        if one.value is not None
-    ]
+    width = terminal_width()
+    groups: dict[tuple[str, str], list[Blamed]] = {}
+    for one in found:
+        if one.value is not None:
+            groups.setdefault((_thing(one.field, one.layer), one.record.id), []).append(one)
+    rows = []
+    for (thing, _), together in groups.items():
+        counted = len(together) > MOST_DETAILS
+        rows += [
+            (
+                _end(thing if counted else _whole(one), max(width - ROOM_BESIDE_FIELDS, SHORTEST_FIELD)),
+                f"{len(together)} fields" if counted else value_words(one.value, longest=40),
+                one.record.short_id,
+                f"{one.record.when:%Y-%m-%d}",
+                one.record.author,
+                one.record.subject + ("" if one.name == name else f" (as {one.name})"),
+            )
+            for one in (together[:1] if counted else together)
+        ]
     headings = ("FIELD", "VALUE", "COMMIT", "DATE", "AUTHOR", "SUBJECT")
-    shown = len(headings) if terminal_width() >= ROOM_FOR_SUBJECTS else len(headings) - 1
+    shown = len(headings) if width >= ROOM_FOR_SUBJECTS else len(headings) - 1
     return printable(table(headings[:shown], [row[:shown] for row in rows], whole=frozenset({2, 3})))
 
 
@@ -277,6 +292,11 @@ def _short(revision: str | None) -> str:
 
 def _count(number: int, word: str) -> str:
     return f"1 {word}" if number == 1 else f"{number} {word}s"
+
+
+def _end(text: str, longest: int) -> str:
+    """Return the end of a dotted name, which tells more than its beginning."""
+    return text if len(text) <= longest else "…" + text[1 - longest :]
 
 
 def _cut(text: str, longest: int) -> str:
