@@ -95,9 +95,15 @@ def _committed(ledger: Ledger, manifest: Manifest) -> bytes:
 
 
 def _unlocked(manifest: Manifest, before: bytes) -> bytes:
-    """Return a manifest without its lock; every comment that is not inside of the lock stays.
+    """Return a manifest without its lock; every line of comment stays.
 
-    Where the lock is not written on lines of its own, it stays and says that nothing is locked.
+    Where the lock has such lines inside, or no lines of its own, it stays and says that nothing is locked.
     """
     cut = without_key(manifest.file, before, KEY)
-    return cut if cut is not None else edit_manifest(manifest.file, before, {(KEY, LOCKED): False})
+    if cut is not None and _comment_lines(cut) == _comment_lines(before):
+        return cut
+    return edit_manifest(manifest.file, before, {(KEY, LOCKED): False})
+
+
+def _comment_lines(data: bytes) -> int:
+    return sum(line.lstrip().startswith(b"#") for line in data.splitlines())
