@@ -1,5 +1,6 @@
 """Only what an allowed key signed is reconciled, where a registry asks for that; real ssh and gpg signatures."""
 
+import json
 import os
 import shutil
 import signal
@@ -352,3 +353,22 @@ def test_a_kill_beside_the_note_of_entries_locks_nobody_out(signing: World, poin
     signing.reconcile()
     assert signing.entries() == ["other", NAME]
     assert "No changes" in signing.reconcile().out
+
+
+def test_a_server_is_not_started_as_a_forged_snapshot_says(signing: World) -> None:
+    signing.configure(**REQUIRED)
+    signing.declare(backend="vllm")
+    sign(signing)
+    signing.reconcile()
+    words = ("launch", "vllm", NAME, "--print", "--registry", signing.root)
+    honest = command(*words)
+    assert honest.code == 0, honest
+    models = json.loads((signing.root / f"snapshot/{HOST}.json").read_bytes())
+    models[0]["backend_config"]["extra_args"] = ["--trust-remote-code"]
+    signing.write(f"snapshot/{HOST}.json", json.dumps(models))
+    refused = command(*words)
+    assert refused.code == 1
+    assert "is not what signed manifests" in refused.err
+    assert "--trust-remote-code" not in refused.out
+    signing.reconcile()
+    assert command(*words).out == honest.out

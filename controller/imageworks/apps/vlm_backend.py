@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageworks.config import RegistryNotFoundError, find_registry, load_host_settings
+from imageworks.reconcile.trust import refuse_foreign_snapshot
 from imageworks.serving.accesses import touch
 from imageworks.serving.launch import Server, Wishes
 from imageworks.serving.process import start
@@ -71,6 +72,8 @@ def _start(server: Server, name: str, wishes: Wishes, registry: Path | None) -> 
     except RegistryNotFoundError:
         root = None  # a path can be served without one
     settings = load_host_settings(registry=root)
+    if root is not None:
+        refuse_foreign_snapshot(root, settings)
     prepared = prepare(root, settings, server, name, wishes)
     for warning in prepared.warnings:
         warnings.warn(warning, stacklevel=3)  # where the caller's own code stands

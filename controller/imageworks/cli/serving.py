@@ -107,6 +107,7 @@ def launch_command(
     manifest's extra_args, and those over what follows from the model.
     """
     from imageworks.log import event, safe_words, start_logging
+    from imageworks.reconcile.trust import refuse_foreign_snapshot
     from imageworks.serving.accesses import touch
     from imageworks.serving.launch import Server, Wishes
     from imageworks.serving.process import become, find_program
@@ -116,6 +117,8 @@ def launch_command(
     wishes = Wishes(host=host, port=port, extra=tuple(extra or ()))
     if not show:
         start_logging(settings.log_dir)
+    if root is not None:
+        refuse_foreign_snapshot(root, settings)
     prepared = prepare(root, settings, Server(server.value), name, wishes)
     for warning in prepared.warnings:
         complain(f"warning: {warning}")

@@ -1,6 +1,7 @@
 """Reconcile only what people signed, where this host or a registry asks for that."""
 
 import json
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -13,9 +14,10 @@ from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_messages import RECONCILED_REVISION
 from imageworks.registry.git_program import GitProgram
 from imageworks.registry.git_trust import UntrustedRegistryError, check_signed, refuse_older
-from imageworks.registry.load import RegistryState
-from imageworks.registry.parsed import registry_key
+from imageworks.registry.load import RegistryState, load_registry
+from imageworks.registry.parsed import ParsedDocuments, cache_file, registry_key
 from imageworks.registry.settings import FILE, read_settings
+from imageworks.registry.snapshot import expected_snapshot, read_snapshot
 from imageworks.registry.validate import check_settings_file
 
 
@@ -149,6 +151,29 @@ def _required_before(repository: RegistryRepository, registry: RegistryState) ->
     if checked is None or checked.document is None or not isinstance(checked.document.value, dict):
         return False
     return read_settings(checked.document.value, registry.host).require_signed
+
+
+def refuse_foreign_snapshot(root: Path, host: HostSettings) -> None:
+    """Refuse a snapshot that somebody else has changed, where signatures are demanded: servers start as it says.
+
+    Args:
+        root: The registry folder.
+        host: This host's settings.
+
+    Raises:
+        UntrustedRegistryError: It is not what signed manifests and this host's own entries give.
+    """
+    if not (host.require_signed or Notes(host, root).read().required):
+        return
+    repository = RegistryRepository.open(root, host=host.host)
+    cache = ParsedDocuments(cache_file(host.cache_dir, repository.root))
+    registry = load_registry(repository, host.host, revision=repository.head(), cache=cache)
+    Trust(repository, host, repository.program(os.environ)).check(registry, remember=False)
+    if read_snapshot(repository.root, host.host) != json.loads(expected_snapshot(registry)):
+        raise UntrustedRegistryError(
+            f"{repository.root}: the snapshot of {host.host} is not what signed manifests and its own entries give",
+            remedy="Write it anew: imageworks-models reconcile",
+        )
 
 
 def refuse_unsigned(registry: RegistryState, host: HostSettings, manifests: Iterable[str]) -> None:
