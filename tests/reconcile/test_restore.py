@@ -291,6 +291,7 @@ def test_an_entry_whose_files_are_gone_comes_back_without_them(scanned: World) -
     shutil.rmtree(scanned.weights / "someone")
     result = back(scanned, "restore", "--from", "found", "--entries")
     assert "recorded without files: its files are gone" in result.out
+    assert scanned.message().partition("\n")[0].endswith(": 1 restored without files")
     entry = scanned.entry(name)
     assert "download_path" not in entry
     assert "artifacts" not in entry

@@ -56,6 +56,7 @@ def change(path: str, before: bytes | None, after: bytes | None) -> ModelChange:
 
 ENTRY = f"discovered/{HOST}/tiny.json"
 MANIFEST = "models/tiny.yaml"
+UNCHECKED = [{"type": "Ready", "status": "Unknown", "reason": "NotChecked", "message": "Ollama did not answer"}]
 TOLD = [{"type": "Ready", "status": "Unknown", "reason": "Migrated", "message": "nothing was looked at since"}]
 
 
@@ -69,6 +70,7 @@ TOLD = [{"type": "Ready", "status": "Unknown", "reason": "Migrated", "message": 
         (ENTRY, None, entry("tiny", metadata={"acquisition": "installed"}), Kind.INSTALLED),
         (ENTRY, None, entry("tiny", metadata={"acquisition": "adopted"}), Kind.ADOPTED),
         (ENTRY, None, entry("tiny", metadata={"acquisition": "adopted"}, conditions=TOLD), Kind.RECORDED),
+        (ENTRY, None, entry("tiny", metadata={"acquisition": "adopted"}, conditions=UNCHECKED), Kind.RECORDED),
         (ENTRY, None, entry("tiny"), Kind.FOUND),
         (ENTRY, None, entry("tiny", path=None), Kind.RECORDED),
         (ENTRY, entry("tiny", path=None), entry("tiny", metadata={"acquisition": "installed"}), Kind.INSTALLED),

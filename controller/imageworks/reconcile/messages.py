@@ -19,8 +19,14 @@ _DONE: Final = {
 
 def summary(outcomes: Iterable[Outcome]) -> str:
     """Return what was done in a few words, such as ``2 installed, 1 removed``."""
-    counts = Counter(outcome.change.action for outcome in outcomes if outcome.done and outcome.recorded)
-    return ", ".join(f"{counts[action]} {word}" for action, word in _DONE.items() if counts[action])
+    counts = Counter(_word(outcome) for outcome in outcomes if outcome.done and outcome.recorded)
+    order = list(_DONE.values())
+    words = sorted(counts, key=lambda word: (order.index(word) if word in order else len(order), word))
+    return ", ".join(f"{counts[word]} {word}" for word in words if word)
+
+
+def _word(outcome: Outcome) -> str:
+    return outcome.told or _DONE.get(outcome.change.action, "")
 
 
 def commit_message(title: str, outcomes: Iterable[Outcome], *, otherwise: str = "refresh the snapshot") -> str:
@@ -44,7 +50,7 @@ def _line(outcome: Outcome) -> str:
     change = outcome.change
     old, new = ((revision or "")[:12] for revision in change.revision)
     revision = f" {old}..{new}" if old and new and old != new else f" {new or old}" if new or old else ""
-    return f"{change.action.symbol} {change.name} ({change.reason.value}){revision}"
+    return f"{change.action.symbol} {change.name} ({outcome.told or change.reason.value}){revision}"
 
 
 def trailers(host: str, revision: str | None) -> dict[str, str]:

@@ -21,6 +21,7 @@ class Outcome:
         error: What went wrong; ``None`` when it was done.
         reason: A word for the error.
         seconds: How long it took.
+        told: What a commit says of it; empty for the word of the change's action.
     """
 
     change: Change
@@ -29,6 +30,7 @@ class Outcome:
     error: str | None = None
     reason: str | None = None
     seconds: float = 0.0
+    told: str = ""
 
     @property
     def done(self) -> bool:

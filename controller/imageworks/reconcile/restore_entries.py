@@ -46,7 +46,9 @@ class EntryDeed:
         """The deed as a commit records it."""
         if self.deed is Deed.REMOVE:
             return Outcome(Change(self.name, Action.REMOVE, Reason.UNDECLARED), entry=None, recorded=True)
-        return Outcome(Change(self.name, Action.ADOPT, Reason.FOUND), entry=self.entry, recorded=True)
+        claims = self.entry is not None and self.entry.text("download_path") is not None
+        told = "restored" if claims else "restored without files"
+        return Outcome(Change(self.name, Action.ADOPT, Reason.FOUND), entry=self.entry, recorded=True, told=told)
 
     def document(self) -> dict[str, object]:
         """Return the deed as JSON values."""

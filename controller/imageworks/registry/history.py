@@ -23,7 +23,7 @@ MANIFEST_PARTS: Final = 2  # models/<name>.yaml
 FILE_LISTS: Final = ("artifacts.files", "download_files", "download_directory_checksum")
 """Fields of an entry that are told as files."""
 _ACQUIRED: Final = {"installed": Kind.INSTALLED, "adopted": Kind.ADOPTED}
-_ONLY_TOLD: Final = "Migrated"  # the reason in the condition that the migration gives its entries
+_ONLY_TOLD: Final = frozenset({"Migrated", "NotChecked"})  # reasons in the conditions of migrated and restored entries
 _SOURCES: Final = ("huggingface", "ollama", "path")
 
 
@@ -209,10 +209,10 @@ def _entry_kind(before: Version | None, after: Version | None, files: FileChange
 
 
 def _only_told(fields: Mapping[str, object]) -> bool:
-    """Say whether an entry repeats what an earlier tool said, and nothing was looked at."""
+    """Say whether an entry repeats what was recorded elsewhere or before, and nothing was looked at."""
     conditions = fields.get("conditions")
     listed = conditions if isinstance(conditions, list) else []
-    return any(isinstance(item, Mapping) and item.get("reason") == _ONLY_TOLD for item in listed)
+    return any(isinstance(item, Mapping) and item.get("reason") in _ONLY_TOLD for item in listed)
 
 
 def _fields(before: Version | None, after: Version | None) -> tuple[FieldChange, ...]:
