@@ -93,6 +93,19 @@ def test_validate_tells_of_expired_exceptions_without_failing(world: World) -> N
     assert "note: registry.yaml: the exception of m" in result.err
 
 
+def test_validate_tells_of_exceptions_for_nobody(world: World) -> None:
+    exceptions = [
+        {"name": name, "policy": "forbid_pickle", "reason": "why", "expires": "9999-12-31"}
+        for name in ("tiny-2b", NAME)
+    ]
+    policies(world, exceptions=exceptions)
+    world.declare()
+    result = command("validate", "--registry", world.root)
+    assert result.code == 0
+    assert "the exception of tiny-2b from policies.forbid_pickle concerns no manifest" in result.err
+    assert f"the exception of {NAME} " not in result.err
+
+
 def test_a_review_is_told_only_of_what_it_brings(world: World) -> None:
     world.serve()
     world.serve(name="acme/other-1b")

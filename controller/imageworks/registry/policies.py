@@ -148,6 +148,20 @@ class Policies:
             for one in self.expired
         )
 
+    def idle(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return what a person should know of exceptions that count and concern no model, one line each.
+
+        Args:
+            names: What is declared.
+        """
+        known = frozenset(names)
+        return tuple(
+            f"registry.yaml: the exception of {one.name} from policies.{one.policy} concerns no manifest that is here; "
+            "correct the name or remove it"
+            for one in self.exceptions
+            if one.name not in known
+        )
+
 
 NO_POLICIES: Final = Policies()
 

@@ -235,7 +235,7 @@ def validate_registry(
         blocked={manifests.manifest_name(file): tuple(found) for file, found in sorted(problems.items())},
         diagnostics=tuple(sorted(diagnostics)),
         files=1 + len(checked) + len(nested) + len(found_entries),
-        notes=policies.told(),
+        notes=(*policies.told(), *policies.idle(manifests.manifest_name(file) for file in checked)),
     )
 
 
