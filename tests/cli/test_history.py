@@ -202,6 +202,13 @@ def test_a_shallow_clone_says_that_it_is_one(told: World) -> None:
     assert "shallow" not in command("history", "--registry", told.root).err
 
 
+def test_blame_without_a_commit_names_the_model(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "registry.yaml").write_text("schema_version: 1\nlocations: {}\n", encoding="utf-8")
+    result = command("blame", "x", "--registry", tmp_path)
+    assert (result.code, result.err) == (1, "error: no model is called 'x' now\n")
+
+
 def test_blame_of_a_model_that_cannot_be_read_says_so(world: World) -> None:
     world.write("models/bad.yaml", "<<<<<<< ours\n")
     result = command("blame", "bad", "--registry", world.root)

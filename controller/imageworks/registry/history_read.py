@@ -230,7 +230,8 @@ class HistoryReader(StateReader):
         """
         head, recorded = self.repository.head(), self.recorded
         if head is None or recorded is None or not (self._has(head, name, host) or self._has(recorded, name, host)):
-            self.name_at(name, head or "", host)
+            if head is not None:
+                self.name_at(name, head, host)
             raise HistoryError(f"no model is called {name!r} now")
         declared, found_here = self._values(head, [name], host), self._values(recorded, [name], host)
         pending = {key: value for key, value in declared.items() if key[0] is Layer.MANIFEST}
