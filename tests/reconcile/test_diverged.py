@@ -193,6 +193,7 @@ def test_a_remote_that_hangs_is_given_up(world: World, monkeypatch: pytest.Monke
         assert "cannot be fetched" in world.reconcile("--pull", code=1, valid=False).err
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
 @pytest.mark.usefixtures("server")
 def test_git_that_does_not_end_is_ended_with_its_helpers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     program = git_program.GitProgram(world.git_root, {"PATH": "/usr/bin:/bin"})
@@ -218,6 +219,7 @@ def test_a_manifest_of_ours_that_clashes_with_theirs_is_for_a_person(
     assert server.subjects()[0] == "Write models/theirs.yaml"
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
 def test_an_interrupted_pull_leaves_no_git_behind(world: World, server: GitServer) -> None:
     with hanging() as address:
         git(world.git_root, "remote", "set-url", "origin", address)
