@@ -11,6 +11,7 @@ from imageworks.serving.launch import LaunchError, Server, Wishes, command_line,
 from imageworks.serving.preflight import check, declared_template
 from imageworks.serving.session import prepare
 from support.serving import TEMPLATE, chat_model, merged
+from support.weights import safetensors_file
 
 
 def line(model: Mapping[str, object], server: Server = Server.VLLM, **wishes: object) -> list[str]:
@@ -74,6 +75,13 @@ def test_a_model_without_files_cannot_be_served(path: str | None) -> None:
         target_of(merged("m", path), Server.VLLM)
 
 
+def test_only_ollama_reads_its_store() -> None:
+    model = merged("m", "/home/me/.ollama/models", backend="ollama", source_provider="ollama")
+    with pytest.raises(LaunchError, match="in Ollama's store") as caught:
+        target_of(model, Server.VLLM)
+    assert "launch ollama m" in str(caught.value.remedy)
+
+
 # --- a look at the files -----------------------------------------------------------------------------------------
 
 
@@ -106,6 +114,14 @@ def test_a_missing_shard_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match=r"not complete: .*shards 2 of 2 are missing") as caught:
         warnings(Server.VLLM, folder)
     assert "verify m --repair" in str(caught.value.remedy)
+
+
+def test_weights_that_break_off_are_refused(tmp_path: Path) -> None:
+    folder = chat_model(tmp_path / "m")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(safetensors_file({"w": ("F16", (16, 16), 512)})[:-100])
+    with pytest.raises(LaunchError, match="not complete"):
+        warnings(Server.VLLM, folder)
 
 
 def test_a_folder_that_is_gone_is_refused(tmp_path: Path) -> None:

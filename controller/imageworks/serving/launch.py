@@ -78,7 +78,7 @@ def target_of(model: Model, server: Server) -> tuple[Target, tuple[str, ...]]:
         server: What serves it.
 
     Raises:
-        LaunchError: It has no files, or is not in Ollama's store.
+        LaunchError: It has no files, or they are not the server's to read.
     """
     name, backend = text(model, "name"), text(model, "backend")
     served = tuple(dict.fromkeys([text(model, "served_model_id") or name, *texts(model, "model_aliases")]))
@@ -92,6 +92,11 @@ def target_of(model: Model, server: Server) -> tuple[Target, tuple[str, ...]]:
                 else "Launch it with vllm or lmdeploy.",
             )
         return Target(name, None, served[:1]), ()
+    if text(model, "source_provider") == Server.OLLAMA:
+        raise LaunchError(
+            f"{name} is in Ollama's store, which only Ollama reads",
+            remedy=f"Serve it with `imageworks-models launch ollama {name}`.",
+        )
     if not path.startswith("/"):
         raise LaunchError(f"{name} has no files on this host", remedy=f"Bring it: imageworks-models reconcile {name}")
     notes = []

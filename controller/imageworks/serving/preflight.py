@@ -9,7 +9,7 @@ from imageworks.detect.local import describe_folder
 from imageworks.registry.views import Model, part, text
 from imageworks.serving.launch import LaunchError, Server, Target
 
-_FATAL: Final = frozenset({"missing-weights", "missing-shard", "empty-file"})
+_FATAL: Final = frozenset({"missing-weights", "missing-shard", "empty-file", "truncated-file"})
 _OWN_TEMPLATES: Final = ("chat_template.jinja", "chat_template.json")
 _NO_TEMPLATE: Final = "no chat template"
 
