@@ -202,6 +202,17 @@ def test_a_shallow_clone_says_that_it_is_one(told: World) -> None:
     assert "shallow" not in command("history", "--registry", told.root).err
 
 
+def test_arguments_are_told_in_their_order(world: World) -> None:
+    for share, more in (("0.75", ["--seed", "1"]), ("0.87", ["--seed", "1"]), ("0.87", ["--eager", "--seed", "1"])):
+        arguments = ["--port", "1", "--share", share, *more]
+        world.declare(source={"huggingface": "acme/tiny-1b"}, backend_config={"extra_args": arguments})
+    shown = [line.strip() for line in look(world, "history", NAME).splitlines() if line.startswith(" ")]
+    assert shown[:2] == [
+        '~ manifest: backend_config.extra_args ""→--eager',
+        "~ manifest: backend_config.extra_args --share 0.75→--share 0.87",
+    ]
+
+
 def test_blame_without_a_commit_names_the_model(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     (tmp_path / "registry.yaml").write_text("schema_version: 1\nlocations: {}\n", encoding="utf-8")

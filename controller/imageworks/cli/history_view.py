@@ -4,6 +4,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Final
 
 from imageworks.cli.output import human_bytes, paint, printable, table, terminal_width, wants_colour
@@ -189,11 +190,29 @@ def field_words(change: FieldChange) -> str:
     before, after = change.before, change.after
     if _of_texts(before) and _of_texts(after) and (before or after):
         old, new = _texts(before), _texts(after)
+        if any(item.startswith("-") for item in (*old, *new)):  # arguments, whose order says what belongs together
+            old, new = _apart(old, new)
+            return f"{change.field} {value_words(' '.join(old))}{_ARROW}{value_words(' '.join(new))}"
         came, went = [item for item in new if item not in old], [item for item in old if item not in new]
         if came or went:
             return " ".join([change.field, *(f"+{item}" for item in came), *(f"-{item}" for item in went)])
         return f"{change.field} in another order"
     return f"{change.field} {value_words(before)}{_ARROW}{value_words(after)}"
+
+
+def _apart(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:
+    """Return two lists of arguments without what both begin and end with."""
+    ahead = _alike(old, new)
+    if ahead and any(len(part) > ahead and not part[ahead].startswith("-") for part in (old, new)):
+        ahead -= 1  # a value is told with its option
+    old, new = old[ahead:], new[ahead:]
+    behind = _alike(old[::-1], new[::-1])
+    return old[: len(old) - behind], new[: len(new) - behind]
+
+
+def _alike(one: list[str], other: list[str]) -> int:
+    """Return with how many of the same items two lists begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def value_words(value: object, *, longest: int = LONGEST_VALUE) -> str:
