@@ -146,3 +146,8 @@ def test_a_killed_commit_beside_the_branch_is_made_good(world: World, server: Gi
     assert f"discovered/{HOST}/{NAME}.json" in git(world.git_root, "ls-tree", "-r", "--name-only", BRANCH).split()
     assert "No changes" in world.reconcile(valid=False).out
     assert_sound(world.git_root)
+
+
+def test_a_lock_that_any_git_left_blocks_no_pull(diverged: World, server: GitServer) -> None:
+    (diverged.git_root / ".git/index.lock").touch()
+    assert_converges(diverged, server)

@@ -70,6 +70,7 @@ class Forwarder:
         self._repository = repository
         self._git = git
         self._note = layout.git_dir / FOLDER / NOTE_FILE
+        self._folders = (layout.worktree, layout.git_dir, layout.common_dir)
 
     def move(self, move: Move) -> None:
         """Move the branch, files first; uncommitted work elsewhere stays as it is.
@@ -147,7 +148,8 @@ class Forwarder:
             answer = self._git.run(*arguments)
             if not answer.code or "index.lock" not in answer.errors or time.monotonic() >= until:
                 return answer
-            time.sleep(POLL_SECONDS)
+            if not git_stale.remove_if_dead(self._layout.git_dir / "index.lock", self._folders, ours=False):
+                time.sleep(POLL_SECONDS)
 
     # --- what stands in the way ---------------------------------------------------------------------------------------
 
@@ -192,13 +194,12 @@ class Forwarder:
 
     def _unlock(self, move: Move) -> None:
         layout = self._layout
-        folders = (layout.worktree, layout.git_dir, layout.common_dir)
         for lock in (
             layout.git_dir / "index.lock",
             layout.git_dir / "HEAD.lock",
             layout.common_dir / f"{move.branch}.lock",
         ):
-            git_stale.remove_if_dead(lock, folders, ours=True)
+            git_stale.remove_if_dead(lock, self._folders, ours=True)
 
     def _take_over_finished(self, move: Move) -> None:
         """Let git know of the files that were written when the index was not yet, and remove those that are torn.
