@@ -112,6 +112,20 @@ def test_a_second_pull_asks_for_the_manifest_alone(world: World) -> None:
     assert {asked.path.split("/")[-2] for asked in world.registry.requests} == {"manifests"}
 
 
+def test_a_pull_takes_a_blob_that_is_there_for_a_good_one(world: World) -> None:
+    if world.store is None:
+        pytest.skip("its store is not to be read from here")
+    name = world.offer(content=model(WEIGHTS + b"to be cut"))
+    digest = hex_sha256(WEIGHTS + b"to be cut")
+    world.ollama.pull(name)
+    blob = world.store / "blobs" / f"sha256-{digest}"
+    os.truncate(blob, 100)
+    assert not world.ollama.pull(name).complete
+    world.ollama.delete(name)
+    assert not blob.exists()
+    assert world.ollama.pull(name).complete
+
+
 def test_a_moved_tag_is_pulled_anew(world: World) -> None:
     first = world.ollama.pull(world.offer())
     moved = world.offer(content=model(WEIGHTS, system="Now with a system message"))

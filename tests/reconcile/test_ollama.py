@@ -1,6 +1,7 @@
 """Models of Ollama through the real program: pulled, kept, put back, removed, in the same plan as those on disks."""
 
 import json
+import os
 
 import pytest
 
@@ -578,6 +579,35 @@ def test_verify_reads_the_blobs_and_repair_pulls_what_is_damaged(ollama: OllamaW
     repaired = command("verify", "--repair", "--registry", ollama.world.root)
     assert repaired.code == 0, repaired
     assert blob.read_bytes() == content.blobs[weights]
+    ollama.world.check()
+
+
+def test_a_blob_of_another_size_is_fetched_anew(ollama: OllamaWorld) -> None:
+    content = ollama.offer()
+    ollama.declare()
+    ollama.world.reconcile()
+    blob = ollama.daemon.store.blob(max(content.blobs, key=lambda digest: len(content.blobs[digest])))
+    os.truncate(blob, 100)
+    assert ollama.world.plan().changes == {NAME: ("repair", "digest-mismatch")}
+    ollama.world.reconcile()
+    assert ollama.world.plan().changes == {}
+    assert blob.stat().st_size > 100
+
+
+def test_damage_that_another_model_has_too_is_left_until_that_one_goes(ollama: OllamaWorld) -> None:
+    content = ollama.offer()
+    ollama.declare()
+    ollama.world.reconcile()
+    ollama.daemon.install("others:latest", content)
+    blob = ollama.daemon.store.blob(max(content.blobs, key=lambda digest: len(content.blobs[digest])))
+    blob.write_bytes(b"x" * blob.stat().st_size)
+    refused = command("verify", "--repair", "--registry", ollama.world.root)
+    assert refused.code == 1
+    assert "repair done" not in refused.err
+    assert "`ollama rm others:latest`" in refused.err
+    assert ollama.installed() == content.manifest
+    ollama.daemon.store.remove(parse_name("others"))
+    assert command("verify", "--repair", "--registry", ollama.world.root).code == 0
     ollama.world.check()
 
 

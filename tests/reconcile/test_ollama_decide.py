@@ -33,6 +33,9 @@ def installed(digest: str = ONE, name: str = TAG, **more: object) -> OllamaModel
     return OllamaModel(name, digest, **known)  # type: ignore[arg-type]
 
 
+BAD = frozenset({installed().layers[0].digest})
+
+
 def offered(digest: str = ONE, **more: object) -> UpstreamOllama:
     model = installed(digest)
     known = {"config_digest": model.config_digest, "layers": model.layers, "size": model.size, **more}
@@ -180,8 +183,13 @@ CASES: Mapping[str, tuple[Callable[[], Case], Action | None, Reason | None]] = {
         Reason.FILE_MISSING,
     ),
     "blobs were found damaged": (
-        lambda: case(sight(installed(), upstream=offered(), distrusted=True), recorded()),
+        lambda: case(sight(installed(), upstream=offered(), bad=BAD), recorded()),
         Action.REPAIR,
+        Reason.DIGEST_MISMATCH,
+    ),
+    "blobs were found damaged that another model has too": (
+        lambda: case(sight(installed(), installed(name="made:latest"), upstream=offered(), bad=BAD), recorded()),
+        BLOCKED,
         Reason.DIGEST_MISMATCH,
     ),
     "somebody pulled the tag anew": (
@@ -334,7 +342,7 @@ def test_a_model_that_is_as_declared_asks_nobody() -> None:
         case(sight(installed(TWO)), recorded(), pin=ONE),
         case(sight(installed()), recorded(), pin=TWO),
         case(sight(), recorded()),
-        case(sight(installed(), distrusted=True), recorded()),
+        case(sight(installed(), bad=BAD), recorded()),
     ],
 )
 def test_the_registry_is_asked_where_that_decides_something(asking: Case) -> None:

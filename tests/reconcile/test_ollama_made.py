@@ -1,5 +1,6 @@
 """Models of Ollama that are made, of a modelfile or a GGUF of ours, and made anew when what they are of changes."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -113,6 +114,20 @@ def test_a_model_that_somebody_changed_or_removed_is_made_anew(ollama: OllamaWor
 
 def command_removed(ollama: OllamaWorld) -> None:
     ollama.daemon.store.manifest(f"{MADE}:latest").unlink()
+
+
+def test_a_made_model_whose_own_blob_is_damaged_is_made_anew(ollama: OllamaWorld) -> None:
+    ollama.offer()
+    ollama.declare()
+    declare_made(ollama, system="Be terse.")
+    ollama.world.reconcile()
+    path = ollama.daemon.store.manifest(MADE)
+    (row,) = [row for row in json.loads(path.read_bytes())["layers"] if row["mediaType"].endswith("system")]
+    blob = ollama.daemon.store.blob(row["digest"])
+    blob.write_bytes(b"Be loose.")
+    assert command("verify", "--repair", "--registry", ollama.world.root).code == 0
+    assert blob.read_bytes() == b"Be terse."
+    assert ollama.world.plan().changes == {}
 
 
 def test_somebody_elses_model_of_the_name_is_not_overwritten(ollama: OllamaWorld) -> None:

@@ -139,12 +139,12 @@ class OllamaHands:
         self._check_as_planned(sight, before)
         if before is None or sight.ours:
             self._intents.announce(change.name, marker(name))
-        works = change.action is not Action.REPAIR and stands_in_ollama(case.entry)
+        works = change.action is not Action.REPAIR and not sight.bad and stands_in_ollama(case.entry)
         with (
             self._unless_nothing_came(change.name, name, before),
             self._keeping(before if works else None) as kept,
         ):
-            if sight.distrusted and before is not None:
+            if sight.bad and before is not None:
                 self._delete(name)  # a pull takes a blob that is there for a good one, whatever is in it
             try:
                 if isinstance(made, MadeOf) and source.modelfile is not None:

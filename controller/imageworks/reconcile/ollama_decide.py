@@ -17,6 +17,7 @@ from imageworks.reconcile.ollama_sight import (
     recorded_name,
     same,
     same_content,
+    shared_damage,
     stalled_on,
 )
 from imageworks.reconcile.plan import Action, Change, Reason
@@ -46,7 +47,7 @@ def needs_registry(case: Case) -> bool:
         return source.digest not in {None, model.digest}
     if source.digest is not None and entry.revision != DIGEST_PREFIX + source.digest:
         return model is not None or sight.reachable
-    if model is not None and model.complete and not sight.distrusted:
+    if model is not None and model.complete and not sight.bad:
         return (source.digest is not None or case.restore_locked) and not is_as_recorded(entry, model)
     return sight.reachable
 
@@ -99,7 +100,7 @@ def _decide_pulled(case: Case, source: OllamaSource, sight: OllamaSight) -> Chan
         return _bring_back(case, source, sight)
     if not is_as_recorded(entry, model):
         return _changed(case, source, sight, model)
-    if not model.complete or sight.distrusted:
+    if not model.complete or sight.bad:
         return _bring_back(case, source, sight)
     return _held(case, entry)
 
@@ -179,7 +180,7 @@ def _bring_back(case: Case, source: OllamaSource, sight: OllamaSight) -> Change:
     entry, upstream = case.entry, sight.upstream
     broken = sight.installed is not None
     message = f"{sight.name}: blobs are missing or damaged" if broken else f"{sight.name} is gone from Ollama"
-    reason = Reason.DIGEST_MISMATCH if sight.distrusted else Reason.FILE_MISSING
+    reason = Reason.DIGEST_MISMATCH if sight.bad else Reason.FILE_MISSING
     moved = entry is not None and isinstance(upstream, UpstreamOllama) and _has_moved(entry, upstream)
     if not moved or source.digest is not None:
         return _pull(case, source, sight, Action.REPAIR, reason, message)
@@ -232,6 +233,8 @@ def _pull(case: Case, source: OllamaSource, sight: OllamaSight, action: Action, 
     if sight.installed is not None and sight.is_in_use(sight.installed.name):
         told = f"{message}, and {sight.installed.name} is loaded now; `ollama stop {sight.installed.name}` unloads it"
         return blocked_case(case, Obstacle(Reason.OLLAMA_IN_USE, told))
+    if sight.also_bad:
+        return blocked_case(case, shared_damage(sight, message))
     upstream = sight.upstream
     if isinstance(upstream, Obstacle) and upstream.reason in {Reason.OLLAMA_NOT_FOUND, Reason.OLLAMA_NAME}:
         return blocked_case(case, Obstacle(upstream.reason, f"{message}: {upstream.message}"))
@@ -253,7 +256,7 @@ def _sized(change: Change, case: Case, sight: OllamaSight) -> Change:
         warning = f"how much comes is not known before: {why}"
         return replace(change, fetch=(sight.name,), size_known=False, warnings=(*change.warnings, warning))
     blobs = blobs_of(upstream.config_digest, upstream.layers, upstream.size)
-    broken = {blob.digest for blob in blobs} if sight.distrusted else frozenset()
+    broken = {blob.digest for blob in blobs} if sight.bad else frozenset()
     here = sight.here - broken
     coming = [blob for blob in blobs if blob.digest not in here and blob.digest not in sight.reuse]
     reused = [blob for blob in blobs if blob.digest not in here and blob.digest in sight.reuse]

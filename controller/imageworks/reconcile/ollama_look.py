@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from imageworks.errors import ImageworksError
 from imageworks.providers.ollama_errors import OllamaError, OllamaNameError
 from imageworks.providers.ollama_names import parse_name
-from imageworks.providers.ollama_values import OllamaObservation, UpstreamOllama
+from imageworks.providers.ollama_values import OllamaModel, OllamaObservation, UpstreamOllama
 from imageworks.reconcile.decide import is_ollamas, stands_in_ollama
 from imageworks.reconcile.ollama_decide import needs_registry
 from imageworks.reconcile.ollama_sight import (
@@ -84,7 +84,7 @@ class OllamaLook:
         self._told = told
         self._declared: dict[tuple[str, ...], set[str]] = defaultdict(set)
         self._recorded: dict[tuple[str, ...], set[str]] = defaultdict(set)
-        self._distrusted: set[str] = set()
+        self._distrusted: dict[str, frozenset[str]] = {}
         self._announced: Mapping[str, Path] = {}
 
     @cached_property
@@ -100,13 +100,14 @@ class OllamaLook:
         except OllamaError as error:  # no address to ask at
             return OllamaObservation(problem=error.message, remedy=error.remedy)
 
-    def distrust(self, name: str) -> None:
-        """Take a model's blobs for damaged: somebody read them.
+    def distrust(self, entry: Entry) -> None:
+        """Take blobs for damaged that somebody read; those that are gone are no worse than others that must come.
 
         Args:
-            name: The variant name.
+            entry: What is recorded, with the damaged files alone.
         """
-        self._distrusted.add(name)
+        there = (file.sha256 for file in entry.files if (entry.base / file.path).is_file())
+        self._distrusted[entry.name] = frozenset(there)
 
     def begin(self, manifests: Iterable[Manifest], entries: Iterable[Entry], announced: Mapping[str, Path]) -> None:
         """Learn which models are Ollama's, and put back what a killed run was about to replace.
@@ -160,7 +161,7 @@ class OllamaLook:
         Args:
             entry: What is recorded.
         """
-        return observation_of(entry, self.seen, distrusted=entry.name in self._distrusted)
+        return observation_of(entry, self.seen, distrusted=bool(self._distrusted.get(entry.name)))
 
     def sight_of(self, entry: Entry) -> OllamaSight | None:
         """Return what Ollama has of a recorded model; ``None`` for one that it never had.
@@ -195,22 +196,36 @@ class OllamaLook:
         if entry is not None and (stands_in_ollama(entry) or offered(entry)):
             under = recorded_name(entry) or name
         recorded = seen.find(under)
+        installed = seen.find(name)
         others = (self._declared[_key(under)] | self._recorded[_key(under)]) - {variant}
         if entry is not None:
             others -= {entry.name}
         return OllamaSight(
             seen=seen,
             name=name,
-            installed=seen.find(name),
+            installed=installed,
             recorded=recorded,
             filesystem=self._filesystem,
             ours=announced is not None and announced == marker(name),
             # Asked of the state for the few that go alone: it is a query for each.
             claimed=going and recorded is not None and self._state.claimed(marker(under)) == recorded.digest,
             others=tuple(sorted(others)),
-            distrusted=entry is not None and entry.name in self._distrusted,
+            bad=self._bad(installed, entry),
             offline=self._offline,
         )
+
+    def _bad(self, installed: OllamaModel | None, entry: Entry | None) -> frozenset[str]:
+        """Return the blobs of a model that are there and damaged: a pull takes each that is there for a good one."""
+        if installed is None:
+            return frozenset()
+        read = self._distrusted.get(entry.name, frozenset()) if entry is not None else frozenset()
+        bad = {digest for digest in installed.content if digest in read}
+        if installed.store is not None and not installed.complete:
+            for blob in blobs_of(installed.config_digest, installed.layers, installed.size):
+                with suppress(OSError):
+                    if (installed.store / "blobs" / f"sha256-{blob.digest}").stat().st_size != blob.size:
+                        bad.add(blob.digest)
+        return frozenset(bad)
 
     @cached_property
     def _store(self) -> Path | None:

@@ -13,6 +13,7 @@ from imageworks.reconcile.ollama_sight import (
     recorded_name,
     same,
     section,
+    shared_damage,
 )
 from imageworks.reconcile.plan import Action, Change, Reason
 from imageworks.reconcile.situation import Case, Obstacle
@@ -42,8 +43,11 @@ def decide_made(case: Case, sight: OllamaSight) -> Change | None:
         return _make(case, sight, made, Action.INSTALL, Reason.MISSING, f"{sight.name} is not in Ollama")
     if not same(recorded_name(entry), sight.name):
         return _make(case, sight, made, Action.UPDATE, Reason.SOURCE_CHANGED, f"{recorded_name(entry)} -> {sight.name}")
-    if model is None or not model.complete:
+    if model is None:
         return _make(case, sight, made, Action.REPAIR, Reason.FILE_MISSING, f"{sight.name} is gone from Ollama")
+    if sight.bad or not model.complete:
+        reason = Reason.DIGEST_MISMATCH if sight.bad else Reason.FILE_MISSING
+        return _make(case, sight, made, Action.REPAIR, reason, f"{sight.name}: blobs are missing or damaged")
     why = _remade(entry, model, made)
     return None if why is None else _make(case, sight, made, Action.UPDATE, *why)
 
@@ -78,6 +82,8 @@ def _make(case: Case, sight: OllamaSight, made: MadeOf, action: Action, reason: 
     if sight.installed is not None and sight.is_in_use(sight.installed.name):
         told = f"{message}, and {sight.installed.name} is loaded now; `ollama stop {sight.installed.name}` unloads it"
         return blocked_case(case, Obstacle(Reason.OLLAMA_IN_USE, told))
+    if sight.also_bad:
+        return blocked_case(case, shared_damage(sight, message))
     change = replace(change_of(case, action, reason, message), filesystem=sight.filesystem)
     if made.base_name is not None and made.base is None and not made.base_follows:
         if sight.offline:

@@ -66,7 +66,7 @@ class OllamaSight:
         claimed: Whether this host remembers having brought just what Ollama has under the recorded name.
         others: Other declared or recorded models that are the same one in Ollama.
         made: What it would be made of; ``None`` for a model that is pulled.
-        distrusted: Whether somebody found its blobs damaged, which only reading them shows.
+        bad: Digests of its blobs that are there and damaged: of another size, or found so by who read them.
         offline: Whether the network may not be used.
     """
 
@@ -82,7 +82,7 @@ class OllamaSight:
     claimed: bool = False
     others: tuple[str, ...] = ()
     made: MadeOf | Obstacle | None = None
-    distrusted: bool = False
+    bad: frozenset[str] = frozenset()
     offline: bool = False
 
     @property
@@ -93,6 +93,12 @@ class OllamaSight:
     def is_in_use(self, name: str) -> bool:
         """Return whether a model is loaded now."""
         return self.seen.is_in_use(name)
+
+    @property
+    def also_bad(self) -> tuple[str, ...]:
+        """Other models that have the damaged blobs too: while they do, Ollama keeps those and fetches none anew."""
+        others = [model for model in self.seen.models if not same(model.name, self.name)] if self.bad else []
+        return tuple(model.name for model in others if self.bad.intersection(model.content))
 
 
 def offered_name(manifest: Manifest) -> str | None:
@@ -305,3 +311,15 @@ def obstacle_of(seen: OllamaObservation, doing: str) -> Obstacle:
     problem = seen.problem or "no daemon answers"
     remedy = seen.remedy or "start it with `ollama serve`, or name it in OLLAMA_HOST"
     return Obstacle(Reason.OLLAMA_UNREACHABLE, f"{doing}: {problem}; {remedy}")
+
+
+def shared_damage(sight: OllamaSight, doing: str) -> Obstacle:
+    """Return why damaged blobs cannot be brought anew: Ollama keeps what another model has too.
+
+    Args:
+        sight: What Ollama has of the model.
+        doing: What it was wanted for.
+    """
+    names = " ".join(sight.also_bad)
+    told = f"{doing}; {', '.join(sight.also_bad)} has the damaged blobs too, so that Ollama keeps them"
+    return Obstacle(Reason.DIGEST_MISMATCH, f"{told}: `ollama rm {names}`, then run again")

@@ -90,7 +90,7 @@ class Senses:
             entry: What is recorded.
         """
         if is_ollamas(entry):
-            self.ollama.distrust(entry.name)
+            self.ollama.distrust(entry)
         elif entry.path is not None and entry.files:
             self.disk.distrust(entry.base / file.path for file in entry.files)
 
