@@ -641,6 +641,47 @@ def test_what_nobody_here_can_read_is_not_called_verified(ollama: OllamaWorld) -
     assert ollama.names() == []
 
 
+def test_a_model_that_two_manifests_named_goes_with_the_last(ollama: OllamaWorld) -> None:
+    ollama.offer()
+    ollama.declare("one")
+    ollama.world.reconcile()
+    ollama.declare("two")
+    ollama.world.reconcile()
+    ollama.world.delete("one")
+    ollama.world.delete("two")
+    ollama.world.reconcile("--prune", "--allow-empty", "--confirm", "two")
+    assert ollama.world.entries() == ["one"]
+    assert ollama.names() == [ollama.name]
+    ollama.world.reconcile("--prune", "--allow-empty", "--confirm", "one")
+    assert ollama.world.entries() == []
+    assert ollama.names() == []
+
+
+def test_a_model_that_two_manifests_named_goes_once_when_both_go(ollama: OllamaWorld) -> None:
+    content = ollama.offer()
+    ollama.declare("one")
+    ollama.world.reconcile()
+    ollama.declare("two")
+    ollama.world.reconcile()
+    ollama.world.delete("one")
+    ollama.world.delete("two")
+    changes = ollama.world.plan("--prune", "--allow-empty").json["changes"]
+    assert isinstance(changes, list)
+    assert sum(change["bytes_freed"] for change in changes) == content.size
+    ollama.world.reconcile("--prune", "--allow-empty", "--confirm", "one", "--confirm", "two")
+    assert ollama.names() == []
+
+
+def test_a_model_that_two_manifests_declare_absent_goes(ollama: OllamaWorld) -> None:
+    ollama.offer()
+    for state in ("present", "absent"):
+        ollama.declare("one", state=state)
+        ollama.declare("two", state=state)
+        ollama.world.reconcile()
+        ollama.world.reconcile()
+    assert ollama.names() == []
+
+
 def test_what_was_imported_is_promoted_and_left_alone(ollama: OllamaWorld) -> None:
     ollama.daemon.install("llama3.2:3b", tiny("llama"))
     name = "llama3.2-3b-ollama-gguf"

@@ -100,6 +100,9 @@ def apply_changes(
     doing = [change for change in changes if change.action is not Action.BLOCKED]
     if not doing:
         return []
+    from_ollama = [change for change in doing if change.by_ollama and change.action is Action.REMOVE]
+    if from_ollama:
+        _hands(from_ollama[0], tools).expect(change.previous_name or change.name for change in from_ollama)
     with ThreadPoolExecutor(max(1, min(jobs, len(doing))), thread_name_prefix="model") as pool:
         futures: list[Future[Outcome]] = []
         try:

@@ -99,10 +99,19 @@ class OllamaHands:
         self._turns: dict[tuple[str, ...], Lock] = defaultdict(Lock)
         self._guard = Lock()
         self._recent: tuple[float, OllamaObservation] | None = None
+        self._leaving: frozenset[str] = frozenset()
 
     def cancel(self) -> None:
         """Call off what is under way; what came of a pull so far serves the next."""
         self._stop.set()
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Learn which entries go in this run: of one model in Ollama, those that stay keep it.
+
+        Args:
+            names: Their variant names.
+        """
+        self._leaving = frozenset(names)
 
     def carry_out(self, change: Change, case: Case | None, entries: Mapping[str, Entry]) -> Entry | None:
         """Carry out one change and return the entry to record; ``None`` when the entry goes.
@@ -117,7 +126,7 @@ class OllamaHands:
             OllamaError: Ollama refused.
         """
         if change.action is Action.REMOVE:
-            return self._remove(change, entries[change.previous_name or change.name])
+            return self._remove(change, entries[change.previous_name or change.name], entries)
         if case is None or case.ollama is None:
             raise OllamaApplyError(f"{change.name}: Ollama was not looked at")
         if change.action is Action.MOVE and case.entry is not None:
@@ -283,10 +292,18 @@ class OllamaHands:
         self._delete(old)
         self._state.disclaim([marker(old)])
 
-    def _remove(self, change: Change, entry: Entry) -> Entry | None:
+    def _remove(self, change: Change, entry: Entry, entries: Mapping[str, Entry]) -> Entry | None:
         """Remove a model from Ollama where the plan says so and it still is what is recorded."""
         name = recorded_name(entry) or ""
-        if change.drop:
+        kept_by = sorted(
+            other.name
+            for other in entries.values()
+            if other.name not in {entry.name, *self._leaving} and stands_in_ollama(other)
+            if same(recorded_name(other), name)
+        )
+        if change.drop and kept_by:
+            self._progress.note(change.name, f"{name} stays in Ollama: {', '.join(kept_by)} has it too")
+        elif change.drop:
             with self._turn(name):
                 seen = self._provider.observe()
                 model = seen.find(name)

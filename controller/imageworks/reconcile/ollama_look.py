@@ -120,14 +120,15 @@ class OllamaLook:
         self._declared.clear()
         self._recorded.clear()
         self._announced = announced
-        for manifest in manifests:
+        declared = list(manifests)
+        for manifest in declared:
             name = manifest.source.name if isinstance(manifest.source, OllamaSource) else offered_name(manifest)
             if name is not None and manifest.state is not State.ABSENT:
                 self._declared[_key(name)].add(manifest.name)
-        listed = list(entries)
+        listed, absent = list(entries), {one.name for one in declared if one.state is State.ABSENT}
         for entry in listed:
             name = recorded_name(entry) if stands_in_ollama(entry) else offered(entry)
-            if name is not None:
+            if name is not None and entry.name not in absent:
                 self._recorded[_key(name)].add(entry.name)
         if self._writable and self.seen.daemon_answers and self._put_back(listed):
             del self.seen

@@ -129,6 +129,7 @@ def _orphans(situation: Situation, prune: PruneOptions) -> tuple[list[Change], l
     drift: list[Drift] = []
     protected = {orphan.entry.name: _protected(orphan, situation, prune) for orphan in situation.orphans}
     going = {name for name, why in protected.items() if why is None}
+    takers = {o.entry.name for o in situation.orphans if o.entry.name in going and o.entry.installed_by_us}
     for orphan in situation.orphans:
         reason = Reason.HOST_EXCLUDED if orphan.excluded else Reason.UNDECLARED
         why = protected[orphan.entry.name]
@@ -136,7 +137,7 @@ def _orphans(situation: Situation, prune: PruneOptions) -> tuple[list[Change], l
             drift.append(Drift(orphan.entry.name, reason, why))
             continue
         shared = _staying(orphan, going)
-        change = _removal(orphan, reason, shared)
+        change = _removal(_without_leaving(orphan, going, takers), reason, shared)
         if change.action is Action.BLOCKED:
             removals.append(change)
             continue
@@ -165,6 +166,15 @@ def _staying(orphan: Orphan, going: Collection[str]) -> frozenset[str]:
     return frozenset(
         path for path, owners in orphan.shared.items() if not owners <= set(going) or name != max({name, *owners})
     )
+
+
+def _without_leaving(orphan: Orphan, going: Collection[str], takers: Collection[str]) -> Orphan:
+    """Return an orphan for which others that go too do not keep its model in Ollama; the last that may takes it."""
+    sight, name = orphan.ollama, orphan.entry.name
+    if sight is None or not sight.others:
+        return orphan
+    keep = tuple(other for other in sight.others if other not in going or (other in takers and other > name))
+    return replace(orphan, ollama=replace(sight, others=keep))
 
 
 def _told(orphan: Orphan) -> str:
