@@ -130,6 +130,36 @@ def test_a_made_model_whose_own_blob_is_damaged_is_made_anew(ollama: OllamaWorld
     assert ollama.world.plan().changes == {}
 
 
+def test_two_manifests_that_want_one_name_otherwise_are_both_blocked(ollama: OllamaWorld) -> None:
+    ollama.offer()
+    ollama.declare()
+    declare_made(ollama, system="Be terse.")
+    other = {"ollama": MADE.upper(), **made_of(ollama, system="Be long.")}
+    ollama.world.declare("other", source=other)
+    blocked = ("blocked", "invalid-manifest")
+    assert ollama.world.plan(code=1).changes == {MADE: blocked, "other": blocked, NAME: ("install", "missing")}
+    ollama.world.declare("other", source={**other, **made_of(ollama, system="Be terse.")})
+    ollama.world.reconcile()
+    ollama.world.reconcile()
+    assert ollama.world.plan().changes == {}
+
+
+def test_two_pins_of_one_tag_are_both_blocked(ollama: OllamaWorld) -> None:
+    first, second = ollama.offer(), ollama.offer("newer weights")
+    ollama.declare("one", more={"digest": f"sha256:{first.digest}"})
+    ollama.declare("two", more={"digest": f"sha256:{second.digest}"})
+    blocked = ("blocked", "invalid-manifest")
+    assert ollama.world.plan(code=1).changes == {"one": blocked, "two": blocked}
+    ollama.declare("one")
+    ollama.world.reconcile()
+    assert ollama.installed() == second.manifest
+
+
+def test_a_model_that_would_be_made_of_itself_is_blocked(ollama: OllamaWorld) -> None:
+    declare_made(ollama, base=MADE, system="Be terse.")
+    assert ollama.world.plan(code=1).changes == {MADE: ("blocked", "invalid-manifest")}
+
+
 def test_somebody_elses_model_of_the_name_is_not_overwritten(ollama: OllamaWorld) -> None:
     ollama.offer()
     ollama.declare()

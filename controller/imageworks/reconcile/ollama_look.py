@@ -26,6 +26,7 @@ from imageworks.reconcile.ollama_sight import (
     offered,
     offered_name,
     recorded_name,
+    same,
     spec_of,
 )
 from imageworks.reconcile.plan import Reason, reason_of
@@ -84,6 +85,7 @@ class OllamaLook:
         self._told = told
         self._declared: dict[tuple[str, ...], set[str]] = defaultdict(set)
         self._recorded: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        self._wanted: dict[tuple[str, ...], dict[str, OllamaSource]] = defaultdict(dict)
         self._distrusted: dict[str, frozenset[str]] = {}
         self._announced: Mapping[str, Path] = {}
 
@@ -119,12 +121,15 @@ class OllamaLook:
         """
         self._declared.clear()
         self._recorded.clear()
+        self._wanted.clear()
         self._announced = announced
         declared = list(manifests)
         for manifest in declared:
             name = manifest.source.name if isinstance(manifest.source, OllamaSource) else offered_name(manifest)
             if name is not None and manifest.state is not State.ABSENT:
                 self._declared[_key(name)].add(manifest.name)
+            if isinstance(manifest.source, OllamaSource) and manifest.state is State.PRESENT:
+                self._wanted[_key(manifest.source.name)][manifest.name] = manifest.source
         listed, absent = list(entries), {one.name for one in declared if one.state is State.ABSENT}
         for entry in listed:
             name = recorded_name(entry) if stands_in_ollama(entry) else offered(entry)
@@ -150,11 +155,25 @@ class OllamaLook:
             if isinstance(source, OllamaSource):
                 return replace(case, place=Obstacle(Reason.OLLAMA_NAME, _text(error, case.manifest.file)))
             return case
+        if isinstance(source, OllamaSource) and (other := self._contradicted(case.manifest, source)) is not None:
+            message = f"{case.manifest.file}: {other} wants {name} otherwise, and Ollama has one model of a name"
+            told = f"{message}; give one of them another name, or the same content"
+            return replace(case, place=Obstacle(Reason.INVALID_MANIFEST, told))
         sight = self._sight(name, case.manifest.name, entry, going=case.manifest.state is State.ABSENT)
         if isinstance(source, OllamaSource) and source.modelfile is not None:
-            sight = replace(sight, made=self._made(source.modelfile, case.manifest))
+            sight = replace(sight, made=self._made(source.modelfile, case.manifest, name))
         seen = self.observe(entry) if entry is not None and is_ollamas(entry) else case.observation
         return replace(case, ollama=sight, observation=seen)
+
+    def _contradicted(self, manifest: Manifest, source: OllamaSource) -> str | None:
+        """Return another manifest that wants something else under the same name, or ``None``."""
+        if manifest.state is not State.PRESENT:
+            return None
+        for other, wanted in sorted(self._wanted[_key(source.name)].items()):
+            pins = {wanted.digest, source.digest} - {None}
+            if other != manifest.name and (len(pins) > 1 or wanted.modelfile != source.modelfile):
+                return other
+        return None
 
     def observe(self, entry: Entry) -> Observation | None:
         """Return how a recorded model stands in Ollama.
@@ -275,7 +294,7 @@ class OllamaLook:
         wanted = RemoteFile(blob.digest, blob.size, Digest(Algorithm.SHA256, blob.digest), large=True)
         return self._content.find(wanted, None)
 
-    def _made(self, modelfile: Modelfile, manifest: Manifest) -> MadeOf | Obstacle:
+    def _made(self, modelfile: Modelfile, manifest: Manifest, name: str) -> MadeOf | Obstacle:
         """Return what a modelfile stands for now, its files hashed."""
         if modelfile.base is None:
             message = f"{manifest.file}: a modelfile needs `from:`, the model or GGUF file that it builds on"
@@ -294,6 +313,9 @@ class OllamaLook:
             if digest is None:
                 return Obstacle(Reason.SOURCE_MISSING, f"{manifest.file}: {path} is no file that can be read")
             digests[text] = digest.value
+        if not _is_path(modelfile.base) and same(modelfile.base, name):
+            message = f"{manifest.file}: {name} would be made of itself; build it under another name than its base's"
+            return Obstacle(Reason.INVALID_MANIFEST, message)
         if _is_path(modelfile.base):
             return MadeOf(spec_of(modelfile, digests), files=digests)
         try:
