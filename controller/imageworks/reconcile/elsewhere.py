@@ -105,7 +105,7 @@ def _known_hosts(repository: RegistryRepository, registry: RegistryState) -> lis
     found = {*registry.settings.hosts, *(f.split("/")[1] for f in recorded if f.count("/") == ENTRY_DEPTH)}
     before, placeholder, after = (registry.settings.branch or "").partition("{host}")
     if placeholder:
-        for branch in repository.branches():
+        for branch in repository.branches.names():
             host = branch.removeprefix(before).removesuffix(after) if branch.startswith(before) else ""
             if host and branch == f"{before}{host}{after}":
                 found.add(host)

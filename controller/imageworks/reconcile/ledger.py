@@ -161,7 +161,7 @@ class Ledger:
         base = self.registry.revision
         if not edits or base is None:
             return None
-        return self._repository.propose(branch, edits.manifests, base=base, message=edits.message)
+        return self._repository.branches.propose(branch, edits.manifests, base=base, message=edits.message)
 
     def commit(self, edits: Edits) -> CommitResult | None:
         """Commit edits with the snapshot that follows from them; ``None`` when there is nothing to commit.

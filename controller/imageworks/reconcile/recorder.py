@@ -89,7 +89,7 @@ class Recorder:
         head = self._repository.head()
         files = [file for file in self._repository.list_files(head, ENTRIES) if file.endswith(f"/{name}.json")]
         recorded = [(file.split("/")[1], head, file) for file in files]
-        for host, tip in self._repository.host_branches(registry.settings.branch or ""):
+        for host, tip in self._repository.branches.of_hosts(registry.settings.branch or ""):
             recorded.append((host, tip, entry_file(host, name)))
         found = set()
         for host, revision, file in recorded:
@@ -157,7 +157,7 @@ class Recorder:
         """Note what entries will be, where only those that this host knows as its own count."""
         if registry.recorded is not None and self._notes.read().entries:
             folder = f"{ENTRIES}/{registry.host}"
-            tried = self._repository.write_aside(records, base=registry.recorded, message="Never pointed to")
+            tried = self._repository.branches.write(records, base=registry.recorded, message="Never pointed to")
             self._notes.announce(self._repository.tree_id(tried, folder) or NO_ENTRIES)
 
     def _try_aside(
@@ -180,7 +180,7 @@ class Recorder:
         head, tip = made.id, self._repository.tip(branch)
         before = records_tip(self._repository, branch)
         own = (f"{ENTRIES}/{registry.host}", snapshot_file(registry.host))
-        commit = self._repository.write_aside(
+        commit = self._repository.branches.write(
             records,
             base=head,
             parents=tuple(dict.fromkeys(parent for parent in (before, head) if parent)),
@@ -188,6 +188,6 @@ class Recorder:
             message=with_trailers(recording.message, recording.trailers(replace(registry, revision=head))),
         )
         failpoint("aside.written")
-        self._repository.move_branch(branch, commit, expected=tip, reason=recording.message.split("\n", 1)[0])
+        self._repository.branches.move(branch, commit, expected=tip, reason=recording.message.split("\n", 1)[0])
         failpoint("aside.moved")
         return CommitResult(commit, created=True, left_alone=made.left_alone, notes=made.notes)

@@ -240,8 +240,7 @@ class Run:
         """Load the registry and open what looking needs."""
         read_only = self._options.read_only
         self._registry = self._recorder.load()
-        trust = Trust(self._repository, self._host, self._repository.program(os.environ))
-        trust.check(self._registry, remember=not read_only)
+        Trust(self._repository, self._host).check(self._registry, remember=not read_only)
         if not read_only:
             self._recorder.save()
         state_file = self._host.state_dir / STATE_FILE

@@ -93,7 +93,7 @@ class Synchronizer:
             return
         theirs = self._remote.fetch(self._remote.counterpart(branch))
         if theirs is not None:
-            self._repository.move_branch(branch, theirs, expected=None, reason="imageworks: pull")
+            self._repository.branches.move(branch, theirs, expected=None, reason="imageworks: pull")
 
     def push(self) -> tuple[str, ...]:
         """Send the checked-out branch, on top of what others sent meanwhile; says what a person should know.
@@ -162,7 +162,7 @@ class Synchronizer:
                 f"the branch {branch} has no commit yet, and {there.name} has", remedy=f"git pull {there.remote}"
             )
         if self._remote.is_ancestor(head, tip):
-            self._repository.forward(branch, old=head, new=tip, environment=self._environment)
+            self._repository.branches.forward(branch, old=head, new=tip, environment=self._environment)
             return replace(done, new=tip)
         base = self._remote.merge_base(head, tip)
         if base is None:
@@ -172,7 +172,7 @@ class Synchronizer:
         ours = [self._repository.record(commit) for commit in self._remote.commits_between(tip, head)]
         self._refuse_foreign(ours, there, base, tip)
         new = self._rebuild(ours, tip)
-        self._repository.forward(branch, old=head, new=new, environment=self._environment)
+        self._repository.branches.forward(branch, old=head, new=new, environment=self._environment)
         return replace(done, new=new, rebuilt=len(ours))
 
     def _refuse_foreign(self, ours: list[CommitRecord], there: Counterpart, base: str, tip: str) -> None:
@@ -231,7 +231,9 @@ class Synchronizer:
         if registry.branch is not None and len(manifests) == len(record.changed):
             records = {}  # they are on a branch of their own
         changes = {**manifests, **records}
-        return self._repository.write_aside(changes, base=tip, message=self._message(record, ids), author_of=record.id)
+        return self._repository.branches.write(
+            changes, base=tip, message=self._message(record, ids), author_of=record.id
+        )
 
     def _refuse_clash(self, record: CommitRecord, registry: RegistryState, manifests: Iterable[str]) -> None:
         """Refuse to put a manifest that was valid where it was written among others with which it is not (I2)."""

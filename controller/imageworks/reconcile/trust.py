@@ -12,8 +12,7 @@ from imageworks.config import HostSettings
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_messages import RECONCILED_REVISION
-from imageworks.registry.git_program import GitProgram
-from imageworks.registry.git_trust import UntrustedRegistryError, check_signed, refuse_older
+from imageworks.registry.git_values import UntrustedRegistryError
 from imageworks.registry.load import RegistryState, load_registry
 from imageworks.registry.parsed import ParsedDocuments, cache_file, registry_key
 from imageworks.registry.settings import FILE, read_settings
@@ -86,13 +85,11 @@ class Trust:
     Args:
         repository: The registry.
         host: This host's settings.
-        git: The git program in the registry's work tree.
     """
 
-    def __init__(self, repository: RegistryRepository, host: HostSettings, git: GitProgram) -> None:
+    def __init__(self, repository: RegistryRepository, host: HostSettings) -> None:
         self._repository = repository
         self._host = host
-        self._git = git
         self._notes = Notes(host, repository.root)
 
     def check(self, registry: RegistryState, *, remember: bool) -> None:
@@ -118,8 +115,11 @@ class Trust:
         before = _required_before(self._repository, registry) if known is NOTHING_KNOWN else known.required
         if not (self._host.require_signed or said or before):
             return
-        vouched = check_signed(self._repository, self._git, registry.revision)
-        refuse_older(self._repository, self._git, vouched, known.vouched)
+        from imageworks.registry.git_trust import check_signed, refuse_older  # most registries ask for no signature
+
+        git = self._repository.program(os.environ)
+        vouched = check_signed(self._repository, git, registry.revision)
+        refuse_older(self._repository, git, vouched, known.vouched)
         entries = self._check_entries(registry, vouched, known)
         now = Known(said or bool(registry.settings_invalid and known.required), vouched, (entries,))
         if remember and now != known:
@@ -168,7 +168,7 @@ def refuse_foreign_snapshot(root: Path, host: HostSettings) -> None:
     repository = RegistryRepository.open(root, host=host.host)
     cache = ParsedDocuments(cache_file(host.cache_dir, repository.root))
     registry = load_registry(repository, host.host, revision=repository.head(), cache=cache)
-    Trust(repository, host, repository.program(os.environ)).check(registry, remember=False)
+    Trust(repository, host).check(registry, remember=False)
     if read_snapshot(repository.root, host.host) != json.loads(expected_snapshot(registry)):
         raise UntrustedRegistryError(
             f"{repository.root}: the snapshot of {host.host} is not what signed manifests and its own entries give",

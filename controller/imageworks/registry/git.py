@@ -4,21 +4,17 @@ import contextlib
 import itertools
 import os
 import platform
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from imageworks.registry import git_history, git_library, git_read, git_revisions
-from imageworks.registry.git_aside import AsideRequest, check_movable, move_branch, write_aside
-from imageworks.registry.git_commit import Change, branch_of, entry_at, tip_of
-from imageworks.registry.git_forward import Forwarder, Move
+from imageworks.registry.git_commit import Change, branch_of, entry_at, full_name, tip_of
 from imageworks.registry.git_layout import Layout, locate
 from imageworks.registry.git_messages import with_trailers
-from imageworks.registry.git_program import GitProgram
-from imageworks.registry.git_propose import PROPOSED_BY, US, Proposed, propose
 from imageworks.registry.git_reader import RevisionReader
 from imageworks.registry.git_values import (
     NO_TRAILERS,
@@ -34,6 +30,9 @@ from imageworks.registry.git_writer import CommitRequest, RegistryWriter, with_r
 
 if TYPE_CHECKING:
     from pygit2 import Commit, Repository, Tree
+
+    from imageworks.registry.git_branches import Branches
+    from imageworks.registry.git_program import GitProgram
 
 LOCK_WAIT_SECONDS: Final = 30.0
 INDEX_WAIT_SECONDS: Final = 5.0
@@ -309,7 +308,7 @@ class RegistryRepository:
             LockHeldError: Another process holds it; the message says who and since when.
         """
         with self._writer.lock(wait) as recovery:
-            yield replace(recovery, notes=(*recovery.notes, *self._forwarder(os.environ).finish()))
+            yield replace(recovery, notes=(*recovery.notes, *self.branches.finish(os.environ)))
 
     def check_committable(self, aside: str | None = None) -> None:
         """Raise where no commit can be made now, so that nobody works for hours towards one.
@@ -324,6 +323,8 @@ class RegistryRepository:
         """
         self._writer.check_committable()
         if aside is not None:
+            from imageworks.registry.git_aside import check_movable
+
             check_movable(self._repository, self._layout.common_dir, aside)
 
     def commit(
@@ -371,7 +372,14 @@ class RegistryRepository:
             result = self._writer.commit(request)
         return with_recovery(result, recovery)
 
-    # --- beside the checked-out branch --------------------------------------------------------------------------------
+    # --- single commits and other branches ----------------------------------------------------------------------------
+
+    @cached_property
+    def branches(self) -> "Branches":
+        """The branches beside the checked-out one, and the remotes'."""
+        from imageworks.registry.git_branches import Branches  # only here: most runs look at no other branch
+
+        return Branches(self._layout, self._repository, self._host, self._writer.check_committable)
 
     def tip(self, branch: str) -> str | None:
         """Return the commit that a branch points to; ``None`` when there is no such branch.
@@ -379,136 +387,8 @@ class RegistryRepository:
         Args:
             branch: The branch's short name, or a full reference such as ``refs/remotes/origin/main``.
         """
-        tip = tip_of(self._repository, _full(branch))
+        tip = tip_of(self._repository, full_name(branch))
         return None if tip is None else str(tip)
-
-    def branches(self) -> tuple[str, ...]:
-        """Return the short names of all branches, here or as the remote ``origin`` was last seen to have them."""
-        prefixes = ("refs/heads/", "refs/remotes/origin/")
-        names = {
-            name.removeprefix(prefix)
-            for name in self._repository.references
-            for prefix in prefixes
-            if name.startswith(prefix)
-        }
-        return tuple(sorted(names - {"HEAD"}))
-
-    def tip_elsewhere(self, branch: str) -> str | None:
-        """Return where a remote was last seen to have a branch: ``origin``, else the only one that has it.
-
-        Args:
-            branch: The branch's short name.
-        """
-        if (tip := self.tip(f"refs/remotes/origin/{branch}")) is not None:
-            return tip
-        place = rf"refs/remotes/[^/]+/{re.escape(branch)}"
-        found = [name for name in self._repository.references if re.fullmatch(place, name)]
-        return self.tip(found[0]) if len(found) == 1 else None
-
-    def host_branches(self, template: str) -> list[tuple[str, str]]:
-        """Return the hosts that have a branch of their own, here or on a remote, each with a tip.
-
-        Args:
-            template: The short name of such a branch, with ``{host}`` in it.
-        """
-        before, found, after = template.partition("{host}")
-        if not found:
-            return []
-        place = rf"refs/(?:heads|remotes/[^/]+)/{re.escape(before)}(?P<host>[^/]+){re.escape(after)}"
-        names = [match for name in self._repository.references if (match := re.fullmatch(place, name))]
-        tips = [(match["host"], tip_of(self._repository, match[0])) for match in names]
-        return [(host, str(tip)) for host, tip in tips if tip is not None]
-
-    def write_aside(
-        self,
-        changes: Mapping[str, Change],
-        *,
-        base: str,
-        message: str,
-        parents: Sequence[str] = (),
-        kept: Sequence[tuple[str, str]] = (),
-        author_of: str | None = None,
-    ) -> str:
-        """Write a commit that no branch points to yet and return its id; the work tree and index stay as they are.
-
-        Args:
-            changes: New bytes by registry path; ``None`` deletes.
-            base: The commit whose files it starts from.
-            message: The whole message, trailers included.
-            parents: The commits that it follows; by default ``base``.
-            kept: Registry paths that are taken as another commit has them, as ``(commit, path)``.
-            author_of: A commit whose author and date it keeps.
-
-        Raises:
-            UnsafePathError: A path is not allowed, or a link, submodule or folder is in its way.
-            CommitFailedError: Git could not write it.
-        """
-        place = self._layout.repository_path
-        request = AsideRequest(
-            base=base,
-            parents=tuple(parents) or (base,),
-            changes={place(path): change for path, change in changes.items()},
-            message=message,
-            kept=tuple((commit, place(path)) for commit, path in kept),
-            author_of=author_of,
-        )
-        return write_aside(self._repository, self._host, request)
-
-    def move_branch(self, branch: str, commit: str, *, expected: str | None, reason: str) -> None:
-        """Move a branch that is not checked out, if it is where it is expected to be.
-
-        Args:
-            branch: The branch's short name.
-            commit: Where to.
-            expected: Where it is; ``None`` when it must not exist.
-            reason: What the reflog says.
-
-        Raises:
-            BranchMovedError: It is elsewhere by now.
-            CommitFailedError: Git could not move it.
-        """
-        move_branch(self._repository, _full(branch), commit, expected=expected, reason=reason)
-
-    def forward(self, branch: str, *, old: str, new: str, environment: Mapping[str, str]) -> None:
-        """Move the checked-out branch to a commit that came from elsewhere; the lock must be held.
-
-        Args:
-            branch: The branch's short name.
-            old: Where it is.
-            new: Where it goes.
-            environment: The process's environment, for the git program.
-
-        Raises:
-            OperationInProgressError: The user is in a merge, rebase or similar.
-            WorkInTheWayError: Uncommitted work stands in the way; nothing was changed.
-            BranchElsewhereError: Somebody moved the branch meanwhile; nothing was changed.
-        """
-        self._writer.check_committable()
-        self._forwarder(environment).move(Move(_full(branch), old, new))
-
-    def _forwarder(self, environment: Mapping[str, str]) -> Forwarder:
-        return Forwarder(self._layout, self._repository, self.program(environment))
-
-    def propose(self, branch: str, changes: Mapping[str, Change], *, base: str, message: str) -> Proposed:
-        """Make a branch that is not checked out propose changes, or renew it where all its commits are ours.
-
-        Args:
-            branch: The branch's short name.
-            changes: New bytes by registry path; ``None`` deletes.
-            base: The commit that they were computed on.
-            message: The message without the trailer that makes the commit ours.
-
-        Raises:
-            BranchTakenError: The branch is checked out, holds somebody's work, or cannot be one.
-        """
-        place = self._layout.repository_path
-        request = AsideRequest(
-            base=base,
-            parents=(base,),
-            changes={place(path): change for path, change in changes.items()},
-            message=with_trailers(message, {PROPOSED_BY: US}),
-        )
-        return propose(self._repository, self._host, branch, request)
 
     def parents(self, commit: str) -> tuple[str, ...]:
         """Return the commits that a commit follows.
@@ -560,17 +440,15 @@ class RegistryRepository:
         """
         return self._record(git_read.commit_at(self._repository, commit))
 
-    def program(self, environment: Mapping[str, str]) -> GitProgram:
+    def program(self, environment: Mapping[str, str]) -> "GitProgram":
         """Return the git program in this registry's work tree.
 
         Args:
             environment: The process's environment; its token variables serve as credentials.
         """
+        from imageworks.registry.git_program import GitProgram
+
         return GitProgram(self._layout.worktree, environment)
-
-
-def _full(branch: str) -> str:
-    return branch if branch.startswith("refs/") else f"refs/heads/{branch}"
 
 
 def init_repository(path: Path, *, branch: str | None = None, host: str | None = None) -> RegistryRepository:

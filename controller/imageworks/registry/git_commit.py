@@ -113,6 +113,11 @@ def branch_of(repository: "Repository") -> str:
     return target
 
 
+def full_name(branch: str) -> str:
+    """Return the full name of a branch that may be given by its short one."""
+    return branch if branch.startswith("refs/") else f"refs/heads/{branch}"
+
+
 def tip_of(repository: "Repository", branch: str) -> "Oid | None":
     """Return the commit that a branch points to; ``None`` while it is unborn."""
     try:

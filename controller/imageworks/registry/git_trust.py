@@ -11,7 +11,7 @@ from typing import Final
 
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_program import GitProgram
-from imageworks.registry.git_values import RegistryGitError
+from imageworks.registry.git_values import UntrustedRegistryError
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.settings import FILE as SETTINGS_FILE
 
@@ -27,10 +27,6 @@ MEANINGS: Final = {
     "Y": "is signed with a key that has expired",
     "R": "is signed with a key that was revoked",
 }
-
-
-class UntrustedRegistryError(RegistryGitError):
-    """What the registry declares is not signed by an allowed key, and it must be."""
 
 
 def check_signed(repository: RegistryRepository, git: GitProgram, revision: str) -> str:

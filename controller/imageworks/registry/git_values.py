@@ -65,6 +65,10 @@ class DamagedRepositoryError(RegistryGitError):
     """Something that a commit refers to is missing from the repository, or cannot be read."""
 
 
+class UntrustedRegistryError(RegistryGitError):
+    """What the registry declares is not signed by an allowed key, and it must be."""
+
+
 class CommitFailedError(RegistryGitError):
     """Git could not make the commit; the branch is where it was."""
 

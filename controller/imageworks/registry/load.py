@@ -107,7 +107,7 @@ def records_tip(repository: RegistryRepository, branch: str) -> str | None:
         repository: The registry.
         branch: The branch's short name.
     """
-    return repository.tip(branch) or repository.tip_elsewhere(branch)
+    return repository.tip(branch) or repository.branches.tip_elsewhere(branch)
 
 
 def load_registry(
