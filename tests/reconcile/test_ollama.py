@@ -55,6 +55,18 @@ def test_a_model_is_pulled_recorded_and_left_alone(ollama: OllamaWorld) -> None:
     assert ollama.world.status()[NAME][:2] == ("synced", "healthy")
 
 
+def test_history_shows_the_digest_that_ollama_list_shows(ollama: OllamaWorld) -> None:
+    first = ollama.offer()
+    ollama.declare(more=digest_of(first))
+    ollama.world.reconcile()
+    second = ollama.offer("newer weights")
+    ollama.declare(more=digest_of(second))
+    ollama.world.reconcile()
+    told = command("history", NAME, "--registry", ollama.world.root).out
+    assert f" @ {first.digest[:12]}, " in told
+    assert f"revision {first.digest[:12]}→{second.digest[:12]}" in told
+
+
 def test_models_of_both_worlds_stand_in_one_plan(ollama: OllamaWorld) -> None:
     ollama.world.serve()
     ollama.offer()

@@ -32,6 +32,7 @@ MOST_FIELDS: Final = 12  # of one change; --json tells all
 MOST_DETAILS: Final = 3  # of one kind of details that are told one by one
 LONGEST_VALUE: Final = 48  # characters of a value within a line
 REVISION_DIGITS: Final = 12
+DIGEST_PREFIX: Final = "sha256:"  # of Ollama's revisions
 ROOM_FOR_SUBJECTS: Final = 140  # columns
 ROOM_BESIDE_FIELDS: Final = 50  # columns, for a value, a commit, a date and an author
 SHORTEST_FIELD: Final = 20
@@ -110,7 +111,7 @@ def change_words(change: ModelChange) -> str:
 
 
 def _beginning(change: ModelChange) -> str:
-    new = (change.revision[1] or "")[:REVISION_DIGITS]
+    new = _short(change.revision[1]) if change.revision[1] else ""
     if change.kind is Kind.RENAMED:
         return f"renamed from {change.previous_name}"
     if change.kind is Kind.UNDECLARED:
@@ -306,7 +307,7 @@ def _bytes(size: int | None) -> str:
 
 
 def _short(revision: str | None) -> str:
-    return revision[:REVISION_DIGITS] if revision else "none"
+    return revision.removeprefix(DIGEST_PREFIX)[:REVISION_DIGITS] if revision else "none"
 
 
 def _count(number: int, word: str) -> str:
