@@ -304,7 +304,9 @@ def test_of_shards_and_several_quantizations_ollama_makes_no_model(ollama: Ollam
     ollama.world.declare(GGUF, source=source, backend="ollama")
     ollama.world.reconcile()
     assert ollama.names() == []
-    assert ollama.world.plan().changes == {}
+    plan = ollama.world.plan()
+    assert plan.changes == {}
+    assert "is not offered to Ollama, which takes one GGUF file" in str(plan.json["notes"])
 
 
 def test_somebody_elses_model_is_not_replaced_by_an_offer(ollama: OllamaWorld) -> None:

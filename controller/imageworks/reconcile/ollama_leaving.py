@@ -1,5 +1,6 @@
 """Decide what leaves Ollama, and what of ours is given to it and leaves it again. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from imageworks.providers.ollama_values import OllamaModel
@@ -155,3 +156,18 @@ def with_offer(case: Case, change: Change | None) -> Change | None:
         return blocked_case(case, Obstacle(Reason.OLLAMA_IN_USE, told))
     message = f"backend is ollama: offered there as {sight.name}"
     return replace(change_of(case, Action.UPDATE, Reason.NOT_OFFERED, message), keep=len(entry.files))
+
+
+def not_offered(cases: Iterable[Case]) -> tuple[str, ...]:
+    """Return which models are asked to be in Ollama and cannot be given to it.
+
+    Args:
+        cases: Everything known of the declared models.
+    """
+    return tuple(
+        f"{case.manifest.file}: backend is ollama, and {case.manifest.name} is not offered to Ollama, which takes one "
+        "GGUF file and its projector: declare one quantization that is not split"
+        for case in cases
+        if case.manifest.state is State.PRESENT and offered_name(case.manifest) is not None
+        if case.entry is not None and case.entry.files and not offerable(case.entry)
+    )

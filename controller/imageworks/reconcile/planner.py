@@ -28,6 +28,11 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
         from imageworks.reconcile.ollama_made import rebuilt
 
         decided = rebuilt(decided)
+    notes = (*situation.notes, *policy_notes(decided, situation))
+    if any(case.ollama is not None for case in situation.cases):
+        from imageworks.reconcile.ollama_leaving import not_offered
+
+        notes = (*notes, *not_offered(situation.cases))
     changes = [change for _, change in decided if change is not None]
     changes += [_obstructed(name, obstacle) for name, obstacle in situation.blocked.items()]
     changes = _enough_space(changes, situation)
@@ -49,7 +54,7 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
         ),
         filesystems=_filesystems(changes, situation),
         diagnostics=situation.diagnostics,
-        notes=(*situation.notes, *policy_notes(decided, situation)),
+        notes=notes,
         records_stale=situation.records_stale,
     )
 
@@ -90,6 +95,7 @@ def _enough_space(changes: list[Change], situation: Situation) -> list[Change]:
     left = {key: free for key, (_, free) in situation.free_bytes.items()}
     kept = []
     for change in sorted(changes, key=lambda c: c.name):
+        # What is reused counts: whether it can be linked, or is copied, shows only when it is done.
         needed = change.bytes_to_fetch + change.bytes_reused - situation.staged_bytes.get(change.name, 0)
         if change.action is Action.BLOCKED or change.filesystem not in left or needed <= 0:
             kept.append(change)
