@@ -2,13 +2,16 @@
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from imageworks.providers.lmstudio import StudioModel, observe_studio
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Drift, Reason
 from imageworks.reconcile.situation import Place, Upstream
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import HuggingFaceSource, PathSource
+
+if TYPE_CHECKING:
+    from imageworks.providers.lmstudio import StudioModel
 
 KIBI = 1024
 
@@ -24,6 +27,8 @@ def strangers(places: Places, registry: RegistryState, claimed: Collection[Path]
     folders = places.lmstudio_folders()
     if not folders:
         return
+    from imageworks.providers.lmstudio import observe_studio  # only here: most hosts have no LM Studio
+
     known = {*claimed, *_declared_paths(registry), *_recorded(registry)}
     sources = (manifest.source for manifest in registry.manifests.values())
     repositories = {source.repo.lower() for source in sources if isinstance(source, HuggingFaceSource)}
@@ -54,7 +59,7 @@ def unseen(places: Places, place: Place, upstream: Upstream) -> tuple[str, ...]:
     )
 
 
-def _told(model: StudioModel, root: Path) -> str:
+def _told(model: "StudioModel", root: Path) -> str:
     files = len(model.weights) + len(model.projectors)
     shown = f"{files} {'file' if files == 1 else 'files'}, {model.size / KIBI**3:.1f} GiB"
     return f"found in LM Studio at {model.folder} ({shown}); `scan --base '{root}'` records it"
