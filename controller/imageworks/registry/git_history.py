@@ -153,8 +153,8 @@ def touching(repository: "Repository", starts: Sequence["Oid"], paths: Iterable[
             commits.append((commit.id, commit.parent_ids))
         for identifier, parents in commits:
             now = scanner.find(trees[identifier])
-            befores = [scanner.find(trees[parent]) for parent in parents if parent in trees]
-            if all(before != now for before in befores) if befores else now:
+            olds = [scanner.find(trees[parent]) for parent in parents if parent in trees]
+            if all(before != now for before in olds) if olds else now:
                 touched.append(str(identifier))
     finally:
         settings.enable_strict_hash_verification(True)  # noqa: FBT003 # as above
