@@ -67,6 +67,23 @@ def test_history_shows_the_digest_that_ollama_list_shows(ollama: OllamaWorld) ->
     assert f"revision {first.digest[:12]}→{second.digest[:12]}" in told
 
 
+def test_what_a_broken_off_pull_left_is_told_and_used(ollama: OllamaWorld) -> None:
+    content = ollama.offer()
+    ollama.declare()
+    digest = max(content.blobs, key=lambda each: len(content.blobs[each]))
+    data, blob = content.blobs[digest], ollama.daemon.store.blob(digest)
+    blob.with_name(f"{blob.name}-partial").write_bytes(data[:20_000].ljust(len(data), b"\0"))
+    row = {"N": 0, "Offset": 0, "Size": len(data), "Completed": 20_000}
+    blob.with_name(f"{blob.name}-partial-0").write_text(json.dumps(row))
+    change = ollama.planned()
+    assert (change["bytes_to_fetch"], change["bytes_staged"]) == (content.size, 20_000)
+    ollama.world.reconcile()
+    assert ollama.installed() == content.manifest
+    assert not any(
+        "bytes=0-" in asked.headers.get("range", "") and digest in asked.path for asked in ollama.models.requests
+    )
+
+
 def test_models_of_both_worlds_stand_in_one_plan(ollama: OllamaWorld) -> None:
     ollama.world.serve()
     ollama.offer()

@@ -267,5 +267,6 @@ def _sized(change: Change, case: Case, sight: OllamaSight) -> Change:
         reuse={f"blobs/sha256-{blob.digest}": str(sight.reuse[blob.digest]) for blob in reused},
         keep=len(blobs) - len(coming) - len(reused),
         bytes_to_fetch=sum(blob.size for blob in coming),
+        bytes_staged=sum(min(blob.size, sight.begun.get(blob.digest, 0)) for blob in coming),
         bytes_reused=sum(blob.size for blob in reused),
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from imageworks.errors import ImageworksError
 from imageworks.providers.ollama_errors import OllamaError, OllamaNameError
 from imageworks.providers.ollama_names import parse_name
+from imageworks.providers.ollama_store import read_partials
 from imageworks.providers.ollama_values import OllamaModel, OllamaObservation, UpstreamOllama
 from imageworks.reconcile.decide import is_ollamas, stands_in_ollama
 from imageworks.reconcile.ollama_decide import needs_registry
@@ -255,6 +256,15 @@ class OllamaLook:
         return next((folder for folder in self._stores if folder.is_dir()), None)
 
     @cached_property
+    def _begun(self) -> Mapping[str, int]:
+        """What pulls that were broken off have left in the store."""
+        try:
+            left = read_partials(self._store) if self._store is not None else ()
+        except OllamaError:
+            return {}
+        return {partial.digest: partial.received for partial in left}
+
+    @cached_property
     def _filesystem(self) -> str | None:
         return None if self._store is None else self._places.measure(self._store)
 
@@ -275,7 +285,8 @@ class OllamaLook:
         here = self._here(blobs)
         missing = [blob for blob in blobs if blob.digest not in here]
         reuse = {blob.digest: path for blob in missing if (path := self._found(blob)) is not None}
-        return replace(case, ollama=replace(sight, upstream=upstream, here=here, reuse=reuse))
+        begun = self._begun if missing else {}
+        return replace(case, ollama=replace(sight, upstream=upstream, here=here, reuse=reuse, begun=begun))
 
     def _here(self, blobs: Iterable[Blob]) -> frozenset[str]:
         """Return which blobs the store has: of complete models, and what an upload or an earlier pull left."""

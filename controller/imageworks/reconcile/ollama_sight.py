@@ -61,6 +61,7 @@ class OllamaSight:
         upstream: What the registry has under the name, or why that cannot be said; ``None`` where nobody needs to know.
         reuse: Files on this host that hold wanted blobs, by digest.
         here: Digests of the blobs that the store has already.
+        begun: Bytes that a broken off pull has left of a blob, by digest; the next one goes on from there.
         filesystem: Key of the store's filesystem, where it is on this machine.
         ours: Whether a killed run of ours was bringing it.
         claimed: Whether this host remembers having brought just what Ollama has under the recorded name.
@@ -77,6 +78,7 @@ class OllamaSight:
     upstream: UpstreamOllama | Obstacle | None = None
     reuse: Mapping[str, Path] = field(default_factory=dict)
     here: frozenset[str] = frozenset()
+    begun: Mapping[str, int] = field(default_factory=dict)
     filesystem: str | None = None
     ours: bool = False
     claimed: bool = False

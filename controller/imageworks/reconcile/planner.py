@@ -96,7 +96,8 @@ def _enough_space(changes: list[Change], situation: Situation) -> list[Change]:
     kept = []
     for change in sorted(changes, key=lambda c: c.name):
         # What is reused counts: whether it can be linked, or is copied, shows only when it is done.
-        needed = change.bytes_to_fetch + change.bytes_reused - situation.staged_bytes.get(change.name, 0)
+        staged = situation.staged_bytes.get(change.name, 0) or change.bytes_staged
+        needed = change.bytes_to_fetch + change.bytes_reused - staged
         if change.action is Action.BLOCKED or change.filesystem not in left or needed <= 0:
             kept.append(change)
         elif needed * RESERVE > left[change.filesystem]:
