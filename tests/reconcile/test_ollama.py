@@ -482,7 +482,22 @@ def test_a_manifest_that_nobody_can_read_is_not_called_gone(ollama: OllamaWorld)
     ollama.daemon.store.write_manifest(ollama.name, b"{ not json")
     ollama.daemon.stop()
     assert ollama.world.plan(code=1).changes == {NAME: ("blocked", "ollama-unreachable")}
+    assert "cannot be looked for in Ollama" in ollama.planned(code=1)["message"]
     assert ollama.world.status()[NAME][1] == "no-files"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "ftp://nowhere"])
+def test_nothing_is_called_gone_where_neither_daemon_nor_store_is_found(
+    ollama: OllamaWorld, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    ollama.offer()
+    ollama.declare()
+    ollama.world.reconcile()
+    ollama.elsewhere()
+    monkeypatch.setenv("OLLAMA_HOST", host)
+    change = ollama.planned(code=1)
+    assert change["reason"] == "ollama-unreachable"
+    assert "is gone" not in change["message"]
 
 
 def test_a_host_that_is_no_address_blocks_ollamas_models_alone(

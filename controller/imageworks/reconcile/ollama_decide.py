@@ -179,7 +179,7 @@ def _bring_back(case: Case, source: OllamaSource, sight: OllamaSight) -> Change:
     """Return what brings a model back that is recorded and gone or broken: the same content where that can be had."""
     entry, upstream = case.entry, sight.upstream
     broken = sight.installed is not None
-    message = f"{sight.name}: blobs are missing or damaged" if broken else f"{sight.name} is gone from Ollama"
+    message = f"{sight.name}: blobs are missing or damaged" if broken else sight.gone
     reason = Reason.DIGEST_MISMATCH if sight.bad else Reason.FILE_MISSING
     moved = entry is not None and isinstance(upstream, UpstreamOllama) and _has_moved(entry, upstream)
     if not moved or source.digest is not None:

@@ -44,7 +44,7 @@ def decide_made(case: Case, sight: OllamaSight) -> Change | None:
     if not same(recorded_name(entry), sight.name):
         return _make(case, sight, made, Action.UPDATE, Reason.SOURCE_CHANGED, f"{recorded_name(entry)} -> {sight.name}")
     if model is None:
-        return _make(case, sight, made, Action.REPAIR, Reason.FILE_MISSING, f"{sight.name} is gone from Ollama")
+        return _make(case, sight, made, Action.REPAIR, Reason.FILE_MISSING, sight.gone)
     if sight.bad or not model.complete:
         reason = Reason.DIGEST_MISMATCH if sight.bad else Reason.FILE_MISSING
         return _make(case, sight, made, Action.REPAIR, reason, f"{sight.name}: blobs are missing or damaged")

@@ -97,6 +97,12 @@ class OllamaSight:
         return self.seen.is_in_use(name)
 
     @property
+    def gone(self) -> str:
+        """What to say of a recorded model that was not found: nothing is gone where nobody could look."""
+        what = "is gone from Ollama" if shows_absence(self.seen) else "cannot be looked for in Ollama"
+        return f"{self.name} {what}"
+
+    @property
     def also_bad(self) -> tuple[str, ...]:
         """Other models that have the damaged blobs too: while they do, Ollama keeps those and fetches none anew."""
         others = [model for model in self.seen.models if not same(model.name, self.name)] if self.bad else []
@@ -231,6 +237,15 @@ def same_content(model: OllamaModel, upstream: UpstreamOllama) -> bool:
     return model.digest == upstream.digest
 
 
+def shows_absence(seen: OllamaObservation) -> bool:
+    """Return whether a model that was not seen is not there: a daemon knows, and a store all of which can be read.
+
+    Args:
+        seen: What was seen of Ollama.
+    """
+    return seen.origin == "api" or (seen.origin == "store" and not seen.damaged)
+
+
 def observation_of(entry: Entry, seen: OllamaObservation, *, distrusted: bool = False) -> Observation | None:
     """Return how a recorded model stands in Ollama; ``None`` when that cannot be said.
 
@@ -246,9 +261,8 @@ def observation_of(entry: Entry, seen: OllamaObservation, *, distrusted: bool = 
     model = seen.find(name)
     every = {file.path for file in entry.files} or {name}
     if model is None:
-        # A store that could be read and is the one that is recorded shows that it is gone; anything else shows nothing.
-        known = seen.origin == "api" or (seen.origin == "store" and not seen.damaged)
-        return Observation(path, exists=False, damaged=dict.fromkeys(every, FileState.MISSING)) if known else None
+        gone = Observation(path, exists=False, damaged=dict.fromkeys(every, FileState.MISSING))
+        return gone if shows_absence(seen) else None
     if not is_as_recorded(entry, model):
         return Observation(path, exists=True, damaged=dict.fromkeys(every, FileState.DIGEST))
     if not model.complete:
