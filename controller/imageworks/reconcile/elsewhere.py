@@ -238,8 +238,7 @@ class TheirPlaces(Places):
     """
 
     def __init__(self, registry: RegistryState, host: HostSettings) -> None:
-        invalid = next((item.render() for item in registry.settings_invalid), None)
-        super().__init__(registry.settings, host, invalid=invalid)
+        super().__init__(registry.settings, host, invalid=registry.settings_problem)
         self._registry = registry
 
     def place(self, manifest: Manifest, *, container: str | None, repo: str | None) -> Place | Obstacle:

@@ -74,8 +74,7 @@ class Ledger:
         self._recorder = Recorder(repository, host)
         self.state = state
         self.registry = self._recorder.load()
-        invalid = next((item.render() for item in self.registry.settings_invalid), None)
-        self.places = Places(self.registry.settings, host, invalid=invalid)
+        self.places = Places(self.registry.settings, host, invalid=self.registry.settings_problem)
         self.notes = (*notes, *state.notes)
 
     @property
@@ -97,8 +96,7 @@ class Ledger:
         Args:
             file: The registry path.
         """
-        content = self._repository.at(self._repository.head()).file(file)
-        return content if isinstance(content, bytes) else None
+        return self._repository.at(self._repository.head()).plain(file)
 
     def declaring(self, manifests: Mapping[str, bytes | None]) -> RegistryState:
         """Return the registry as it would be with some manifests changed.

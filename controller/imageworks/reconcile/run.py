@@ -21,7 +21,7 @@ from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan, waves
 from imageworks.reconcile.recorder import Recorder, Recording
 from imageworks.reconcile.report import Outcome, Report
-from imageworks.reconcile.senses import Senses, find_places
+from imageworks.reconcile.senses import Senses
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
 from imageworks.reconcile.trust import Trust, refuse_unsigned
@@ -181,8 +181,7 @@ class Run:
         Args:
             file: The registry path.
         """
-        content = self._repository.at(self._repository.head()).file(file)
-        return content if isinstance(content, bytes) else None
+        return self._repository.at(self._repository.head()).plain(file)
 
     def other_hosts(self, name: str) -> tuple[str, ...]:
         """Return which other hosts record files of a model.
@@ -339,7 +338,7 @@ class Run:
         self._registry = replace(old, entries=now[0].entries, recorded=now[0].recorded)
         known = {*old.manifests, *now[0].entries, *old.blocked}
         names = tuple(name for name in self._options.names if name in known)
-        self._senses.places = find_places(self._registry, self._host)
+        self._senses.places = Places(old.settings, self._host, invalid=old.settings_problem)
         self._options = replace(self._options, names=names)
         before = self.plan() if names or not now[2].names else Plan(self._host.host, revision)
         earlier = self._situation if names or not now[2].names else Situation(self._host.host, revision)

@@ -58,7 +58,7 @@ class Senses:
         self._offline = offline
         self._read_only = read_only
         self._state = state
-        self.places = find_places(registry, host)
+        self.places = Places(registry.settings, host, invalid=registry.settings_problem)
         self.disk = DiskObserver(state)
         self.sources = Sources(
             self._open_hub, self._look_local, reads_configs=registry.settings.policies.forbid_remote_code
@@ -73,7 +73,7 @@ class Senses:
             host: The settings.
         """
         self._host = host
-        self.places = find_places(registry, host)
+        self.places = Places(registry.settings, host, invalid=registry.settings_problem)
 
     def observe(self, entry: Entry) -> Observation | None:
         """Return how a recorded model's files stand; ``None`` when it records none.
@@ -158,14 +158,3 @@ class Senses:
             return found
 
         return Upstream(files=remote_files(model, digest), source=LocalSource(model))
-
-
-def find_places(registry: RegistryState, host: HostSettings) -> Places:
-    """Return the locations of a registry on this host.
-
-    Args:
-        registry: The registry as it was read.
-        host: This host's settings.
-    """
-    invalid = next((item.render() for item in registry.settings_invalid), None)
-    return Places(registry.settings, host, invalid=invalid)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pygit2 import Index
 
 POLL_SECONDS: Final = 0.05
-ENTRY_HEADER: Final = 62  # bytes before an entry's path in index versions 2 and 3 without extended flags
 ID_OFFSET: Final = 40
 CHECKSUM_BYTES: Final = 20
 LONGEST_NAME: Final = 0xFFF

@@ -29,6 +29,15 @@ class RevisionReader:
         reference = self.repository.find_file(self.revision, path)
         return None if reference is None else self._content(reference)
 
+    def plain(self, path: str) -> bytes | None:
+        """Return one file's content; ``None`` also for what is refused: a link, a submodule, a huge file.
+
+        Args:
+            path: The path within the registry.
+        """
+        content = self.file(path)
+        return content if isinstance(content, bytes) else None
+
     def files(self, folder: str) -> Mapping[str, bytes | Refusal]:
         """Return the files anywhere below a folder, by their ``/``-separated paths within the registry."""
         try:

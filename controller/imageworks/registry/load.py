@@ -83,6 +83,11 @@ class RegistryState:
         return manifest.applies_to(self.host, self.settings.labels) or (bool(self.settings_invalid) and by_label)
 
     @property
+    def settings_problem(self) -> str | None:
+        """What is wrong with registry.yaml first of all; ``None`` when nothing is."""
+        return next((item.render() for item in self.settings_invalid), None)
+
+    @property
     def applied(self) -> list[Manifest]:
         """The manifests that are meant for this host."""
         return [manifest for manifest in self.manifests.values() if self.applies(manifest)]
