@@ -6,13 +6,14 @@ it runs on Windows, so the folders of Windows' users count as homes too, and wha
 Only read here, never written: its own command line makes the pointer when it is missing.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from imageworks.foundation.json_reading import read_json
 
 POINTER: Final = ".lmstudio-home-pointer"
 HOMES: Final = (".cache/lm-studio", ".lmstudio")
@@ -126,8 +127,8 @@ def _downloads_folder(settings: Path) -> tuple[str | None, str | None]:
     if text is None:
         return None, None
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
+        document = read_json(text)
+    except ValueError:
         return None, f"{settings}: not valid JSON"
     named = document.get("downloadsFolder") if isinstance(document, dict) else None
     return (named, None) if isinstance(named, str) and named.strip() else (None, None)

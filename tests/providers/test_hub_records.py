@@ -13,8 +13,8 @@ from imageworks.providers.hub_records import (
     checked_repository,
     git_blob_id,
     pointer_of,
-    read_json,
     read_listing,
+    read_reply,
     read_revision,
 )
 from imageworks.transfer.names import UnsafeNameError
@@ -119,7 +119,7 @@ def test_the_licence_is_the_cards(answer: dict[str, object], expected: str | Non
 def test_a_hostile_answer_is_no_json() -> None:
     for body in (b"\xff", b"[" * 100_000, b""):
         with pytest.raises(UnexpectedReplyError, match="not JSON"):
-            read_json(body, "http://hub/x")
+            read_reply(body, "http://hub/x")
 
 
 @pytest.mark.parametrize(

@@ -247,8 +247,10 @@ def _save(plan: "Plan", out: Path, asked: list[str]) -> None:
 
 def _check_saved(saved: Path, plan: "Plan") -> None:
     """Refuse a saved plan unless exactly the same would be done now."""
+    from imageworks.foundation.json_reading import read_json_file
+
     try:
-        document = json.loads(saved.read_bytes())
+        document = read_json_file(saved)
     except OSError as error:
         raise UsageError(f"{saved}: cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -15,7 +15,7 @@ from imageworks.detect.evidence import Claim, Detection, Evidence, Level, decide
 from imageworks.detect.facts import HeaderReader, ListedFile, ModelFacts, SmallReader, Subject, read_nothing
 from imageworks.detect.filenames import Container, NamedFile, QuantGroups, Role, classify, group_quants
 from imageworks.detect.gguf import GgufHeader, read_gguf
-from imageworks.detect.jsons import EMPTY, LARGEST, parse_object, part, text, whole
+from imageworks.detect.jsons import EMPTY, parse_object, part, text, whole
 from imageworks.detect.names import claim_of_files, claim_of_repository
 from imageworks.detect.quantization import claims_of_config, claims_of_recipe, claims_of_side_file
 from imageworks.detect.ranges import HeaderError
@@ -23,6 +23,7 @@ from imageworks.detect.readme import Readme, license_of_file, read_readme
 from imageworks.detect.safetensors import SafetensorsHeader, read_safetensors
 from imageworks.detect.safety import safety_of
 from imageworks.detect.tensors import claim_of_gguf, claims_of_names, claims_of_safetensors, parameters_of
+from imageworks.foundation.json_reading import LARGEST
 from imageworks.quant_labels import quantization_label
 
 _WITHOUT_TOKENIZER: Final = frozenset(

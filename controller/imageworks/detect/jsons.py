@@ -1,12 +1,11 @@
 """Small JSON files of strangers, read so that nothing in them can hurt."""
 
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-LARGEST: Final = 32 << 20
-"""Bytes of the largest JSON file that is read at all; shard indexes of the largest models have under twenty."""
+from imageworks.foundation.json_reading import LARGEST, read_json
+
 EMPTY: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -19,8 +18,8 @@ def parse_object(data: bytes | str | None) -> Mapping[str, object] | None:
     if data is None or len(data) > LARGEST:
         return None
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
+        value = read_json(data)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from imageworks.detect.describe import describe
 from imageworks.detect.facts import ModelFacts, Subject
-from imageworks.detect.jsons import LARGEST
+from imageworks.foundation.json_reading import LARGEST
 
 MOST_HEADERS: Final = 256
 MOST_FILES: Final = 100_000

@@ -1,6 +1,5 @@
 """Safetensors headers: a length and a JSON object that describes each tensor. Read by hand, and bounded."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Final, TypeGuard
 
 from imageworks.detect.ranges import Beginning, HeaderError, RangeReader, file_ranges
+from imageworks.foundation.json_reading import read_json
 
 LONGEST_HEADER: Final = 32 << 20
 """Bytes; the format allows 100 MB, the largest real ones have under ten."""
@@ -77,8 +77,8 @@ def read_safetensors(read: RangeReader, size: int, file: str = "file.safetensors
     if not text.startswith(b"{"):
         raise HeaderError(file, "it is not a safetensors file")
     try:
-        described = json.loads(text)
-    except (ValueError, RecursionError):
+        described = read_json(text)
+    except ValueError:
         raise HeaderError(file, "its header is not valid JSON") from None
     if not isinstance(described, dict) or len(described) > MOST_TENSORS:
         raise HeaderError(file, "its header does not describe tensors")

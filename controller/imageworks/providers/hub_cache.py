@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from imageworks.foundation.json_reading import read_json_file
 from imageworks.providers.hub_records import COMMIT, Listing, ResolvedRevision
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import RemoteFile
@@ -81,8 +82,8 @@ class HubCache:
 
     def _read(self, repo: str, commit: str, kind: str) -> object:
         try:
-            held = json.loads(self._path(repo, commit, kind).read_bytes())
-        except (OSError, ValueError, RecursionError):
+            held = read_json_file(self._path(repo, commit, kind))
+        except (OSError, ValueError):
             return None
         if not isinstance(held, dict) or held.get("about") != self._about(repo, commit):
             return None

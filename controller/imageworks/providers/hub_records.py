@@ -1,13 +1,13 @@
 """A repository at one commit as values, read from a hub's JSON with every claim checked that can be checked offline."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeGuard
 
+from imageworks.foundation.json_reading import read_json
 from imageworks.providers.hub_errors import InconsistentListingError, RepositoryNotFoundError, UnexpectedReplyError
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import RemoteFile
@@ -102,7 +102,7 @@ def checked_repository(repo: str) -> str:
     return repo
 
 
-def read_json(body: bytes, url: str) -> object:
+def read_reply(body: bytes, url: str) -> object:
     """Return the JSON of an answer.
 
     Args:
@@ -113,8 +113,8 @@ def read_json(body: bytes, url: str) -> object:
         UnexpectedReplyError: It is no JSON.
     """
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
+        return read_json(body)
+    except ValueError:
         raise UnexpectedReplyError(
             f"{url}: the answer is not JSON", remedy="Check HF_ENDPOINT: it must be a hub, not a web page."
         ) from None

@@ -23,8 +23,8 @@ from imageworks.providers.hub_records import (
     ResolvedRevision,
     checked_repository,
     read_commits,
-    read_json,
     read_listing,
+    read_reply,
     read_revision,
 )
 from imageworks.providers.hub_replies import Asked, refusal
@@ -139,7 +139,7 @@ class HubClient:
             return known
         url = f"{self._api(repo)}/revision/{quote(revision, safe='')}"
         reply = self._get(url, self._asked(repo, revision))
-        resolved = read_revision(read_json(reply.body, url), ref=revision, url=url)
+        resolved = read_revision(read_reply(reply.body, url), ref=revision, url=url)
         if resolved.disabled:
             raise DisabledError(
                 f"{resolved.repo} has been disabled by the hub", remedy=f"Read {self.endpoint}/{resolved.repo}."
@@ -202,7 +202,7 @@ class HubClient:
                 raise UnexpectedReplyError(f"{url}: the listing does not end", remedy="Check HF_ENDPOINT.")
             asked_before.add(query)
             reply = self._get(f"{url}?{query}" if query else url, asked)
-            page = read_json(reply.body, url)
+            page = read_reply(reply.body, url)
             if not isinstance(page, list):
                 raise UnexpectedReplyError(f"{url}: the listing is not a list", remedy="Check HF_ENDPOINT.")
             yield page

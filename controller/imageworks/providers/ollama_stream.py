@@ -4,7 +4,6 @@ A thread of its own reads the connection, because a pull may be silent for as lo
 gigabytes: no read timeout tells that from a dead daemon, but asking the daemon something else does.
 """
 
-import json
 import queue
 import threading
 import time
@@ -12,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Final
 
+from imageworks.foundation.json_reading import read_json
 from imageworks.http import HttpError, OpenReply
 from imageworks.providers.ollama_errors import OllamaBrokenStreamError, OllamaCancelledError
 
@@ -165,8 +165,8 @@ def _objects(pieces: Iterator[bytes], what: str) -> Iterator[Mapping[str, object
 
 def _object(line: bytes, what: str) -> Mapping[str, object]:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        found = read_json(line)
+    except ValueError:
         found = None
     if not isinstance(found, dict):
         shown = line[:80].decode("ascii", "backslashreplace")

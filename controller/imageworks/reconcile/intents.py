@@ -9,6 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from imageworks.foundation.json_reading import read_json_file
 from imageworks.registry.parsed import registry_key
 
 
@@ -43,7 +44,7 @@ class Intents:
         found = {}
         for file in sorted(self._folder.glob("*.json")):
             with suppress(OSError, ValueError, KeyError, TypeError):
-                found[file.stem] = Path(json.loads(file.read_text(encoding="utf-8"))["path"])
+                found[file.stem] = Path(read_json_file(file)["path"])
         return found
 
     def settle(self, name: str) -> None:

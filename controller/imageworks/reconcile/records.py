@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from imageworks.foundation.json_reading import read_json_file
 from imageworks.registry.entry import Entry, entry_file, render_entry
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_library import blob_id
@@ -121,7 +122,7 @@ class Records:
 
     def _remembered(self) -> dict[str, str]:
         try:
-            content = json.loads(self._cache.read_text(encoding="utf-8"))
+            content = read_json_file(self._cache)
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from imageworks.config import HostSettings
+from imageworks.foundation.json_reading import read_json_file
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_messages import RECONCILED_REVISION
@@ -53,7 +54,7 @@ class Notes:
     def read(self) -> Known:
         """Return what is known; nothing where no signature was ever demanded."""
         with suppress(OSError, ValueError, TypeError, KeyError):
-            found = json.loads(self._file.read_text(encoding="utf-8"))
+            found = read_json_file(self._file)
             return Known(bool(found["required"]), str(found["vouched"]), tuple(map(str, found["entries"])))
         return NOTHING_KNOWN
 

@@ -117,8 +117,9 @@ class Sources:
 
 def _imports_code(files: Iterable[RemoteFile], source: "HubSource") -> bool:
     """Return whether a configuration asks the loader to import the repository's own code."""
-    from imageworks.detect.jsons import LARGEST, parse_object
+    from imageworks.detect.jsons import parse_object
     from imageworks.detect.safety import safety_of
+    from imageworks.foundation.json_reading import LARGEST
 
     configs = [f for f in files if f.path.endswith("config.json") and "/" not in f.path and f.size <= LARGEST]
     read = (parse_object(source.read(file, 0, file.size)) for file in configs)

@@ -59,6 +59,8 @@ def from_error(error: DocumentError) -> Diagnostic:
 def from_problems(document: Document, problems: Iterable[Problem]) -> list[Diagnostic]:
     """Return the diagnostics for what a schema found; each message names the field that it is about."""
     found = []
+    problems = list(problems)
+    document = document.located(problem.pointer for problem in problems)
     for problem in problems:
         field = render_pointer(problem.pointer)
         message = problem.message if problem.key or not field else f"{field}: {problem.message}"

@@ -1,8 +1,9 @@
 """A parsed document that still knows where each of its values stands in the file."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from imageworks.errors import ImageworksError
 
@@ -53,6 +54,13 @@ class Places:
     written: Mapping[Pointer, str]
 
 
+class PlaceFinder(Protocol):
+    """Finds where the parts of a document are; goes through the whole file."""
+
+    def __call__(self, wanted: Collection[Pointer] = ()) -> Places:
+        """Return places, at least those of some pointers and of what leads to them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A file's value together with the places of everything in it.
@@ -60,12 +68,17 @@ class Document:
     Args:
         file: The file as the user knows it.
         value: What the file says, in JSON's data model.
-        find_places: Returns the places; called only when a problem must be shown.
+        find_places: Finds places; called only when a problem must be shown.
     """
 
     file: str
     value: JsonValue
-    find_places: Callable[[], Places] = field(repr=False, compare=False)
+    find_places: PlaceFinder = field(repr=False, compare=False)
+
+    def located(self, pointers: Iterable[Pointer]) -> Self:
+        """Return the document with some places in reach: one way through the file, however many problems it has."""
+        places = cache(lambda wanted=frozenset(pointers): self.find_places(wanted))
+        return replace(self, find_places=lambda wanted=(): places())  # noqa: ARG005 # as the protocol has it
 
     def locate(self, pointer: Pointer, *, key: bool = False) -> Position:
         """Return where a value (or its key) stands, or its nearest parent that exists.
@@ -74,7 +87,7 @@ class Document:
             pointer: The keys and indexes that lead to the value.
             key: Whether the key is wanted instead of the value.
         """
-        places = self.find_places()
+        places = self.find_places((pointer,))
         if key and pointer in places.keys:
             return places.keys[pointer]
         while pointer not in places.values and pointer:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from imageworks.errors import ImageworksError
+from imageworks.foundation.json_reading import read_json
 
 FOLDER: Final = "discovered"
 SUFFIX: Final = ".json"
@@ -146,8 +147,8 @@ def read_entry(file: str, data: bytes) -> Entry:
         InvalidEntryError: It is not JSON, or a field that leads to files has the wrong form.
     """
     try:
-        fields = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        fields = read_json(data)
+    except ValueError as error:
         raise InvalidEntryError(file, f"not valid JSON: {error}") from error
     if not isinstance(fields, dict):
         raise InvalidEntryError(file, "not a JSON object")

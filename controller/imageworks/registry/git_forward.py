@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imageworks.failpoints import failpoint
+from imageworks.foundation.json_reading import read_json_file
 from imageworks.registry import git_stale
 from imageworks.registry.git_commit import tip_of
 from imageworks.registry.git_layout import Layout
@@ -259,7 +260,7 @@ class Forwarder:
 
     def _read_note(self) -> Move | None:
         with suppress(OSError, ValueError, TypeError):
-            return Move(**json.loads(self._note.read_text(encoding="utf-8")))
+            return Move(**read_json_file(self._note))
         return None
 
 

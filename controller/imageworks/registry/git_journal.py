@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from imageworks.foundation.json_reading import read_json_file
 from imageworks.registry.git_lock import FOLDER
 
 JOURNAL_FILE: Final = "pending.json"
@@ -49,7 +50,7 @@ class Journal:
     def read(self) -> dict[str, PathChange]:
         """Return the pending changes by repository path; empty when there are none."""
         try:
-            document = json.loads(self._file.read_bytes())
+            document = read_json_file(self._file)
             return {
                 path: PathChange(frozenset(change["old"]), change["new"]) for path, change in document["paths"].items()
             }

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from imageworks.foundation.json_reading import read_json
 from imageworks.registry.git_values import LockHeldError, LockHolder, UnsupportedRepositoryError
 
 FOLDER: Final = "imageworks"
@@ -118,7 +119,7 @@ def read_holder(file: Path) -> LockHolder | None:
     """
     try:
         with file.open("rb") as stream:
-            record = json.loads(stream.read(RECORD_BYTES))
+            record = read_json(stream.read(RECORD_BYTES))
         return LockHolder(**record)
     except (OSError, ValueError, TypeError):  # not yet written, or by a later version
         return None

@@ -2,14 +2,18 @@
 
 import json
 import re
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
+from imageworks.foundation.json_reading import LARGEST, JsonReadError, read_json
 from imageworks.registry.document import START, Document, DocumentError, JsonValue, Places, Pointer, Position
 
-MAX_BYTES: Final = 32 * 1024 * 1024
+MAX_BYTES: Final = LARGEST
 _REMEDY: Final = "only the controller writes this file; restore it from git"
-_WORD: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
-_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_NESTING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
+_WORD: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
 
 
 class JsonError(DocumentError):
@@ -35,26 +39,23 @@ def parse_json(data: bytes, file: str) -> Document:
         raise JsonError(file, START, problem, remedy=_REMEDY)
     try:
         text = data.decode("utf-8")
-        value: JsonValue = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        if _SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        value: JsonValue = read_json(text, pairs=_unique, constant=_refuse_constant)
     except UnicodeError:
         raise JsonError(file, START, "the file is not UTF-8", remedy=_REMEDY) from None
     except json.JSONDecodeError as error:
         raise JsonError(file, Position(error.lineno, error.colno), "not valid JSON", remedy=_REMEDY) from None
-    except RecursionError:
-        raise JsonError(file, START, "nested too deep", remedy=_REMEDY) from None
+    except JsonReadError as error:
+        raise JsonError(file, START, str(error).removeprefix("it is "), remedy=_REMEDY) from None
     except ValueError as error:
         problem = str(error) if isinstance(error, _DuplicateKeyError) else "a number that JSON does not know"
         raise JsonError(file, START, problem, remedy=_REMEDY) from None
-    return Document(file, value, lambda: find_places(text))
+    return Document(file, value, lambda wanted=(): find_places(text, wanted))
 
 
 def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
-        keys = [key for key, _value in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, times in Counter(key for key, _value in pairs).items() if times > 1)
         raise _DuplicateKeyError(f'duplicate key "{twice[:40]}"')
     return mapping
 
@@ -63,41 +64,110 @@ def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-def find_places(text: str) -> Places:
-    """Return where each value of a valid JSON text stands.
+@dataclass(slots=True)
+class _Wanted:
+    """A value whose place is wanted, or that leads to one."""
+
+    pointer: Pointer
+    inside: "dict[str | int, _Wanted]" = field(default_factory=dict)
+    missing: int = 0
+    """How many of those inside were not met yet."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or object that is still open and leads to something wanted."""
+
+    node: _Wanted
+    step: str | int
+    key_due: bool
+
+
+@dataclass(slots=True)
+class _Finder:
+    """Takes the words of a JSON text and keeps the places of what is wanted, and of nothing else.
+
+    A hostile file has millions of values, and of its problems a hundred at most are shown.
+    """
+
+    root: _Wanted = field(default_factory=lambda: _Wanted(()))
+    values: dict[Pointer, Position] = field(default_factory=dict)
+    keys: dict[Pointer, Position] = field(default_factory=dict)
+    opened: list[_Open] = field(default_factory=list)
+    nodes: int = 1
+    passed_over: int = 0
+    """Lists and objects that are open and lead to nothing wanted."""
+
+    def want(self, pointer: Pointer) -> None:
+        """Look for a value."""
+        node = self.root
+        for step in pointer:
+            if step not in node.inside:
+                node.inside[step] = _Wanted((*node.pointer, step))
+                node.missing += 1
+                self.nodes += 1
+            node = node.inside[step]
+
+    def take(self, word: str, position: Position) -> None:
+        """Take the next word that stands directly in something that is looked into."""
+        around = self.opened[-1] if self.opened else None
+        if word in "]}":
+            self.opened.pop()
+        elif word == ",":
+            self._next(around)
+        elif around is not None and around.key_due:
+            around.step, around.key_due = json.loads(word), False
+            if (found := around.node.inside.get(around.step)) is not None:
+                self.keys[found.pointer] = position
+        elif word != ":":
+            self._value(word, position, self.root if around is None else around.node.inside.get(around.step))
+
+    def _next(self, around: _Open | None) -> None:
+        if around is None:
+            return
+        if not around.node.missing:
+            self.opened.pop()  # nothing more is wanted in here
+            self.passed_over = 1
+        elif isinstance(around.step, int):
+            around.step += 1
+        else:
+            around.key_due = True
+
+    def _value(self, word: str, position: Position, found: _Wanted | None) -> None:
+        if found is not None:
+            self.values[found.pointer] = position
+            if self.opened:
+                self.opened[-1].node.missing -= 1
+        if word not in "[{":
+            return
+        if found is not None and found.inside:
+            self.opened.append(_Open(found, 0 if word == "[" else "", key_due=word == "{"))
+        else:
+            self.passed_over = 1
+
+
+def find_places(text: str, wanted: Collection[Pointer] = ()) -> Places:
+    """Return where some values of a valid JSON text stand, and what leads to them; one way through the text.
 
     Args:
         text: The JSON text.
+        wanted: The values' pointers.
     """
-    values: dict[Pointer, Position] = {}
-    keys: dict[Pointer, Position] = {}
-    pointer: list[str | int] = []
+    finder = _Finder()
+    for pointer in wanted:
+        finder.want(pointer)
     line, line_start, seen = 1, 0, 0
-    key_due = False
-    for match in _WORD.finditer(text):
+    match = _WORD.search(text) if wanted else None
+    while match is not None and len(finder.values) < finder.nodes:
         word, start = match.group(), match.start()
-        newlines = text.count("\n", seen, start)
-        if newlines:
-            line += newlines
-            line_start = text.rfind("\n", seen, start) + 1
-        seen = start
-        position = Position(line, start - line_start + 1)
-        if word in "]}":
-            pointer.pop()
-            key_due = False
-        elif word == ",":
-            last = pointer[-1]
-            key_due = isinstance(last, str)
-            if isinstance(last, int):
-                pointer[-1] = last + 1
-        elif word == ":":
-            key_due = False
-        elif key_due:
-            pointer[-1] = json.loads(word)
-            keys[tuple(pointer)] = position
+        if finder.passed_over:
+            finder.passed_over += (word in "[{") - (word in "]}")
         else:
-            values[tuple(pointer)] = position
-            if word in "[{":
-                pointer.append(0 if word == "[" else "")
-                key_due = word == "{"
-    return Places(values, keys, {})
+            newlines = text.count("\n", seen, start)
+            if newlines:
+                line += newlines
+                line_start = text.rfind("\n", seen, start) + 1
+            seen = start
+            finder.take(word, Position(line, start - line_start + 1))
+        match = (_NESTING if finder.passed_over else _WORD).search(text, match.end())
+    return Places(finder.values, finder.keys, {})

@@ -4,9 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -132,7 +130,7 @@ def _check(document: Document, records: list[Record]) -> Iterator[Diagnostic]:
         yield at(document, (), "not a list of models", _REMEDY)
         return
     seen: dict[str, int] = {}
-    document = replace(document, find_places=cache(document.find_places))  # one look, however much is wrong
+    document = document.located((index,) for index in range(len(models)))  # one look, however much is wrong
     for index, fields in enumerate(models):
         if not isinstance(fields, dict):
             yield at(document, (index,), "not a model: a mapping of fields was expected", _REMEDY)

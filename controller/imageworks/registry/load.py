@@ -1,6 +1,6 @@
 """Load a registry as one commit has it: manifests, this host's entries, settings, and what is wrong in any of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from imageworks.registry import manifest as manifests
 from imageworks.registry import settings as registry_settings
 from imageworks.registry.crosscheck import Declared, declare
 from imageworks.registry.diagnostic import Diagnostic, whole_file
-from imageworks.registry.document import Document, Places
+from imageworks.registry.document import Document, Places, Pointer
 from imageworks.registry.entry import Entry, InvalidEntryError
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_values import BlobReference
@@ -240,9 +240,9 @@ class _Places:
     reference: BlobReference
     file: str
 
-    def __call__(self) -> Places:
+    def __call__(self, wanted: Collection[Pointer] = ()) -> Places:
         data = self.repository.read_blob(self.reference.id, limit=MAX_BYTES)
-        return parse_yaml(data, self.file).find_places()
+        return parse_yaml(data, self.file).find_places(wanted)
 
 
 def _content(repository: RegistryRepository, reference: BlobReference) -> bytes | Refusal:

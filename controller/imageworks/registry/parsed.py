@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from imageworks import __version__
+from imageworks.foundation.json_reading import read_json_file
 from imageworks.registry.document import JsonValue
 from imageworks.registry.schema import schema_dir
 
@@ -56,7 +57,7 @@ class ParsedDocuments:
 
     def _read(self) -> Mapping[str, JsonValue]:
         try:
-            content = json.loads(self._file.read_bytes())
+            content = read_json_file(self._file)
         except (OSError, ValueError):
             return {}
         if not isinstance(content, dict) or content.get("format") != self._format:

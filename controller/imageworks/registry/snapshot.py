@@ -1,11 +1,11 @@
 """Read a host's snapshot for display, and check that the committed one is what manifests and entries give."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageworks.errors import ImageworksError
+from imageworks.foundation.json_reading import read_json_file
 from imageworks.registry.merge import (
     COMPATIBILITY_FILE,
     SNAPSHOT_FOLDER,
@@ -39,7 +39,7 @@ def read_snapshot(root: Path, host: str, *, own: bool = True) -> list[Mapping[st
     path = root / snapshot_file(host)
     path = _newest(path, root / COMPATIBILITY_FILE) if own else path
     try:
-        models = json.loads(path.read_bytes())
+        models = read_json_file(path)
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:

@@ -30,11 +30,12 @@ from imageworks.registry.json_gate import parse_json
 from imageworks.registry.merge import SNAPSHOT_FOLDER
 from imageworks.registry.policies import check_policies
 from imageworks.registry.reader import Refusal, RegistryReader, WorkTreeReader, read_plain_file
-from imageworks.registry.schema import check
+from imageworks.registry.schema import MAX_PROBLEMS, check
 from imageworks.registry.yaml_gate import parse_yaml
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._()-]{0,78}[A-Za-z0-9_)])?", re.ASCII)
 _WINDOWS_NAMES: Final = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+_MANY_REMEDY: Final = "mend these first, then validate again"
 _NAME_REMEDY: Final = "use up to 80 letters, digits and `. _ - ( )`, starting with a letter or digit"
 
 
@@ -149,7 +150,10 @@ def _check_json(file: str, content: bytes | Refusal, schema: str) -> Checked:
 def _check_schema(document: Document, schema: str) -> Checked:
     problems = check(schema, document.value, written=document.written)
     if problems:
-        return Checked(None, tuple(sorted(from_problems(document, problems))))
+        found = from_problems(document, problems)
+        if len(problems) >= MAX_PROBLEMS:
+            found.append(whole_file(document.file, f"only {len(problems)} of its problems are shown", _MANY_REMEDY))
+        return Checked(None, tuple(sorted(found)))
     return Checked(document)
 
 

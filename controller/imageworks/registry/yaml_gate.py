@@ -59,6 +59,7 @@ _CONSTANTS: Final[dict[str, bool | None]] = {
     "true": True, "True": True, "TRUE": True,
     "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
+_NOT_BLANK = re.compile(r"\S")
 _MAYBE_NUMBER = frozenset("-0123456789")
 
 _INDENT_REMEDY = "indent with spaces, two per level, and line the keys of one block up in one column"
@@ -253,7 +254,7 @@ def parse_yaml(data: bytes, file: str) -> Document:
     if "\t" in text:
         _refuse_tabs(builder, text)
     places = Places(builder.values, builder.keys, builder.written)
-    return Document(file, builder.value, lambda: places)
+    return Document(file, builder.value, lambda wanted=(): places)  # noqa: ARG005 # a manifest is small: all are known
 
 
 def decode(data: bytes, file: str) -> str:
@@ -364,18 +365,20 @@ def _refuse_tabs(builder: Builder, text: str) -> None:
     different tools.
     """
     spans = iter([*builder.spans, (len(text), len(text), False)])
-    previous_end = 0
+    previous_end = line_start = seen = 0
     start, end, plain = next(spans)
     for match in re.finditer("\t", text):
         index = match.start()
         while index >= end:
             previous_end = end
             start, end, plain = next(spans)
-        line_start = text.rfind("\n", 0, index) + 1
+        line_start = text.rfind("\n", seen, index) + 1 or line_start
+        seen = index
+        # Both looks end at the first character that counts: a line may be all tabs.
         if index >= start:
-            harmless = not plain or bool(text[max(line_start, start) : index].strip())
+            harmless = not plain or _NOT_BLANK.search(text, max(line_start, start), index) is not None
         else:
-            harmless = "#" in text[max(line_start, previous_end) : index]
+            harmless = text.find("#", max(line_start, previous_end), index) >= 0
         if not harmless:
             raise YamlError(
                 builder.file,

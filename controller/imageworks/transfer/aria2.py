@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
 
+from imageworks.foundation.json_reading import read_json
 from imageworks.transfer.errors import Aria2Error, Aria2NotFoundError
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Aria2Process:
         body = json.dumps({"jsonrpc": "2.0", "id": "1", **request})
         try:
             self._connection.request("POST", "/jsonrpc", body, {"Content-Type": "application/json"})
-            answer = json.loads(self._connection.getresponse().read())
+            answer = read_json(self._connection.getresponse().read())
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._connection.close()  # the next call connects again
             raise Aria2Error(f"aria2c does not answer: {error}") from error

@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from imageworks.failpoints import failpoint
+from imageworks.foundation.json_reading import read_json_file
 from imageworks.transfer import renames
 from imageworks.transfer.errors import PublishError, TransferError, disk_refusal
 from imageworks.transfer.paths import check_below, make_folder
@@ -84,7 +85,7 @@ class _Journal:
     def read(cls, area: StagingArea) -> "_Journal":
         """Read a journal back; PublishError when it is not one."""
         try:
-            fields = json.loads(area.journal.read_text(encoding="ascii"))
+            fields = read_json_file(area.journal)
             return cls(
                 target=check_below(area.root, area.root / fields["target"]),
                 method=PublishMethod(fields["method"]),
