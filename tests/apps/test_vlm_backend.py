@@ -6,8 +6,8 @@ import pytest
 
 from imageworks.apps.vlm_backend import start_lmdeploy_server, start_vllm_server
 from imageworks.config import load_host_settings
+from imageworks.registry.lookup import UnknownModelError
 from imageworks.serving.accesses import last_accessed
-from imageworks.serving.find import UnknownModelError
 from imageworks.serving.launch import LaunchError
 from support.reconcile import World
 from support.serving import chat_model, program

@@ -165,7 +165,7 @@ def test_a_wrong_command_line_ends_with_64(world: World, words: tuple[str, ...])
 def test_a_misspelt_name_gets_the_nearest_one(world: World) -> None:
     world.serve()
     world.declare()
-    assert f"Did you mean '{NAME}'?" in world.reconcile("tiny-1", code=64).err
+    assert f"Did you mean '{NAME}'?" in world.reconcile("tiny-2", code=64).err
 
 
 # --- saved plans -------------------------------------------------------------------------------------------------

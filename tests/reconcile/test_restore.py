@@ -249,7 +249,7 @@ def test_settings_stay_and_are_told(moved_on: tuple[World, HubRepository]) -> No
 
 def test_names_and_options_that_mean_nothing_are_refused(moved_on: tuple[World, HubRepository]) -> None:
     world, _ = moved_on
-    assert "Did you mean 'tiny-1b'?" in back(world, "restore", "tiny-1", "--from", "good", code=1).err
+    assert "Did you mean 'tiny-1b'?" in back(world, "restore", "tiny-2", "--from", "good", code=1).err
     assert "restore needs --from" in back(world, "restore", code=64).err
     assert "names no commit" in back(world, "restore", "--from", "nix", code=1).err
     assert "exclude each other" in back(world, "restore-ollama", "--from", "good", "--backup", "x", code=64).err

@@ -278,8 +278,9 @@ def test_damage_is_found_and_told(downloader: ModelDownloader) -> None:
     assert downloader.verify_model(done.name) is False
     (problem,) = downloader.inspect_model(done.name).problems
     assert (problem.path, problem.fault.value) == ("config.json", "size-mismatch")
-    with pytest.raises(UnknownModelError, match="no model is called 'tiny'"):
-        downloader.verify_model("tiny")
+    assert downloader.verify_model("nope") is False
+    with pytest.raises(UnknownModelError, match="no model is called 'nope'"):
+        downloader.inspect_model("nope")
 
 
 def test_a_model_is_removed_with_its_files(world: World, downloader: ModelDownloader) -> None:

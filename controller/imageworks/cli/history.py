@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +57,7 @@ def history_command(
     with _looking(registry, host=host, cached=name is None) as reader:
         _warn_of_lack(reader)
         start = None if revision is None else reader.repository.resolve(revision)
+        name = None if name is None else _called(reader, name, host or _this_host(registry))
         if name is None:
             found = reader.registry_steps(host=host, revision=start)
         else:
@@ -98,6 +99,7 @@ def diff_command(
     B changed since it left A.
     """
     with _looking(registry, cached=True) as reader:
+        names = [_called(reader, name, host or _this_host(registry)) for name in names or ()]
         before, after, changes = _differences(
             reader, revisions, _wanted(names, host, manifests=manifests, entries=entries)
         )
@@ -130,7 +132,7 @@ def show_command(
     whose = host or _this_host(registry)
     with _looking(registry, host=host) as reader:
         repository = reader.repository
-        name, at, revision = model.partition("@")
+        name, at, revision = _model_at(reader, model, whose)
         commit = repository.resolve(revision) if at else repository.head()
         found = model_at(repository, name, commit, whose, recorded=None if at else reader.recorded)
         if as_json:
@@ -157,7 +159,9 @@ def blame_command(
 
     with _looking(registry, host=host) as reader:
         _warn_of_lack(reader)
-        found = reader.blame(name, host or _this_host(registry))
+        whose = host or _this_host(registry)
+        name = _called(reader, name, whose)
+        found = reader.blame(name, whose)
         if as_json:
             fields = [one.document() for one in found]
             document = {"format_version": FORMAT_VERSION, "name": name, "fields": fields}
@@ -168,6 +172,43 @@ def blame_command(
             if not found:
                 complain(f"note: nothing that can be read is said of {name}; `imageworks-models validate` says why")
             say(blame_text(found, name))
+
+
+def _called(reader: "HistoryReader", asked: str, host: str) -> str:
+    """Return the variant name of the model that somebody means: one that is there, else one that once was."""
+    from imageworks.registry.lookup import UnknownModelError
+
+    if next(reader.steps(asked, host=host), None) is not None:
+        return asked
+    try:
+        return _present(reader, asked, host)
+    except UnknownModelError as error:
+        if error.matches:
+            raise
+        return asked
+
+
+def _present(reader: "HistoryReader", asked: str, host: str) -> str:
+    from imageworks.config import load_host_settings
+    from imageworks.registry.load import load_registry
+    from imageworks.registry.lookup import find_in
+    from imageworks.registry.parsed import ParsedDocuments, cache_file
+
+    repository = reader.repository
+    cache = ParsedDocuments(cache_file(load_host_settings(registry=repository.root).cache_dir, repository.root))
+    return find_in(load_registry(repository, host, revision=repository.head(), cache=cache), asked)
+
+
+def _model_at(reader: "HistoryReader", text: str, host: str) -> tuple[str, str, str]:
+    """Return name, ``@`` and revision; a name such as ``DialoGPT-medium@dev`` may have an ``@`` of its own."""
+    from imageworks.registry.lookup import UnknownModelError
+
+    parts = text.split("@")
+    for count in range(len(parts), 1, -1):
+        with suppress(UnknownModelError):
+            return _present(reader, "@".join(parts[:count]), host), "@"[: len(parts) - count], "@".join(parts[count:])
+    name, at, revision = text.partition("@")
+    return _called(reader, name, host), at, revision
 
 
 def _open(registry: Path | None) -> "RegistryRepository":

@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from imageworks.cli.output import complain, human_bytes, printable, say, table
+from imageworks.cli.output import human_bytes, printable, say, table
 
 if TYPE_CHECKING:
     from imageworks.config import HostSettings
@@ -44,6 +43,7 @@ def list_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the doc
         bool, typer.Option("--details", "-d", help="Also show variant name, roles, served id, location and path.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print stable JSON for scripts.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print variant names only, one a line.")] = False,
     include_logical: Annotated[
         bool, typer.Option("--include-logical", help="Also show models without files of their own.")
     ] = False,
@@ -63,7 +63,7 @@ def list_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the doc
 ) -> None:
     """List the recorded models of this host under the names that people read.
 
-    Other commands take the variant name: --details shows it, and in --json it is `name`.
+    Other commands take these names, and the variant name that --details and --quiet show and that is `name` in --json.
     """
     from imageworks.config import find_registry, load_host_settings
     from imageworks.registry import views
@@ -85,6 +85,9 @@ def list_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the doc
     models = views.condense(models) if dedupe else models
     if as_json:
         say(_json(models, host))
+    elif quiet:
+        for model in models:
+            say(printable(views.text(model, "name")))
     elif not models:
         say(_nothing(host.host, hidden=len(recorded)))
     else:
@@ -95,8 +98,6 @@ def list_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the doc
             details=details,
         )
         say(columns.table(models, host))
-        if sys.stdout.isatty() and not columns.names:
-            complain("Other commands take a model's variant name: `list --details` shows it.")
 
 
 def _json(models: Iterable["Model"], host: "HostSettings") -> str:

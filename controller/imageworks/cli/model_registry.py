@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 
 Registry = Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's variant name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The model, by any name that `list` prints.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print stable JSON.")]
 
 
@@ -80,7 +80,7 @@ def _verified(root: Path, host: "HostSettings", name: str, *, full: bool) -> "Ve
 
     with HashProgress() as told:
         found = verify(root, host, name, full=full, told=told)
-    return next(result for result in found if result.name == name)
+    return found[0]
 
 
 def _locked(root: Path, host: "HostSettings", name: str, *, full: bool, wait: float) -> "Verified":
@@ -89,8 +89,10 @@ def _locked(root: Path, host: "HostSettings", name: str, *, full: bool, wait: fl
     from imageworks.reconcile.file_list import lists_files_only, verify_list
     from imageworks.reconcile.ledger import Ledger
     from imageworks.reconcile.locking import lock
+    from imageworks.registry.lookup import find_in
 
     with Ledger.open(root, host, read_only=False, wait=wait) as ledger:
+        name = find_in(ledger.registry, name)
         entry, derived = ledger.registry.entries.get(name), None
         if entry is not None and lists_files_only(entry):
             with HashProgress() as told:

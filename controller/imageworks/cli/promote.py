@@ -33,6 +33,7 @@ def promote_command(
     from imageworks.log import start_logging
     from imageworks.reconcile.ledger import Ledger
     from imageworks.reconcile.promote import PromoteError, edits, promote
+    from imageworks.registry.lookup import UnknownModelError
 
     root = find_registry(registry)
     host = load_host_settings(registry=root)
@@ -46,7 +47,7 @@ def promote_command(
         for name in dict.fromkeys(names):
             try:
                 made.append(promote(ledger, name))
-            except PromoteError as error:
+            except (PromoteError, UnknownModelError) as error:
                 failed = True
                 complain(f"error: {error.render()}")
         result = None if dry_run else ledger.commit(edits(made))

@@ -99,6 +99,7 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
     from imageworks.log import start_logging
     from imageworks.reconcile.run import Run, RunOptions
     from imageworks.reconcile.situation import PruneOptions
+    from imageworks.registry.lookup import find_in
 
     form = Format.JSON if as_json else form
     _refuse_contradictions(dry_run=dry_run, saved=saved is not None, out=out is not None, pull=pull)
@@ -144,7 +145,8 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
                 return ExitCode.FAILURE
         if options.read_only or not plan.has_changes:
             return _plan_code(plan, detailed=detailed)
-        skipped = _ask(plan, asked_names=set(confirm or ()), yes=yes or saved is not None)
+        confirmed = {find_in(run.registry, name, whole=True, exit_code=ExitCode.USAGE) for name in confirm or ()}
+        skipped = _ask(plan, asked_names=confirmed, yes=yes or saved is not None)
         if skipped is None:
             complain("nothing was changed")
             return ExitCode.FAILURE

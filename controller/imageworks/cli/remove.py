@@ -50,7 +50,7 @@ def remove_command(
     host = load_host_settings(registry=root)
     start_logging(host.log_dir)
     with Run.open(root, host, RunOptions(offline=True), wait=wait) as run:
-        asked = prepare(run, name, delete_files=delete_files, purge=purge)
+        asked = prepare(run, name, delete_files=delete_files, purge=purge, whole=force or not _at_terminal())
         for line in asked.said:
             complain(line)
         if not force:
@@ -59,7 +59,7 @@ def remove_command(
     for note in report.notes:
         complain(f"note: {note}")
     committed = f"; committed {report.commit[:10]}" if report.commit else ""
-    say(printable(f"✅ {'Purged' if purge else 'Removed'} {name}: {_done(asked)}{committed}."))
+    say(printable(f"✅ {'Purged' if purge else 'Removed'} {asked.name}: {_done(asked)}{committed}."))
     return ExitCode.SUCCESS
 
 

@@ -166,7 +166,7 @@ def remove_download(
         report = carry_out(run, asked)
     dropped = len(asked.change.drop) if asked.change is not None else 0
     return RemovedDownload(
-        name=name,
+        name=asked.name,
         deleted_files=dropped,
         bytes_freed=asked.bytes_freed if dropped else 0,
         entry_kept=keep_entry and asked.entry is not None,

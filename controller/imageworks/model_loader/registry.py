@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from imageworks.config import HostSettings, find_registry, load_host_settings
 from imageworks.model_loader.entries import RegistryEntry, changes_of, read_registry_entry
 from imageworks.registry import views
-from imageworks.registry.lookup import UnknownModelError
+from imageworks.registry.lookup import UnknownModelError, find_name, named
 from imageworks.registry.merge import snapshot_file
 from imageworks.registry.snapshot import read_snapshot
 from imageworks.serving.accesses import last_accessed
@@ -89,16 +89,14 @@ def get_entry(name: str, *, registry: Path | None = None) -> RegistryEntry:
     """Return one model.
 
     Args:
-        name: The variant name.
+        name: The variant name, or anything else that only one model is called: what ``list`` prints, a repository.
         registry: The registry; found as every command finds it when absent.
 
     Raises:
-        UnknownModelError: There is none of that name.
+        UnknownModelError: None or several are called so; it is a ``KeyError``.
     """
     models = load_registry(registry=registry)
-    if name not in models:
-        raise UnknownModelError(name, models)
-    return models[name]
+    return models[name] if name in models else models[find_name(name, (named(m.fields) for m in models.values()))]
 
 
 def find_by_role(

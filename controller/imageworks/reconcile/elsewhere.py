@@ -10,7 +10,7 @@ from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSet
 from imageworks.errors import UsageError
 from imageworks.reconcile.applied import AppliedManifests
 from imageworks.reconcile.decide import stands_in_ollama
-from imageworks.reconcile.gather import Look, gather
+from imageworks.reconcile.gather import Look, gather, known_names
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.notes import unsupported_settings
 from imageworks.reconcile.observe import DiskObserver
@@ -88,13 +88,14 @@ def plan_elsewhere(root: Path, host: HostSettings, asked: Asked) -> list[HostPla
     plans = []
     for name in asked.hosts or known or [host.host]:
         now = load_registry(repository, name, revision=head, cache=cache)
-        plan, situation = _plan(repository, host, now, asked)
+        here = replace(asked, names=known_names(now, asked.names))
+        plan, situation = _plan(repository, host, now, here)
         if base is None:
             plans.append(compare(plan, situation))
             continue
         before = load_registry(repository, name, revision=base, cache=cache)
         before = replace(before, entries=now.entries, recorded=now.recorded)  # the host is what it is, on either side
-        old, earlier = _plan(repository, host, before, asked, lenient=True)
+        old, earlier = _plan(repository, host, before, here, lenient=True)
         plans.append(compare(plan, situation, base=base, before=old, earlier=earlier))
     return plans
 

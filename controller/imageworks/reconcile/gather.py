@@ -3,11 +3,10 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imageworks.errors import UsageError
+from imageworks.errors import ExitCode
 from imageworks.reconcile.decide import has_files, is_ollamas, needs_upstream, stands_in_ollama
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.observe import DiskObserver
@@ -30,6 +29,7 @@ from imageworks.reconcile.studio import strangers, unseen
 from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import Entry
 from imageworks.registry.load import RegistryState
+from imageworks.registry.lookup import UnknownModelError, find_in
 from imageworks.registry.manifest import Manifest, OllamaSource, PathSource, Prune, State
 from imageworks.registry.parsed import registry_key
 from imageworks.transfer.content import ContentIndex
@@ -91,10 +91,10 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
         names: The models to consider; all when empty.
 
     Raises:
-        UsageError: A name is neither declared nor recorded.
+        UnknownModelError: A name is neither declared nor recorded.
     """
     registry = look.registry
-    _check_names(registry, names)
+    names = known_names(registry, names)
     applied = {manifest.name: manifest for manifest in registry.applied}
     sharing = Sharing(registry.entries.values())
     renamed = _renames(applied.values(), registry)
@@ -127,14 +127,25 @@ def _folders(cases: Iterable[Case]) -> set[Path]:
     return {case.place.path for case in cases if isinstance(case.place, Place)}
 
 
-def _check_names(registry: RegistryState, names: Collection[str]) -> None:
-    known = {*registry.manifests, *registry.entries, *registry.blocked}
-    for name in names:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            remedy = f"Did you mean {near[0]!r}?" if near else "`imageworks-models status` shows what there is."
-            remedy += f" A new models/{name}.yaml counts once it is committed."
-            raise UsageError(f"no model is called {name!r} here", remedy=remedy)
+def known_names(registry: RegistryState, asked: Collection[str]) -> tuple[str, ...]:
+    """Return the variant names of the models that somebody means.
+
+    Args:
+        registry: What is declared and recorded.
+        asked: Their names, as people write them.
+
+    Raises:
+        UnknownModelError: Of one, there is no model or more than one.
+    """
+    names = []
+    for name in asked:
+        try:
+            names.append(find_in(registry, name, exit_code=ExitCode.USAGE))
+        except UnknownModelError as error:
+            if not error.matches:
+                error.remedy = f"{error.remedy} A new manifest counts once it is committed."
+            raise
+    return tuple(dict.fromkeys(names))
 
 
 def _blocked(registry: RegistryState, names: Collection[str]) -> dict[str, Obstacle]:

@@ -10,6 +10,7 @@ from imageworks.reconcile.ledger import Edits, Ledger
 from imageworks.reconcile.verify import Fault, Verdict, Verified
 from imageworks.registry.edit import Keys, edit_manifest, without_key
 from imageworks.registry.entry import Entry, aggregate_sha256
+from imageworks.registry.lookup import find_in
 from imageworks.registry.manifest import Manifest
 from imageworks.registry.version_lock import EXPECTED, KEY, LOCKED, lock_of
 
@@ -71,6 +72,7 @@ def unlock(ledger: Ledger, name: str) -> Edits:
     Raises:
         LockingError: Its manifest has uncommitted changes.
     """
+    name = find_in(ledger.registry, name)
     entry, manifest = ledger.registry.entries.get(name), ledger.registry.manifests.get(name)
     recorded = entry if lock_of(None, entry).locked else None
     declared = manifest if manifest is not None and lock_of(manifest, None).locked else None

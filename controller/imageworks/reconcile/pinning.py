@@ -4,11 +4,11 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from difflib import get_close_matches
 from typing import Final
 
 from imageworks.errors import ImageworksError, UsageError
 from imageworks.reconcile.decide import stands_in_ollama
+from imageworks.reconcile.gather import known_names
 from imageworks.reconcile.ledger import Edits, Ledger
 from imageworks.reconcile.ollama_sight import DIGEST_PREFIX, recorded_name, same
 from imageworks.reconcile.update_values import Age, Followed, ModelUpdate, Standing
@@ -169,13 +169,12 @@ def update(
 def _subjects(ledger: Ledger, names: Collection[str]) -> tuple[list[Followed], list[ModelUpdate]]:
     """Return the models that follow something, and how the others stand."""
     manifests = ledger.registry.manifests
+    names = known_names(ledger.registry, names)
     for name in names:
         if name in ledger.registry.blocked:
             raise UsageError(ledger.registry.blocked[name][0].render())
         if name not in manifests:
-            near = get_close_matches(name, manifests, n=1)
-            remedy = f"Did you mean {near[0]!r}?" if near else "`imageworks-models status` shows what there is."
-            raise UsageError(f"no manifest declares {name!r}", remedy=remedy)
+            raise UsageError(f"no manifest declares {name!r}", remedy=f"`imageworks-models promote {name}` writes one.")
     subjects: list[Followed] = []
     others: list[ModelUpdate] = []
     for name, manifest in sorted(manifests.items()):

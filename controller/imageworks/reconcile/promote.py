@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +13,7 @@ from imageworks.reconcile.ledger import Edits, Ledger
 from imageworks.reconcile.places import CUSTOM
 from imageworks.reconcile.situation import Case, Place
 from imageworks.registry.entry import Entry
+from imageworks.registry.lookup import find_in
 from imageworks.registry.manifest import FOLDER, SUFFIXES, Manifest, OllamaSource, PathSource, is_commit, read_manifest
 from imageworks.registry.manifest_text import SCHEMA_COPY, Line, modeline, suggestion
 from imageworks.registry.validate import check_manifest
@@ -59,7 +59,8 @@ def promote(ledger: Ledger, name: str) -> Promotion:
         name: The entry's name.
 
     Raises:
-        PromoteError: Nothing is recorded by that name, it is declared already, or no manifest can say what it is.
+        UnknownModelError: Nothing, or more than one model, is called so.
+        PromoteError: It is declared already, or no manifest can say what it is.
     """
     entry = _find(ledger, name)
     refusals: list[str] = []
@@ -90,16 +91,11 @@ def edits(promotions: Sequence[Promotion]) -> Edits:
 
 def _find(ledger: Ledger, name: str) -> Entry:
     registry = ledger.registry
+    name = find_in(registry, name)
     manifest = registry.manifests.get(name)
     if manifest is not None or name in registry.blocked:
         file = manifest.file if manifest else f"{FOLDER}/{name}.yaml"
         raise PromoteError(f"{name}: is declared already by {file}", remedy="Edit that file and commit it.")
-    if name not in registry.entries:
-        near = get_close_matches(name, registry.entries, n=1)
-        raise PromoteError(
-            f"no model is recorded as {name!r} here",
-            remedy=f"Did you mean {near[0]!r}?" if near else "`imageworks-models list --details` shows the names.",
-        )
     for suffix in SUFFIXES:
         if (ledger.root / FOLDER / f"{name}{suffix}").exists():
             raise PromoteError(f"{name}: {FOLDER}/{name}{suffix} is there and not committed", remedy="Commit it.")

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
@@ -16,6 +15,7 @@ from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import FileState, Observation
 from imageworks.registry.edit import edit_manifest
 from imageworks.registry.entry import Entry
+from imageworks.registry.lookup import UnknownModelError, find_in
 from imageworks.registry.manifest import Manifest, State
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Removal:
     said: tuple[str, ...]
 
 
-def prepare(run: Run, name: str, *, delete_files: bool, purge: bool) -> Removal:
+def prepare(run: Run, name: str, *, delete_files: bool, purge: bool, whole: bool = True) -> Removal:
     """Return what removing a model would do; nothing is touched.
 
     Args:
@@ -61,18 +61,20 @@ def prepare(run: Run, name: str, *, delete_files: bool, purge: bool) -> Removal:
         name: The model.
         delete_files: Whether its files go.
         purge: Whether its entry goes too, and its manifest with it.
+        whole: Whether the beginning of its name is not enough, as where nobody is asked before it goes.
 
     Raises:
-        RemoveError: There is no such model, or nothing of it to remove, or its manifest has uncommitted changes.
+        RemoveError: No model, or more than one, is called so, there is nothing of it to remove, or its manifest has
+            uncommitted changes.
     """
     registry = run.registry
+    try:
+        name = find_in(registry, name, whole=whole)
+    except UnknownModelError as error:
+        raise RemoveError(error.message, remedy=error.remedy) from error
     entry, manifest = registry.entries.get(name), registry.manifests.get(name)
     if problems := registry.blocked.get(name):
         raise RemoveError(f"{name}: {problems[0].render()}", remedy="Put that right first; nothing was removed.")
-    if entry is None and manifest is None:
-        near = get_close_matches(name, [*registry.entries, *registry.manifests], n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else "`imageworks-models list` shows the exact names."
-        raise RemoveError(f"no model is called {name!r} here", remedy=hint)
     manifests, said = _manifests(run, manifest, name, purge=purge)
     recorded = entry is not None and (has_files(entry) or entry.text("download_path") is not None)
     if not (purge or recorded or manifests):

@@ -1,7 +1,7 @@
 """Bring an earlier state back as a new commit: manifests as they were, what they lead to, and entries that hold."""
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from dataclasses import replace
 from typing import Final
 
 from imageworks.reconcile.plan import Action, Plan
@@ -21,6 +21,7 @@ from imageworks.registry.history_read import HistoryReader
 from imageworks.registry.history_states import parsed
 from imageworks.registry.history_values import ModelChange, Version
 from imageworks.registry.load import RegistryState
+from imageworks.registry.lookup import Named, UnknownModelError, find_name, named_in
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import State, manifest_name
 from imageworks.registry.reader import Refusal
@@ -40,10 +41,11 @@ def prepare(run: Run, reader: HistoryReader, wish: Wish, *, reconciled: bool = T
         reconciled: Whether the manifests are reconciled in the same run.
 
     Raises:
-        RestoreError: A name is in neither state, a manifest has uncommitted changes, or the result would not be valid.
+        UnknownModelError: A name is in neither state.
+        RestoreError: A manifest has uncommitted changes, or the result would not be valid.
     """
     repository = reader.repository
-    _check_names(run, repository, wish)
+    wish = replace(wish, names=_called(run, repository, wish))
     files: dict[str, bytes | None] = {}
     refused: list[str] = []
     title = wish.title or _title(wish)
@@ -277,19 +279,20 @@ def usable_entry(file: str, content: bytes | Refusal) -> Entry:
 # --- names ---------------------------------------------------------------------------------------------------------
 
 
-def _check_names(run: Run, repository: RegistryRepository, wish: Wish) -> None:
+def _called(run: Run, repository: RegistryRepository, wish: Wish) -> tuple[str, ...]:
+    """Return the variant names of the models that are meant: present ones, or those of the state that is wanted."""
     if not wish.names:
-        return
+        return ()
     then = {manifest_name(file) for file in manifests_of(repository, wish.revision)}
     then |= {manifest_name(file) for file in repository.at(wish.revision).files(f"{ENTRIES}/{run.registry.host}")}
-    known = then | {*run.registry.manifests, *run.registry.entries, *run.registry.blocked}
-    for name in wish.names:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = (
-                f"Did you mean {near[0]!r}?" if near else "`imageworks-models history` shows what there was, and when."
-            )
-            raise RestoreError(f"no model is called {name!r}, now or at {wish.revision[:_DIGITS]}", remedy=hint)
+    now = list(named_in(run.registry))
+    gone = [Named(name) for name in sorted(then - {model.name for model in now})]
+    try:
+        return tuple(dict.fromkeys(find_name(name, [*now, *gone]) for name in wish.names))
+    except UnknownModelError as error:
+        if not error.matches:
+            error.message += f", now or at {wish.revision[:_DIGITS]}"
+        raise
 
 
 def _title(wish: Wish) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from imageworks.config import HostSettings
 from imageworks.reconcile.applied import AppliedManifests
-from imageworks.reconcile.gather import Look, gather, staging_key_of, staging_owner
+from imageworks.reconcile.gather import Look, gather, known_names, staging_key_of, staging_owner
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.messages import commit_message, trailers
 from imageworks.reconcile.notes import uncommitted_manifests, unrecorded_models, unsupported_settings
@@ -136,6 +136,7 @@ class Run:
                 if options.pull:
                     run._notes += run._synchronizer.pull().describe()
             run._look()
+            run._options = replace(options, names=known_names(run.registry, options.names))
             yield run
             run._send_the_rest()
 

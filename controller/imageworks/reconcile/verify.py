@@ -17,7 +17,7 @@ from imageworks.reconcile.report import Report
 from imageworks.reconcile.run import Run, RunOptions
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.load import RegistryState
-from imageworks.registry.lookup import UnknownModelError
+from imageworks.registry.lookup import find_in
 from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Algorithm, Digest, hash_files
 from imageworks.transfer.files import Progress
@@ -143,6 +143,7 @@ def verify(
 
     with Ledger.open(root, host, read_only=True) as ledger:
         registry = ledger.registry
+        name = None if name is None else find_in(registry, name)
         known = {} if full else ledger.state.load_below(Path("/"))
         wanted = _wanted(registry, name)
         listed = [verify_list(ledger, entry, told)[1] for entry in wanted if lists_files_only(entry)]
@@ -169,9 +170,7 @@ def _wanted(registry: RegistryState, name: str | None) -> list[Entry]:
         return [registry.entries[name]]
     if name in registry.manifests:
         return [Entry(name, {"name": name})]  # declared and never brought: nothing is recorded of it
-    if name in registry.blocked:
-        return []
-    raise UnknownModelError(name, [*registry.entries, *registry.manifests])
+    return []  # what is recorded of it cannot be read
 
 
 def _look(entries: Sequence[Entry], known: Mapping[str, Fingerprint]) -> _Look:

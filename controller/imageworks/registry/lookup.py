@@ -1,20 +1,224 @@
-"""Look a model up by its name, and say what was probably meant where there is none."""
+"""Which model a person means: by its variant name, or by whatever else only one model is called. Pure.
 
-from collections.abc import Iterable
+Every command and every function that takes a name asks here, so that all of them take what ``list`` prints.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from imageworks.errors import ImageworksError
+from imageworks.errors import ExitCode, ImageworksError
+from imageworks.registry.views import Model, name_for_people, part, text, texts
+
+if TYPE_CHECKING:
+    from imageworks.registry.load import RegistryState
+
+DEPRECATED_MARK: Final = " [deprecated]"
+"""What ``list --show-deprecated`` writes behind a name."""
+
+_LATEST: Final = ":latest"
+_SHORTEST_BEGINNING: Final = 2  # of a name; one letter is a slip more often than a choice
+_MOST_LISTED: Final = 20
 
 
-class UnknownModelError(ImageworksError):
-    """No model has that name.
+class UnknownModelError(ImageworksError, KeyError):
+    """No model, or more than one, is called so; a ``KeyError`` too, as mappings of models raise.
 
     Args:
-        name: What was asked for.
-        known: The names that there are.
+        asked: What was asked for.
+        near: The variant name that comes nearest.
+        matches: The variant names of the models that it may mean.
+        exit_code: What the process ends with when nothing catches this.
     """
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        near = get_close_matches(name, list(known), n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else "`imageworks-models list --details` shows what there is."
-        super().__init__(f"no model is called {name!r} here", remedy=hint)
+    def __init__(
+        self,
+        asked: str,
+        *,
+        near: str | None = None,
+        matches: Iterable[str] = (),
+        exit_code: ExitCode = ExitCode.FAILURE,
+    ) -> None:
+        self.matches = tuple(matches)
+        if self.matches:
+            listed = ", ".join(self.matches[:_MOST_LISTED])
+            more = f" and {len(self.matches) - _MOST_LISTED} more" if len(self.matches) > _MOST_LISTED else ""
+            message, hint = f"{asked} means several models: {listed}{more}", "Give one of these names."
+        else:
+            message = f"no model is called {asked!r} here"
+            hint = f"Did you mean {near!r}?" if near else "`imageworks-models list` and `list --details` show what there is."
+        super().__init__(message, remedy=hint, exit_code=exit_code)
+
+    def __str__(self) -> str:
+        return self.message  # a KeyError would quote it
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A model and what it may be called.
+
+    Args:
+        name: The variant name.
+        shown: The name that people see.
+        others: Everything else: served name, aliases, repository, Ollama's name.
+        path: Where its files are; empty for none.
+        deprecated: Whether it is kept for going back only: of two that are called the same, the other one is meant.
+    """
+
+    name: str
+    shown: str = ""
+    others: tuple[str, ...] = ()
+    path: str = ""
+    deprecated: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that it is called."""
+        return tuple(name for name in (self.name, self.shown, *self.others) if name)
+
+
+def find_name(
+    asked: str, models: Iterable[Named], *, whole: bool = False, exit_code: ExitCode = ExitCode.FAILURE
+) -> str:
+    """Return the variant name of the model that somebody means.
+
+    The exact variant name comes first, then the path of its files, then any name in any case, then the beginning of a
+    name; each counts where it fits one model only.
+
+    Args:
+        asked: What the person wrote.
+        models: The models that there are.
+        whole: Whether the beginning of a name is not enough, as where something would be deleted unasked.
+        exit_code: What the process ends with where nothing fits.
+
+    Raises:
+        UnknownModelError: None or several fit.
+    """
+    everything = list(models)
+    if any(model.name == asked for model in everything):
+        return asked
+    plain = _plain(asked)
+    marked = [model for model in everything if model.deprecated] if asked.rstrip().endswith(DEPRECATED_MARK) else []
+    ways: list[Callable[[Named], bool]] = [lambda model: _is_at(model, asked), lambda model: _is_called(model, plain)]
+    if not whole and len(plain) >= _SHORTEST_BEGINNING:
+        ways.append(lambda model: _begins(model, plain))
+    for fits in ways:
+        found = [model for model in marked or everything if fits(model)]
+        current = [model for model in found if not model.deprecated] or found
+        if len(current) == 1:
+            return current[0].name
+        if current:
+            raise UnknownModelError(asked, matches=sorted(model.name for model in current), exit_code=exit_code)
+    raise UnknownModelError(asked, near=_nearest(plain, everything), exit_code=exit_code)
+
+
+def find_in(
+    registry: "RegistryState", asked: str, *, whole: bool = False, exit_code: ExitCode = ExitCode.FAILURE
+) -> str:
+    """Return the variant name of the declared or recorded model that somebody means; see `find_name`.
+
+    Args:
+        registry: What is declared and recorded.
+        asked: What the person wrote.
+        whole: Whether the beginning of a name is not enough.
+        exit_code: What the process ends with where nothing fits.
+
+    Raises:
+        UnknownModelError: None or several fit.
+    """
+    if asked in registry.manifests or asked in registry.entries or asked in registry.blocked:
+        return asked
+    return find_name(asked, named_in(registry), whole=whole, exit_code=exit_code)
+
+
+def find_model(models: Sequence[Model], asked: str) -> Model:
+    """Return the model of a snapshot that somebody means; see `find_name`.
+
+    Args:
+        models: A host's snapshot.
+        asked: What the person wrote.
+
+    Raises:
+        UnknownModelError: None or several fit.
+    """
+    name = find_name(asked, map(named, models))
+    return next(model for model in models if text(model, "name") == name)
+
+
+def named(model: Model) -> Named:
+    """Return a merged model with what it may be called.
+
+    Args:
+        model: The model.
+    """
+    return Named(
+        name=text(model, "name"),
+        shown=name_for_people(model),
+        others=tuple(dict.fromkeys(_others(model))),
+        path=text(model, "download_path"),
+        deprecated=model.get("deprecated") is True,
+    )
+
+
+def named_in(registry: "RegistryState") -> Iterator[Named]:
+    """Yield the declared and recorded models with what they may be called.
+
+    Args:
+        registry: What is declared and recorded.
+    """
+    from imageworks.registry.merge import load_owners, merge_one  # only where a name is not a variant's
+
+    owners = load_owners()
+    for name in sorted({*registry.manifests, *registry.entries}):
+        manifest, entry = registry.manifests.get(name), registry.entries.get(name)
+        # What is declared is not in a merged model, and a model may be asked for before anything is recorded of it.
+        source = {"source": manifest.fields.get("source")} if manifest is not None else {}
+        yield named({**merge_one(manifest, entry, owners), **source, "name": name})
+    yield from (Named(name) for name in registry.blocked if name not in {*registry.manifests, *registry.entries})
+
+
+def _others(model: Model) -> Iterator[str]:
+    for name in (text(model, "served_model_id"), *texts(model, "model_aliases"), text(part(model, "source"), "ollama")):
+        yield name
+        yield name.removesuffix(_LATEST)
+    resolved, source = part(model, "resolved"), part(model, "source")
+    repos = {text(resolved, "repo"): text(resolved, "ref"), text(source, "huggingface"): text(source, "revision")}
+    for repo, ref in repos.items():
+        tail = repo.rpartition("/")[2]
+        yield from (repo, tail, *((f"{repo}@{ref}", f"{tail}@{ref}") if ref else ()))
+
+
+def _plain(asked: str) -> str:
+    """Return a name as it is compared: an address by its repository, white space and case evened out."""
+    plain = " ".join(asked.split()).removesuffix(DEPRECATED_MARK)
+    if plain.startswith(("https://", "http://")):
+        from imageworks.identifiers import IdentifierError, parse_hub_identifier
+
+        try:
+            repository = parse_hub_identifier(plain)
+        except IdentifierError:
+            return plain.lower()
+        plain = f"{repository.repo}@{repository.revision}" if repository.revision else repository.repo
+    return plain.lower()
+
+
+def _is_at(model: Named, asked: str) -> bool:
+    return asked.startswith(("/", "~")) and model.path.startswith("/") and Path(model.path) == Path(asked).expanduser()
+
+
+def _is_called(model: Named, plain: str) -> bool:
+    return any(" ".join(name.split()).lower() == plain for name in model.names)
+
+
+def _begins(model: Named, plain: str) -> bool:
+    return any(name.lower().startswith(plain) for name in model.names)
+
+
+def _nearest(plain: str, models: Sequence[Named]) -> str | None:
+    """Return the variant name that was most probably meant, by whatever name comes nearest."""
+    spelled: Mapping[str, str] = {name.lower(): model.name for model in models for name in reversed(model.names)}
+    near = [spelled[name] for name in get_close_matches(plain, spelled, n=1)]
+    begun = sorted(model.name for model in models if plain and _begins(model, plain))
+    return next(iter((*near, *begun)), None)

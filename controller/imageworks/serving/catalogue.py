@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from threading import Lock
 
+from imageworks.registry.lookup import named
 from imageworks.registry.merge import snapshot_file
 from imageworks.registry.snapshot import read_snapshot
 from imageworks.registry.views import (
@@ -19,7 +20,6 @@ from imageworks.registry.views import (
     text,
     texts,
 )
-from imageworks.serving.find import names_of
 from imageworks.serving.roles import base_url
 
 
@@ -120,7 +120,7 @@ class Catalogue:
         """
         shown = self.shown()
         exact = [model for model in shown if text(model, "name") == asked]
-        found = exact or [model for model in shown if asked in names_of(model)]
+        found = exact or [model for model in shown if asked in named(model).names]
         return model_object(found[0], self._weights) if len(found) == 1 else None
 
     def shown(self) -> list[Model]:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imageworks.config import HostSettings
+from imageworks.registry.lookup import UnknownModelError, find_model
 from imageworks.registry.snapshot import read_snapshot
 from imageworks.registry.views import text
-from imageworks.serving.find import UnknownModelError, find_model
 from imageworks.serving.launch import LaunchError, Server, Target, Wishes, command_line, target_of
 from imageworks.serving.preflight import check, declared_template
 

@@ -40,6 +40,7 @@ from imageworks.reconcile.wishes import (
 )
 from imageworks.registry import views
 from imageworks.registry.entry import Entry
+from imageworks.registry.lookup import UnknownModelError
 from imageworks.registry.manifest import Manifest, read_manifest
 from imageworks.registry.yaml_gate import parse_yaml
 from imageworks.tools.model_downloader.questions import (
@@ -235,28 +236,29 @@ class ModelDownloader:
     def verify_model(self, model_name: str, *, full: bool = False) -> bool:
         """Return whether every recorded byte of a model is there and right, and as its lock demands.
 
-        Args:
-            model_name: The variant name.
-            full: Whether files that look unchanged are read too.
+        A name that means no model is not right either; ``inspect_model`` says why.
 
-        Raises:
-            UnknownModelError: There is none of that name.
+        Args:
+            model_name: The variant name, or anything else that only one model is called.
+            full: Whether files that look unchanged are read too.
         """
-        return self.inspect_model(model_name, full=full).verdict is Verdict.INTACT
+        try:
+            return self.inspect_model(model_name, full=full).verdict is Verdict.INTACT
+        except UnknownModelError:
+            return False
 
     def inspect_model(self, model_name: str, *, full: bool = False) -> Verified:
         """Return what verifying a model finds: a verdict, and each problem with its file.
 
         Args:
-            model_name: The variant name.
+            model_name: The variant name, or anything else that only one model is called.
             full: Whether files that look unchanged are read too.
 
         Raises:
-            UnknownModelError: There is none of that name.
+            UnknownModelError: No model, or more than one, is called so.
         """
         root = find_registry(self._registry)
-        found = verify(root, load_host_settings(registry=root), model_name, full=full)
-        return next(result for result in found if result.name == model_name)
+        return verify(root, load_host_settings(registry=root), model_name, full=full)[0]
 
     def get_stats(self) -> views.Statistics:
         """Return this host's models, counted by format, quantization, backend and location, with their bytes."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from imageworks.registry.lookup import UnknownModelError, find_model
 from imageworks.registry.views import text
-from imageworks.serving.find import UnknownModelError, find_model
 from support.serving import merged
 
 MODELS = [
@@ -56,7 +56,7 @@ def test_a_path_below_the_home_folder_is_found(isolated_environment: Path) -> No
 
 
 def test_an_unknown_name_is_told_with_near_ones() -> None:
-    with pytest.raises(UnknownModelError, match="no recorded model is called 'othr-vllm'") as caught:
+    with pytest.raises(UnknownModelError, match="no model is called 'othr-vllm'") as caught:
         find_model(MODELS, "othr-vllm")
     assert "other-vllm" in str(caught.value.remedy)
     with pytest.raises(UnknownModelError) as caught:
