@@ -110,7 +110,7 @@ def test_u3_a_deprecated_model_gives_way(three: World) -> None:
 
 def test_u3_a_model_that_is_gone_is_found_in_history_by_its_own_name(three: World) -> None:
     three.delete(NAMES[0])
-    three.declare("gamma-2b-vllm-again", source={"huggingface": "acme/gamma-2b"}, backend="vllm", location="/tmp/x")
+    three.declare("gamma-2b-vllm-again", source={"huggingface": "acme/gamma-2b"}, backend="vllm", location="second")
     assert NAMES[0] in run(three, "history", NAMES[0]).out
     assert "again" not in run(three, "history", NAMES[0]).out.split("\n")[0]
 

@@ -48,7 +48,8 @@ class UnknownModelError(ImageworksError, KeyError):
             message, hint = f"{asked} means several models: {listed}{more}", "Give one of these names."
         else:
             message = f"no model is called {asked!r} here"
-            hint = f"Did you mean {near!r}?" if near else "`imageworks-models list` and `list --details` show what there is."
+            everything = "`imageworks-models list` and `list --details` show what there is."
+            hint = f"Did you mean {near!r}?" if near else everything
         super().__init__(message, remedy=hint, exit_code=exit_code)
 
     def __str__(self) -> str:
