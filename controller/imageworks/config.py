@@ -21,6 +21,7 @@ from imageworks.config_layers import ConfigurationError, Found, Layer, Layers, S
 from imageworks.errors import ImageworksError, UsageError
 from imageworks.lmstudio import HOMES, find_lmstudio
 from imageworks.log import warn
+from imageworks.registry.foreign import refuse_foreign
 
 REGISTRY_FILE: Final = "registry.yaml"
 DEFAULT_HOME: Final = Path("~/ai-models")
@@ -281,6 +282,7 @@ def find_registry(explicit: Path | None = None, *, start: Path | None = None) ->
 
     Raises:
         UsageError: ``--registry`` names something that is no registry.
+        ForeignFilesError: The folder that is meant holds the predecessor's files.
         RegistryNotFoundError: No registry exists anywhere we look.
     """
     if explicit is not None:
@@ -300,6 +302,7 @@ def find_registry(explicit: Path | None = None, *, start: Path | None = None) ->
     default = DEFAULT_REGISTRY.expanduser()
     if (default / REGISTRY_FILE).is_file():
         return default
+    refuse_foreign(default, registry=False)
     raise RegistryNotFoundError(
         f"no registry found: neither {here} nor a folder above it has {REGISTRY_FILE}, and {default} does not exist",
         remedy="Make one with `imageworks-models init PATH`, or name one with --registry or IMAGEWORKS_REGISTRY_DIR.",
@@ -318,6 +321,7 @@ def _named_registry(path: Path, named_by: str) -> Path:
     for candidate in (path, path / "registry"):
         if (candidate / REGISTRY_FILE).is_file():
             return candidate
+    refuse_foreign(path, registry=False)
     remedy = f"Make one there with `imageworks-models init '{path}'`."
     message = f"{named_by}: {path} has no {REGISTRY_FILE}"
     if named_by == "--registry":

@@ -10,6 +10,7 @@ from imageworks.config import REGISTRY_FILE, HostSettings
 from imageworks.reconcile.recorder import Recorder
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.entry import entry_file, read_entry, render_entry
+from imageworks.registry.foreign import refuse_foreign
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_library import blob_id
 from imageworks.registry.git_messages import HOST, MIGRATED
@@ -94,8 +95,10 @@ def migrate(source: Path, root: Path, host: HostSettings, *, dry_run: bool, wait
 
     Raises:
         MigrationError: Something cannot be read; nothing was written.
+        ForeignFilesError: The registry would be where the predecessor's files are.
         LockHeldError: Another controller holds the registry.
     """
+    refuse_foreign(root, registry=(root / REGISTRY_FILE).is_file())
     folder = read_folder(source)
     made = not _is_registry(root)
     if made and dry_run:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from imageworks.foundation.json_reading import read_json_file
 from imageworks.registry.entry import Entry, entry_file, render_entry
+from imageworks.registry.foreign import COMPATIBILITY_FILE, is_ours
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_library import blob_id
 from imageworks.registry.load import RegistryState
-from imageworks.registry.merge import COMPATIBILITY_FILE, Owners, load_owners, merge, render_snapshot, snapshot_file
+from imageworks.registry.merge import Owners, load_owners, merge, render_snapshot, snapshot_file
 
 
 class Records:
@@ -94,6 +95,8 @@ class Records:
         if reference is None:
             return
         target = self._repository.root / COMPATIBILITY_FILE
+        if not is_ours(target):
+            return  # the predecessor's program was quicker: the next run refuses, and says so
         wanted = self._repository.read_blob(reference.id)
         if target.is_file() and target.read_bytes() == wanted:
             checked_out = self._repository.root / snapshot_file(registry.host)

@@ -26,6 +26,7 @@ from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
 from imageworks.reconcile.trust import Trust, refuse_unsigned
 from imageworks.registry.entry import Entry
+from imageworks.registry.foreign import find_foreign
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_lock import hold
 from imageworks.registry.git_values import CommitResult
@@ -135,6 +136,8 @@ class Run:
                 run._open.enter_context(hold(host.state_dir, wait=wait, host=host.host, what="this host"))
                 if options.pull:
                     run._notes += run._synchronizer.pull().describe()
+            elif files := find_foreign(repository.root, registry=True):
+                run._notes.append(f"nothing can be written here: {', '.join(files)} is the predecessor's")
             run._look()
             run._options = replace(options, names=known_names(run.registry, options.names))
             yield run

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from imageworks.registry import git_history, git_library, git_read, git_revisions
+from imageworks.registry.foreign import refuse_foreign
 from imageworks.registry.git_commit import Change, branch_of, entry_at, full_name, tip_of
 from imageworks.registry.git_layout import Layout, locate
 from imageworks.registry.git_messages import with_trailers
@@ -306,7 +307,9 @@ class RegistryRepository:
 
         Raises:
             LockHeldError: Another process holds it; the message says who and since when.
+            ForeignFilesError: The predecessor's files are there, so nothing is written, not even a lock.
         """
+        refuse_foreign(self.root, registry=True)
         with self._writer.lock(wait) as recovery:
             yield replace(recovery, notes=(*recovery.notes, *self.branches.finish(os.environ)))
 

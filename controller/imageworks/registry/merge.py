@@ -8,7 +8,6 @@ from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import Manifest
 
 SNAPSHOT_FOLDER: Final = "snapshot"
-COMPATIBILITY_FILE: Final = "model_registry.json"
 
 Owners = Mapping[str, str]
 MANIFEST: Final = "manifest"

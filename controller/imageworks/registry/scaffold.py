@@ -12,6 +12,7 @@ from typing import Final
 from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSettings
 from imageworks.errors import ImageworksError
 from imageworks.lmstudio import find_lmstudio
+from imageworks.registry.foreign import refuse_foreign
 from imageworks.registry.git import RegistryRepository, init_repository
 from imageworks.registry.git_values import NotARegistryRepositoryError
 from imageworks.registry.schema import SCHEMA_SUFFIX, schema_text
@@ -247,8 +248,10 @@ def make_registry(path: Path, host: HostSettings) -> Scaffold:
 
     Raises:
         ScaffoldConflictError: Files of another content stand where the registry's would be; nothing was changed.
+        ForeignFilesError: The predecessor's files are there; nothing was changed.
     """
     root = path.expanduser().absolute()
+    refuse_foreign(root, registry=False)
     files = render_files(find_locations(host), host=host.host, prefix=_prefix_of(root))
     kept = tuple(name for name in _LEFT_ALONE_WHEN_PRESENT if name in files and os.path.lexists(root / name))
     wanted = {name: content for name, content in files.items() if name not in kept}

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from imageworks.errors import ImageworksError
 from imageworks.foundation.json_reading import read_json_file
+from imageworks.registry.foreign import COMPATIBILITY_FILE, is_copy
 from imageworks.registry.merge import (
-    COMPATIBILITY_FILE,
     SNAPSHOT_FOLDER,
     load_owners,
     merge,
@@ -36,8 +36,9 @@ def read_snapshot(root: Path, host: str, *, own: bool = True) -> list[Mapping[st
     Raises:
         SnapshotError: The file is no snapshot.
     """
-    path = root / snapshot_file(host)
-    path = _newest(path, root / COMPATIBILITY_FILE) if own else path
+    path, copy = root / snapshot_file(host), root / COMPATIBILITY_FILE
+    if own and _newest(path, copy) == copy and (copied := _models_in(copy)) is not None:
+        return copied
     try:
         models = read_json_file(path)
     except FileNotFoundError:
@@ -49,6 +50,15 @@ def read_snapshot(root: Path, host: str, *, own: bool = True) -> list[Mapping[st
     if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
         raise SnapshotError(f"{path}: not a snapshot", remedy="Bring it back with `git checkout -- snapshot`.")
     return models
+
+
+def _models_in(copy: Path) -> list[Mapping[str, object]] | None:
+    """Return the models of a copy; ``None`` where it is none, but what the predecessor's program wrote in its place."""
+    try:
+        models: list[Mapping[str, object]] | None = read_json_file(copy) if copy.is_file() else None
+    except (OSError, ValueError):
+        return None
+    return models if is_copy(models) else None
 
 
 def _newest(snapshot: Path, copy: Path) -> Path:

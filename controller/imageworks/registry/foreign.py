@@ -1,0 +1,122 @@
+"""The predecessor's files in a folder that is, or is to be, a registry: they are never written to."""
+
+import shlex
+import stat
+from pathlib import Path
+from typing import Final
+
+from imageworks.errors import ImageworksError
+from imageworks.foundation.json_reading import read_json
+
+COMPATIBILITY_FILE: Final = "model_registry.json"
+"""The copy of the snapshot at a registry's root that older consumers read; git-ignored."""
+SHOWN: Final = 3
+_STEM: Final = "model_registry"
+_FIELD: Final = "managed"
+"""The field that every model of ours has, and none of the predecessor's."""
+_USUAL: Final = Path("~/ai-models/registry")
+
+
+class ForeignFilesError(ImageworksError):
+    """A folder holds files of the predecessor, so nothing is written there.
+
+    Args:
+        folder: The folder.
+        files: Their names.
+        registry: Whether the folder is a registry of ours as well.
+    """
+
+    def __init__(self, folder: Path, files: tuple[str, ...], *, registry: bool) -> None:
+        more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+        command = shlex.join(["imageworks-models", "migrate", str(folder), "--registry", str(_elsewhere(folder))])
+        after = (
+            "and leaves the files as they are; move them out of this folder to go on using it"
+            if registry
+            else "and leaves the files as they are; then use that one, with --registry or IMAGEWORKS_REGISTRY_DIR"
+        )
+        super().__init__(
+            f"{folder} holds files of the predecessor, which are never written to: {', '.join(files[:SHOWN])}{more}",
+            remedy=f"`{command}` makes a registry of them {after}.",
+        )
+        self.folder = folder
+        self.files = files
+
+
+def find_foreign(folder: Path, *, registry: bool) -> tuple[str, ...]:
+    """Return the names of a folder's ``model_registry*.json`` that this program did not make, in any case.
+
+    Args:
+        folder: The folder, which need not exist.
+        registry: Whether it is a registry, whose generated copy of the snapshot is this program's own.
+
+    Raises:
+        ForeignFilesError: Nobody can say what the folder holds.
+    """
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:
+        raise ForeignFilesError(folder, (f"unknown ones: {error.strerror}",), registry=registry) from error
+    return tuple(
+        name
+        for name in names
+        if name.lower().startswith(_STEM) and name.lower().endswith(".json")
+        if not (registry and name == COMPATIBILITY_FILE and is_ours(folder / name))
+    )
+
+
+def refuse_foreign(folder: Path, *, registry: bool) -> None:
+    """Raise where a folder holds files of the predecessor.
+
+    Args:
+        folder: The folder that is about to be written to.
+        registry: Whether it is a registry already; one that is to be made must hold none in its `registry/` either,
+            for that folder is meant by the same name.
+
+    Raises:
+        ForeignFilesError: It does.
+    """
+    for place in (folder,) if registry else (folder, folder / "registry"):
+        if files := find_foreign(place, registry=registry):
+            raise ForeignFilesError(place, files, registry=registry)
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether ``model_registry.json`` in a registry is the copy of a snapshot, and no one else's file.
+
+    The predecessor's program writes the same name. Its models lack a field that each of ours has; a copy is known by
+    that wherever it comes from, also where this host's state was lost.
+    """
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return False
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    lines = data.strip().removeprefix(b"[").removesuffix(b"]").strip().splitlines()
+    if all(f'"{_FIELD}":'.encode() in line for line in lines):
+        return True  # as it is written, one model a line; or empty, which nobody can lose
+    try:
+        return is_copy(read_json(data))
+    except ValueError:
+        return False
+
+
+def is_copy(models: object) -> bool:
+    """Return whether a document is a snapshot of this program's, and not the predecessor's merged registry.
+
+    Args:
+        models: What a ``model_registry.json`` holds.
+    """
+    return isinstance(models, list) and all(isinstance(model, dict) and _FIELD in model for model in models)
+
+
+def _elsewhere(folder: Path) -> Path:
+    """Return a folder in which the registry can be made instead."""
+    usual = _USUAL.expanduser()
+    if folder.resolve() == usual.resolve() or find_foreign(usual, registry=(usual / "registry.yaml").is_file()):
+        return folder.parent / f"{folder.name}-migrated"
+    return usual
