@@ -43,6 +43,9 @@ Install it by hand and run this again:
   macOS: brew install aria2"
 fi
 
+# Only tests need it: it makes their certificates.
+command -v openssl >/dev/null 2>&1 || apt_install openssl || true
+
 # Only tests need it: documented commands pipe into jq. Where it cannot be had, they are skipped.
 if ! command -v jq >/dev/null 2>&1; then
     say "installing jq for the tests ..."

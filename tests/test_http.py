@@ -85,7 +85,6 @@ def test_a_proxy_of_the_environment_is_asked(
     httpserver.expect_request("/a").respond_with_data("by proxy")
     assert pool.request("GET", "http://hub.example/a", {}).body == b"by proxy"
     assert httpserver.log[0][0].headers["Proxy-Authorization"] == "Basic YWRhOnB3"
-    assert http._proxy_for("http://direct.example/a") is None
 
 
 def test_what_a_message_shows_of_a_url() -> None:

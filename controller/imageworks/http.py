@@ -2,19 +2,22 @@
 
 It stands on httpcore2, the layer below httpx2 which huggingface_hub brings along: 0.18 ms of CPU a HEAD request against
 0.32 ms through ``httpx2.Client`` (2 cores, CPython 3.11), and what the client would add (redirects, cookies,
-authentication, decoding) is what must not happen here. Proxies and certificates come from the same variables.
+authentication, decoding) is what must not happen here. Proxies and certificates are those of ``proxies`` and
+``certificates``.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from imageworks.errors import ImageworksError
 from imageworks.log import detail
+from imageworks.proxies import NetworkSettingError, Proxy, proxy_for
 
 if TYPE_CHECKING:
     import ssl
@@ -32,13 +35,18 @@ class HttpError(ImageworksError):
     Args:
         url: What was asked, shown without its query, which may hold a signature.
         why: What happened, as the end of a sentence.
+        remedy: What to do about it, where that is known.
         unconnected: Not even a connection was made.
+        lasting: Asking again would end likewise: a setting or a person must change first.
     """
 
-    def __init__(self, url: str, why: str, *, unconnected: bool = False) -> None:
-        super().__init__(f"{shown_url(url)}: {why}")
+    def __init__(
+        self, url: str, why: str, *, remedy: str | None = None, unconnected: bool = False, lasting: bool = False
+    ) -> None:
+        super().__init__(f"{shown_url(url)}: {why}", remedy=remedy)
         self.why = why
         self.unconnected = unconnected
+        self.lasting = lasting
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,22 +181,29 @@ class HttpPool:
         """
         return _Exchange(self, method, url, headers, content)
 
-    def _take(self, place: tuple[str, str], url: str) -> "httpcore2.ConnectionPool":
+    def _take(self, place: tuple[str, str], proxy: Proxy | None) -> "httpcore2.ConnectionPool":
         import httpcore2
 
+        encrypted = place[0].lower() == "https"
         with self._lock:
             idle = self._idle.get(place)
             if idle:
                 return idle.pop()
-            encrypted = place[0].lower() == "https"
             if encrypted and self._certificates is None:
-                self._certificates = httpcore2.default_ssl_context()  # httpcore2 would read it for each connection
-        proxy = _proxy_for(url) if self._proxies else None
+                from imageworks.certificates import tls_context
+
+                self._certificates = tls_context()  # httpcore2 would read it for each connection
+        certificates = self._certificates if encrypted else None
+        if proxy is not None and proxy.scheme == "socks5":
+            from imageworks.socks import SocksBackend
+
+            return httpcore2.ConnectionPool(certificates, max_connections=1, network_backend=SocksBackend(proxy))
         return httpcore2.ConnectionPool(
-            ssl_context=self._certificates if encrypted else None,
-            proxy=_parsed_proxy(proxy) if proxy else None,
-            max_connections=1,
+            certificates, proxy=None if proxy is None else _http_proxy(proxy), max_connections=1
         )
+
+    def _proxy(self, url: str) -> Proxy | None:
+        return proxy_for(url) if self._proxies else None
 
     def _give_back(self, place: tuple[str, str], connection: "httpcore2.ConnectionPool") -> None:
         with self._lock:
@@ -214,6 +229,7 @@ class _Exchange(AbstractContextManager[OpenReply]):
         self._method = method
         self._url = url
         self._headers = headers
+        self._proxy: Proxy | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> OpenReply:
@@ -222,7 +238,11 @@ class _Exchange(AbstractContextManager[OpenReply]):
         headers = [(b"user-agent", self._pool._user_agent)]  # noqa: SLF001 # one class in two halves
         headers += [(name.encode("ascii"), value.encode("latin-1")) for name, value in self._headers.items()]
         place = self._url.partition("://")[0], urlsplit(self._url).netloc
-        connection = self._pool._take(place, self._url)  # noqa: SLF001
+        try:
+            self._proxy = self._pool._proxy(self._url)  # noqa: SLF001
+            connection = self._pool._take(place, self._proxy)  # noqa: SLF001
+        except NetworkSettingError as error:
+            raise HttpError(self._url, error.message, remedy=error.remedy, lasting=True) from None
         self._stack.callback(self._pool._give_back, place, connection)  # noqa: SLF001
         timeout = self._pool._timeout  # noqa: SLF001
         try:
@@ -235,13 +255,15 @@ class _Exchange(AbstractContextManager[OpenReply]):
             )
             response = self._stack.enter_context(opened)
         except _failures(httpcore2) as error:
-            unconnected = isinstance(error, (httpcore2.ConnectError, httpcore2.ConnectTimeout))
             # The original is left out: h11 quotes a header that it refuses, and so would show the token.
             self._stack.close()
-            raise HttpError(self._url, _why(error), unconnected=unconnected) from None
+            raise _failure(self._url, error, self._proxy) from None
         except BaseException:  # the content's own error, or an interrupt
             self._stack.close()
             raise
+        if response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and self._proxy is not None:
+            self._stack.close()
+            raise _refused_by(self._proxy, self._url)
         found: dict[str, str] = {}
         for raw_name, raw_value in response.headers:
             name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
@@ -260,7 +282,19 @@ class _Exchange(AbstractContextManager[OpenReply]):
         try:
             yield from response.iter_stream()
         except _failures(httpcore2) as error:
-            raise HttpError(self._url, _why(error)) from None
+            raise _failure(self._url, error, self._proxy) from None
+
+
+def _http_proxy(proxy: Proxy) -> "httpcore2.Proxy":
+    import httpcore2
+
+    context = None
+    if proxy.scheme == "https":
+        from imageworks.certificates import tls_context
+
+        context = tls_context()
+    user = None if proxy.user is None else (proxy.user.encode(), proxy.password.encode())
+    return httpcore2.Proxy(f"{proxy.scheme}://{proxy.place}/", auth=user, ssl_context=context)
 
 
 def _cutter(response: "httpcore2.Response") -> Callable[[], None]:
@@ -282,34 +316,52 @@ def _failures(module: object) -> tuple[type[Exception], ...]:
     return (*(getattr(module, name) for name in names), OSError)
 
 
+def _failure(url: str, error: Exception, proxy: Proxy | None) -> HttpError:
+    """Return what a connection's end means, and whose doing it is."""
+    kind, said = type(error).__name__, str(error)
+    unconnected = kind in {"ConnectError", "ConnectTimeout"}
+    if proxy is not None and kind == "ProxyError":
+        if said.startswith("407"):
+            return _refused_by(proxy, url)
+        remedy = (
+            f"Check {proxy.variable}, and whether that proxy may reach the host; NO_PROXY names hosts to ask directly."
+        )
+        return HttpError(url, f"{proxy.shown} gives no connection: {said}", remedy=remedy, unconnected=True)
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        return HttpError(
+            url, f"its certificate is not trusted: {said}", remedy=_trust_remedy(), unconnected=True, lasting=True
+        )
+    if proxy is not None and unconnected and "SSL" not in said:
+        why = f"cannot connect to {proxy.shown}: {said or 'it does not answer'}"
+        return HttpError(url, why, remedy=f"Correct or unset {proxy.variable}.", unconnected=True)
+    return HttpError(url, _why(error), unconnected=unconnected)
+
+
+def _refused_by(proxy: Proxy, url: str) -> HttpError:
+    why = "wants a user and a password" if proxy.user is None else "refuses the user and password given"
+    code = "" if proxy.scheme == "socks5" else " (HTTP 407)"
+    how = f"as {proxy.scheme}://user:password@{proxy.place}, with @ : / # % percent-encoded"
+    return HttpError(url, f"{proxy.shown} {why}{code}", remedy=f"Write them into it {how}.", lasting=True)
+
+
+def _trust_remedy() -> str:
+    from imageworks.certificates import certificates_setting
+
+    variable = certificates_setting()
+    if variable is None:
+        return "Where a network checks what comes, name its certificates in SSL_CERT_FILE."
+    return f"{variable} says what is trusted, and its issuer is not there: add it, or correct the variable."
+
+
 def _why(error: Exception) -> str:
     kind = type(error).__name__
-    told = {
+    known = {
         "ConnectTimeout": "the connection timed out",
         "ReadTimeout": "the server stopped answering",
         "WriteTimeout": "the server stopped reading",
         "UnsupportedProtocol": "only http and https are known",
         "LocalProtocolError": "the request cannot be sent",
         "RemoteProtocolError": "the connection was cut, or the answer is not HTTP",
-        "ProxyError": "the proxy refused",
         "ConnectError": f"cannot connect: {error}",
     }
-    return told.get(kind) or f"the connection broke: {error}"
-
-
-def _proxy_for(url: str) -> str | None:
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return None if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]) else proxy
-
-
-def _parsed_proxy(proxy: str) -> "httpcore2.Proxy":
-    import httpcore2
-
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "/", "", ""))
-    user = (parts.username, parts.password or "") if parts.username else None
-    return httpcore2.Proxy(address, auth=user)
+    return known.get(kind) or f"the connection broke: {error}"

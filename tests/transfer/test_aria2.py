@@ -149,9 +149,16 @@ def _readable(path: Path) -> bool:
     return True
 
 
-def test_a_proxy_of_ours_is_the_childs_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-    assert aria2._environment()["https_proxy"] == "http://proxy.example:3128"
+def test_the_child_is_told_its_proxy_and_never_reads_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://ada:p%40ss@proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "near.example")
+    assert not any("proxy" in name.lower() for name in aria2._environment())
+    assert aria2.aria2_proxy("https://cdn.example/x") == {
+        "all-proxy": "http://proxy.example:3128",
+        "all-proxy-user": "ada",
+        "all-proxy-passwd": "p@ss",
+    }
+    assert aria2.aria2_proxy("https://near.example/x") == {"all-proxy": ""}
 
 
 @proc

@@ -12,6 +12,7 @@ from imageworks.http import HttpError, HttpPool, OpenReply, Reply, origin, shown
 from imageworks.providers.hub_errors import HubError, HubUnreachableError, OfflineError, UnexpectedReplyError
 from imageworks.providers.hub_pace import LONGEST_WAIT_SECONDS, Pace, Quota, asked_wait, too_long
 from imageworks.providers.hub_token import Token, renewed
+from imageworks.proxies import NetworkSettingError, proxy_for
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -70,7 +71,7 @@ class HubSession:
         self._pace = pace
         self._lock = threading.Lock()
         self._down_until = float("-inf")
-        self._down_why = ""
+        self._down_why: tuple[str, str | None] = ("", None)
 
     def __repr__(self) -> str:
         return f"HubSession({self.endpoint!r}, token={'given' if self._token else None})"
@@ -197,10 +198,8 @@ class HubSession:
                 reply = attempt()
                 headers = reply.headers
             except HttpError as error:
-                failure = _unreachable(url, error.why)
-                if error.unconnected and tried >= _CONNECT_ATTEMPTS:
-                    self._mark_down(error.why, own=own)
-                    raise failure from None
+                failure = _unreachable(url, error.why, error.remedy)
+                self._give_up(error, failure, tried, own=own)
             finally:
                 if own:
                     self._pace.release(quota, headers)
@@ -214,6 +213,15 @@ class HubSession:
             self._pace.pause(wait, urlsplit(url).netloc)
             pause *= 2
         raise AssertionError("unreachable")
+
+    def _give_up(self, error: HttpError, failure: HubError, tried: int, *, own: bool) -> None:
+        """Raise where another try would end likewise, or would only wait for a host that is away."""
+        if error.lasting:
+            failure.retryable = False
+            raise failure from None
+        if error.unconnected and tried >= _CONNECT_ATTEMPTS:
+            self._mark_down(error, own=own)
+            raise failure from None
 
     def _later(self, reply: Reply | OpenReply, quota: Quota, *, own: bool) -> tuple[float | None, HubError] | None:
         """Return how long to wait before the next try and the error when there is none; ``None`` for a real answer."""
@@ -229,12 +237,12 @@ class HubSession:
     def _check_up(self, url: str) -> None:
         with self._lock:
             if self._pace.now() < self._down_until:  # a thousand models must not each wait for the same dead host
-                raise _unreachable(url, self._down_why)
+                raise _unreachable(url, *self._down_why)
 
-    def _mark_down(self, why: str, *, own: bool) -> None:
+    def _mark_down(self, error: HttpError, *, own: bool) -> None:
         if own:
             with self._lock:
-                self._down_until, self._down_why = self._pace.now() + _DOWN_SECONDS, why
+                self._down_until, self._down_why = self._pace.now() + _DOWN_SECONDS, (error.why, error.remedy)
 
 
 def redirect_target(reply: Reply | OpenReply) -> str | None:
@@ -255,12 +263,26 @@ def _drain(reply: OpenReply) -> None:
             continue
 
 
-def _unreachable(url: str, why: str) -> HubUnreachableError:
+def _unreachable(url: str, why: str, remedy: str | None = None) -> HubUnreachableError:
+    proxy = "" if remedy is not None else proxied(url)
     return HubUnreachableError(
-        f"{shown_url(url)}: {why}",
-        remedy="Check the network, the proxy and HF_ENDPOINT, or run again later; what came so far is kept.",
+        f"{shown_url(url)}{proxy}: {why}",
+        remedy=remedy or "Check the network, the proxy and HF_ENDPOINT, or run again later; what came so far is kept.",
         retryable=True,
     )
+
+
+def proxied(url: str) -> str:
+    """Return by which proxy a URL is asked, for a message; empty where it is asked directly.
+
+    Args:
+        url: What is asked.
+    """
+    try:
+        proxy = proxy_for(url)
+    except NetworkSettingError:
+        return ""
+    return "" if proxy is None else f" by {proxy.shown}"
 
 
 def _too_many_redirects(url: str) -> UnexpectedReplyError:

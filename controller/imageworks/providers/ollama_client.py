@@ -325,7 +325,7 @@ class OllamaClient:
 
     def _unreachable(self, error: HttpError, what: str) -> OllamaUnreachableError:
         why = f"{what}: Ollama at {self.address.url}: {error.why}"
-        return OllamaUnreachableError(why, remedy=_START, retryable=not error.unconnected)
+        return OllamaUnreachableError(why, remedy=error.remedy or _START, retryable=not error.unconnected)
 
 
 def checked_digest(digest: str) -> str:

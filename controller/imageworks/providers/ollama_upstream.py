@@ -84,8 +84,8 @@ class OllamaRegistries:
             except HttpError as error:
                 raise OllamaUnreachableError(
                     f"{what}: {shown_url(url)}: {error.why}",
-                    remedy="Check the network and the proxy, or run again later.",
-                    retryable=True,
+                    remedy=error.remedy or "Check the network and the proxy, or run again later.",
+                    retryable=not error.lasting,
                 ) from None
             location = reply.headers.get("location")
             if reply.status not in _REDIRECTS or not location:

@@ -20,7 +20,9 @@ from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
 
 from imageworks.foundation.json_reading import read_json
+from imageworks.proxies import NetworkSettingError, proxy_for
 from imageworks.transfer.errors import Aria2Error, Aria2NotFoundError
+from imageworks.transfer.staging import write_all
 
 if TYPE_CHECKING:
     import http.client
@@ -32,7 +34,7 @@ STOP_SECONDS = 5.0
 CALL_SECONDS = 30.0
 _LISTENING = "IPv4 RPC: listening on TCP port"
 _NOT_LISTENING = "failed to bind"  # aria2 goes on without the port, which may be someone else's
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR")
 
 FIXED_OPTIONS: Mapping[str, str] = {
     "disk-cache": "0",  # its write cache aborts after a pause and on a server that ignores ranges
@@ -62,6 +64,33 @@ FIXED_OPTIONS: Mapping[str, str] = {
     "show-console-readout": "false",
     "summary-interval": "0",
 }
+
+
+class NotByAria2Error(Aria2Error):
+    """A link cannot be fetched by aria2c here; our own connections can."""
+
+
+def aria2_proxy(url: str) -> dict[str, str]:
+    """Return the options with which aria2c fetches a link by the same proxy as our own connections, or by none.
+
+    Args:
+        url: The link.
+
+    Raises:
+        NotByAria2Error: The proxy is of a kind that aria2c does not know.
+        NetworkSettingError: A setting about proxies or certificates cannot be used.
+    """
+    from imageworks.certificates import trusted_certificates
+
+    if url.startswith("https:"):
+        trusted_certificates()
+    proxy = proxy_for(url)
+    if proxy is None:
+        return {"all-proxy": ""}
+    if proxy.scheme != "http":
+        raise NotByAria2Error(f"aria2c knows no {proxy.scheme} proxy ({proxy.variable})")
+    user = {} if proxy.user is None else {"all-proxy-user": proxy.user, "all-proxy-passwd": proxy.password}
+    return {"all-proxy": f"http://{proxy.place}", **user}
 
 
 def find_aria2c() -> Path:
@@ -156,9 +185,14 @@ class Aria2Process:
     def _spawn(self, port: int) -> subprocess.Popen[str]:
         """Start the program with its configuration in memory, or in a file that only we can read."""
         lines = {**FIXED_OPTIONS, **self._options, "rpc-listen-port": str(port), "rpc-secret": self._secret}
-        text = "".join(f"{name}={value}\n" for name, value in lines.items())
-        descriptor, path = _configuration_file(text)
+        descriptors = []
         try:
+            if (trusted := _trust()) is not None:
+                descriptor, lines["ca-certificate"] = _hidden_file(trusted)
+                descriptors.append(descriptor)
+            text = "".join(f"{name}={value}\n" for name, value in lines.items())
+            descriptor, path = _hidden_file(text.encode())
+            descriptors.append(descriptor)
             command = [str(self._program), f"--conf-path={path}", f"--stop-with-process={os.getpid()}"]
             if sys.platform == "linux" and (setpriv := shutil.which("setpriv")):
                 command = [setpriv, "--pdeathsig", "TERM", *command]
@@ -167,7 +201,7 @@ class Aria2Process:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=[descriptor],
+                pass_fds=descriptors,
                 env=_environment(),
                 cwd="/",
                 start_new_session=True,  # a ^C is ours to handle: aria2 is then asked to save its control files
@@ -175,7 +209,8 @@ class Aria2Process:
                 errors="replace",
             )
         finally:
-            os.close(descriptor)
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def _wait_until_listening(self, process: subprocess.Popen[str]) -> tuple[bool, str]:
         """Follow what the child prints until it says whether it has its port; afterwards only drain it."""
@@ -227,24 +262,30 @@ def _free_port() -> int:
         return port
 
 
-def _configuration_file(text: str) -> tuple[int, str]:
-    """Write the configuration where no other user sees it; return an open descriptor and the child's path to it."""
+def _hidden_file(content: bytes) -> tuple[int, str]:
+    """Write what no other user is to see; return an open descriptor and the child's path to it."""
     if sys.platform == "linux":
-        descriptor = os.memfd_create("aria2.conf", 0)
-        os.write(descriptor, text.encode())
-        os.lseek(descriptor, 0, os.SEEK_SET)
+        descriptor = os.memfd_create("aria2", 0)
     else:
-        descriptor, name = mkstemp(prefix="aria2-", suffix=".conf")
-        os.write(descriptor, text.encode())
-        os.lseek(descriptor, 0, os.SEEK_SET)
+        descriptor, name = mkstemp(prefix="aria2-")
         Path(name).unlink()
+    write_all(descriptor, memoryview(content))
+    os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor, f"/dev/fd/{descriptor}"
 
 
 def _environment() -> dict[str, str]:
-    """Give the child what it needs and nothing else: no token in our environment reaches its own."""
-    from urllib.request import getproxies
+    """Give the child what it needs and nothing else: no token in our environment reaches its own, and no proxy.
 
-    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    proxies = {f"{scheme}_proxy": address for scheme, address in getproxies().items()}  # aria2 knows lower case only
-    return kept | proxies
+    Each download says its proxy: aria2 reads the variables otherwise than we do.
+    """
+    return {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+
+
+def _trust() -> bytes | None:
+    """Return the certificates that the environment names; who asks for an encrypted link is told what is wrong."""
+    from imageworks.certificates import trusted_certificates
+
+    with suppress(NetworkSettingError):
+        return trusted_certificates()
+    return None

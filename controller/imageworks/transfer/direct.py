@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from imageworks.proxies import NetworkSettingError, proxy_for
 from imageworks.transfer.files import LinkError, RemoteFile
 
 if TYPE_CHECKING:
@@ -57,11 +58,11 @@ class DirectClient:
             NotDirectError: There is a proxy between, or the link leads on elsewhere.
             LinkError: The server refuses, or the connection breaks.
         """
-        from urllib.request import getproxies, proxy_bypass
-
         parts = urlsplit(url)
         host = parts.hostname or ""
-        if parts.scheme in getproxies() and not proxy_bypass(host):
+        with _told_of_server(file, host):
+            proxied = proxy_for(url) is not None
+        if proxied:
             raise NotDirectError
         try:
             with _told_of_server(file, host):
@@ -128,11 +129,11 @@ class DirectClient:
                 self._open.remove(connection)
 
     def _trusted(self) -> ssl.SSLContext:
-        import ssl
+        from imageworks.certificates import tls_context
 
         with self._lock:
             if self._certificates is None:
-                self._certificates = ssl.create_default_context()
+                self._certificates = tls_context()
             return self._certificates
 
 
@@ -142,6 +143,8 @@ def _told_of_server(file: RemoteFile, host: str) -> Iterator[None]:
 
     try:
         yield
+    except NetworkSettingError as error:
+        raise LinkError(f"{file.path}: {error.message}", remedy=error.remedy) from None
     except (OSError, http.client.HTTPException) as error:
         raise LinkError(f"{file.path}: {host}: {str(error) or type(error).__name__}", retryable=True) from None
 

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 
 from imageworks.failpoints import failpoint
+from imageworks.proxies import NetworkSettingError
+from imageworks.transfer.aria2 import NotByAria2Error, aria2_proxy
 from imageworks.transfer.digests import BUFFER_BYTES, Hasher
 from imageworks.transfer.downloads import Download, DownloadQueue, Ending, Outcome
 from imageworks.transfer.errors import (
@@ -129,16 +131,28 @@ class LargeFetch:
         self._stop_if_asked()
         self._job.check_room(self._file)
         url = self._job.source.link(self._file)
+        check_link(url, self._file, allow_http=self._job.options.allow_http)
         download = Download(
-            check_link(url, self._file, allow_http=self._job.options.allow_http),
+            url,
             self._job.area.parts,
             self._job.area.part(self._file).name,
-            _options(self._file, self._job.options, single=self._single),
+            _options(self._file, self._job.options, single=self._single) | self._network_options(url),
             self._job.stop,
             self._meter.at_least,
         )
         self._queue.add(download)
         return download
+
+    def _network_options(self, url: str) -> dict[str, str]:
+        """Return by which proxy aria2 fetches a link; raise LinkError where it cannot, or a setting is wrong."""
+        try:
+            options = aria2_proxy(url)
+        except NetworkSettingError as error:
+            raise LinkError(f"{self._file.path}: {error.message}", remedy=error.remedy) from None
+        except NotByAria2Error as error:
+            self._job.progress.note(self._job.model, f"{self._file.path} comes over one connection: {error.message}")
+            raise LinkError(error.message, reason=NO_LINK) from None
+        return options
 
     def _found_complete(self) -> bool:
         """Clear away what cannot be resumed; return whether an earlier run left the whole file, and take it then."""
