@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes .venv with the pinned requirements and this checkout in it, and installs aria2 (and jq, for tests) where they are missing.
+# Makes .venv with the pinned requirements and this checkout in it, and installs aria2 (jq and fuse3, for tests) where they are missing.
 # Says what to do where it cannot; run it again at any time.
 set -eu
 cd "$(dirname "$0")/.."
@@ -54,6 +54,12 @@ if ! command -v jq >/dev/null 2>&1; then
     else
         apt_install jq || true
     fi
+fi
+
+# Only tests need these: a filesystem by FUSE that refuses what real disks refuse. Where it cannot be had, they are skipped.
+if [ -e /dev/fuse ] && ! command -v fusermount3 >/dev/null 2>&1; then
+    say "installing fuse3 for the tests ..."
+    apt_install fuse3 || true
 fi
 
 if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then

@@ -108,6 +108,16 @@ def test_killed_where_the_filesystem_cannot_exchange_the_next_run_converges(tmp_
         world.check_converges()
 
 
+@pytest.mark.parametrize("point", ["publish.before-emptying", "publish.emptied", "publish.after-rename"])
+def test_w4_killed_where_the_old_folder_cannot_be_renamed_the_next_run_converges(tmp_path: Path, point: str) -> None:
+    with FaultServer(dict(CONTENTS)) as server:
+        world = World(tmp_path, server, present=True, method=PublishMethod.EMPTIED)
+        code, said = world.run(point)
+        assert code == -signal.SIGKILL, said
+        assert world.target.exists() == (point != "publish.emptied")
+        world.check_converges()
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_at_a_random_moment_again_and_again_it_converges(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - which moment, nothing more

@@ -1,5 +1,6 @@
 """Small signed links fetched straight: kept connections, proxies and redirects left to others, clear refusals."""
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from imageworks.transfer.direct import DirectClient, NotDirectError
 from imageworks.transfer.engine import TransferEngine
 from imageworks.transfer.files import LinkError
 from imageworks.transfer.jobs import TransferOptions
-from imageworks.transfer.renames import RenameUnsupportedError, exchange, rename_new, sync_directory
+from imageworks.transfer.renames import RenameUnsupportedError, exchange, rename_new, sync_directory, sync_file
 from imageworks.transfer.staging import StagingArea
 from support.transfer import FakeClock, Fault, FaultServer, LinkSource, RecordingProgress, content, remote, tree
 
@@ -148,7 +149,7 @@ def test_a_rename_never_overwrites(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "taken"]
 
 
-def test_only_a_filesystem_that_cannot_sync_a_directory_is_excused(
+def test_no_answer_to_the_fsync_of_a_folder_stops_anything_but_a_file_that_fails_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(number: int) -> None:
@@ -157,8 +158,10 @@ def test_only_a_filesystem_that_cannot_sync_a_directory_is_excused(
 
         monkeypatch.setattr(os, "fsync", fsync)
 
-    failing(22)
+    failing(errno.EINVAL)
     sync_directory(tmp_path)
-    failing(5)
+    sync_file(0)
+    failing(errno.EIO)
+    sync_directory(tmp_path)
     with pytest.raises(OSError, match="refused"):
-        sync_directory(tmp_path)
+        sync_file(0)

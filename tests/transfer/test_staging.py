@@ -166,7 +166,7 @@ def test_sweeping_the_last_area_leaves_nothing_of_ours(root: Path) -> None:
 
 
 def test_free_space_is_told_of_a_path_that_is_not_there_yet(root: Path) -> None:
-    assert free_bytes(root / "not" / "yet") > 0
+    assert (free_bytes(root / "not" / "yet") or 0) > 0
 
 
 def test_only_areas_of_the_owner_are_swept_and_spared_ones_stay(root: Path) -> None:

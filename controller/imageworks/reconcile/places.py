@@ -176,7 +176,9 @@ class Places:
             existing = nearest_existing(root)
             key = str(filesystem_key(existing))
             self._filesystems[str(root)] = key
-            self.free.setdefault(key, (str(root), free_bytes(existing)))
+            free = free_bytes(existing)
+            if free is not None:
+                self.free.setdefault(key, (str(root), free))
         return self._filesystems[str(root)]
 
 

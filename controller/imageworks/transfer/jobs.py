@@ -74,7 +74,8 @@ class Job:
 
     def check_room(self, file: RemoteFile) -> None:
         """Raise DiskFullError unless the rest of a file fits now: aria2 loses a file's progress when it runs full."""
-        if free_bytes(self.area.parts) < self.area.bytes_to_write([file]):
+        free = free_bytes(self.area.parts)
+        if free is not None and free < self.area.bytes_to_write([file]):
             raise DiskFullError(str(self.area.place(file)))
 
     def hashed(self, count: int) -> None:

@@ -79,7 +79,15 @@ def filesystem_key(path: Path) -> int:
     return nearest_existing(path.absolute()).stat().st_dev
 
 
-def free_bytes(path: Path) -> int:
-    """Return how many bytes an unprivileged user may still write on the filesystem of a path that need not exist."""
-    status = os.statvfs(nearest_existing(path.absolute()))
-    return status.f_bavail * status.f_frsize
+def free_bytes(path: Path) -> int | None:
+    """Return how many bytes an unprivileged user may still write on the filesystem of a path that need not exist.
+
+    ``None`` where the filesystem does not say: some that are remote or by FUSE show a disk of no size at all.
+    """
+    try:
+        status = os.statvfs(nearest_existing(path.absolute()))
+    except OSError:
+        return None
+    if status.f_blocks == 0:
+        return None
+    return status.f_bavail * (status.f_frsize or status.f_bsize)

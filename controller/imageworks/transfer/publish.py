@@ -2,7 +2,9 @@
 
 A reader of the target sees the old directory or the new one, never a mixture: an absent target gets its directory by
 one rename, a present one trades places with the new directory (RENAME_EXCHANGE). Filesystems that cannot exchange get
-two renames. A journal in the staging area says what is under way, so that ``recover`` can finish it after a kill.
+two renames. Where the old directory cannot be renamed at all (one of an overlay's lower layer), it is emptied before
+the new one gets its name. A journal in the staging area says what is under way, so that ``recover`` can finish it after
+a kill.
 """
 
 import errno
@@ -12,17 +14,18 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from imageworks.failpoints import failpoint
 from imageworks.foundation.json_reading import read_json_file
 from imageworks.transfer import renames
+from imageworks.transfer.best_effort import copy_mode_and_times, set_mode, set_times
 from imageworks.transfer.errors import PublishError, TransferError, disk_refusal
 from imageworks.transfer.paths import check_below, make_folder
-from imageworks.transfer.staging import StagingArea, staging_areas
+from imageworks.transfer.staging import NO_LINK, StagingArea, staging_areas
 
 MOST_SWEEPS = 3
 """How often the old directory is looked through again when someone keeps adding files to it."""
@@ -34,6 +37,7 @@ class PublishMethod(StrEnum):
     RENAME = "rename"
     EXCHANGE = "exchange"
     TWO_RENAMES = "two-renames"
+    EMPTIED = "emptied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class _Journal:
         with draft.open("x", encoding="ascii") as stream:
             stream.write(text)
             stream.flush()
-            os.fsync(stream.fileno())
+            renames.sync_file(stream.fileno())
         draft.replace(area.journal)
         renames.sync_directory(area.path)
 
@@ -165,7 +169,7 @@ def _publish_new(area: StagingArea, target: Path) -> PublishReport:
     journal.write(area)
     failpoint("publish.before-rename")
     try:
-        renames.rename_new(area.tree, target)
+        _give_name(area, target)
     except FileExistsError:
         _undo(area, journal)
         raise PublishError(f"{target} appeared meanwhile", remedy="run again", reason="target-in-the-way") from None
@@ -199,7 +203,8 @@ def _replace(area: StagingArea, target: Path, owned: frozenset[str], method: Pub
         failpoint("publish.before-rename")
         journal = _swap(area, journal)
     except OSError:
-        _undo(area, journal)
+        if _Journal.read(area).method is not PublishMethod.EMPTIED:  # which recover() goes on with
+            _undo(area, journal)
         raise
     failpoint("publish.after-rename")
     return _finish(area, journal)
@@ -211,11 +216,22 @@ def _swap(area: StagingArea, journal: _Journal) -> _Journal:
         try:
             renames.exchange(area.tree, journal.target)
         except renames.RenameUnsupportedError:
-            journal = _Journal(journal.target, PublishMethod.TWO_RENAMES, journal.inode, journal.owned, journal.carried)
+            journal = replace(journal, method=PublishMethod.TWO_RENAMES)
             journal.write(area)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return _swap_emptied(area, journal)
         else:
             return journal
-    journal.target.rename(area.old)
+    if journal.method is PublishMethod.EMPTIED:
+        return _swap_emptied(area, journal)
+    try:
+        journal.target.rename(area.old)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return _swap_emptied(area, journal)
     failpoint("publish.between-renames")
     try:
         area.tree.rename(journal.target)
@@ -225,15 +241,82 @@ def _swap(area: StagingArea, journal: _Journal) -> _Journal:
     return journal
 
 
+def _swap_emptied(area: StagingArea, journal: _Journal) -> _Journal:
+    """Bring what is not ours into the new directory, then empty the old one and give its name to the new one."""
+    for name in journal.carried:
+        if not os.path.lexists(area.tree / name):  # there are no links here
+            with suppress(FileNotFoundError):
+                _copy(journal.target / name, area.tree / name)
+    _sync_tree(area.tree)
+    journal = replace(journal, method=PublishMethod.EMPTIED)
+    journal.write(area)
+    failpoint("publish.before-emptying")
+    _empty_and_rename(area, journal)
+    return journal
+
+
+def _empty_and_rename(area: StagingArea, journal: _Journal) -> None:
+    """Finish a publish whose new directory holds everything already; may be begun again after a kill."""
+    target = journal.target
+    for name in list(_files(target)) if os.path.lexists(target) else []:
+        if name in journal.owned or _equal(target / name, area.tree / name):
+            (target / name).unlink()
+            continue
+        if name in journal.carried and not (area.tree / name).is_dir():
+            (area.tree / name).unlink(missing_ok=True)  # written anew meanwhile
+        landed = _free_name(area.tree, name)
+        _make_folders(area.tree, landed)
+        _copy(target / name, area.tree / landed)
+        (target / name).unlink()
+    _remove_empty_folders(target)
+    failpoint("publish.emptied")
+    _give_name(area, target)
+
+
+def _give_name(area: StagingArea, target: Path) -> None:
+    """Rename the tree to the target; where a folder cannot leave its parent, a copy beside the target is renamed."""
+    try:
+        renames.rename_new(area.tree, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    else:
+        return
+    beside = _beside(area, target)
+    if beside.is_dir():
+        shutil.rmtree(beside)  # of a killed run
+    for name in _files(area.tree):
+        _make_folders(beside, name)
+        try:
+            os.link(area.tree / name, beside / name, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in NO_LINK:
+                raise
+            _copy(area.tree / name, beside / name)
+    _sync_tree(beside)
+    renames.rename_new(beside, target)
+    shutil.rmtree(area.tree)
+
+
+def _beside(area: StagingArea, target: Path) -> Path:
+    return target.with_name(f".{area.key}.imageworks-new")
+
+
 def _undo(area: StagingArea, journal: _Journal) -> None:
     """Take back what a publish that did not happen left in the tree: its links to files that are not ours."""
     for name in journal.carried:
-        (area.tree / name).unlink(missing_ok=True)
+        if os.path.lexists(journal.target / name):
+            (area.tree / name).unlink(missing_ok=True)
+    shutil.rmtree(_beside(area, journal.target), ignore_errors=True)
     area.journal.unlink()
 
 
 def _recover_one(area: StagingArea) -> PublishReport | None:
     journal = _Journal.read(area)
+    if journal.method is PublishMethod.EMPTIED:
+        if area.tree.is_dir():
+            _empty_and_rename(area, journal)
+        return _finish(area, journal)
     if not os.path.lexists(journal.target) and area.old.is_dir() and area.tree.is_dir():
         area.tree.rename(journal.target)  # killed between the two renames
     new_in_place = os.path.lexists(journal.target) and (
@@ -242,6 +325,7 @@ def _recover_one(area: StagingArea) -> PublishReport | None:
         else area.old.is_dir() or not area.tree.is_dir()
     )
     if new_in_place:
+        shutil.rmtree(_beside(area, journal.target), ignore_errors=True)
         return _finish(area, journal)
     _undo(area, journal)
     return None
@@ -283,19 +367,30 @@ def _carry_late(area: StagingArea, journal: _Journal, name: str) -> str:
     source = area.old / name
     target = journal.target
     if name in journal.carried and not (target / name).is_dir():
-        source.replace(target / name)  # written anew meanwhile: what was linked is its former content
-        return name
-    landed = name
-    number = 0
-    while _is_taken(target, landed):
-        if _equal(source, target / landed):
-            _keep_inode(source, target / landed, area.path / "same")
+        if _equal(source, target / name):
+            # One file whose two names show two inode numbers, as over sshfs: a rename would do nothing.
+            set_times(target / name, source.lstat())
             source.unlink()
-            return landed
-        number += 1
-        landed = f"{name.replace('/', '-')}.kept-{number}"
+        else:
+            source.replace(target / name)  # written anew meanwhile: what was linked is its former content
+        return name
+    landed = _free_name(target, name, like=source)
+    if os.path.lexists(target / landed):
+        _keep_inode(source, target / landed, area.path / "same")
+        source.unlink()
+        return landed
     _make_folders(target, landed)
     renames.rename_new(source, target / landed)
+    return landed
+
+
+def _free_name(folder: Path, name: str, *, like: Path | None = None) -> str:
+    """Return a name that is free in a directory: this one or one made of it; or one whose file has the same bytes."""
+    landed = name
+    number = 0
+    while _is_taken(folder, landed) and not (like is not None and _equal(like, folder / landed)):
+        number += 1
+        landed = f"{name.replace('/', '-')}.kept-{number}"
     return landed
 
 
@@ -304,7 +399,11 @@ def _empty(old: Path, journal: _Journal) -> None:
     for name in list(_files(old)):
         if name in journal.owned or _same_inode(old / name, journal.target / name):
             (old / name).unlink()
-    for folder, _folders, _names in os.walk(old, topdown=False):
+    _remove_empty_folders(old)
+
+
+def _remove_empty_folders(top: Path) -> None:
+    for folder, _folders, _names in os.walk(top, topdown=False):
         try:
             Path(folder).rmdir()
         except OSError as error:
@@ -318,8 +417,19 @@ def _carry(source: Path, destination: Path, name: str) -> None:
     try:
         os.link(source / name, destination / name, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.ENOENT}:
+        if error.errno not in NO_LINK | {errno.ENOENT}:
             raise
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file that is not ours, with its mode and times, and look whether the copy is like it."""
+    shutil.copyfile(source, target, follow_symlinks=False)
+    if not source.is_symlink():
+        copy_mode_and_times(source, target)
+        with target.open("rb") as stream:
+            renames.sync_file(stream.fileno())
+    if not _equal(source, target):
+        raise PublishError(f"{source} changed while it was copied", remedy="run again", reason="target-busy")
 
 
 def _make_folders(destination: Path, name: str) -> None:
@@ -336,8 +446,9 @@ def _carry_folders(target: Path, tree: Path, owned: frozenset[str]) -> None:
             if path.is_symlink() or relative.as_posix() in ours:
                 continue
             (tree / relative).mkdir(parents=True, exist_ok=True)
-            shutil.copystat(path, tree / relative)
-    shutil.copymode(target, tree)
+            copy_mode_and_times(path, tree / relative)
+    with suppress(OSError):
+        set_mode(tree, stat.S_IMODE(target.stat().st_mode))
 
 
 def _keep_inode(kept: Path, replaced: Path, draft: Path) -> None:
@@ -350,6 +461,7 @@ def _keep_inode(kept: Path, replaced: Path, draft: Path) -> None:
     except OSError:
         return  # no links here: an equal file stands in its place
     draft.replace(replaced)
+    draft.unlink(missing_ok=True)  # a rename between two names of one file does nothing
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -370,10 +482,12 @@ def _is_taken(folder: Path, name: str) -> bool:
 
 
 def _equal(one: Path, other: Path) -> bool:
-    """Whether two paths are one file, or two regular files of the same content."""
+    """Whether two paths are one file, two regular files of the same content, or two links to the same."""
     if _same_inode(one, other):
         return True
     try:
+        if one.is_symlink() and other.is_symlink():
+            return one.readlink() == other.readlink()
         if not (stat.S_ISREG(one.lstat().st_mode) and stat.S_ISREG(other.lstat().st_mode)):
             return False
     except OSError:

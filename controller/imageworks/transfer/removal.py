@@ -8,14 +8,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from imageworks.transfer.best_effort import set_mode, set_times
 from imageworks.transfer.digests import Algorithm, hash_file
 from imageworks.transfer.errors import PublishError, StagingError
 from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.mounts import mount_of
 from imageworks.transfer.names import check_relative_name
-from imageworks.transfer.paths import check_below, filesystem_key, open_folder
+from imageworks.transfer.paths import check_below, open_folder
 from imageworks.transfer.publish import PublishReport, publish
 from imageworks.transfer.renames import rename_new, sync_directory
-from imageworks.transfer.staging import StagingArea
+from imageworks.transfer.staging import NO_LINK, StagingArea
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,13 @@ def move_directory(
     if missing := sorted(owned - here):
         raise PublishError(f"{old / missing[0]} is not there to be moved", reason="file-missing")
     alone = here == owned and not shared
-    if alone and not os.path.lexists(destination) and filesystem_key(destination) == filesystem_key(source):
-        return _rename(source, destination, old_root.resolve(), new_root.resolve())
+    if alone and not os.path.lexists(destination) and mount_of(destination) == mount_of(source):
+        try:
+            return _rename(source, destination, old_root.resolve(), new_root.resolve())
+        except OSError as error:
+            # Two mounts of one disk, or a folder of an overlay's lower layer: the files are copied.
+            if error.errno != errno.EXDEV:
+                raise
     area = StagingArea.open(new_root, key, target=new)
     copied = _stage(area, source, owned)
     report: PublishReport = publish(area, new, owned=frozenset())
@@ -122,13 +129,13 @@ def _stage(area: StagingArea, source: Path, owned: frozenset[str]) -> int:
                 os.link(path, destination, follow_symlinks=False)
                 continue
             except OSError as error:
-                if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}:
+                if error.errno not in NO_LINK:
                     raise
             digest = hash_file(path, Algorithm.SHA256)
         file = RemoteFile(name, before.st_size, digest, large=True)
         area.link_or_copy(path, file)
-        area.place(file).chmod(stat.S_IMODE(before.st_mode))
-        os.utime(area.place(file), ns=(before.st_atime_ns, before.st_mtime_ns))
+        set_mode(area.place(file), stat.S_IMODE(before.st_mode))
+        set_times(area.place(file), before)
         copied += before.st_size
     return copied
 
@@ -178,7 +185,7 @@ def _tidy(root: Path, folders: set[tuple[str, ...]]) -> None:
             continue
         try:
             os.rmdir(parts[-1], dir_fd=above)
-            os.fsync(above)
+            sync_directory(above)
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR}:
                 raise

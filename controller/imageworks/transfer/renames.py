@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from contextlib import suppress
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -98,13 +99,35 @@ def start_writeback(descriptor: int, offset: int, count: int) -> None:
         )
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory survive a power cut, where the filesystem lets one."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync_directory(path: Path | int) -> None:
+    """Make the names in a directory survive a power cut, where the filesystem lets one.
+
+    Windows drives, network and FUSE filesystems answer with one error or another. What was renamed or removed is so
+    all the same, and to fail then would leave the disk and the record of it apart.
+
+    Args:
+        path: The directory, or an open descriptor of it.
+    """
+    try:
+        descriptor = path if isinstance(path, int) else os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return  # a directory that may be written and not listed
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        if descriptor != path:
+            os.close(descriptor)
+
+
+def sync_file(descriptor: int) -> None:
+    """Make a file's bytes survive a power cut; a filesystem that does not know how is believed, a failing one not.
+
+    Args:
+        descriptor: The open file.
+    """
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # Windows drives and some network filesystems cannot
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}:
             raise
-    finally:
-        os.close(descriptor)

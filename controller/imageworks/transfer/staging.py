@@ -15,16 +15,22 @@ from collections.abc import Collection, Iterable
 from enum import StrEnum
 from pathlib import Path
 
+from imageworks.transfer.best_effort import set_mode
 from imageworks.transfer.digests import BUFFER_BYTES, Hasher, hash_descriptor
 from imageworks.transfer.errors import DigestMismatchError, SizeMismatchError, StagingError
 from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.mounts import mount_of
 from imageworks.transfer.names import STAGING_NAME, check_relative_name
-from imageworks.transfer.paths import check_below, filesystem_key, make_folder
+from imageworks.transfer.paths import check_below, make_folder
+from imageworks.transfer.renames import sync_file
 
 JOURNAL_NAME = "publish.json"
 OWNER_NAME = "owner"
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")
-_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
+NO_LINK = frozenset(
+    {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+)
+"""What filesystems without hard links answer."""
 
 
 class Reuse(StrEnum):
@@ -75,7 +81,7 @@ class StagingArea:
         area = cls(root.resolve(), key)
         if target is not None:
             real = check_below(root, target)
-            if filesystem_key(real.parent) != filesystem_key(area.root):
+            if mount_of(real.parent) != mount_of(area.root):
                 raise StagingError(
                     f"{target} is on another filesystem than its root {root}",
                     remedy="declare a location of its own for that filesystem",
@@ -83,7 +89,7 @@ class StagingArea:
                 )
         try:
             make_folder(area.root, (STAGING_NAME, "staging", key, "parts"))
-            area.path.chmod(0o700)  # no one else can plant a link among our parts
+            set_mode(area.path, 0o700)  # no one else can plant a link among our parts
             if area.journal.exists():
                 raise StagingError(
                     f"{area.path} holds a publish that was interrupted",
@@ -186,7 +192,7 @@ class StagingArea:
             size = os.fstat(descriptor).st_size
             if size != file.size:
                 raise SizeMismatchError(file.path, file.size, size)
-            os.fsync(descriptor)
+            sync_file(descriptor)
         finally:
             os.close(descriptor)
         self._make_parents(file)
@@ -242,13 +248,13 @@ class StagingArea:
         part = self.create_part(file)
         try:
             if _reflink(source, part):
-                os.fsync(part)
+                sync_file(part)
                 return Reuse.REFLINK
             self.discard_part(file)
             try:
                 os.link(real, self.part(file), follow_symlinks=False)
             except OSError as error:
-                if error.errno not in _NO_LINK:
+                if error.errno not in NO_LINK:
                     raise
             else:
                 if _same(found, self.part(file).lstat()):
@@ -267,7 +273,7 @@ class StagingArea:
             while count := os.readv(source, [buffer]):
                 hasher.update(view[:count])
                 write_all(part, view[:count])
-            os.fsync(part)
+            sync_file(part)
         finally:
             os.close(part)
         if hasher.digest() != file.digest:
