@@ -5,15 +5,16 @@ once, and each waits for its turn.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from imageworks.config import find_registry, load_host_settings
 from imageworks.model_loader.entries import RegistryEntry, recorded_entry
 from imageworks.model_loader.registry import DEFAULT_WAIT_SECONDS, load_registry
 from imageworks.reconcile.ledger import Ledger
-from imageworks.reconcile.recording import Described, ImportSkipped, RecordError, record_model
+from imageworks.reconcile.recording import Described, ImportSkipped, RecordError, give_roles, record_model
 from imageworks.reconcile.removal import carry_out, prepare
 from imageworks.reconcile.run import Run, RunOptions
 from imageworks.reconcile.wishes import registry_or_new
@@ -28,6 +29,8 @@ __all__ = [
     "record_download",
     "remove_download",
 ]
+
+OLLAMA_SCHEMES: Final = ("ollama:/",)
 
 Told = Callable[[int, int], None]
 """Gets the bytes hashed so far and those to hash, from any thread."""
@@ -64,6 +67,13 @@ def record_download(  # noqa: PLR0913 # the documented signature, all of it by n
     location: str | None = None,
     family_override: str | None = None,
     served_model_id: str | None = None,
+    files: Sequence[str] | None = None,  # noqa: ARG001 # the documented signature
+    size_bytes: int | None = None,  # noqa: ARG001
+    source_provider: str | None = None,
+    roles: Sequence[str] | None = None,
+    role_priority: Mapping[str, int] | None = None,
+    extra_metadata: Mapping[str, object] | None = None,
+    display_name: str | None = None,
     include_testing: bool = False,
     registry: Path | None = None,
     wait: float = DEFAULT_WAIT_SECONDS,
@@ -84,6 +94,14 @@ def record_download(  # noqa: PLR0913 # the documented signature, all of it by n
         location: The name of the location that it stands in; found from the path when absent.
         family_override: The first part of its name, instead of the repository's.
         served_model_id: What clients call it.
+        files: Not needed: the files that stand there are listed.
+        size_bytes: Not needed: they are counted.
+        source_provider: Which provider it came from.
+        roles: What it is used for, besides what it is used for already. Only manifests say that, so one is written
+            where nothing declares the model yet, in a second commit.
+        role_priority: By role, the number by which the role chooses; the highest wins.
+        extra_metadata: What else is known of it; what a look at the files shows wins.
+        display_name: The name that people see.
         include_testing: Whether a model that a test or a demo made is recorded too.
         registry: The registry; found as every command finds it when absent, and made where there is none.
         wait: Seconds to wait for another process that holds the registry.
@@ -92,6 +110,7 @@ def record_download(  # noqa: PLR0913 # the documented signature, all of it by n
     Raises:
         ImportSkipped: A test or a demo made it.
         RecordError: Nothing that can be recorded stands there, or a manifest or a lock has a say in it.
+        PromoteError: It has roles, and no manifest can declare it.
         LockHeldError: Another process still holds the registry after waiting.
     """
     said = Described(
@@ -105,12 +124,21 @@ def record_download(  # noqa: PLR0913 # the documented signature, all of it by n
         served_model_id=served_model_id,
         include_testing=include_testing,
         patterns=os.environ.get(views.TESTING_VARIABLE),
+        display_name=display_name,
+        provider=source_provider,
+        metadata=extra_metadata or {},
     )
+    if str(path).startswith(OLLAMA_SCHEMES):
+        raise RecordError(
+            f"{path}: stands in Ollama, and not in a folder", remedy="`imageworks-models import-ollama` records it."
+        )
     root = registry_or_new(registry, _nobody)
     host = load_host_settings(registry=root)
     with Ledger.open(root, host, read_only=False, wait=wait) as ledger:
         entry, edits = record_model(ledger, said, told or _no_one)
         ledger.commit(edits)
+        if roles or role_priority:
+            ledger.commit(give_roles(ledger, entry.name, roles or (), role_priority or {}))
         return recorded_entry(ledger.registry, entry.name)
 
 

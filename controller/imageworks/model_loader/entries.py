@@ -1,6 +1,6 @@
 """One model of the registry as Python code sees it: the documented fields as attributes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -8,13 +8,68 @@ from typing import TYPE_CHECKING, Final
 from imageworks.registry.entry import ArtifactFile
 from imageworks.registry.merge import load_owners, merge_one
 from imageworks.registry.version_lock import UNLOCKED, VersionLock, read_lock
-from imageworks.registry.views import file_paths, is_installed, name_for_people
+from imageworks.registry.views import LEGACY, file_paths, is_installed, name_for_people, template_file
 
 if TYPE_CHECKING:
     from imageworks.registry.load import RegistryState
 
 Fields = Mapping[str, object]
 NOTHING: Final[Fields] = {}
+
+
+class Part(Mapping[str, object]):
+    """A part of a model, such as its generation defaults: a mapping whose keys are attributes, too.
+
+    An attribute that nothing is said of is ``None``.
+
+    Args:
+        values: What is said.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Fields = NOTHING) -> None:
+        self._values = values
+
+    def __getitem__(self, key: str) -> object:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = self._values.get(name)
+        return Part(value) if isinstance(value, Mapping) else value
+
+    def __repr__(self) -> str:
+        return repr(dict(self._values))
+
+
+class ChatTemplatePart(Part):
+    """Where a model's chat template is.
+
+    As a mapping it says what is recorded: ``source``, ``path`` (relative to the model's folder), ``sha256``.
+
+    Args:
+        values: What is recorded.
+        model: The merged model.
+    """
+
+    __slots__ = ("_model",)
+
+    def __init__(self, values: Fields = NOTHING, model: Fields = NOTHING) -> None:
+        super().__init__(values)
+        self._model = model
+
+    @property
+    def path(self) -> str | None:
+        """The absolute path of the template's own file; ``None`` for one inside the tokenizer, a GGUF or Ollama."""
+        return template_file(self._model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +121,8 @@ class RegistryEntry:
         capabilities: What it can do, such as ``vision``.
         model_aliases: Other names that clients may use.
         generation_defaults: Sampling settings used when a request gives none.
-        chat_template: Where its chat template is: ``source``, ``path``, ``sha256``.
+        chat_template: Where its chat template is: ``source``, ``path``, ``sha256``; the attribute ``path`` is absolute,
+            and ``None`` for a template that has no file of its own.
         deprecated: Whether it is kept for going back only.
         license: Its licence.
         producer: Who made or packaged it.
@@ -99,8 +155,8 @@ class RegistryEntry:
     role_priority: Mapping[str, int] = field(default_factory=dict)
     capabilities: Fields = field(default_factory=dict)
     model_aliases: tuple[str, ...] = ()
-    generation_defaults: Fields = field(default_factory=dict)
-    chat_template: Fields = field(default_factory=dict)
+    generation_defaults: Part = field(default_factory=Part)
+    chat_template: ChatTemplatePart = field(default_factory=ChatTemplatePart)
     deprecated: bool = False
     license: str | None = None
     producer: str | None = None
@@ -130,6 +186,26 @@ class RegistryEntry:
     def files(self) -> tuple[Path, ...]:
         """The absolute paths of its files; none for a model that stands in no folder."""
         return tuple(Path(path) for path in file_paths(self.fields or as_fields(self)))
+
+    @property
+    def source(self) -> Fields:
+        """Where it came from, as an earlier tool or its manifest wrote it."""
+        return _part(self.fields, "source")
+
+    @property
+    def backend_alternatives(self) -> tuple[str, ...]:
+        """What else could serve it, as an earlier tool recorded it."""
+        return _texts(_part(self.metadata, LEGACY), "backend_alternatives")
+
+    @property
+    def probes(self) -> Part:
+        """What an earlier tool found out by asking it, such as ``probes.vision.vision_ok``."""
+        return Part(_part(_part(self.metadata, LEGACY), "probes"))
+
+    @property
+    def performance(self) -> Part:
+        """How fast an earlier tool saw it answer."""
+        return Part(_part(_part(self.metadata, LEGACY), "performance"))
 
     @property
     def installed(self) -> bool:
@@ -169,8 +245,8 @@ def read_registry_entry(fields: Fields) -> RegistryEntry:
         role_priority={role: number for role, number in priority.items() if isinstance(number, int)},
         capabilities=_part(fields, "capabilities"),
         model_aliases=_texts(fields, "model_aliases"),
-        generation_defaults=_part(fields, "generation_defaults"),
-        chat_template=_part(fields, "chat_template"),
+        generation_defaults=Part(_part(fields, "generation_defaults")),
+        chat_template=ChatTemplatePart(_part(fields, "chat_template"), fields),
         deprecated=fields.get("deprecated") is True,
         license=_text(fields, "license"),
         producer=_text(fields, "producer"),

@@ -28,6 +28,7 @@ __all__ = [
     "UnknownModelError",
     "find_by_role",
     "get_entry",
+    "list_models",
     "load_registry",
     "save_registry",
     "update_entries",
@@ -97,6 +98,15 @@ def get_entry(name: str, *, registry: Path | None = None) -> RegistryEntry:
     """
     models = load_registry(registry=registry)
     return models[name] if name in models else models[find_name(name, (named(m.fields) for m in models.values()))]
+
+
+def list_models(*, registry: Path | None = None) -> list[str]:
+    """Return the variant names of all models of this host, sorted.
+
+    Args:
+        registry: The registry; found as every command finds it when absent.
+    """
+    return sorted(load_registry(registry=registry))
 
 
 def find_by_role(

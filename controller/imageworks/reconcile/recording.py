@@ -1,9 +1,9 @@
 """Record one model that stands on this machine, as a caller describes it: verified as it is, adopted, in one commit."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from imageworks.detect.facts import ModelFacts
 from imageworks.errors import ImageworksError
@@ -24,11 +24,18 @@ from imageworks.reconcile.hashing import Told, hash_all
 from imageworks.reconcile.ledger import Edits, Ledger
 from imageworks.reconcile.scan import INCOMPLETE, Finding, ScanOptions, facts_of, found_entry, is_same
 from imageworks.registry.entry import Entry, aggregate_sha256
+from imageworks.registry.legacy_fields import PROVIDERS
 from imageworks.registry.load import RegistryState
 from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Digest
 
+if TYPE_CHECKING:
+    from imageworks.registry.document import JsonValue
+
 SAFETENSORS: Final = "safetensors"
+ACQUISITION: Final = "acquisition"
+"""Whether we fetched the files, and so may remove them: never for a caller to say."""
+
 AT_INSTALL: Final = ("resolved", "verification", "license")
 """What was learnt when the same bytes were installed; another look at them does not say it."""
 SAID_OF_IT: Final = ("display_name", "download_location", *KEPT)
@@ -58,6 +65,9 @@ class Described:
         served_model_id: What clients call it.
         include_testing: Whether a testing or demo model is recorded too.
         patterns: More patterns of testing names, separated by commas.
+        display_name: The name that people see.
+        provider: Which provider it came from.
+        metadata: What else is known of it; what a look at its files shows wins.
     """
 
     path: Path
@@ -70,6 +80,9 @@ class Described:
     served_model_id: str | None = None
     include_testing: bool = False
     patterns: str | None = None
+    display_name: str | None = None
+    provider: str | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 def record_model(ledger: Ledger, said: Described, told: Told) -> tuple[Entry, Edits]:
@@ -121,6 +134,42 @@ def record_model(ledger: Ledger, said: Described, told: Told) -> tuple[Entry, Ed
     gone = frozenset({old.name} - {name}) if old is not None else frozenset[str]()
     lines = [f"{'~' if name in ledger.registry.entries else '+'} {name}", *(f"- {one}" for one in gone)]
     return entry, Edits(written={name: entry}, gone=gone, title=f"Record {name}", lines=tuple(lines))
+
+
+def give_roles(ledger: Ledger, name: str, roles: Iterable[str], priority: Mapping[str, int]) -> Edits:
+    """Return the edits that give a recorded model roles besides those that it has; only a manifest can say them.
+
+    Args:
+        ledger: What is recorded.
+        name: The variant name.
+        roles: The roles.
+        priority: By role, the number by which the role chooses.
+
+    Raises:
+        PromoteError: Nothing declares the model, and no manifest can.
+        RecordError: Its manifest has changes that are not committed.
+    """
+    from imageworks.reconcile.promote import edits, promote  # few callers say roles
+    from imageworks.registry.edit import edit_manifest
+
+    manifest = ledger.registry.manifests.get(name)
+    known = manifest.fields if manifest is not None else {}
+    before, ranks = known.get("roles"), known.get("role_priority")
+    changes: dict[tuple[str, ...], JsonValue] = {}
+    if more := set(roles):
+        changes["roles",] = sorted(more.union(before if isinstance(before, list) else ()))
+    if priority:
+        changes["role_priority",] = {**(ranks if isinstance(ranks, dict) else {}), **priority}
+    if manifest is None:
+        made = promote(ledger, name)
+        data = edit_manifest(made.manifest.file, made.data, changes)
+        return edits([replace(made, data=data)])
+    data_before = ledger.committed(manifest.file)
+    if data_before is None or ledger.uncommitted(manifest.file):
+        raise RecordError(f"{manifest.file} has uncommitted changes", remedy="Commit them or take them back first.")
+    data = edit_manifest(manifest.file, data_before, changes)
+    written = {} if data == data_before else {manifest.file: data}
+    return Edits(manifests=written, title=f"Give {name} its roles", lines=(f"~ {name}: roles",))
 
 
 def _candidate(said: Described) -> Candidate:
@@ -231,13 +280,21 @@ def _as_said(entry: Entry, said: Described, candidate: Candidate, old: Entry | N
         fields["managed"] = old.managed
     if said.location:
         fields["download_location"] = said.location
+    if said.display_name:
+        fields["display_name"] = said.display_name
+    if said.provider:
+        fields["source_provider"] = PROVIDERS.get(said.provider, said.provider)
+    known = fields.get("metadata")
+    told = {key: value for key, value in said.metadata.items() if value is not None and key != ACQUISITION}
+    if told:
+        fields["metadata"] = {**told, **(known if isinstance(known, Mapping) else {})}
     served = old.text("served_model_id") if old is not None else None
     fields["served_model_id"] = said.served_model_id or (served if old and served != old.name else None) or entry.name
     return replace(entry, fields=fields)
 
 
 def _acquisition(old: Entry) -> dict[str, object]:
-    return {"acquisition": "installed"} if old.installed_by_us else {}
+    return {ACQUISITION: "installed"} if old.installed_by_us else {}
 
 
 def _check_lock(entry: Entry, old: Entry | None) -> None:

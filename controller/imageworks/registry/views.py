@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,9 @@ UNKNOWN: Final = "unknown"
 OLLAMA: Final = "ollama"
 BILLION: Final = 1_000_000_000
 MILLION: Final = 1_000_000
+LEGACY: Final = "legacy"
+"""Where in ``metadata`` stands what an earlier tool recorded and nothing here has a field for."""
+
 SYNTHETIC: Final = "ollama://"
 """What a path begins with that only stands for a model in Ollama."""
 
@@ -90,8 +93,8 @@ class RoleRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
-    """A host's models, counted.
+class Statistics(Mapping[str, object]):
+    """A host's models, counted; as a mapping it has the earlier tool's keys, such as ``total_models``.
 
     Args:
         models: Models with files.
@@ -110,6 +113,29 @@ class Statistics:
     recorded_bytes: int
     bytes_on_disk: int
     groups: Mapping[str, Mapping[str, tuple[int, int]]]
+
+    def _items(self) -> Mapping[str, object]:
+        by_value = {
+            f"by_{title}": {value: n for value, (n, _) in group.items()} for title, group in self.groups.items()
+        }
+        return {
+            "total_models": self.models,
+            "total_size_bytes": self.recorded_bytes,
+            **by_value,
+            "installed": self.installed,
+            "logical": self.logical,
+            "deprecated": self.deprecated,
+            "bytes_on_disk": self.bytes_on_disk,
+        }
+
+    def __getitem__(self, key: str) -> object:
+        return self._items()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items())
+
+    def __len__(self) -> int:
+        return len(self._items())
 
 
 def text(model: Model, key: str) -> str:
@@ -363,6 +389,21 @@ def file_paths(model: Model) -> list[str]:
         return []
     single = part(model, "metadata").get("single_file") is True
     return [path] if single else [f"{path}/{name}" for name in texts(model, "download_files")]
+
+
+def template_file(model: Model) -> str | None:
+    """Return the absolute path of a model's chat template; ``None`` where no file of its own holds it.
+
+    Args:
+        model: A merged model.
+    """
+    declared, path = part(model, "chat_template"), text(model, "download_path")
+    named = text(declared, "path")
+    if text(declared, "source") != "external" or not named:
+        return None
+    folder = os.path.dirname(path) if part(model, "metadata").get("single_file") is True else path  # noqa: PTH120 # text in, text out
+    found = os.path.join(folder, os.path.expanduser(named))  # noqa: PTH111, PTH118
+    return found if os.path.isabs(found) and os.path.isfile(found) else None  # noqa: PTH113, PTH117
 
 
 def _is_at(model: Model, location: str) -> bool:

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from imageworks.model_loader.download_adapter import list_downloads, record_download, remove_download
     from imageworks.tools.model_downloader.downloader import ModelDownloader
     from imageworks.tools.model_downloader.formats import (
         FormatDetector,
@@ -23,8 +24,12 @@ __all__ = [
     "URLAnalysis",
     "URLAnalyzer",
     "detect_format_and_quant",
+    "list_downloads",
+    "record_download",
+    "remove_download",
 ]
 
+_ADAPTER: Final = "imageworks.model_loader.download_adapter"
 _HOMES: Final = {
     "DownloadedModel": "values",
     "FormatDetector": "formats",
@@ -32,6 +37,9 @@ _HOMES: Final = {
     "ModelDownloader": "downloader",
     "Questions": "questions",
     "detect_format_and_quant": "formats",
+    "list_downloads": _ADAPTER,
+    "record_download": _ADAPTER,
+    "remove_download": _ADAPTER,
     "URLAnalysis": "url_analyzer",
     "URLAnalyzer": "url_analyzer",
 }
@@ -42,4 +50,4 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    return getattr(import_module(home if "." in home else f"{__name__}.{home}"), name)

@@ -99,3 +99,14 @@ class DownloadedModel:
     left_to_choose: tuple[str, ...]
     notes: tuple[str, ...]
     entry: RegistryEntry = field(repr=False)
+
+    @property
+    def download_path(self) -> str:
+        """The absolute path of its folder, or of its only file, as text."""
+        return self.entry.download_path or str(self.path)
+
+    def __getattr__(self, name: str) -> object:
+        """Return what is recorded of it by an entry's own name, such as ``download_format`` or ``backend_config``."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.entry, name)
