@@ -1,13 +1,88 @@
 """Fixtures for every test: no real home, no real Hub, no user's git identity, no network beyond loopback."""
 
 import os
+import signal
 import socket
+import subprocess
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 PASSED_THROUGH = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "CI")
 LOOPBACK = ("127.", "localhost", "::1")
+ENDING_SECONDS = 30.0  # what a fixture may take to end, once more for each that hangs
+FAILED = pytest.StashKey[bool]()
+
+# How long an example takes depends on what else the machine does: speed is the business of benchmarks/.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
+
+def pytest_configure() -> None:
+    """Give this process and its children the signals that a program starts with at a terminal.
+
+    A shell starts what runs in the background (``make test &``, ``nohup``) with some signals ignored, and children
+    inherit that.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    for number, default in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, default)
+
+
+class Children:
+    """The programs that a test starts, so that none outlives its failure."""
+
+    def __init__(self) -> None:
+        self._started: list[subprocess.Popen[bytes]] = []
+        original = subprocess.Popen.__init__
+
+        def started(child: "subprocess.Popen[bytes]", *args: object, **options: object) -> None:
+            original(child, *args, **options)  # type: ignore[call-overload] # whatever the caller gives
+            self._started.append(child)
+
+        subprocess.Popen.__init__ = started  # type: ignore[assignment]
+
+    def forget(self) -> None:
+        """Begin anew, for another test."""
+        self._started.clear()
+
+    def kill(self) -> None:
+        """End those that still run; what they hold in a fixture is let go."""
+        for child in self._started:
+            if child.poll() is None:
+                child.kill()
+                child.wait(ENDING_SECONDS)
+
+
+CHILDREN = Children()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether a test failed."""
+    report = yield
+    item.stash[FAILED] = report.failed or item.stash.get(FAILED, False)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """Bound the end of every fixture, and let no program of a failed test hang one or meet the next test."""
+    if item.stash.get(FAILED, False):
+        CHILDREN.kill()
+    if callable(signal.getsignal(signal.SIGALRM)):  # pytest-timeout's, whose own clock has run out where a test hung
+        signal.setitimer(signal.ITIMER_REAL, ENDING_SECONDS, ENDING_SECONDS)
+    try:
+        return (yield)
+    finally:
+        CHILDREN.forget()
 
 
 @pytest.fixture(autouse=True)

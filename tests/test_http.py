@@ -129,14 +129,16 @@ def test_another_thread_can_end_a_silent_answer(pool: HttpPool) -> None:
 
     with HTTPServer(port=0, threaded=True) as server:
         server.expect_request("/a").respond_with_handler(lambda _: Response(pieces()))
-        with pool.stream("GET", server.url_for("/a"), {}) as answer:
-            assert next(answer.chunks) == b"first"
-            cutter = threading.Thread(target=answer.cut)
-            cutter.start()
-            with pytest.raises(HttpError, match="the connection was cut"):
-                next(answer.chunks)
-            cutter.join()
-        released.set()
+        try:
+            with pool.stream("GET", server.url_for("/a"), {}) as answer:
+                assert next(answer.chunks) == b"first"
+                cutter = threading.Thread(target=answer.cut)
+                cutter.start()
+                with pytest.raises(HttpError, match=r"the connection was cut$"):
+                    next(answer.chunks)
+                cutter.join(10)
+        finally:
+            released.set()  # the server waits for its answers to end
 
 
 def test_proxies_can_be_left_aside(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS: Final = 15.0
 READ_SECONDS: Final = 30.0
 LARGEST_BODY_BYTES: Final = 32 * 1024 * 1024
+CUT: Final = "the connection was cut"
 
 
 class HttpError(ImageworksError):
@@ -231,6 +232,7 @@ class _Exchange(AbstractContextManager[OpenReply]):
         self._headers = headers
         self._proxy: Proxy | None = None
         self._stack = ExitStack()
+        self._cut = threading.Event()
 
     def __enter__(self) -> OpenReply:
         import httpcore2
@@ -269,7 +271,7 @@ class _Exchange(AbstractContextManager[OpenReply]):
             name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
             found[name] = f"{found[name]}, {value}" if name in found else value
         detail("http-request", method=self._method, url=self._url, status=response.status)
-        return OpenReply(self._url, response.status, found, self._chunks(response), _cutter(response))
+        return OpenReply(self._url, response.status, found, self._chunks(response), self._cutter(response))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -282,6 +284,7 @@ class _Exchange(AbstractContextManager[OpenReply]):
         try:
             yield from response.iter_stream()
         except _failures(httpcore2) as error:
+<<<<<<< Updated upstream
             raise _failure(self._url, error, self._proxy) from None
 
 
@@ -295,20 +298,26 @@ def _http_proxy(proxy: Proxy) -> "httpcore2.Proxy":
         context = tls_context()
     user = None if proxy.user is None else (proxy.user.encode(), proxy.password.encode())
     return httpcore2.Proxy(f"{proxy.scheme}://{proxy.place}/", auth=user, ssl_context=context)
+=======
+            # A cut of our own meets the reader as an end or as a reset, as the server was quick or not.
+            raise HttpError(self._url, CUT if self._cut.is_set() else _why(error)) from None
+        if self._cut.is_set():  # an answer without a length seems to be whole then
+            raise HttpError(self._url, CUT)
+>>>>>>> Stashed changes
 
+    def _cutter(self, response: "httpcore2.Response") -> Callable[[], None]:
+        import socket
 
-def _cutter(response: "httpcore2.Response") -> Callable[[], None]:
-    import socket
+        stream = response.extensions.get("network_stream")
+        connected = None if stream is None else stream.get_extra_info("socket")
 
-    stream = response.extensions.get("network_stream")
-    connected = None if stream is None else stream.get_extra_info("socket")
+        def cut() -> None:
+            self._cut.set()
+            if isinstance(connected, socket.socket):
+                with suppress(OSError):  # it has ended already
+                    socket.socket.shutdown(connected, socket.SHUT_RDWR)  # not TLS's own, which the reader may be using
 
-    def cut() -> None:
-        if isinstance(connected, socket.socket):
-            with suppress(OSError):  # it has ended already
-                socket.socket.shutdown(connected, socket.SHUT_RDWR)  # not TLS's own, which the reader may be using
-
-    return cut
+        return cut
 
 
 def _failures(module: object) -> tuple[type[Exception], ...]:

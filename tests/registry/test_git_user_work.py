@@ -187,6 +187,30 @@ def test_an_index_held_for_long_costs_neither_the_commit_nor_the_lock(tmp_path: 
     assert_sound(tmp_path)
 
 
+@pytest.mark.parametrize("version", [2, 3, 4])
+def test_i6_an_edit_in_the_second_of_its_staging_stays_visible(tmp_path: Path, version: int) -> None:
+    """Git tells by time and size whether to read a file; what it would have read, it must still read."""
+    repository = make_registry(tmp_path, {OURS: b"old", "models/a": b"a\n", "models/ab": b"a\n"})
+    second = 1_700_000_000
+    (tmp_path / "models/a").write_bytes(b"b\n")
+    git(tmp_path, "add", "models/a")
+    if version == 3:  # its only reason to be
+        (tmp_path / "models/later").write_bytes(b"x\n")
+        git(tmp_path, "add", "--intent-to-add", "models/later")
+    git(tmp_path, "update-index", "--index-version", str(max(version, 2)))
+    os.utime(tmp_path / "models/a", (second, second))
+    git(tmp_path, "update-index", "--refresh", check=False)
+    (tmp_path / "models/a").write_bytes(b"c\n")
+    os.utime(tmp_path / "models/a", (second, second))
+    os.utime(tmp_path / ".git/index", (second, second))
+    assert int((tmp_path / ".git/index").read_bytes()[7]) == version
+    assert "\n-b\n+c\n" in git(tmp_path, "-c", "core.trustctime=false", "diff", "models/a")
+    repository.commit({OURS: b"new"}, message="x", expected=repository.head())
+    assert "\n-b\n+c\n" in git(tmp_path, "-c", "core.trustctime=false", "diff", "models/a")
+    assert git(tmp_path, "diff", "models/ab") == ""
+    assert_sound(tmp_path)
+
+
 STATES = st.dictionaries(
     st.sampled_from(["models/a", "models/b", "new", "models/new"]),
     st.tuples(

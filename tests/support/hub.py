@@ -1,12 +1,14 @@
 """A hub for tests: repositories made of folders, a server in this process, and faults to throw at its clients."""
 
 import os
+import select
 import shutil
 import socket
 import struct
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +21,8 @@ from imageworks.hub.folders import FolderRepository
 from imageworks.hub.server import HubServer, RecordedRequest
 from imageworks.hub.wire import Request, Response, Slice, Takeover
 from support.git import git
+
+STALL_SECONDS = 60.0  # no test waits longer for a hub that has gone silent
 
 
 class HubRepository:
@@ -93,6 +97,7 @@ class HubHistory:
         self.folder = root / name
         self.folder.mkdir(parents=True)
         self.commits: list[str] = []
+        self._now = datetime.now(UTC)  # one for all commits, so that their ages differ by what was asked
         git(self.folder, "init", "--quiet", "--initial-branch", "main")
 
     def commit(self, changes: Mapping[str, bytes | None], *, age: timedelta = timedelta()) -> str:
@@ -105,7 +110,7 @@ class HubHistory:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
         git(self.folder, "add", "--all")
-        date = f"{datetime.now(UTC) - age:%Y-%m-%dT%H:%M:%S+0000}"
+        date = f"{self._now - age:%Y-%m-%dT%H:%M:%S+0000}"
         when = ("-c", "user.name=Hub", "-c", "user.email=hub@localhost")
         command = ["git", *when, "commit", "--quiet", "--allow-empty", "--message", f"Commit {len(self.commits)}"]
         dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
@@ -254,12 +259,10 @@ def _linger_zero(connection: socket.socket) -> None:
 
 
 def _wait(connection: socket.socket, release: threading.Event) -> None:
-    connection.setblocking(False)  # noqa: FBT003
-    while not release.wait(0.02):
-        try:
-            if not connection.recv(1, socket.MSG_PEEK):
-                return
-        except BlockingIOError:
-            continue
-        except OSError:
+    """Wait until released, or until either side has hung up, whatever it sent before."""
+    hung_up = select.poll()
+    hung_up.register(connection, select.POLLHUP | getattr(select, "POLLRDHUP", 0))
+    end = time.monotonic() + STALL_SECONDS
+    while not release.wait(0.02) and time.monotonic() < end:
+        if hung_up.poll(0):
             return

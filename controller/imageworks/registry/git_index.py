@@ -10,7 +10,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from pygit2 import Index
 
 POLL_SECONDS: Final = 0.05
+HEADER_BYTES: Final = 12
+MTIME_OFFSET: Final = 8
+SIZE_OFFSET: Final = 36
 ID_OFFSET: Final = 40
+FLAGS_OFFSET: Final = 60
+EXTENDED: Final = 0x4000
+PREFIXED: Final = 4  # the version from which on a name is told by how it differs from the one before
+ALIGNMENT: Final = 8
 CHECKSUM_BYTES: Final = 20
 LONGEST_NAME: Final = 0xFFF
 WORD: Final = 0xFFFFFFFF
@@ -77,7 +84,10 @@ def update_index(
         left, applied = _apply(index, changes)
         if applied:
             index.write()
-            data = with_file_times(copy.read_bytes(), applied)
+            data = copy.read_bytes()
+            if before is not None:
+                data = without_racy_sizes(data, int(target.stat().st_mtime), applied)
+            data = with_file_times(data, applied)
             _write_all(descriptor, data)
             os.fsync(descriptor)
             lock.rename(target)
@@ -138,6 +148,48 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def without_racy_sizes(data: bytes, written: int, ours: Collection[str]) -> bytes:
+    """Return an index without the sizes of entries that are no older than the index which knew them.
+
+    Git compares the content of such a file, for it may have been edited in the same second; once the index is written
+    anew it would believe them, and an edit of the same length would go unseen. A size of 0 makes it look again, as git
+    itself does (Documentation/technical/racy-git).
+
+    Args:
+        data: The index file, of version 2, 3 or 4, ending in its checksum.
+        written: When the index was last written, in seconds.
+        ours: Paths whose entries are ours, and whose files are younger than this index.
+    """
+    version, count = struct.unpack_from(">II", data, 4)
+    body, at, name = bytearray(data[:-CHECKSUM_BYTES]), HEADER_BYTES, b""
+    for _ in range(count):
+        (flags,) = struct.unpack_from(">H", body, at + FLAGS_OFFSET)
+        start = at + FLAGS_OFFSET + (4 if flags & EXTENDED else 2)
+        if version < PREFIXED:
+            end = body.index(0, start)
+            name = bytes(body[start:end])
+            following = at + (end - at + ALIGNMENT) // ALIGNMENT * ALIGNMENT
+        else:
+            dropped, start = _varint(body, start)
+            end = body.index(0, start)
+            name = name[: len(name) - dropped] + bytes(body[start:end])
+            following = end + 1
+        (modified,) = struct.unpack_from(">I", body, at + MTIME_OFFSET)
+        if modified >= written and name.decode(errors="surrogateescape") not in ours:
+            struct.pack_into(">I", body, at + SIZE_OFFSET, 0)
+        at = following
+    return bytes(body) + hashlib.sha1(body, usedforsecurity=False).digest()
+
+
+def _varint(body: bytearray, at: int) -> tuple[int, int]:
+    """Return a number in git's offset encoding, and where what follows it begins."""
+    value = body[at] & 0x7F
+    while body[at] & 0x80:
+        at += 1
+        value = (value + 1) << 7 | body[at] & 0x7F
+    return value, at + 1
 
 
 def with_file_times(data: bytes, changes: Mapping[str, IndexChange]) -> bytes:
