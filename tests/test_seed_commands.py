@@ -224,7 +224,7 @@ def installed(shell: Shell) -> None:
     shell.declare("only-a-role", backend="ollama", roles=["description"])
     shell.declare("old-model", "acme/old-model", backend="vllm", deprecated=True)
     shell.declare("testzzz-tiny", "acme/testzzz-tiny", backend="vllm")
-    shell.must("imageworks-models reconcile --no-progress && imageworks-models import-ollama")
+    shell.must("imageworks-models reconcile --yes --no-progress && imageworks-models import-ollama")
 
 
 def in_disorder(shell: Shell) -> None:

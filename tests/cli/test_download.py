@@ -1,6 +1,5 @@
 """``download`` through the real command line: one command from a name to a declared, verified, recorded model."""
 
-import io
 import json
 import os
 import re
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.cli import download as download_module
 from imageworks.hub.replies import error_response
 from imageworks.hub.wire import Request, Response
 from support.git import git
@@ -19,17 +17,11 @@ from support.hub import HubRepository
 from support.reconcile import MODEL, QUANTS, REPO, Result, World, command
 from support.registry import LARGE_BYTES, SHARDS, ended, model, wait_for
 from support.registry import World as Fresh
+from support.terminal import Terminal
 from support.transfer import content, tree
 
 NAME = "tiny-1b-vllm"
 TEMPLATE = {"chat_template.json": b'{"chat_template": "{{ messages }}"}'}
-
-
-class Terminal(io.StringIO):
-    """What somebody types, or sees, at a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def download(world: World, *words: str | Path, code: int = 0) -> Result:
@@ -43,7 +35,6 @@ def download(world: World, *words: str | Path, code: int = 0) -> Result:
 def typed(world: World, monkeypatch: pytest.MonkeyPatch, answers: str, *words: str) -> Result:
     """Run ``download`` as somebody at a terminal, who types the answers."""
     monkeypatch.setattr(sys, "stdin", Terminal(answers))
-    monkeypatch.setattr(download_module, "_at_terminal", lambda: True)
     return download(world, *words)
 
 

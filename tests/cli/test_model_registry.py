@@ -147,7 +147,7 @@ def test_a_locked_model_whose_bytes_drift_fails_and_is_not_replaced(world: World
 def test_a_lock_on_other_bytes_than_are_recorded_fails(world: World, found: Path) -> None:
     entry = world.entry(FOUND) | {"version_lock": {"locked": True, "expected_aggregate_sha256": "0" * 64}}
     world.write(f"discovered/testhost/{FOUND}.json", json.dumps(entry, indent=2, sort_keys=True) + "\n")
-    command("reconcile", "--registry", world.root, "--no-progress")
+    command("reconcile", "--yes", "--registry", world.root, "--no-progress")
     assert "version-lock: version_lock expects 000000000000" in registry(world, "verify", FOUND, code=1).out
     assert f"verify {FOUND} --unlock" in registry(world, "verify", FOUND, "--lock", code=1).err
     registry(world, "verify", FOUND, "--unlock")
@@ -158,7 +158,7 @@ def without_digests(world: World, **fields: object) -> None:
     """Leave of the found model's record what an earlier tool recorded: the names of its files."""
     entry = {key: value for key, value in world.entry(FOUND).items() if key != "artifacts"} | fields
     world.write(f"discovered/testhost/{FOUND}.json", json.dumps(entry, indent=2, sort_keys=True) + "\n")
-    assert command("reconcile", "--registry", world.root, "--no-progress").code == 0
+    assert command("reconcile", "--yes", "--registry", world.root, "--no-progress").code == 0
 
 
 def test_names_of_files_alone_are_verified_by_what_stands_there(world: World, found: Path) -> None:

@@ -1,16 +1,15 @@
 """Every command takes what ``list`` prints, and whatever else only one model is called."""
 
-import io
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
-import imageworks.cli.remove as remove_module
 from imageworks.model_loader.registry import UnknownModelError, get_entry
 from imageworks.tools.model_downloader import ModelDownloader
 from support.reconcile import Result, World, command
+from support.terminal import Terminal
 from support.world import started_world
 
 __all__ = ["started_world"]
@@ -131,8 +130,7 @@ def test_u3_the_beginning_of_a_name_removes_nothing_unasked(three: World, flags:
 def test_u3_at_a_terminal_the_beginning_is_asked_about_by_its_whole_name(
     three: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    monkeypatch.setattr(remove_module, "_at_terminal", lambda: True)
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
     assert f"Remove {NAMES[2]}" in run(three, "remove", "del").err
 
 

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
 from imageworks.cli import reconcile as command_module
 from imageworks.cli.plan_view import plan_text
@@ -15,6 +14,7 @@ from imageworks.reconcile.plan import Action, Change, Drift, FilesystemTotal, Pl
 from imageworks.registry.schema import check
 from support.git import git
 from support.reconcile import HOST, MODEL, NAME, REPO, World, command
+from support.terminal import Terminal
 from support.transfer import tree
 
 PLAN = Plan(
@@ -282,7 +282,7 @@ def test_a_second_controller_is_told_who_holds_the_lock(world: World) -> None:
 def test_progress_is_told_in_plain_lines_where_there_is_no_terminal(world: World) -> None:
     world.serve()
     world.declare()
-    result = command("reconcile", "--registry", world.root)
+    result = command("reconcile", "--yes", "--registry", world.root)
     assert f"{NAME}: fetching 58.6 KiB" in result.err
 
 
@@ -293,7 +293,7 @@ def test_no_token_is_needed_for_aria2_to_be_missed(
     world.declare()
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    result = command("reconcile", "--registry", world.root)
+    result = command("reconcile", "--yes", "--registry", world.root)
     assert result.code == 1
     assert "aria2c" in result.err
     assert tree(world.weights) == {}
@@ -302,61 +302,58 @@ def test_no_token_is_needed_for_aria2_to_be_missed(
 # --- questions ---------------------------------------------------------------------------------------------------
 
 
-class Terminal:
-    """Answers as a person at a terminal would."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: str) -> None:
-        self.asked: list[str] = []
-        self._answers = list(answers)
-        monkeypatch.setattr(sys, "stdin", self)
-        monkeypatch.setattr(sys, "stdout", self)
-        monkeypatch.setattr(typer, "prompt", self.prompt)
-        monkeypatch.setattr(typer, "confirm", self.confirm)
-
-    @staticmethod
-    def isatty() -> bool:
-        return True
-
-    def prompt(self, text: str, **_options: object) -> str:
-        self.asked.append(text)
-        return self._answers.pop(0)
-
-    def confirm(self, text: str, **_options: object) -> bool:
-        self.asked.append(text)
-        return self._answers.pop(0) == "y"
-
-
 REMOVAL = Change("gone", Action.REMOVE, Reason.UNDECLARED, bytes_freed=2048, needs_confirmation=True)
 INSTALL = Change("new", Action.INSTALL, Reason.MISSING)
 
 
+QUESTION = "Remove gone, 2.0 KiB? Type its name: "
+AGREE = "Apply this plan? [y/N]: "
+
+
+def asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answers: str, *changes: Change, **how: object
+) -> tuple[dict[str, str] | None, str]:
+    """Return what is left out, and what somebody at a terminal was asked."""
+    monkeypatch.setattr(sys, "stdin", Terminal(answers))
+    options = {"asked_names": set(), "yes": False, **how}
+    left = command_module._ask(Plan(HOST, None, changes=changes), **options)  # type: ignore[arg-type]
+    out, err = capsys.readouterr()
+    assert out == "", "stdout is data, and may be a pipe"
+    return left, err
+
+
 @pytest.mark.parametrize(
     ("answers", "skipped"),
-    [(("gone", "y"), set()), (("yes", "y"), {"gone"}), (("", "y"), {"gone"}), (("gone", "n"), None)],
+    [
+        ("gone\ny\n", set()),
+        ("yes\ny\n", {"gone"}),
+        ("\ny\n", {"gone"}),
+        ("gone\nn\n", None),
+        ("gone\n", None),
+        ("gone\nwhat\nyes\n", set()),
+    ],
 )
 def test_a_terminal_is_asked_for_the_name_and_then_for_the_whole(
-    monkeypatch: pytest.MonkeyPatch, answers: tuple[str, ...], skipped: set[str] | None
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answers: str, skipped: set[str] | None
 ) -> None:
-    terminal = Terminal(monkeypatch, *answers)
-    left = command_module._ask(Plan(HOST, None, changes=(REMOVAL, INSTALL)), asked_names=set(), yes=False)
-    assert terminal.asked == ["Remove gone, 2.0 KiB? Type its name", "Apply this plan?"]
+    left, said = asked(monkeypatch, capsys, answers, REMOVAL, INSTALL)
+    assert said.startswith(QUESTION + AGREE)
     assert (None if left is None else set(left)) == skipped
 
 
-def test_yes_asks_for_names_of_removals_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal(monkeypatch, "gone")
-    assert command_module._ask(Plan(HOST, None, changes=(REMOVAL, INSTALL)), asked_names=set(), yes=True) == {}
-    assert terminal.asked == ["Remove gone, 2.0 KiB? Type its name"]
+def test_yes_asks_for_names_of_removals_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked(monkeypatch, capsys, "gone\n", REMOVAL, INSTALL, yes=True) == ({}, QUESTION)
 
 
-def test_confirmed_names_are_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal(monkeypatch)
-    assert command_module._ask(Plan(HOST, None, changes=(REMOVAL,)), asked_names={"gone"}, yes=True) == {}
-    assert terminal.asked == []
+def test_confirmed_names_are_not_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asked(monkeypatch, capsys, "", REMOVAL, asked_names={"gone"}, yes=True) == ({}, "")
 
 
-def test_where_nothing_is_left_to_do_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal(monkeypatch, "no")
-    left = command_module._ask(Plan(HOST, None, changes=(REMOVAL,)), asked_names=set(), yes=False)
+def test_where_nothing_is_left_to_do_nothing_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left, said = asked(monkeypatch, capsys, "no\n", REMOVAL)
     assert left == {"gone": "not confirmed; run again with --confirm gone"}
-    assert len(terminal.asked) == 1
+    assert said == QUESTION

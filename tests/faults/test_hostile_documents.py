@@ -82,7 +82,7 @@ def test_f4_more_problems_than_are_shown_are_told_of(fresh: World) -> None:
 def test_f6_a_saved_plan_that_is_none_is_one_line(fresh: World, content: bytes) -> None:
     plan = fresh.root / "plan.json"
     plan.write_bytes(content)
-    done = fresh.run("reconcile", "--plan", str(plan))
+    done = fresh.run("reconcile", "--yes", "--plan", str(plan))
     assert done.code == 64, done
     assert done.stderr.startswith(f"error: {plan}: not a saved plan"), done
     assert done.stderr.count("\n") == 1

@@ -148,7 +148,7 @@ def test_a_name_that_can_be_no_branch_is_told_before_any_work(world: World, name
     world.configure(commit={"branch": name})
     world.serve()
     world.declare()
-    done = command("reconcile", "--registry", world.root, "--no-progress")
+    done = command("reconcile", "--yes", "--registry", world.root, "--no-progress")
     assert done.code == 1
     assert "branch" in done.err + done.out
     assert "bug" not in done.err

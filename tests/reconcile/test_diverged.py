@@ -223,7 +223,7 @@ def test_a_manifest_of_ours_that_clashes_with_theirs_is_for_a_person(
 def test_an_interrupted_pull_leaves_no_git_behind(world: World, server: GitServer) -> None:
     with hanging() as address:
         git(world.git_root, "remote", "set-url", "origin", address)
-        words = [*PROGRAM, "reconcile", "--pull", "--registry", str(world.root), "--no-progress"]
+        words = [*PROGRAM, "reconcile", "--yes", "--pull", "--registry", str(world.root), "--no-progress"]
         child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         wait_for(lambda: address in running(), seconds=20)
         child.send_signal(signal.SIGINT)

@@ -172,7 +172,7 @@ def test_hosts_that_keep_their_entries_on_branches_are_found(world: World, tmp_p
     repository = world.serve()
     world.configure(commit={"branch": "state/{host}"}, hosts={})
     world.declare(source={"huggingface": REPO, "revision": repository.commit_id})
-    assert command("reconcile", "--registry", world.root, "--no-progress").code == 0
+    assert command("reconcile", "--yes", "--registry", world.root, "--no-progress").code == 0
     git(world.git_root, "branch", "unrelated")
     git(tmp_path, "clone", "--quiet", str(world.git_root), "the checkout")
     checkout = tmp_path / "the checkout"

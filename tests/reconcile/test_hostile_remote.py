@@ -90,7 +90,7 @@ def test_variables_of_git_do_not_lead_elsewhere(world: World, server: GitServer,
     world.declare()
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv(name, str(world.folder / "elsewhere"))
-        refused = command("reconcile", "--registry", world.root, "--no-progress", "--pull")
+        refused = command("reconcile", "--yes", "--registry", world.root, "--no-progress", "--pull")
     assert "not the controller's to rebuild" in refused.err, refused
     assert not (world.folder / "elsewhere").exists()
     assert server.subjects()[0] == "Theirs"
@@ -214,7 +214,7 @@ def test_a_folder_that_is_a_link_is_not_followed(world: World, server: GitServer
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(outside)
     push_all(colleague, "Link")
-    done = command("reconcile", "--pull", "--push", "--registry", world.root, "--no-progress")
+    done = command("reconcile", "--yes", "--pull", "--push", "--registry", world.root, "--no-progress")
     assert done.code == 1, done
     assert "symbolic link" in done.err + done.out
     assert "bug" not in done.err

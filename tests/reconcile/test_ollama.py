@@ -769,7 +769,7 @@ def test_a_kill_between_pull_and_commit_leaves_the_model_ours(
 
     with monkeypatch.context() as patched:
         patched.setattr("imageworks.reconcile.ollama_apply.failpoint", killed)
-        assert command("reconcile", "--registry", ollama.world.root, "--no-progress").code == 130
+        assert command("reconcile", "--yes", "--registry", ollama.world.root, "--no-progress").code == 130
     assert ollama.installed() == content.manifest
     assert ollama.world.plan().changes == {NAME: ("adopt", "found")}
     ollama.world.reconcile()
@@ -801,7 +801,7 @@ def test_a_kill_in_the_middle_of_an_update_loses_nothing(
         # A killed process puts nothing back.
         patched.setattr("imageworks.reconcile.ollama_apply.OllamaHands._settle_kept", lambda *_, put_back: put_back)
         with pytest.raises(KilledError):
-            command("reconcile", "--registry", ollama.world.root, "--no-progress")
+            command("reconcile", "--yes", "--registry", ollama.world.root, "--no-progress")
     assert len(ollama.names()) == 2
     ollama.models.add(SHORT, tiny("even newer"))
     ollama.declare(more=digest_of(first))

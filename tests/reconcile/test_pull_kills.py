@@ -20,7 +20,7 @@ BRANCH = f"state/{HOST}"
 def killed(world: World, point: str, *words: str) -> None:
     """Run ``reconcile`` in a process of its own until a failpoint kills it."""
     done = subprocess.run(
-        [*PROGRAM, "reconcile", *words, "--registry", str(world.root), "-q"],
+        [*PROGRAM, "reconcile", "--yes", *words, "--registry", str(world.root), "-q"],
         env={**os.environ, "IMAGEWORKS_FAILPOINT": point},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -83,7 +83,7 @@ def test_two_hosts_that_push_at_once_both_end_up_in_history(
             other.setenv("IMAGEWORKS_HOST", "elsewhere")
             other.setenv("IMAGEWORKS_STATE_DIR", str(world.folder / "other state"))
             other.setenv("IMAGEWORKS_MODEL_ROOT", str(world.folder / "other weights"))
-            assert command("reconcile", "--registry", colleague, "--push", "--no-progress").code == 0
+            assert command("reconcile", "--yes", "--registry", colleague, "--push", "--no-progress").code == 0
 
     meanwhile(monkeypatch, other_host)
     world.reconcile("--push")

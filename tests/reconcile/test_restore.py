@@ -18,7 +18,8 @@ FOUND = "llama-7b-vllm"
 
 def back(world: World, *words: str, code: int = 0, valid: bool = True) -> Result:
     """Run a command that goes back, and check that what it leaves is valid (I2)."""
-    result = command(*words, "--registry", world.root, *(() if words[0] == "restore-ollama" else ("--no-progress",)))
+    plain = () if words[0] == "restore-ollama" else ("--no-progress", "--yes")
+    result = command(*words, "--registry", world.root, *plain)
     assert result.code == code, result
     if valid:
         world.check()

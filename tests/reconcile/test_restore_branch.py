@@ -50,18 +50,18 @@ def test_history_and_show_know_what_the_branch_records(aside: World) -> None:
 
 def test_restore_and_rollback_bring_the_bytes_back(aside: World) -> None:
     main = aside.head()
-    run(aside, "restore", NAME, "--from", "good", "--all", "--no-progress")
+    run(aside, "restore", NAME, "--from", "good", "--all", "--no-progress", "--yes")
     assert tree(aside.weights / REPO) == dict(MODEL)
     assert git(aside.git_root, "diff", "good", "--", "models") == ""
     assert aside.head() != main
-    run(aside, "rollback", "--no-progress")
+    run(aside, "rollback", "--no-progress", "--yes")
     assert tree(aside.weights / REPO)["config.json"] == NEW_CONFIG
     assert git(aside.git_root, "diff", main, "--", "models") == ""
     assert not (aside.root / "discovered").exists()
 
 
 def test_entries_of_then_are_those_that_were_recorded_by_then(aside: World) -> None:
-    result = command("restore", NAME, "--from", "good", "--entries", "--registry", aside.root)
+    result = command("restore", NAME, "--from", "good", "--entries", "--yes", "--registry", aside.root)
     assert f"kept: {NAME}: other files of " in result.err
-    before = command("restore", "--from", "good~1", "--entries", "--registry", aside.root)
+    before = command("restore", "--from", "good~1", "--entries", "--yes", "--registry", aside.root)
     assert f"{HOST} had recorded nothing by " in before.err

@@ -10,19 +10,19 @@ def test_another_registrys_controller_is_waited_for(world: World) -> None:
     other = world.folder / "other"
     assert command("init", other).code == 0
     with Run.open(world.root, load_host_settings(registry=world.root), RunOptions()):
-        refused = command("reconcile", "--registry", other, "--no-progress")
+        refused = command("reconcile", "--yes", "--registry", other, "--no-progress")
         looked = command("reconcile", "--registry", other, "--dry-run")
     assert refused.code == 1
     assert "this host is locked by" in refused.err
     assert "--wait" in refused.err
     assert looked.code == 0
-    assert command("reconcile", "--registry", other, "--no-progress").code == 0
+    assert command("reconcile", "--yes", "--registry", other, "--no-progress").code == 0
 
 
 def test_keeping_records_takes_its_turn_too(world: World) -> None:
     other = world.folder / "other"
     assert command("init", other).code == 0
     with Ledger.open(other, load_host_settings(registry=other), read_only=False):
-        refused = command("reconcile", "--registry", world.root, "--no-progress")
+        refused = command("reconcile", "--yes", "--registry", world.root, "--no-progress")
     assert refused.code == 1
     assert "this host is locked by" in refused.err

@@ -59,7 +59,7 @@ def test_an_interrupted_run_records_nothing_and_the_next_one_fetches_nothing_aga
     world.declare()
     with monkeypatch.context() as patched:
         Meanwhile(patched, error=KeyboardInterrupt())
-        result = command("reconcile", "--registry", world.root, "--no-progress")
+        result = command("reconcile", "--yes", "--registry", world.root, "--no-progress")
     assert result.code == 130
     assert not (world.root / "discovered").exists()
     world.served.forget()
@@ -177,7 +177,7 @@ def interrupted(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
     world.declare()
     with monkeypatch.context() as patched:
         Meanwhile(patched, error=KeyboardInterrupt())
-        command("reconcile", "--registry", world.root, "--no-progress")
+        command("reconcile", "--yes", "--registry", world.root, "--no-progress")
     (area,) = (world.weights / ".imageworks/staging").iterdir()
     return area
 
@@ -215,7 +215,7 @@ def test_what_another_registry_is_fetching_to_the_same_place_is_left_alone(
     git(tmp_path, "clone", "--quiet", str(world.root), str(elsewhere))
     git(elsewhere, "rm", "--quiet", f"models/{NAME}.yaml")
     git(elsewhere, "commit", "--quiet", "--message", "Declare nothing")
-    assert command("reconcile", "--registry", elsewhere, "--no-progress").code == 0
+    assert command("reconcile", "--yes", "--registry", elsewhere, "--no-progress").code == 0
     assert area.is_dir()
 
 

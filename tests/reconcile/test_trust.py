@@ -344,7 +344,7 @@ def test_a_kill_beside_the_note_of_entries_locks_nobody_out(signing: World, poin
     signing.declare("other", location="second")
     sign(signing)
     done = subprocess.run(
-        [*PROGRAM, "reconcile", "--registry", str(signing.root), "-q"],
+        [*PROGRAM, "reconcile", "--yes", "--registry", str(signing.root), "-q"],
         env={**os.environ, "IMAGEWORKS_FAILPOINT": point},
         capture_output=True,
         check=False,

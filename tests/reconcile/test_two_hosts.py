@@ -31,7 +31,7 @@ def together(world: World, clones: dict[str, Path]) -> Iterator[dict[str, "subpr
             "IMAGEWORKS_MODEL_ROOT": str(world.folder / f"weights of {host}"),
         }
         children[host] = subprocess.Popen(
-            [*PROGRAM, "reconcile", "--pull", "--push", "--registry", str(clone), "--no-progress"],
+            [*PROGRAM, "reconcile", "--yes", "--pull", "--push", "--registry", str(clone), "--no-progress"],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

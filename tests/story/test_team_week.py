@@ -91,7 +91,7 @@ def test_a_week(team: tuple[Person, Person, GitServer, HubRepository]) -> None:
     ben.merge("tiny-again")
     for person in (ada, ben):
         git(person.clone, "switch", "--quiet", "main")
-        person.run("reconcile", "--pull", "--push", "--no-progress")
+        person.run("reconcile", "--yes", "--pull", "--push", "--no-progress")
         assert person.weights_of(REPO) == MODEL["model.safetensors"]
     recorded = git(server.folder, "ls-tree", "-r", "--name-only", "main", "discovered").split()
     assert recorded == [f"discovered/{host}/{NAME}.json" for host in ("ada", "ben")]
@@ -107,7 +107,7 @@ def test_a_week(team: tuple[Person, Person, GitServer, HubRepository]) -> None:
     ada.merge("update-models")
     assert second in (ada.clone / main).read_text(encoding="utf-8")
     for person in (ada, ben):
-        person.run("reconcile", "--pull", "--push", "--no-progress")
+        person.run("reconcile", "--yes", "--pull", "--push", "--no-progress")
         assert person.weights_of(REPO) == better
 
     # Thursday: somebody deletes the manifest, and a prune takes the weights with it.
@@ -115,15 +115,15 @@ def test_a_week(team: tuple[Person, Person, GitServer, HubRepository]) -> None:
     git(ben.clone, "commit", "--quiet", "--message", "Tidy up")
     ben.run("reconcile", "--prune", "--allow-empty", "--confirm", NAME, "-y", "--push", "--no-progress")
     assert not (ben.weights / REPO).exists()
-    assert ada.run("reconcile", "--pull", "--no-progress").code == 0
+    assert ada.run("reconcile", "--yes", "--pull", "--no-progress").code == 0
     assert ada.weights_of(REPO) == better  # what nobody asked to prune here stays
 
     # Friday: Ben goes back; the manifest and the bytes are there again, and everybody agrees.
     ben.run("rollback", "-y", "--no-progress")
     assert ben.weights_of(REPO) == better
-    ben.run("reconcile", "--push", "--no-progress")
-    ada.run("reconcile", "--pull", "--push", "--no-progress")
-    ben.run("reconcile", "--pull", "--no-progress")
+    ben.run("reconcile", "--yes", "--push", "--no-progress")
+    ada.run("reconcile", "--yes", "--pull", "--push", "--no-progress")
+    ben.run("reconcile", "--yes", "--pull", "--no-progress")
     for person in (ada, ben):
         assert "No changes" in person.run("reconcile", "--dry-run").out
         person.run("validate")

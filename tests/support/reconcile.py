@@ -173,7 +173,7 @@ class World:
 
     def reconcile(self, *words: str | Path, code: int = 0, valid: bool = True) -> Result:
         """Run ``reconcile`` and check its exit code and, where manifests are valid, what it left behind (I2)."""
-        result = command("reconcile", *words, "--registry", self.root, "--no-progress")
+        result = command("reconcile", *words, "--yes", "--registry", self.root, "--no-progress")
         assert result.code == code, result
         if valid:
             self.check()

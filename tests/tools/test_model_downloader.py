@@ -1,6 +1,5 @@
 """``ModelDownloader``: the seed's class, by the command line's own route."""
 
-import io
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from support.git import git
 from support.hub import HubRepository
 from support.reconcile import MODEL, QUANTS, REPO, World, command
 from support.registry import LARGE_BYTES, SHARDS, model
+from support.terminal import Terminal
 from support.transfer import tree
 
 NAME = "tiny-1b-vllm"
@@ -60,11 +60,6 @@ class Answers:
     def existing(self, name: str, path: Path | None) -> str:
         self.asked.append(f"{name} at {path}")
         return self.answer
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_a_download_is_declared_verified_and_recorded_in_one_commit(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imageworks.cli.ask import at_terminal
 from imageworks.cli.output import complain, human_bytes, printable, say, wants_colour
 from imageworks.cli.scan import Backend
 from imageworks.errors import ExitCode, UsageError
@@ -48,7 +49,9 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
     force: Annotated[
         bool, typer.Option("--force", help="Move the pin, read every byte again, fetch what is not right.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--non-interactive", "-y", help="Ask nothing and use the defaults.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--non-interactive", "--yes", "-y", help="Ask nothing and use the defaults.")
+    ] = False,
     quant: Annotated[str | None, typer.Option("--quant", help="Which quantization of several, such as q4_k_m.")] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit; same as @branch.")] = None,
     backend: Annotated[
@@ -95,7 +98,7 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
     wish = replace(wish, preferred=host.preferred_formats)
     if not dry_run:
         start_logging(host.log_dir)
-    asked = TerminalQuestions(size=human_bytes) if not yes and not dry_run and _at_terminal() else None
+    asked = TerminalQuestions(size=human_bytes) if not yes and not dry_run and at_terminal() else None
     choose = asked.quantization if asked else partial(take_proposed, told=_note, size=human_bytes)
     options = RunOptions(any_time=True, read_only=dry_run)
     with (
@@ -170,10 +173,6 @@ def _carry_out(run: "Run", proposal: "Proposal", plan: "Plan", wish: "Wish", hos
     unchanged = "Right as it was" if wish.force else "Declared"
     said = next((words.get(change.action, "Successfully downloaded") for change in plan.effective), unchanged)
     return _Ended(f"{said}: {_name(entry)}", entry, report.commit)
-
-
-def _at_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _note(text: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imageworks.cli.ask import agrees, ask, at_terminal, refuse_unasked
 from imageworks.cli.output import complain, human_bytes, human_duration, paint, printable, say, wants_colour
 from imageworks.errors import ExitCode, ImageworksError, UsageError
 
@@ -92,8 +93,8 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
 ) -> int:
     """Make this host be as the registry declares: plan, show, ask, apply, commit.
 
-    Reads manifests as the checked-out commit has them; uncommitted edits do not count. On a terminal it asks before
-    applying, elsewhere it does not.
+    Reads manifests as the checked-out commit has them; uncommitted edits do not count. It asks before applying, on
+    stderr; where stdin is no terminal nobody can be asked, and without --yes nothing is applied.
     """
     from imageworks.config import find_registry, load_host_settings
     from imageworks.log import start_logging
@@ -106,7 +107,10 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
     _refuse_review_options(dry_run=dry_run, out=out, form=form, base=base, hosts=hosts or [], all_hosts=all_hosts)
     root = find_registry(registry)
     host = load_host_settings(registry=root)
-    if not dry_run:
+    shows_only = dry_run or out is not None
+    # Whoever cannot be asked is shown the plan, and nothing is written for that.
+    unasked = not (shows_only or yes or pull or push or at_terminal())
+    if not (dry_run or unasked):
         start_logging(host.log_dir)
     options = RunOptions(
         names=tuple(names or ()),
@@ -114,7 +118,7 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
         offline=offline,
         jobs=jobs,
         commit=commit,
-        read_only=dry_run or out is not None,
+        read_only=shows_only or unasked,
         any_time=now,
         pull=pull,
         push=push,
@@ -143,10 +147,10 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
             run.tidy(plan)
             if not _tell_of(run.publish()):
                 return ExitCode.FAILURE
-        if options.read_only or not plan.has_changes:
+        if shows_only or not plan.has_changes:
             return _plan_code(plan, detailed=detailed)
         confirmed = {find_in(run.registry, name, whole=True, exit_code=ExitCode.USAGE) for name in confirm or ()}
-        skipped = _ask(plan, asked_names=confirmed, yes=yes or saved is not None)
+        skipped = _ask(plan, asked_names=confirmed, yes=yes)
         if skipped is None:
             complain("nothing was changed")
             return ExitCode.FAILURE
@@ -243,7 +247,7 @@ def _save(plan: "Plan", out: Path, asked: list[str]) -> None:
         out.write_text(plan_json(plan) + "\n", encoding="utf-8")
     except OSError as error:
         raise ImageworksError(f"{out}: cannot be written: {error.strerror}") from error
-    again = shlex.join(["imageworks-models", "reconcile", *asked, "--plan", str(out)])
+    again = shlex.join(["imageworks-models", "reconcile", *asked, "--plan", str(out), "--yes"])
     complain(f"plan saved to {out}; apply it with `{again}`")
 
 
@@ -270,24 +274,18 @@ def _check_saved(saved: Path, plan: "Plan") -> None:
 
 def _ask(plan: "Plan", *, asked_names: set[str], yes: bool) -> dict[str, str] | None:
     """Ask for what must be asked; return the changes to leave out with why, or ``None`` to do nothing."""
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if not yes:
+        refuse_unasked("the plan was not applied")
     skipped: dict[str, str] = {}
     for change in plan.effective:
         if change.needs_confirmation and change.name not in asked_names:
-            if terminal:
-                answer = typer.prompt(
-                    f"Remove {change.name}, {human_bytes(change.bytes_freed)}? Type its name",
-                    default="",
-                    show_default=False,
-                    err=True,
-                )
-                if answer.strip() == change.name:
-                    continue
-            skipped[change.name] = f"not confirmed; run again with --confirm {change.name}"
+            question = f"Remove {change.name}, {human_bytes(change.bytes_freed)}? Type its name:"
+            if not (at_terminal() and ask(question) == change.name):
+                skipped[change.name] = f"not confirmed; run again with --confirm {change.name}"
     rest = [change for change in plan.effective if change.name not in skipped]
-    if not terminal or yes or (not rest and not plan.records_stale):
+    if yes or (not rest and not plan.records_stale):
         return skipped
-    return skipped if typer.confirm("Apply this plan?", default=False, err=True) else None
+    return skipped if agrees("Apply this plan?") else None
 
 
 def _show_report(report: "Report", form: Format, *, quiet: bool) -> None:

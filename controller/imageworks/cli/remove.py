@@ -1,20 +1,16 @@
 """The ``remove`` command: forget a model's download, delete its files, or purge it altogether."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imageworks.cli.ask import NotConfirmedError, agrees, at_terminal, refuse_unasked
 from imageworks.cli.output import complain, counted, human_bytes, printable, say
-from imageworks.errors import ExitCode, ImageworksError
+from imageworks.errors import ExitCode
 
 if TYPE_CHECKING:
     from imageworks.reconcile.removal import Removal
-
-
-class NotConfirmedError(ImageworksError):
-    """Nobody agreed to a removal."""
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +28,7 @@ def remove_command(
     purge: Annotated[
         bool, typer.Option("--purge", help="Remove the whole entry and the manifest, not only what was downloaded.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", "--yes", "-y", help="Do not ask.")] = False,
     registry: Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")] = None,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another controller.")] = 0.0,
 ) -> int:
@@ -50,7 +46,7 @@ def remove_command(
     host = load_host_settings(registry=root)
     start_logging(host.log_dir)
     with Run.open(root, host, RunOptions(offline=True), wait=wait) as run:
-        asked = prepare(run, name, delete_files=delete_files, purge=purge, whole=force or not _at_terminal())
+        asked = prepare(run, name, delete_files=delete_files, purge=purge, whole=force or not at_terminal())
         for line in asked.said:
             complain(line)
         if not force:
@@ -63,17 +59,10 @@ def remove_command(
     return ExitCode.SUCCESS
 
 
-def _at_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
-
-
 def _confirm(asked: "Removal") -> None:
-    if not _at_terminal():
-        raise NotConfirmedError(
-            f"{asked.name} was not removed: nobody can be asked here", remedy="Run it again with --force."
-        )
+    refuse_unasked(f"{asked.name} was not removed", option="--force")
     freed = f", which frees {human_bytes(asked.bytes_freed)}" if asked.delete_files else ""
-    if not typer.confirm(f"{'Purge' if asked.purge else 'Remove'} {asked.name}{freed}?", default=False, err=True):
+    if not agrees(f"{'Purge' if asked.purge else 'Remove'} {asked.name}{freed}?"):
         raise NotConfirmedError(f"{asked.name} was not removed")
 
 

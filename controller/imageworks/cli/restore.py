@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imageworks.cli.ask import agrees, at_terminal, refuse_unasked
 from imageworks.cli.output import complain, human_bytes, printable, say, terminal_width, wants_colour
 from imageworks.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from imageworks.reconcile.report import Report
     from imageworks.reconcile.restore_entries import EntryDeed
@@ -197,9 +198,10 @@ def _opened(
 
     root = find_registry(registry)
     host = load_host_settings(registry=root)
-    if not how.dry_run:
+    read_only = how.dry_run or not (how.yes or at_terminal())
+    if not read_only:
         start_logging(host.log_dir)
-    options = RunOptions(offline=offline, read_only=how.dry_run, any_time=now)
+    options = RunOptions(offline=offline, read_only=read_only, any_time=now)
     reader = HistoryReader(RegistryRepository.open(root, host=host.host), host=host.host)
     with (
         damage_told(),
@@ -220,7 +222,7 @@ def _go(run: "Run", asked: "Restoration", how: How) -> int:
     stopped = bool(asked.refused) or (asked.plan is not None and asked.plan.has_errors)
     if how.dry_run or not asked.has_changes:
         return ExitCode.FAILURE if stopped else ExitCode.SUCCESS
-    skipped = _confirm(asked, lambda text: typer.confirm(text, default=False, err=True), yes=how.yes)
+    skipped = _confirm(asked, yes=how.yes)
     if skipped is None:
         complain("nothing was changed")
         return ExitCode.FAILURE
@@ -259,17 +261,16 @@ def _deed_line(deed: "EntryDeed") -> str:
     return printable(f"{deed.deed.value} {deed.name}  entry: {deed.why}")
 
 
-def _confirm(asked: "Restoration", confirm: "Callable[[str], bool]", *, yes: bool) -> dict[str, str] | None:
+def _confirm(asked: "Restoration", *, yes: bool) -> dict[str, str] | None:
     """Ask for what must be asked; return the changes to leave out with why, or ``None`` to do nothing."""
+    if not yes:
+        refuse_unasked("nothing was restored")
     skipped: dict[str, str] = {}
     for change in asked.plan.effective if asked.plan is not None else ():
         if change.needs_confirmation:
             freed = human_bytes(change.bytes_freed)
             skipped[change.name] = f"it would remove {freed}: `reconcile --prune --confirm {change.name}`"
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    if not terminal or yes or confirm("Restore this?"):
-        return skipped
-    return None
+    return skipped if yes or agrees("Restore this?") else None
 
 
 def _say_done(report: "Report") -> None:

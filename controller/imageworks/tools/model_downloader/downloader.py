@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from imageworks.config import find_registry, load_host_settings
+from imageworks.foundation.terminal import at_terminal
 from imageworks.model_loader.download_adapter import RemovedDownload, remove_download
 from imageworks.model_loader.entries import RegistryEntry, recorded_entry
 from imageworks.model_loader.registry import DEFAULT_WAIT_SECONDS, load_registry
@@ -48,7 +49,6 @@ from imageworks.tools.model_downloader.questions import (
     Questions,
     TerminalQuestions,
     answered,
-    at_terminal,
 )
 from imageworks.tools.model_downloader.values import ChatTemplate, DownloadedModel, FilePartition, RepositoryMetadata
 from imageworks.transfer.files import Progress

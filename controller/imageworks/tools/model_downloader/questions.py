@@ -142,11 +142,6 @@ def answered(wish: Wish, answer: str, label: str | None) -> Wish:
     return replace(wish, force=True) if answer == AGAIN else replace(wish, location=declared_location(answer))
 
 
-def at_terminal() -> bool:
-    """Return whether somebody can be asked: stdin and stdout are a terminal."""
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
-
-
 def _choose(question: str, answers: Mapping[str, str], *, default: str | None) -> str:
     while True:
         given = _read(f"{question}{f' [{default}]' if default else ''}: ").lower() or default or ""
