@@ -284,26 +284,12 @@ class _Exchange(AbstractContextManager[OpenReply]):
         try:
             yield from response.iter_stream()
         except _failures(httpcore2) as error:
-<<<<<<< Updated upstream
-            raise _failure(self._url, error, self._proxy) from None
-
-
-def _http_proxy(proxy: Proxy) -> "httpcore2.Proxy":
-    import httpcore2
-
-    context = None
-    if proxy.scheme == "https":
-        from imageworks.certificates import tls_context
-
-        context = tls_context()
-    user = None if proxy.user is None else (proxy.user.encode(), proxy.password.encode())
-    return httpcore2.Proxy(f"{proxy.scheme}://{proxy.place}/", auth=user, ssl_context=context)
-=======
             # A cut of our own meets the reader as an end or as a reset, as the server was quick or not.
-            raise HttpError(self._url, CUT if self._cut.is_set() else _why(error)) from None
+            if self._cut.is_set():
+                raise HttpError(self._url, CUT) from None
+            raise _failure(self._url, error, self._proxy) from None
         if self._cut.is_set():  # an answer without a length seems to be whole then
             raise HttpError(self._url, CUT)
->>>>>>> Stashed changes
 
     def _cutter(self, response: "httpcore2.Response") -> Callable[[], None]:
         import socket
@@ -318,6 +304,18 @@ def _http_proxy(proxy: Proxy) -> "httpcore2.Proxy":
                     socket.socket.shutdown(connected, socket.SHUT_RDWR)  # not TLS's own, which the reader may be using
 
         return cut
+
+
+def _http_proxy(proxy: Proxy) -> "httpcore2.Proxy":
+    import httpcore2
+
+    context = None
+    if proxy.scheme == "https":
+        from imageworks.certificates import tls_context
+
+        context = tls_context()
+    user = None if proxy.user is None else (proxy.user.encode(), proxy.password.encode())
+    return httpcore2.Proxy(f"{proxy.scheme}://{proxy.place}/", auth=user, ssl_context=context)
 
 
 def _failures(module: object) -> tuple[type[Exception], ...]:
