@@ -126,6 +126,12 @@ def is_kept() -> bool:
     return any(handler.name == LOG_FILE for handler in LOGGER.handlers)
 
 
+def log_place() -> str | None:
+    """Return the file that lines go to, where they go to one."""
+    files = (handler for handler in LOGGER.handlers if handler.name == LOG_FILE)
+    return next((handler.baseFilename for handler in files if isinstance(handler, logging.FileHandler)), None)
+
+
 def start_logging(log_dir: Path) -> None:
     """Send log lines to ``model_downloader.log`` in a folder; without one that can be written, say so once and go on.
 
@@ -242,6 +248,20 @@ def warn(text: str) -> None:
         text: What it is, in one line.
     """
     LOGGER.warning("%s", text)
+
+
+def unexpected(about: str, error: BaseException) -> None:
+    """Write an error that nobody foresaw with its traceback, and show that where ``IMAGEWORKS_DEBUG`` asks for it.
+
+    Args:
+        about: What was worked on.
+        error: What was raised.
+    """
+    LOGGER.error("unexpected", exc_info=error, extra={"fields": {"about": about}})
+    if debugging():
+        import traceback
+
+        sys.stderr.write(redact("".join(traceback.format_exception(error))))
 
 
 def mirror(text: str, *, stream: str) -> None:

@@ -1,10 +1,12 @@
 """The real program with one thing broken on purpose, to show that a judge would notice: ``mutants.py NAME …``."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from imageworks.cli import app
 from imageworks.failpoints import failpoint
@@ -64,9 +66,36 @@ def record_nothing() -> None:
     records.entry_file = lambda host, name: f"discovered/{host}/{name}.lost.json"  # type: ignore[attr-defined]
 
 
+BROKEN: Final = "bad"
+"""What a model is called with which something that nobody foresaw happens."""
+
+
+def break_one_model() -> None:
+    """Bug: the function that a variable names raises what nobody foresaw when it works on one model."""
+    module, _, name = os.environ["MUTANT_BREAKS"].partition(":")
+    *owners, last = name.split(".")
+    owner: Any = import_module(module)
+    for part in owners:
+        owner = getattr(owner, part)
+    working = getattr(owner, last)
+
+    def breaking(*arguments: object, **options: object) -> object:
+        if any(_is_about(argument, BROKEN) for argument in arguments):
+            raise KeyError("planted")
+        return working(*arguments, **options)
+
+    setattr(owner, last, breaking)
+
+
+def _is_about(argument: object, name: str) -> bool:
+    subject = getattr(argument, "manifest", argument)
+    called = (getattr(subject, "name", None), getattr(subject, "path", None), subject)
+    return any(name in str(one) for one in called if isinstance(one, (str, Path)))
+
+
 VARIANTS: Final[dict[str, Callable[[], None]]] = {
     variant.__name__: variant
-    for variant in (no_exchange, write_in_place, no_recovery, forget_what_came, record_nothing)
+    for variant in (no_exchange, write_in_place, no_recovery, forget_what_came, record_nothing, break_one_model)
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Final, Protocol
 
 from imageworks.detect.capabilities import Capabilities
@@ -168,4 +169,15 @@ class ModelFacts:
             "license": self.license,
             "metadata": {key: value for key, value in metadata.items() if value not in (None, [], {})},
         }
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: _writable(value) for key, value in found.items() if value is not None}
+
+
+def _writable(value: object) -> object:
+    """Return what can be written as JSON and read again: strangers' configs hold NaN and halves of characters."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(_writable(key)): _writable(item) for key, item in value.items()}
+    return [_writable(item) for item in value] if isinstance(value, list | tuple) else value

@@ -273,6 +273,14 @@ def _parse_card(kept: str) -> Card:
 def _words(value: object) -> tuple[str, ...]:
     """Return short texts from a text or a list; ``no`` for Norwegian reads as false, and is kept."""
     items = value if isinstance(value, list) else [value]
-    return tuple(
-        str(item).strip()[:200] for item in items[:100] if isinstance(item, (str, int, bool)) and str(item).strip()
-    )
+    plain = [str(item) for item in items[:100] if isinstance(item, str) or _is_short_number(item)]
+    return tuple(_whole_characters(text.strip()[:200]) for text in plain if text.strip())
+
+
+def _is_short_number(item: object) -> bool:
+    return isinstance(item, int) and abs(item) < 1 << 63  # Python refuses to write the longest ones out
+
+
+def _whole_characters(text: str) -> str:
+    """Return a text whose halves of characters, which nobody can write down, are replaced."""
+    return text.encode("utf-8", "replace").decode()

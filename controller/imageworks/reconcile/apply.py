@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from imageworks.config import HostSettings
 from imageworks.errors import ImageworksError
 from imageworks.failpoints import failpoint
+from imageworks.foundation.isolation import isolated
 from imageworks.log import event
 from imageworks.providers.local import LocalSource
 from imageworks.reconcile.compose import compose_entry, emptied_entry, moved_entry
@@ -24,6 +25,7 @@ from imageworks.reconcile.report import Outcome
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
+from imageworks.registry.validate import check_recordable
 from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Algorithm, Digest, hash_file
 from imageworks.transfer.engine import TransferEngine
@@ -122,7 +124,10 @@ def _apply_one(change: Change, case: Case | None, entries: Mapping[str, Entry], 
     began = time.monotonic()
     event("apply", model=change.name, action=change.action.value, reason=change.reason.value)
     try:
-        entry = _carry_out(change, case, entries, tools)
+        with isolated(change.name):
+            entry = _carry_out(change, case, entries, tools)
+            if entry is not None:
+                check_recordable(entry)
     except ImageworksError as error:
         event("failed", model=change.name, error=error.message)
         reason, told = getattr(error, "reason", None), getattr(error, "entry", None)

@@ -4,9 +4,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from imageworks.errors import ExitCode
+from imageworks.errors import ExitCode, ImageworksError
+from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.reconcile.decide import has_files, is_ollamas, needs_upstream, stands_in_ollama
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.observe import DiskObserver
@@ -24,6 +25,7 @@ from imageworks.reconcile.situation import (
     Place,
     Situation,
     Upstream,
+    obstacle_of,
 )
 from imageworks.reconcile.studio import strangers, unseen
 from imageworks.reconcile.upstream import Sources
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from imageworks.reconcile.ollama_look import OllamaLook
 
 ASKING_THREADS: Final = 8
+Subject = TypeVar("Subject", bound=Manifest | Entry | Case)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,32 @@ class Look:
         return ollama.observe(entry) if ollama is not None else None
 
 
+class Failures:
+    """The models that could not be looked at because of an error that nobody foresaw; the others go on (I9)."""
+
+    def __init__(self) -> None:
+        self.obstacles: dict[str, Obstacle] = {}
+
+    def without(self, subjects: Iterable[Subject], work: Callable[[Subject], Result]) -> list[Result]:
+        """Return what some work gives for each subject, in their order, without those with which it failed.
+
+        Args:
+            subjects: Manifests, entries or cases.
+            work: What is done with one.
+        """
+        results = []
+        for subject in subjects:
+            name = subject.manifest.name if isinstance(subject, Case) else subject.name
+            if name in self.obstacles:
+                continue
+            try:
+                with isolated(name):
+                    results.append(work(subject))
+            except (ImageworksError, OSError) as error:
+                self.obstacles[name] = obstacle_of(error)
+        return results
+
+
 def gather(look: Look, names: Collection[str] = ()) -> Situation:
     """Return everything that a plan is made from.
 
@@ -100,22 +130,26 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
     renamed = _renames(applied.values(), registry)
     wanted = [m for name, m in sorted(applied.items()) if not names or name in names]
     announced = look.intents.announced()
-    cases = _with_ollama([_recorded(look, manifest, renamed, sharing) for manifest in wanted], look, announced)
-    cases = _ask(cases, look)
-    cases = [_placed(look, case, announced) for case in cases]
+    failed = Failures()
+    cases = failed.without(wanted, lambda manifest: _recorded(look, manifest, renamed, sharing))
+    cases = _ask(_with_ollama(cases, look, announced, failed), look, failed)
+    cases = failed.without(cases, lambda case: _placed(look, case, announced))
     taken = {case.previous_name for case in cases if case.previous_name} | set(renamed.values())
+    orphans = tuple(_orphans(look, names, set(applied) | taken, sharing, failed))
+    unmanaged = tuple(_unmanaged(look, names, set(registry.manifests) | taken, failed))
+    staged = dict(failed.without(cases, lambda case: (case.manifest.name, _staged(case, registry.host))))
     return Situation(
         host=registry.host,
         revision=registry.revision,
-        cases=tuple(cases),
-        blocked=_blocked(registry, names),
-        orphans=tuple(_orphans(look, names, set(applied) | taken, sharing)),
-        unmanaged=tuple(_unmanaged(look, names, set(registry.manifests) | taken)),
+        cases=tuple(case for case in cases if case.manifest.name not in failed.obstacles),
+        blocked={**_blocked(registry, names), **failed.obstacles},
+        orphans=orphans,
+        unmanaged=unmanaged,
         declared=registry.declared,
         diagnostics=tuple(d.render() for d in registry.diagnostics),
         notes=look.notes,
         free_bytes=dict(look.places.free),
-        staged_bytes={case.manifest.name: _staged(case, registry.host) for case in cases},
+        staged_bytes=staged,
         policies=registry.settings.policies.on(datetime.now(UTC).date()),
         documents=registry.documents,
         records_stale=look.records.stale(registry),
@@ -206,7 +240,7 @@ def _mentions_ollama(manifest: Manifest | None, entry: Entry | None) -> bool:
     return stands_in_ollama(entry) or "ollama" in entry.part("metadata")
 
 
-def _with_ollama(cases: list[Case], look: Look, announced: Mapping[str, Path]) -> list[Case]:
+def _with_ollama(cases: list[Case], look: Look, announced: Mapping[str, Path], failed: Failures) -> list[Case]:
     """Return all cases, those that speak of Ollama with what it has of them."""
     speaking = [i for i, case in enumerate(cases) if _mentions_ollama(case.manifest, case.entry)]
     recorded = any(_mentions_ollama(None, entry) for entry in look.registry.entries.values())
@@ -214,13 +248,16 @@ def _with_ollama(cases: list[Case], look: Look, announced: Mapping[str, Path]) -
         return cases
     ollama = look.open_ollama()
     ollama.begin(look.registry.applied, look.registry.entries.values(), announced)
-    seen = list(cases)
-    for i in speaking:
-        seen[i] = ollama.case(cases[i])
-    return ollama.ask(seen)
+    mentioned = {cases[i].manifest.name for i in speaking}
+    seen = failed.without(cases, lambda case: ollama.case(case) if case.manifest.name in mentioned else case)
+    try:
+        with isolated("Ollama"):
+            return ollama.ask(seen)
+    except InternalError:  # one after the other, then, so that only those fail with which it happens
+        return failed.without(seen, lambda case: ollama.ask([case])[0])
 
 
-def _ask(cases: list[Case], look: Look) -> list[Case]:
+def _ask(cases: list[Case], look: Look, failed: Failures) -> list[Case]:
     """Ask the sources of all cases that need it, several at once, and return all cases in their order."""
     asking = [i for i, case in enumerate(cases) if needs_upstream(case)]
     if not asking:
@@ -229,14 +266,24 @@ def _ask(cases: list[Case], look: Look) -> list[Case]:
 
     with ThreadPoolExecutor(min(ASKING_THREADS, len(asking))) as pool:
         try:
-            answers = list(pool.map(look.sources.ask, [cases[i] for i in asking]))
+            answers = list(pool.map(lambda case: _answer(look, case), [cases[i] for i in asking]))
         except BaseException:
             look.sources.close()  # wakes threads that wait for a hub's rate limit, which would hold up ^C
             raise
     answered = list(cases)
     for i, answer in zip(asking, answers, strict=True):
         answered[i] = replace(cases[i], upstream=answer)
-    return answered
+        if isinstance(answer, Obstacle) and answer.reason is Reason.INTERNAL_ERROR:
+            failed.obstacles[cases[i].manifest.name] = answer
+    return [case for case in answered if case.manifest.name not in failed.obstacles]
+
+
+def _answer(look: Look, case: Case) -> Upstream | Obstacle:
+    try:
+        with isolated(case.manifest.name):
+            return look.sources.ask(case)
+    except InternalError as error:
+        return obstacle_of(error)
 
 
 def _placed(look: Look, case: Case, announced: Mapping[str, Path]) -> Case:
@@ -320,27 +367,38 @@ def _moved_already(look: Look, case: Case, place: Place, announced: Mapping[str,
     return replace(case, occupant=occupant, published_by_us=announced.get(case.manifest.name) == place.path)
 
 
-def _orphans(look: Look, names: Collection[str], declared: Collection[str], sharing: Sharing) -> Iterable[Orphan]:
+def _orphans(
+    look: Look, names: Collection[str], declared: Collection[str], sharing: Sharing, failed: Failures
+) -> list[Orphan]:
     registry = look.registry
-    for name, entry in sorted(registry.entries.items()):
-        if not entry.managed or name in declared or name in registry.blocked or (names and name not in names):
-            continue
-        yield Orphan(
+
+    def orphan(entry: Entry) -> Orphan:
+        return Orphan(
             entry=entry,
             observation=look.observe(entry),
-            prune=look.prune_of(name),
-            excluded=name in registry.manifests,
+            prune=look.prune_of(entry.name),
+            excluded=entry.name in registry.manifests,
             shared=sharing.owners(entry) if has_files(entry) and not is_ollamas(entry) else {},
             ollama=ollama.sight_of(entry) if (ollama := look.ollama_for(entry)) is not None else None,
         )
 
+    left = [
+        entry
+        for name, entry in sorted(registry.entries.items())
+        if entry.managed and name not in declared and name not in registry.blocked and (not names or name in names)
+    ]
+    return failed.without(left, orphan)
+
 
 def _unmanaged(
-    look: Look, names: Collection[str], declared: Collection[str]
-) -> Iterable[tuple[Entry, Observation | None]]:
-    for name, entry in sorted(look.registry.entries.items()):
-        if not entry.managed and name not in declared and (not names or name in names):
-            yield entry, look.observe(entry)
+    look: Look, names: Collection[str], declared: Collection[str], failed: Failures
+) -> list[tuple[Entry, Observation | None]]:
+    found = [
+        entry
+        for name, entry in sorted(look.registry.entries.items())
+        if not entry.managed and name not in declared and (not names or name in names)
+    ]
+    return failed.without(found, lambda entry: (entry, look.observe(entry)))
 
 
 def _staged(case: Case, host: str) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.naming import LONGEST_NAME, compile_testing_patterns, is_testing_name, ollama_name
 from imageworks.providers.ollama_errors import OllamaError, OllamaUnreachableError
 from imageworks.providers.ollama_names import parse_name, stored_name
@@ -192,7 +193,11 @@ class _Importer:
             old = self._old(model, used)
             if old is not None:
                 used.add(old.name)
-            self._decide(model, old)
+            try:
+                with isolated(model.name):
+                    self._decide(model, old)
+            except InternalError as error:
+                self.found.append(Stays(model.name, error.render()))
         for entry in self._own.values():
             if entry.name not in used:
                 self._left(entry)

@@ -94,6 +94,8 @@ class Reason(StrEnum):
     NOT_OFFERED = "not-offered"
     MODELFILE_CHANGED = "modelfile-changed"
     BASE_CHANGED = "base-changed"
+    SYSTEM = "system"
+    INTERNAL_ERROR = "internal-error"
 
 
 def reason_of(word: str, otherwise: Reason) -> Reason:

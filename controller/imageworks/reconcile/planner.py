@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.reconcile.decide import decide, is_ollamas, removal
 from imageworks.reconcile.plan import Action, Change, Drift, FilesystemTotal, Plan, Reason
 from imageworks.reconcile.policy import policy_notes, policy_obstacle, within_host_limit
-from imageworks.reconcile.situation import Case, Observation, Obstacle, Orphan, PruneOptions, Situation
+from imageworks.reconcile.situation import Case, Observation, Obstacle, Orphan, PruneOptions, Situation, obstacle_of
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import Prune, State
 
@@ -23,7 +24,7 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
         situation: Everything known of the host and the registry.
         prune: What a run may remove.
     """
-    decided = [(case, _permitted(case, decide(case), situation)) for case in situation.cases]
+    decided = [(case, _decided(case, situation)) for case in situation.cases]
     if any(case.ollama is not None and case.ollama.made is not None for case in situation.cases):
         from imageworks.reconcile.ollama_made import rebuilt
 
@@ -78,6 +79,16 @@ def waves(changes: Iterable[Change], cases: Mapping[str, Case]) -> list[list[Cha
     for change in changes:
         by_wave.setdefault(depth(cases.get(change.name), 0), []).append(change)
     return [by_wave[wave] for wave in sorted(by_wave)]
+
+
+def _decided(case: Case, situation: Situation) -> Change | None:
+    """Return what changes for one case; what nobody foresaw blocks this one alone."""
+    name = case.manifest.name
+    try:
+        with isolated(name):
+            return _permitted(case, decide(case), situation)
+    except InternalError as error:
+        return _obstructed(name, obstacle_of(error))
 
 
 def _permitted(case: Case, change: Change | None, situation: Situation) -> Change | None:
@@ -154,6 +165,14 @@ def _orphans(situation: Situation, prune: PruneOptions) -> tuple[list[Change], l
 
 def _removal(orphan: Orphan, reason: Reason, shared: frozenset[str]) -> Change:
     """Return the removal of an orphan, from disks or from Ollama."""
+    try:
+        with isolated(orphan.entry.name):
+            return _removal_of(orphan, reason, shared)
+    except InternalError as error:
+        return _obstructed(orphan.entry.name, obstacle_of(error))
+
+
+def _removal_of(orphan: Orphan, reason: Reason, shared: frozenset[str]) -> Change:
     entry = orphan.entry
     if is_ollamas(entry):
         from imageworks.reconcile.ollama_leaving import ollama_removal

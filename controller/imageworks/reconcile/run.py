@@ -450,7 +450,7 @@ class Run:
 
         Of a suspended or blocked model it is not known what it would resume, so all of its stays.
         """
-        keys, unknown = set(), set(self._registry.blocked)
+        keys, unknown = set(), {*self._registry.blocked, *self._situation.blocked}
         for case in self._situation.cases:
             if isinstance(case.upstream, Upstream):
                 keys.add(staging_key_of(case.manifest.name, self._host.host, case.upstream))

@@ -10,6 +10,7 @@ from typing import Final
 from imageworks.detect.facts import ModelFacts
 from imageworks.detect.filenames import Role, classify
 from imageworks.errors import ImageworksError
+from imageworks.foundation.isolation import isolated
 from imageworks.naming import (
     compile_testing_patterns,
     default_variant_name,
@@ -27,6 +28,7 @@ from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, PathSource
+from imageworks.registry.validate import check_recordable
 from imageworks.registry.views import display_after
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import RemoteFile
@@ -163,7 +165,8 @@ class _Surveyor:
     def look(self, candidate: Candidate) -> None:
         """Decide what becomes of a candidate; one that cannot be named or read does not stop the others."""
         try:
-            self._decide(candidate)
+            with isolated(str(candidate.path)):
+                self._decide(candidate)
         except ImageworksError as error:
             self.passed.append(Passed(candidate.path, error.message, failed=True))
         except OSError as error:
@@ -319,7 +322,13 @@ def record(
         if failed is not None:
             passed.append(Passed(finding.candidate.path, failed, failed=True))
             continue
-        entry = found_entry(finding, digests, ledger, options)
+        try:
+            with isolated(finding.name):
+                entry = found_entry(finding, digests, ledger, options)
+                check_recordable(entry)
+        except ImageworksError as error:
+            passed.append(Passed(finding.candidate.path, error.message, failed=True))
+            continue
         if finding.old is not None and is_same(entry, finding.old):
             continue
         written[entry.name] = entry

@@ -1,12 +1,14 @@
 """What is known before deciding: one frozen value a model, gathered by observation and handed to the pure planner."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imageworks.reconcile.plan import Drift, Reason
+from imageworks.errors import ImageworksError
+from imageworks.reconcile.plan import Drift, Reason, reason_of
 from imageworks.registry.document import Document
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import Manifest, Prune
@@ -28,6 +30,16 @@ class Obstacle:
 
     reason: Reason
     message: str
+
+
+def obstacle_of(error: ImageworksError | OSError) -> Obstacle:
+    """Return the obstacle that an error in one model's work is."""
+    if isinstance(error, ImageworksError):
+        word = str(getattr(error, "reason", None))
+        text = error.message if error.remedy is None else f"{error.message}; {error.remedy}"
+        return Obstacle(reason_of(word, Reason.SYSTEM), text)
+    where = f"{error.filename}: " if error.filename else ""
+    return Obstacle(Reason.SYSTEM, f"{where}{os.strerror(error.errno) if error.errno else error}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
+from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.reconcile.update_values import Age, Difference, Followed, ModelUpdate, Standing
 from imageworks.registry.manifest import HuggingFaceSource
 from imageworks.transfer.files import LinkError, RemoteFile
@@ -85,10 +86,11 @@ def ask(upstreams: Upstreams, followed: Followed, age: Age) -> ModelUpdate:
         age: How old a newer commit must be to count as an update.
     """
     try:
-        if isinstance(followed.source, HuggingFaceSource):
-            return _ask_hub(upstreams.hub(), followed, age)
-        return _ask_ollama(upstreams.ollama(), followed, age)
-    except (LinkError, UnsafeNameError) as error:
+        with isolated(_name(followed)):
+            if isinstance(followed.source, HuggingFaceSource):
+                return _ask_hub(upstreams.hub(), followed, age)
+            return _ask_ollama(upstreams.ollama(), followed, age)
+    except (LinkError, UnsafeNameError, InternalError) as error:
         return _unknown(followed, error)
 
 

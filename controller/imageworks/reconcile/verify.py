@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from imageworks.config import HostSettings
 from imageworks.errors import ExitCode
+from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.reconcile.compose import emptied_entry
 from imageworks.reconcile.decide import has_files, stands_in_ollama
 from imageworks.reconcile.ledger import Edits, Ledger
@@ -25,6 +26,7 @@ from imageworks.transfer.state import STATE_FILE, Fingerprint, StateDatabase
 
 FORMAT_VERSION: Final = 1
 
+Result = TypeVar("Result")
 Told = Callable[[int, int], None]
 """Gets the bytes hashed so far and those to hash, from any thread."""
 
@@ -47,6 +49,7 @@ class Fault(StrEnum):
     UNREADABLE = "unreadable"
     LOCK = "version-lock"
     NO_RECORD = "nothing-recorded"
+    INTERNAL = "internal-error"
     MANIFEST = "manifest-mismatch"
 
 
@@ -146,12 +149,19 @@ def verify(
         name = None if name is None else find_in(registry, name)
         known = {} if full else ledger.state.load_below(Path("/"))
         wanted = _wanted(registry, name)
-        listed = [verify_list(ledger, entry, told)[1] for entry in wanted if lists_files_only(entry)]
+        listed = [
+            _isolated(entry, lambda entry: verify_list(ledger, entry, told)[1])
+            for entry in wanted
+            if lists_files_only(entry)
+        ]
     entries = [entry for entry in wanted if not lists_files_only(entry)]
-    look = _look(entries, known)
+    look = _Look()
+    looked = [_isolated(entry, lambda entry: _look(entry, look, known)) for entry in entries]
+    unseen = {failed.name: failed for failed in looked if failed is not None}
     _hash(look, host, told)
-    results = [_judge(entry, look, registry) for entry in entries]
-    results = [*_with_manifests(entries, results), *listed]
+    entries = [entry for entry in entries if entry.name not in unseen]
+    results = [_isolated(entry, lambda entry: _judge(entry, look, registry)) for entry in entries]
+    results = [*_with_manifests(entries, results), *listed, *unseen.values()]
     results += [
         Verified(broken, Verdict.UNVERIFIED, problems=(Problem(Fault.NO_RECORD, diagnostics[0].render()),))
         for broken, diagnostics in registry.blocked.items()
@@ -173,30 +183,36 @@ def _wanted(registry: RegistryState, name: str | None) -> list[Entry]:
     return []  # what is recorded of it cannot be read
 
 
-def _look(entries: Sequence[Entry], known: Mapping[str, Fingerprint]) -> _Look:
+def _isolated(entry: Entry, work: Callable[[Entry], Result]) -> Result | Verified:
+    """Return what some work gives for a model; what nobody foresaw is said of this one alone (I9)."""
+    try:
+        with isolated(entry.name):
+            return work(entry)
+    except InternalError as error:
+        return Verified(entry.name, Verdict.UNVERIFIED, problems=(Problem(Fault.INTERNAL, error.render()),))
+
+
+def _look(entry: Entry, look: _Look, known: Mapping[str, Fingerprint]) -> None:
     """Look at every file once, however many models record it, without reading any."""
-    look = _Look()
-    for entry in entries:
-        for file in entry.files if has_files(entry) else ():
-            path = entry.base / file.path
-            if path in look.faults or path in look.stats or path in look.digests:
-                continue
-            try:
-                found = path.stat()
-            except (FileNotFoundError, NotADirectoryError):
-                look.faults[path] = (Fault.MISSING, "is gone")
-                continue
-            except OSError as error:
-                look.faults[path] = (Fault.UNREADABLE, f"cannot be looked at: {error.strerror}")
-                continue
-            fingerprint = known.get(str(path))
-            if found.st_size != file.size:
-                look.faults[path] = (Fault.SIZE, f"has {found.st_size} bytes, recorded are {file.size}")
-            elif fingerprint is not None and fingerprint.sha256 is not None and fingerprint.matches(found):
-                look.digests[path] = fingerprint.sha256
-            else:
-                look.stats[path] = found
-    return look
+    for file in entry.files if has_files(entry) else ():
+        path = entry.base / file.path
+        if path in look.faults or path in look.stats or path in look.digests:
+            continue
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            look.faults[path] = (Fault.MISSING, "is gone")
+            continue
+        except OSError as error:
+            look.faults[path] = (Fault.UNREADABLE, f"cannot be looked at: {error.strerror}")
+            continue
+        fingerprint = known.get(str(path))
+        if found.st_size != file.size:
+            look.faults[path] = (Fault.SIZE, f"has {found.st_size} bytes, recorded are {file.size}")
+        elif fingerprint is not None and fingerprint.sha256 is not None and fingerprint.matches(found):
+            look.digests[path] = fingerprint.sha256
+        else:
+            look.stats[path] = found
 
 
 def _hash(look: _Look, host: HostSettings, told: Told | None) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from imageworks.errors import ImageworksError
 from imageworks.registry import entry as entries
 from imageworks.registry import manifest as manifests
 from imageworks.registry import settings as registry_settings
@@ -127,6 +128,30 @@ def check_entry(file: str, content: bytes | Refusal) -> Checked:
         message = f'the name "{name}" is not that of the file, "{stem}"'
         return Checked(None, (at(checked.document, ("name",), message, "restore the file from git"),))
     return checked
+
+
+class UnrecordableError(ImageworksError):
+    """What was found of a model would make an entry that nobody could read again."""
+
+    reason = "invalid-entry"
+
+
+def check_recordable(entry: entries.Entry) -> None:
+    """Raise unless an entry, read back from its own bytes, is valid (I2).
+
+    What detection says comes out of strangers' files; what is wrong with it is not to be committed with the others.
+
+    Args:
+        entry: What is about to be recorded.
+
+    Raises:
+        UnrecordableError: It is not, with the first thing that is wrong.
+    """
+    for problem in check_entry(f"{entry.name}{entries.SUFFIX}", entries.render_entry(entry.fields)).diagnostics:
+        raise UnrecordableError(
+            f"{entry.name}: what was found of it cannot be recorded: {problem.message}",
+            remedy="Look at its config.json and README.md: what they say is not what such files say.",
+        )
 
 
 def _check_yaml(file: str, content: bytes, schema: str) -> Checked:
