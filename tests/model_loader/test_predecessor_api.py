@@ -136,12 +136,14 @@ def declared_models(world: World) -> World:
     vision, files = json.dumps({"model_type": "llava", "vision_config": {"depth": 2}}).encode(), dict(MODEL)
     world.serve({**files, "config.json": vision, "chat_template.jinja": b"{{ messages }}"}, "acme/eyes-7b")
     world.serve()
-    roles: dict[str, object] = {"roles": ["caption", "embedding"]}
-    world.declare("eyes", source={"huggingface": "acme/eyes-7b"}, backend="vllm", role_priority={"caption": 5}, **roles)
+    roles = ["caption", "embedding"]
+    world.declare(
+        "eyes", source={"huggingface": "acme/eyes-7b"}, backend="vllm", role_priority={"caption": 5}, roles=roles
+    )
     config = {"port": 8001, "host": "gpu1", "extra_args": ["--x"]}
-    world.declare("blind", backend="lmdeploy", role_priority={"caption": 99}, backend_config=config, **roles)
-    world.declare("far", source={"huggingface": "acme/nowhere"}, hosts=["elsewhere"], backend="vllm", **roles)
-    world.declare("old", source={"path": str(world.weights / "none")}, deprecated=True, **roles)
+    world.declare("blind", backend="lmdeploy", role_priority={"caption": 99}, backend_config=config, roles=roles)
+    world.declare("far", source={"huggingface": "acme/nowhere"}, hosts=["elsewhere"], backend="vllm", roles=roles)
+    world.declare("old", source={"path": str(world.weights / "none")}, deprecated=True, roles=roles)
     world.reconcile(code=1)
     return world
 
