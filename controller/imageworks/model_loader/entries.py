@@ -1,7 +1,8 @@
 """One model of the registry as Python code sees it: the documented fields as attributes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -57,19 +58,19 @@ class ChatTemplatePart(Part):
 
     Args:
         values: What is recorded.
-        model: The merged model.
+        find: Where its own file is.
     """
 
-    __slots__ = ("_model",)
+    __slots__ = ("_find",)
 
-    def __init__(self, values: Fields = NOTHING, model: Fields = NOTHING) -> None:
+    def __init__(self, values: Fields = NOTHING, find: Callable[[], str | None] = lambda: None) -> None:
         super().__init__(values)
-        self._model = model
+        self._find = find
 
     @property
     def path(self) -> str | None:
         """The absolute path of the template's own file; ``None`` for one inside the tokenizer, a GGUF or Ollama."""
-        return template_file(self._model)
+        return self._find()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +219,15 @@ class RegistryEntry:
         return name_for_people(as_fields(self))
 
 
-def read_registry_entry(fields: Fields) -> RegistryEntry:
+def read_registry_entry(
+    fields: Fields, *, registry: Path | None = None, allows: Callable[[Path], bool] | None = None
+) -> RegistryEntry:
     """Return a model of the snapshot as a value.
 
     Args:
         fields: The merged model.
+        registry: The registry folder, in which a chat template may stand.
+        allows: Whether this host allows a path, such as a chat template's.
     """
     config, artifacts = _part(fields, "backend_config"), _part(fields, "artifacts")
     priority = _part(fields, "role_priority")
@@ -246,7 +251,9 @@ def read_registry_entry(fields: Fields) -> RegistryEntry:
         capabilities=_part(fields, "capabilities"),
         model_aliases=_texts(fields, "model_aliases"),
         generation_defaults=Part(_part(fields, "generation_defaults")),
-        chat_template=ChatTemplatePart(_part(fields, "chat_template"), fields),
+        chat_template=ChatTemplatePart(
+            _part(fields, "chat_template"), partial(template_file, fields, registry=registry, allows=allows)
+        ),
         deprecated=fields.get("deprecated") is True,
         license=_text(fields, "license"),
         producer=_text(fields, "producer"),

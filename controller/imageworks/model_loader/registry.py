@@ -7,6 +7,7 @@ lock: several processes may do it at once, and each waits for its turn.
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final
@@ -79,7 +80,8 @@ def load_registry(*, force: bool = False, registry: Path | None = None) -> dict[
         signature = _signature(key)
         known = _SESSION.read.get(key)
         if known is None or force or known[0] != signature:
-            models = map(read_registry_entry, read_snapshot(*key))
+            read = partial(read_registry_entry, registry=key[0], allows=host.allows)
+            models = map(read, read_snapshot(*key))
             known = _SESSION.read[key] = (signature, {model.name: model for model in models})
         shown = _with_unsaved(known[1], _SESSION.unsaved.get(key, {}))
     used = last_accessed(host.state_dir)

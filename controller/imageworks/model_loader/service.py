@@ -3,17 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from imageworks.errors import ImageworksError
 from imageworks.model_loader.entries import RegistryEntry
 from imageworks.model_loader.registry import get_entry, load_registry
+from imageworks.registry.compat import DEFAULT_PORTS, OTHER_PORT
 from imageworks.serving.roles import base_url
 
 __all__ = ["CapabilityError", "SelectedModel", "default_backend_port", "load_registry", "select_model"]
-
-DEFAULT_BACKEND_PORTS: Final[Mapping[str, int]] = {"vllm": 24001, "lmdeploy": 24001, "ollama": 11434, "triton": 9000}
-OTHER_PORT: Final = 8000
 
 
 class CapabilityError(ImageworksError, RuntimeError):
@@ -45,7 +42,7 @@ def default_backend_port(backend: str) -> int:
     Args:
         backend: Such as ``vllm``.
     """
-    return DEFAULT_BACKEND_PORTS.get(backend, OTHER_PORT)
+    return DEFAULT_PORTS.get(backend, OTHER_PORT)
 
 
 def select_model(

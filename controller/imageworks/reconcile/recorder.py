@@ -55,7 +55,7 @@ class Recorder:
         self._host = host
         self._notes = Notes(host, repository.root)
         self._parsed = ParsedDocuments(cache_file(host.cache_dir, repository.root))
-        self.records = Records(repository, cache_file(host.cache_dir / "snapshots", repository.root))
+        self.records = Records(repository, cache_file(host.cache_dir / "snapshots", repository.root), host.allows)
 
     @property
     def host(self) -> str:

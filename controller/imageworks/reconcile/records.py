@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from imageworks.foundation.json_reading import read_json_file
+from imageworks.foundation.json_reading import read_json, read_json_file
+from imageworks.log import warn
+from imageworks.registry import compat
 from imageworks.registry.entry import Entry, entry_file, render_entry
 from imageworks.registry.foreign import COMPATIBILITY_FILE, is_ours
 from imageworks.registry.git import RegistryRepository
@@ -21,11 +24,15 @@ class Records:
     Args:
         repository: The registry.
         cache: File that remembers which trees gave which snapshot; a cache only.
+        allows: Whether this host allows a path.
     """
 
-    def __init__(self, repository: RegistryRepository, cache: Path) -> None:
+    def __init__(
+        self, repository: RegistryRepository, cache: Path, allows: Callable[[Path], bool] | None = None
+    ) -> None:
         self._repository = repository
         self._cache = cache
+        self._allows = allows
         self._owners: Owners | None = None
 
     def stale(self, registry: RegistryState) -> bool:
@@ -86,31 +93,53 @@ class Records:
             self._cache.write_text(json.dumps({self._inputs(registry): here}), encoding="utf-8")
 
     def write_compatible(self, registry: RegistryState) -> None:
-        """Write the snapshot's bytes to the git-ignored file that older consumers read, unless it has them.
+        """Write the git-ignored files that the predecessor's consumers read, where they do not say so already.
 
         Args:
             registry: The registry at the commit whose snapshot counts.
         """
-        reference = self._repository.find_file(registry.recorded, snapshot_file(registry.host))
+        snapshot = snapshot_file(registry.host)
+        reference = self._repository.find_file(registry.recorded, snapshot)
         if reference is None:
             return
-        target = self._repository.root / COMPATIBILITY_FILE
+        root = self._repository.root
+        try:
+            snapshot_models = read_json(self._repository.read_blob(reference.id))
+        except ValueError:
+            return  # so large that no reader would take the copy either
+        models = compat.consumer_models(snapshot_models, registry=root, allows=self._allows)
+        self._write_set(root / compat.FOLDER, compat.render_set(models) if registry.settings.compat else {})
+        target = root / COMPATIBILITY_FILE
         if not is_ours(target):
             return  # the predecessor's program was quicker: the next run refuses, and says so
-        wanted = self._repository.read_blob(reference.id)
-        if target.is_file() and target.read_bytes() == wanted:
-            checked_out = self._repository.root / snapshot_file(registry.host)
-            # A look at another branch may leave an older snapshot with a newer date, and the newer file is shown.
-            if (
-                registry.branch
-                and checked_out.is_file()
-                and checked_out.stat().st_mtime_ns >= target.stat().st_mtime_ns
-            ):
-                target.touch()
+        _write(target, compat.render_consumer_file(models))
+        checked_out = root / snapshot
+        if not checked_out.is_file():
             return
-        draft = target.with_name(f".{COMPATIBILITY_FILE}.new")
-        draft.write_bytes(wanted)
-        draft.replace(target)
+        there, own = checked_out.stat().st_mtime_ns, target.stat().st_mtime_ns
+        # The newer of the two is shown. A look at another branch may leave an older snapshot with a newer date.
+        if registry.branch and there >= own:
+            target.touch()
+        elif not registry.branch and own > there:
+            os.utime(target, ns=(there, there))
+
+    @staticmethod
+    def _write_set(folder: Path, files: Mapping[str, bytes]) -> None:
+        """Write the predecessor's complete set, or take it away where nobody asks for it any more."""
+        if os.path.lexists(folder) and (folder.is_symlink() or not _is_set(folder)):
+            if files:
+                warn(f"{folder}: is not this program's, so the files for the earlier tool are not written there")
+            return
+        if files:
+            folder.mkdir(exist_ok=True)
+        for name in (compat.DISCOVERED, compat.CURATED, COMPATIBILITY_FILE, compat.IGNORE_FILE):
+            if name in files:
+                _write(folder / name, files[name])
+            elif folder.is_dir():
+                (folder / name).unlink(missing_ok=True)
+        if not files and folder.is_dir():
+            with suppress(OSError):  # what somebody else put there stays
+                folder.rmdir()
 
     def _inputs(self, registry: RegistryState) -> str:
         trees = [
@@ -129,6 +158,23 @@ class Records:
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
+
+
+def _is_set(folder: Path) -> bool:
+    """Return whether a folder holds the set that this program wrote, or nothing."""
+    try:
+        return not any(folder.iterdir()) or (folder / compat.IGNORE_FILE).read_bytes() == compat.IGNORE
+    except OSError:
+        return False
+
+
+def _write(target: Path, wanted: bytes) -> None:
+    with suppress(OSError):
+        if target.is_file() and target.read_bytes() == wanted:
+            return
+    draft = target.with_name(f".{target.name}.new")
+    draft.write_bytes(wanted)
+    draft.replace(target)
 
 
 def _rules() -> str:

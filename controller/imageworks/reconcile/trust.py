@@ -10,6 +10,7 @@ from typing import Final
 
 from imageworks.config import HostSettings
 from imageworks.foundation.json_reading import read_json_file
+from imageworks.registry.compat import consumer_models
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_messages import RECONCILED_REVISION
@@ -170,7 +171,10 @@ def refuse_foreign_snapshot(root: Path, host: HostSettings) -> None:
     cache = ParsedDocuments(cache_file(host.cache_dir, repository.root))
     registry = load_registry(repository, host.host, revision=repository.head(), cache=cache)
     Trust(repository, host).check(registry, remember=False)
-    if read_snapshot(repository.root, host.host) != json.loads(expected_snapshot(registry)):
+    expected = json.loads(expected_snapshot(registry))
+    shown = read_snapshot(repository.root, host.host)
+    # Where entries have a branch of their own, what is shown is the copy in the shape of the predecessor's consumers.
+    if shown not in (expected, consumer_models(expected, registry=repository.root, allows=host.allows)):
         raise UntrustedRegistryError(
             f"{repository.root}: the snapshot of {host.host} is not what signed manifests and its own entries give",
             remedy="Write it anew: imageworks-models reconcile",

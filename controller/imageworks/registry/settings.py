@@ -85,6 +85,7 @@ class RegistrySettings:
         branch: The branch that entries go to, or ``None`` for the checked-out one.
         require_signed: Whether only what a signed commit declares is reconciled.
         policies: Which models are accepted.
+        compat: Whether the predecessor's files are written too.
         unenforced: What is written down and not enforced by this version, such as keys that a registry allows itself.
     """
 
@@ -98,6 +99,7 @@ class RegistrySettings:
     branch: str | None = None
     require_signed: bool = False
     policies: Policies = NO_POLICIES
+    compat: bool = False
     unenforced: tuple[str, ...] = ()
 
     def route(self, container: str | None) -> str | None:
@@ -129,6 +131,7 @@ def read_settings(document: Mapping[str, object], host: str) -> RegistrySettings
         branch=str(branch) if branch else None,
         require_signed=git.get("require_signed") is True,
         policies=read_policies(policies),
+        compat=document.get("compat") is True,
         unenforced=(
             *(f"policies.{name}" for name in unknown_policies(policies)),
             *(f"git.{name}" for name in ("allowed_keys",) if git.get(name)),

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -391,19 +391,29 @@ def file_paths(model: Model) -> list[str]:
     return [path] if single else [f"{path}/{name}" for name in texts(model, "download_files")]
 
 
-def template_file(model: Model) -> str | None:
+def template_file(
+    model: Model, *, registry: Path | None = None, allows: Callable[[Path], bool] | None = None
+) -> str | None:
     """Return the absolute path of a model's chat template; ``None`` where no file of its own holds it.
 
     Args:
         model: A merged model.
+        registry: The registry folder, in which a manifest's relative path is looked up after the model's own.
+        allows: Whether this host allows a path that lies in neither.
     """
     declared, path = part(model, "chat_template"), text(model, "download_path")
     named = text(declared, "path")
-    if text(declared, "source") != "external" or not named:
+    if text(declared, "source") != "external" or not named or "\0" in named:
         return None
-    folder = os.path.dirname(path) if part(model, "metadata").get("single_file") is True else path  # noqa: PTH120 # text in, text out
-    found = os.path.join(folder, os.path.expanduser(named))  # noqa: PTH111, PTH118
-    return found if os.path.isabs(found) and os.path.isfile(found) else None  # noqa: PTH113, PTH117
+    single = part(model, "metadata").get("single_file") is True
+    folder = Path(path).parent if single else Path(path)
+    places = [place for place in (folder, registry) if place is not None and place.is_absolute()]
+    given = Path(named).expanduser()
+    found = next((place / given for place in places if (place / given).is_file()), None)
+    if found is None:
+        return None
+    inside = any(found.resolve().is_relative_to(place.resolve()) for place in places)
+    return str(found) if inside or (allows is not None and allows(found)) else None
 
 
 def _is_at(model: Model, location: str) -> bool:
