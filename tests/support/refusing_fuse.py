@@ -115,6 +115,7 @@ class RefusingFilesystem(mfusepy.Operations):  # type: ignore[misc] # the librar
 
     def unlink(self, path: str) -> None:
         self._rules.refuse("unlink")
+        self._rules.refuse(f"unlink {Path(path).name}")
         os.unlink(self._at(path))
 
     def readlink(self, path: str) -> str:

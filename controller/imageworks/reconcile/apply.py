@@ -31,6 +31,7 @@ from imageworks.transfer.digests import Algorithm, Digest, hash_file
 from imageworks.transfer.engine import TransferEngine
 from imageworks.transfer.errors import TransferError
 from imageworks.transfer.files import Progress, RemoteFile
+from imageworks.transfer.probing import check_publishable
 from imageworks.transfer.publish import publish
 from imageworks.transfer.removal import move_directory, remove_owned
 from imageworks.transfer.staging import StagingArea
@@ -177,6 +178,7 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
     place.root.mkdir(parents=True, exist_ok=True)
     key, owner = staging_key_of(name, tools.host.host, upstream), tools.owner + name
     area = StagingArea.open(place.root, key, target=place.path, owner=owner)
+    check_publishable(area, place.path, upstream.files)
     by_path = {file.path: file for file in upstream.files}
     in_place = set(by_path) - set(change.fetch) - set(change.reuse)
     sources = {path: place.path / path for path in in_place} | {path: Path(at) for path, at in change.reuse.items()}

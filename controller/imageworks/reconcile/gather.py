@@ -14,6 +14,7 @@ from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Reason
 from imageworks.reconcile.records import Records
+from imageworks.reconcile.refusals import DiskRefusals
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import (
     Case,
@@ -59,6 +60,7 @@ class Look:
         intents: What an interrupted run was about to publish.
         records: Entries and snapshot as they should be.
         prune_of: What a recorded model's manifest said of pruning in the last applied commit.
+        refusals: Knows what disks would refuse; ``None`` where they cannot be looked at.
         notes: What a person should know of the whole.
         restore_locked: Whether somebody asked for the bytes that models are locked to, where others are there now.
     """
@@ -71,6 +73,7 @@ class Look:
     intents: Intents
     records: Records
     prune_of: Callable[[str], Prune | None]
+    refusals: DiskRefusals | None = None
     notes: tuple[str, ...] = ()
     restore_locked: bool = False
     open_ollama: "Callable[[], OllamaLook] | None" = None
@@ -133,7 +136,7 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
     failed = Failures()
     cases = failed.without(wanted, lambda manifest: _recorded(look, manifest, renamed, sharing))
     cases = _ask(_with_ollama(cases, look, announced, failed), look, failed)
-    cases = failed.without(cases, lambda case: _placed(look, case, announced))
+    cases = failed.without(cases, lambda case: _with_refusals(look, _placed(look, case, announced)))
     taken = {case.previous_name for case in cases if case.previous_name} | set(renamed.values())
     orphans = tuple(_orphans(look, names, set(applied) | taken, sharing, failed))
     unmanaged = tuple(_unmanaged(look, names, set(registry.manifests) | taken, failed))
@@ -323,6 +326,22 @@ def _placed(look: Look, case: Case, announced: Mapping[str, Path]) -> Case:
     )
 
 
+def _with_refusals(look: Look, case: Case) -> Case:
+    """Return a case with what its disks would refuse; they are not asked where nothing has to be done."""
+    if look.refusals is None or case.manifest.source is None or is_ollamas(case.entry):
+        return case
+    entry, place = case.entry, case.place
+    moves = isinstance(place, Place) and entry is not None and has_files(entry) and entry.path != place.path
+    if isinstance(place, Place) and (isinstance(case.upstream, Upstream) or moves):
+        coming = case.upstream.files if isinstance(case.upstream, Upstream) else ()
+        replaced = look.refusals.to_remove(entry) if entry is not None and has_files(entry) and not moves else None
+        case = replace(case, not_brought=look.refusals.to_bring(place, coming) or replaced)
+    leaves = moves or case.manifest.state is State.ABSENT
+    if leaves and entry is not None and has_files(entry):
+        case = replace(case, not_removed=look.refusals.to_remove(entry))
+    return case
+
+
 def _unreachable(look: Look, case: Case, place: Place) -> Obstacle | None:
     """Return why what is recorded is out of reach: its drive is away, or it lies where this host allows nothing."""
     entry, observation = case.entry, case.observation
@@ -380,6 +399,9 @@ def _orphans(
             excluded=entry.name in registry.manifests,
             shared=sharing.owners(entry) if has_files(entry) and not is_ollamas(entry) else {},
             ollama=ollama.sight_of(entry) if (ollama := look.ollama_for(entry)) is not None else None,
+            not_removed=look.refusals.to_remove(entry)
+            if look.refusals is not None and has_files(entry) and not is_ollamas(entry)
+            else None,
         )
 
     left = [

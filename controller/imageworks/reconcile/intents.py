@@ -5,12 +5,12 @@ ours, so that the next run records them as installed by us and not as found.
 """
 
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 
 from imageworks.foundation.json_reading import read_json_file
 from imageworks.registry.parsed import registry_key
+from imageworks.transfer.renames import sync_file
 
 
 class Intents:
@@ -36,7 +36,7 @@ class Intents:
         with draft.open("w", encoding="utf-8") as stream:
             json.dump({"path": str(path)}, stream)
             stream.flush()
-            os.fsync(stream.fileno())
+            sync_file(stream.fileno())
         draft.replace(self._folder / f"{name}.json")
 
     def announced(self) -> dict[str, Path]:

@@ -86,7 +86,7 @@ def _decided(case: Case, situation: Situation) -> Change | None:
     name = case.manifest.name
     try:
         with isolated(name):
-            return _permitted(case, decide(case), situation)
+            return _possible(case, _permitted(case, decide(case), situation))
     except InternalError as error:
         return _obstructed(name, obstacle_of(error))
 
@@ -95,6 +95,19 @@ def _permitted(case: Case, change: Change | None, situation: Situation) -> Chang
     """Block a change that would bring a model which the registry's policies do not accept."""
     obstacle = None if change is None else policy_obstacle(case, change, situation)
     return change if change is None or obstacle is None else _blocked_instead(change, obstacle.reason, obstacle.message)
+
+
+def _possible(case: Case, change: Change | None) -> Change | None:
+    """Block a change that a disk would refuse half-way or at its end."""
+    if change is None or change.by_ollama:
+        return change
+    moves = change.action is Action.MOVE and change.reason is Reason.LOCATION_CHANGED
+    leaves = moves or (change.action is Action.REMOVE and bool(change.drop))
+    if change.action is Action.UPDATE and case.entry is not None:
+        leaves = change.path[0] != change.path[1] and case.entry.installed_by_us
+    brings = moves or change.action in {Action.INSTALL, Action.UPDATE, Action.REPAIR}
+    obstacle = (case.not_brought if brings else None) or (case.not_removed if leaves else None)
+    return change if obstacle is None else _blocked_instead(change, obstacle.reason, obstacle.message)
 
 
 def _obstructed(name: str, obstacle: Obstacle) -> Change:
@@ -179,6 +192,8 @@ def _removal_of(orphan: Orphan, reason: Reason, shared: frozenset[str]) -> Chang
 
         return ollama_removal(entry, reason, _told(orphan), orphan.ollama)
     change = removal(entry, reason, _told(orphan), orphan.observation, shared=shared)
+    if change.drop and orphan.not_removed is not None:
+        return _blocked_instead(change, orphan.not_removed.reason, orphan.not_removed.message)
     if orphan.ollama is None:
         return change
     from imageworks.reconcile.ollama_leaving import withdrawn

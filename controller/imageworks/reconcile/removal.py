@@ -9,6 +9,7 @@ from imageworks.errors import ImageworksError
 from imageworks.reconcile.compose import emptied_entry
 from imageworks.reconcile.decide import has_files, removal, stands_in_ollama
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
+from imageworks.reconcile.refusals import DiskRefusals
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.run import Run
 from imageworks.reconcile.sharing import Sharing
@@ -96,7 +97,7 @@ def carry_out(run: Run, asked: Removal) -> Report:
         asked: What is to be done.
 
     Raises:
-        RemoveError: Files could not be deleted; nothing is recorded then.
+        RemoveError: Files could not be deleted; nothing is recorded then, unless some of them are gone already.
     """
     run.declare(asked.manifests, (asked.name,), title=f"Remove {asked.name}")
     if asked.entry is None or asked.change is None:
@@ -107,6 +108,10 @@ def carry_out(run: Run, asked: Removal) -> Report:
     plan = run.plan()
     report = run.apply(Plan(plan.host, plan.registry_revision, changes=(asked.change,)))
     for outcome in report.failed:
+        seen = run.observe(asked.entry)
+        if seen is not None and not seen.intact:
+            # Some of it is gone, as was asked: what is declared follows, so that no run brings it back.
+            run.record([])
         raise RemoveError(f"{asked.name}: {outcome.error}")
     return report
 
@@ -174,6 +179,8 @@ def _change(run: Run, entry: Entry, reason: Reason, *, delete_files: bool) -> tu
     if entry.managed and not entry.installed_by_us and entry.part("metadata").get("source_path") is not None:
         stays = (f"its files stay at {entry.path}: they are the source itself, and nothing could bring them back",)
         return replace(removal(entry, reason, "", None), drop=(), bytes_freed=0), stays
+    if (refused := DiskRefusals().to_remove(entry)) is not None:
+        raise RemoveError(f"{entry.name}: {refused.message}", remedy="Nothing was removed.")
     run.distrust(entry)
     observation = run.observe(entry) or Observation(entry.base, exists=False)
     owners = Sharing(run.registry.entries.values()).owners(entry)

@@ -20,6 +20,7 @@ from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan, waves
 from imageworks.reconcile.recorder import Recorder, Recording
+from imageworks.reconcile.refusals import DiskRefusals
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.senses import Senses
 from imageworks.reconcile.sharing import Sharing
@@ -310,6 +311,7 @@ class Run:
             content=self._senses.content,
             intents=self._intents,
             records=self._recorder.records,
+            refusals=DiskRefusals(),
             prune_of=AppliedManifests(self._repository, self._host.host, self._registry.recorded),
             notes=(
                 *self._notes,

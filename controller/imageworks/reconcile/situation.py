@@ -156,6 +156,8 @@ class Case:
         crosses: Whether the recorded files would move to another filesystem, and so are copied.
         restore_locked: Whether somebody asked for the bytes that the model is locked to, where others are there now.
         ollama: What Ollama has of it; ``None`` where neither manifest nor entry speaks of Ollama.
+        not_brought: Why its place takes no files, where some would come.
+        not_removed: Why its recorded files cannot leave where they are, where they would.
     """
 
     manifest: Manifest
@@ -171,6 +173,8 @@ class Case:
     crosses: bool = False
     restore_locked: bool = False
     ollama: "OllamaSight | None" = None
+    not_brought: Obstacle | None = None
+    not_removed: Obstacle | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,7 @@ class Orphan:
         excluded: Whether a manifest exists but leaves this host out.
         shared: Relative paths that other entries own in the same folder too, with the names of those.
         ollama: What Ollama has of it; ``None`` where its entry does not speak of Ollama.
+        not_removed: Why its files cannot be removed, where they would be.
     """
 
     entry: Entry
@@ -192,6 +197,7 @@ class Orphan:
     excluded: bool = False
     shared: Mapping[str, frozenset[str]] = field(default_factory=dict)
     ollama: "OllamaSight | None" = None
+    not_removed: Obstacle | None = None
 
 
 @dataclass(frozen=True, slots=True)

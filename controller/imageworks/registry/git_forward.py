@@ -24,6 +24,7 @@ from imageworks.registry.git_lock import FOLDER
 from imageworks.registry.git_program import GitAnswer, GitProgram
 from imageworks.registry.git_read import DEFAULT_BLOB_LIMIT, Differing, changed_files, commit_at, read_blob
 from imageworks.registry.git_values import PLAIN_MODES, SYMLINK_MODE, RegistryGitError
+from imageworks.transfer.renames import sync_file
 
 if TYPE_CHECKING:
     from pygit2 import Index, Repository
@@ -255,7 +256,7 @@ class Forwarder:
         with draft.open("w", encoding="utf-8") as stream:
             json.dump(asdict(move), stream)
             stream.flush()
-            os.fsync(stream.fileno())
+            sync_file(stream.fileno())
         draft.replace(self._note)
 
     def _read_note(self) -> Move | None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.registry import git_library
 from imageworks.registry.git_lock import FOLDER
+from imageworks.transfer.best_effort import set_mode
+from imageworks.transfer.renames import sync_file
 
 if TYPE_CHECKING:
     from pygit2 import Index
@@ -79,7 +81,7 @@ def update_index(
         before = target.read_bytes() if target.exists() else None
         if before is not None:
             copy.write_bytes(before)
-            os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
+            set_mode(descriptor, stat.S_IMODE(target.stat().st_mode))
         index = git_library.index_at(copy)
         left, applied = _apply(index, changes)
         if applied:
@@ -89,7 +91,7 @@ def update_index(
                 data = without_racy_sizes(data, int(target.stat().st_mtime), applied)
             data = with_file_times(data, applied)
             _write_all(descriptor, data)
-            os.fsync(descriptor)
+            sync_file(descriptor)
             lock.rename(target)
         copy.unlink(missing_ok=True)
     return left

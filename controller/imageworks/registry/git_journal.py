@@ -6,7 +6,6 @@ happened. So reading the journal twice, or after the user did other things, is h
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Final
 
 from imageworks.foundation.json_reading import read_json_file
 from imageworks.registry.git_lock import FOLDER
+from imageworks.transfer.renames import sync_directory, sync_file
 
 JOURNAL_FILE: Final = "pending.json"
 VERSION: Final = 1
@@ -79,13 +79,9 @@ class Journal:
         with draft.open("wb") as stream:
             stream.write(json.dumps(document).encode())
             stream.flush()
-            os.fsync(stream.fileno())
+            sync_file(stream.fileno())
         draft.rename(self._file)
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(self._folder)
 
     def clear(self) -> None:
         """Forget everything: nothing is pending any more."""

@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageworks.registry.git_values import DamagedRepositoryError
+from imageworks.transfer.mounts import mount_of
 
 if TYPE_CHECKING:
     from pygit2 import Config, Index, IndexEntry, Oid, Repository, Signature
 
+ORDINARY = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "overlay", "apfs"})
+"""Filesystems that are known to make files and folders durable when asked."""
 
-def _prepare() -> None:
-    """Turn on fsync and look for the user's git settings where the environment says now.
+
+def _prepare(path: Path | None = None) -> None:
+    """Turn on fsync, where the filesystem has it, and look for the user's settings where the environment says now.
 
     Without fsync an acknowledged commit does not survive a power cut. libgit2 reads HOME once a process, which is wrong
     for a long-lived one and for tests, so its search path is set each time a repository is opened.
@@ -23,7 +27,7 @@ def _prepare() -> None:
     import pygit2
     from pygit2.enums import ConfigLevel
 
-    pygit2.settings.enable_fsync_gitdir(True)  # noqa: FBT003 # pygit2's own signature
+    pygit2.settings.enable_fsync_gitdir(path is None or _knows_fsync(path))
     home = os.environ.get("HOME") or str(Path.home())
     replaced = "GIT_CONFIG_GLOBAL" in os.environ  # libgit2 does not know the variable; its file is read by identity()
     xdg = Path(os.environ.get("XDG_CONFIG_HOME") or Path(home, ".config"), "git")
@@ -31,6 +35,26 @@ def _prepare() -> None:
     pygit2.settings.search_path[ConfigLevel.XDG] = "" if replaced else str(xdg)
     if os.environ.get("GIT_CONFIG_NOSYSTEM", "") not in {"", "0", "false"}:
         pygit2.settings.search_path[ConfigLevel.SYSTEM] = ""
+
+
+def _knows_fsync(path: Path) -> bool:
+    """Whether a repository's filesystem makes anything durable on request; else libgit2 would refuse to commit.
+
+    Disks that are known to are not asked: it can take a while, and every command opens the repository.
+    """
+    if mount_of(path).kind in ORDINARY:
+        return True
+    try:
+        for each in (path, path / ".git", path / ".git/HEAD"):
+            if each.exists():
+                descriptor = os.open(each, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def git_error() -> type[Exception]:
@@ -65,7 +89,7 @@ def open_repository(path: Path) -> "Repository":
     import pygit2
     from pygit2.enums import RepositoryOpenFlag
 
-    _prepare()
+    _prepare(path)
     return pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
 
 
@@ -78,7 +102,7 @@ def make_repository(path: Path, branch: str) -> "Repository":
     """
     import pygit2
 
-    _prepare()
+    _prepare(path)
     return pygit2.init_repository(str(path), initial_head=branch)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from imageworks.registry import git_library
+from imageworks.transfer.best_effort import set_mode
 
 LARGEST_COMPARED: Final = 64 * 1024 * 1024
 ABSENT: Final = ""
@@ -95,7 +96,7 @@ def _bring(parent: int, name: str, target: Target) -> FileOutcome:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=parent)
     with os.fdopen(descriptor, "wb") as stream:
         if before is not None:
-            os.fchmod(stream.fileno(), stat.S_IMODE(before.st_mode))
+            set_mode(stream.fileno(), stat.S_IMODE(before.st_mode))
         stream.write(new)
     if _state(_stat(parent, name)) != _state(before):  # an editor saved it between our look and now
         os.unlink(draft, dir_fd=parent)

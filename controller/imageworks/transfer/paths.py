@@ -50,7 +50,8 @@ def open_folder(root: Path, parts: tuple[str, ...], *, create: bool = False) -> 
             descriptor = os.open(part, flags | os.O_NOFOLLOW, dir_fd=above)
         except OSError as error:
             if error.errno not in {errno.ELOOP, errno.ENOTDIR, errno.EMLINK}:
-                raise
+                # The system names the last part alone.
+                raise OSError(error.errno, error.strerror, str(root.joinpath(*parts[: depth + 1]))) from None
             raise StagingError(
                 f"{root.joinpath(*parts[: depth + 1])} is a link or a file where a folder belongs",
                 remedy="move it away",
@@ -69,9 +70,16 @@ def make_folder(root: Path, parts: tuple[str, ...]) -> Path:
 
 def nearest_existing(path: Path) -> Path:
     """Return the path, or the closest folder above it that exists."""
-    while not path.exists():
+    while not _exists(path):
         path = path.parent
     return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return False  # the folder above may not be entered, and is what there is to tell of
 
 
 def filesystem_key(path: Path) -> int:

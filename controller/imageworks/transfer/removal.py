@@ -49,24 +49,30 @@ def remove_owned(target: Path, owned: Iterable[str], root: Path) -> int:
     links: dict[tuple[int, int], int] = {}
     freed = 0
     folders = {below[:depth] for depth in range(1, len(below) + 1)}
-    try:
-        for name in sorted(owned):
-            inner = PurePosixPath(check_relative_name(name)).parts
-            folders.update(below + inner[:depth] for depth in range(1, len(inner)))
+    refused: list[tuple[Path, OSError]] = []
+    for name in sorted(owned):
+        inner = PurePosixPath(check_relative_name(name)).parts
+        folders.update(below + inner[:depth] for depth in range(1, len(inner)))
+        try:
             found = _unlink(root.resolve(), below + inner)
-            if found is None or not stat.S_ISREG(found.st_mode):
-                continue
-            inode = (found.st_dev, found.st_ino)
-            links[inode] = links.get(inode, found.st_nlink) - 1
-            if links[inode] == 0:
-                freed += found.st_size
-        _tidy(root.resolve(), folders)
-    except OSError as error:
+        except OSError as error:
+            refused.append((target / name, error))  # the others go all the same
+            continue
+        if found is None or not stat.S_ISREG(found.st_mode):
+            continue
+        inode = (found.st_dev, found.st_ino)
+        links[inode] = links.get(inode, found.st_nlink) - 1
+        if links[inode] == 0:
+            freed += found.st_size
+    _tidy(root.resolve(), folders)
+    if refused:
+        path, first = refused[0]
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
         raise PublishError(
-            f"{error.filename or target}: {error.strerror}",
-            remedy="make the location writable and run again",
-            reason="read-only" if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM} else "remove-failed",
-        ) from error
+            f"{path}: {first.strerror}{more}",
+            remedy="make the location writable and run again; what could be removed is gone",
+            reason="read-only" if first.errno in {errno.EROFS, errno.EACCES, errno.EPERM} else "remove-failed",
+        ) from first
     return freed
 
 
@@ -177,17 +183,16 @@ def _unlink(root: Path, parts: tuple[str, ...]) -> os.stat_result | None:
 
 
 def _tidy(root: Path, folders: set[tuple[str, ...]]) -> None:
-    """Remove those of the folders that are empty, the deepest first."""
+    """Remove those of the folders that are empty and let themselves be removed, the deepest first."""
     for parts in sorted(folders, key=len, reverse=True):
         try:
             above = open_folder(root, parts[:-1])
-        except FileNotFoundError:
-            continue
+        except OSError:
+            continue  # gone already, or out of reach
         try:
             os.rmdir(parts[-1], dir_fd=above)
             sync_directory(above)
-        except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR}:
-                raise
+        except OSError:
+            pass  # not empty; or a mount point, or its parent is not ours to write: what is empty does no harm
         finally:
             os.close(above)
