@@ -197,7 +197,9 @@ def test_a_manifest_beyond_reason_is_not_read(store: Store) -> None:
     assert "more than any manifest" in why
 
 
-def test_blobs_that_cannot_be_looked_at_are_not_complete(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_o4_blobs_that_cannot_be_looked_at_are_not_called_missing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = model(b"weights")
     store.install("whole", content)
     store.install("other", model(None, template="t", config={"base_name": "other"}))
@@ -212,8 +214,9 @@ def test_blobs_that_cannot_be_looked_at_are_not_complete(store: Store, monkeypat
 
     monkeypatch.setattr(os, "lstat", refuse)
     reading = read_store(store.folder)
-    assert [(each.name, each.complete) for each in reading.models] == [("whole:latest", False)]
+    assert [(each.name, each.complete) for each in reading.models] == [("whole:latest", True)]
     assert [why for _, why in reading.damaged] == ["its config blob cannot be read: Permission denied"]
+    assert reading.unreadable == {path for path, _ in reading.damaged}
 
 
 def test_reading_changes_nothing(store: Store) -> None:

@@ -55,7 +55,7 @@ def sight(*models: OllamaModel, origin: str = "api", in_use: bool = False, **mor
         in_use=frozenset({TAG}) if in_use else frozenset(),
     )
     found = seen.find(TAG)
-    known: dict[str, object] = {"installed": found, "recorded": found, "claimed": True, **more}
+    known: dict[str, object] = {"installed": found, "recorded": found, "claimed": True, "replaceable": True, **more}
     return OllamaSight(seen, TAG, **known)  # type: ignore[arg-type]
 
 
@@ -189,8 +189,60 @@ CASES: Mapping[str, tuple[Callable[[], Case], Action | None, Reason | None]] = {
     ),
     "blobs were found damaged that another model has too": (
         lambda: case(sight(installed(), installed(name="made:latest"), upstream=offered(), bad=BAD), recorded()),
+        Action.REPAIR,
+        Reason.DIGEST_MISMATCH,
+    ),
+    "blobs were found damaged, and its tag has moved": (
+        lambda: case(sight(installed(), upstream=offered(TWO), bad=BAD), recorded()),
+        Action.REPAIR,
+        Reason.DIGEST_MISMATCH,
+    ),
+    "blobs were found damaged in a store that is not ours to write": (
+        lambda: case(sight(installed(), upstream=offered(), bad=BAD, replaceable=False), recorded()),
         BLOCKED,
         Reason.DIGEST_MISMATCH,
+    ),
+    "blobs were found damaged of a model that was there before us": (
+        lambda: case(sight(installed(), upstream=offered(), bad=BAD), recorded(acquisition="adopted")),
+        BLOCKED,
+        Reason.DIGEST_MISMATCH,
+    ),
+    "blobs were found damaged of a model that is loaded": (
+        lambda: case(sight(installed(), upstream=offered(), bad=BAD, in_use=True), recorded()),
+        BLOCKED,
+        Reason.OLLAMA_IN_USE,
+    ),
+    "blobs were found damaged, and no network may be used": (
+        lambda: case(sight(installed(), bad=BAD, offline=True), recorded()),
+        BLOCKED,
+        Reason.OFFLINE,
+    ),
+    "blobs were found damaged that this host has elsewhere, and no network may be used": (
+        lambda: case(
+            sight(installed(), bad=BAD, offline=True, reuse=dict.fromkeys(BAD, Path("/elsewhere"))), recorded()
+        ),
+        Action.REPAIR,
+        Reason.DIGEST_MISMATCH,
+    ),
+    "blobs are missing of a model that was there before us, and the registry has the same": (
+        lambda: case(sight(installed(complete=False), upstream=offered()), recorded(acquisition="adopted")),
+        Action.REPAIR,
+        Reason.FILE_MISSING,
+    ),
+    "blobs are missing of a model that was there before us, and the registry has another": (
+        lambda: case(sight(installed(complete=False), upstream=offered(TWO)), recorded(acquisition="adopted")),
+        BLOCKED,
+        Reason.FILE_MISSING,
+    ),
+    "blobs are missing of somebody's model that nobody recorded": (
+        lambda: case(sight(installed(complete=False), upstream=offered(TWO))),
+        BLOCKED,
+        Reason.FILE_MISSING,
+    ),
+    "somebody put a model there that is not whole": (
+        lambda: case(sight(installed(TWO, complete=False), upstream=offered()), recorded()),
+        BLOCKED,
+        Reason.FILE_MISSING,
     ),
     "somebody pulled the tag anew": (
         lambda: case(sight(installed(TWO)), recorded()),

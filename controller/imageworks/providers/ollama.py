@@ -1,6 +1,7 @@
 """Ollama as a provider: what it has, by the daemon or by its store on disk, and the deeds it can be asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -244,6 +245,21 @@ class OllamaProvider:
         model = parse_name(name)
         self._check_network(f"looking up {model}")
         return self._registries.find(model)
+
+    def open_blob(self, name: str, digest: str, start: int) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
+        """Open a blob's bytes as the registry of a model sends them; they are not compared with the digest here.
+
+        Args:
+            name: A model that has it.
+            digest: 64 hexadecimal digits.
+            start: Bytes that are here already.
+
+        Returns:
+            The position of the first byte that comes, and the pieces; errors are OllamaError.
+        """
+        model = parse_name(name)
+        self._check_network(f"fetching a blob of {model}")
+        return self._registries.blob(model, digest, start)
 
     def _check_network(self, what: str) -> None:
         if self._offline:

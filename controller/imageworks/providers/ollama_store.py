@@ -55,15 +55,21 @@ class StoreReading:
         folder: The store.
         models: By name.
         damaged: Manifests that cannot be read, and why.
+        unreadable: Those of them, and folders, that the system does not let us read: nobody can say what is in them.
     """
 
     folder: Path
     models: tuple[OllamaModel, ...] = ()
     damaged: tuple[tuple[Path, str], ...] = ()
+    unreadable: frozenset[Path] = frozenset()
 
 
 class _DamagedError(Exception):
     """One manifest cannot be read; the text says why."""
+
+
+class _UnreadableError(_DamagedError):
+    """The system does not let us read it."""
 
 
 def is_store(folder: Path) -> bool:
@@ -97,7 +103,8 @@ def read_store(folder: Path, *, described: bool = True) -> StoreReading:
     store = _Store(folder)
     models: list[OllamaModel] = []
     damaged: list[tuple[Path, str]] = []
-    for manifest, parts in store.manifests(damaged):
+    unreadable: set[Path] = set()
+    for manifest, parts in store.manifests(damaged, unreadable):
         name = stored_name(parts)
         if name is None:
             damaged.append((manifest, "its folders are no name of a model"))
@@ -106,7 +113,9 @@ def read_store(folder: Path, *, described: bool = True) -> StoreReading:
             models.append(store.model(manifest, name.shortest, described=described))
         except _DamagedError as error:
             damaged.append((manifest, str(error)))
-    return StoreReading(folder, tuple(sorted(models, key=lambda model: model.name)), tuple(sorted(damaged)))
+            unreadable |= {manifest} if isinstance(error, _UnreadableError) else set()
+    by_name = tuple(sorted(models, key=lambda model: model.name))
+    return StoreReading(folder, by_name, tuple(sorted(damaged)), frozenset(unreadable))
 
 
 def read_partials(folder: Path) -> tuple[PartialBlob, ...]:
@@ -168,10 +177,13 @@ class _Store:
         self._real = Path(os.path.realpath(folder))
         self._blobs = str(folder / "blobs")
         self._sizes: dict[str, int | None] = {}
+        self._closed: set[str] = set()
 
-    def manifests(self, damaged: list[tuple[Path, str]]) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    def manifests(
+        self, damaged: list[tuple[Path, str]], unreadable: set[Path]
+    ) -> Iterator[tuple[Path, tuple[str, ...]]]:
         """Yield each file four levels down, with the folders that lead to it."""
-        yield from self._below(self._folder / "manifests", (), damaged)
+        yield from self._below(self._folder / "manifests", (), damaged, unreadable)
 
     def model(self, manifest: Path, name: str, *, described: bool) -> OllamaModel:
         """Return the model of one manifest, or raise _DamagedError as the daemon would pass it over."""
@@ -191,17 +203,18 @@ class _Store:
             details=details_of_config(held, parent),
             capabilities=_capabilities(held, layers),
             remote_host=remote,
-            complete=all(self._size(layer.digest) == layer.size for layer in (config, *layers) if layer),
+            complete=all(self._is_whole(layer) for layer in (config, *layers) if layer),
             store=self._folder,
         )
 
     def _below(
-        self, folder: Path, parts: tuple[str, ...], damaged: list[tuple[Path, str]]
+        self, folder: Path, parts: tuple[str, ...], damaged: list[tuple[Path, str]], unreadable: set[Path]
     ) -> Iterator[tuple[Path, tuple[str, ...]]]:
         try:
             entries = _entries(folder, self._folder if len(parts) == 0 else None)
         except OSError as error:
             damaged.append((folder, f"it cannot be listed: {error.strerror}"))
+            unreadable.add(folder)
             return
         for entry in entries:
             path, below = Path(entry.path), (*parts, entry.name)
@@ -211,7 +224,7 @@ class _Store:
             is_folder = entry.is_dir()
             if len(below) < _LEVELS:
                 if is_folder:
-                    yield from self._below(path, below, damaged)
+                    yield from self._below(path, below, damaged, unreadable)
             elif not is_folder:
                 yield path, below
 
@@ -243,14 +256,19 @@ class _Store:
                 found = self._blob(digest)
             except OSError:
                 found = None
+                self._closed.add(digest)
             self._sizes[digest] = None if found is None else found[1]
         return self._sizes[digest]
+
+    def _is_whole(self, layer: OllamaLayer) -> bool:
+        """Return whether a blob is there at its size; true where we may not look, since the daemon may."""
+        return self._size(layer.digest) == layer.size or layer.digest in self._closed
 
     def _content(self, path: Path | str, which: str) -> bytes:
         try:
             return _read(path, LARGEST_MANIFEST_BYTES)
         except OSError as error:
-            raise _DamagedError(f"{which} cannot be read: {error.strerror}") from None
+            raise _UnreadableError(f"{which} cannot be read: {error.strerror}") from None
 
     def _config(self, config: OllamaLayer | None) -> Mapping[str, object]:
         if config is None:
@@ -258,7 +276,7 @@ class _Store:
         try:
             found = self._blob(config.digest)
         except OSError as error:
-            raise _DamagedError(f"its config blob cannot be read: {error.strerror}") from None
+            raise _UnreadableError(f"its config blob cannot be read: {error.strerror}") from None
         if found is None:
             raise _DamagedError(f"its config blob sha256-{config.digest[:12]}… is missing")
         held = parse_object(self._content(found[0], "its config blob"))
@@ -269,7 +287,7 @@ class _Store:
     def _check_templates(self, layers: tuple[OllamaLayer, ...]) -> None:
         """Raise _DamagedError when a template is missing: the daemon does not list such a model."""
         for layer in layers:
-            if layer.kind in _LISTED_BY and self._size(layer.digest) is None:
+            if layer.kind in _LISTED_BY and self._size(layer.digest) is None and layer.digest not in self._closed:
                 raise _DamagedError(f"its {layer.kind} blob sha256-{layer.digest[:12]}… is missing")
 
 

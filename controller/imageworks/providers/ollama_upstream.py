@@ -1,17 +1,20 @@
 """What a registry of Ollama's kind has under a name now: its manifest, asked for over the registry's own protocol."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from imageworks import __version__
 from imageworks.detect.jsons import parse_object
-from imageworks.http import HttpError, HttpPool, Reply, shown_url
+from imageworks.http import HttpError, HttpPool, OpenReply, Reply, shown_url
 from imageworks.providers.ollama_address import is_loopback
 from imageworks.providers.ollama_errors import (
     OllamaBrokenStreamError,
     OllamaError,
+    OllamaNotFoundError,
     OllamaUnauthorisedError,
     OllamaUnreachableError,
 )
@@ -22,6 +25,8 @@ from imageworks.providers.ollama_values import UpstreamOllama
 _ACCEPT: Final = "application/vnd.docker.distribution.manifest.v2+json"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
+_ERROR_BYTES: Final = 64 * 1024
+_CLOSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 class OllamaRegistries:
@@ -49,12 +54,10 @@ class OllamaRegistries:
             OllamaBrokenStreamError: What it says is no manifest.
         """
         what = f"looking up {name}"
-        scheme = "http" if _is_local(name.host) else "https"
-        url = f"{scheme}://{name.host}/v2/{name.namespace}/{name.model}/manifests/{name.tag}"
-        reply = self._get(url, what)
+        reply = self._get(f"{_registry(name)}/manifests/{name.tag}", what)
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
-        if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        if reply.status in _CLOSED:
             raise OllamaUnauthorisedError(
                 f"{what}: {name.host} does not show it to everyone (HTTP {reply.status})",
                 remedy="Ollama itself may pull it, by the key of its account; what is newest cannot be told from here.",
@@ -76,29 +79,98 @@ class OllamaRegistries:
             size=config.size + sum(layer.size for layer in layers),
         )
 
-    def _get(self, url: str, what: str) -> Reply:
+    @contextmanager
+    def blob(self, name: ModelName, digest: str, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """Open a blob's bytes as its registry sends them; whoever takes them compares them with the digest.
+
+        Args:
+            name: A model that has it; its host is the registry.
+            digest: 64 hexadecimal digits.
+            start: Bytes that are here already.
+
+        Yields:
+            The position of the first byte that comes, and the pieces.
+
+        Raises:
+            OllamaNotFoundError: The registry has it no more.
+            OllamaError: It does not come.
+        """
+        what = f"fetching the blob {digest[:12]} of {name}"
+        url = f"{_registry(name)}/blobs/sha256:{digest}"
+        headers = {"accept-encoding": "identity", **({"range": f"bytes={start}-"} if start else {})}
         for _ in range(_MOST_REDIRECTS + 1):
-            local = urlsplit(url).scheme == "http"
             try:
-                reply = (self._local if local else self._remote).request("GET", url, {"accept": _ACCEPT})
+                with self._pool(url).stream("GET", url, headers) as reply:
+                    target = _redirected(reply, what)
+                    if target is None:
+                        _check_blob(reply, what, name)
+                        yield (start if reply.status == HTTPStatus.PARTIAL_CONTENT else 0), reply.chunks
+                        return
             except HttpError as error:
-                raise OllamaUnreachableError(
-                    f"{what}: {shown_url(url)}: {error.why}",
-                    remedy=error.remedy or "Check the network and the proxy, or run again later.",
-                    retryable=not error.lasting,
-                ) from None
-            location = reply.headers.get("location")
-            if reply.status not in _REDIRECTS or not location:
-                return reply
-            target = urljoin(url, location)
-            parts = urlsplit(target)
-            if not (parts.scheme == "https" or (local and parts.scheme == "http" and _is_local(parts.netloc))):
-                raise OllamaError(
-                    f"{what}: {shown_url(url)} redirects to {shown_url(target)}, which is not encrypted",
-                    remedy="Something between changes answers: check the proxy.",
-                )
+                raise _unreachable(url, what, error) from None
             url = target
         raise OllamaError(f"{what}: {shown_url(url)}: more than {_MOST_REDIRECTS} redirects", remedy="Check the name.")
+
+    def _get(self, url: str, what: str) -> Reply:
+        for _ in range(_MOST_REDIRECTS + 1):
+            try:
+                reply = self._pool(url).request("GET", url, {"accept": _ACCEPT})
+            except HttpError as error:
+                raise _unreachable(url, what, error) from None
+            target = _redirected(reply, what)
+            if target is None:
+                return reply
+            url = target
+        raise OllamaError(f"{what}: {shown_url(url)}: more than {_MOST_REDIRECTS} redirects", remedy="Check the name.")
+
+    def _pool(self, url: str) -> HttpPool:
+        return self._local if urlsplit(url).scheme == "http" else self._remote
+
+
+def _registry(name: ModelName) -> str:
+    scheme = "http" if _is_local(name.host) else "https"
+    return f"{scheme}://{name.host}/v2/{name.namespace}/{name.model}"
+
+
+def _redirected(reply: Reply | OpenReply, what: str) -> str | None:
+    """Return where an answer leads, ``None`` where it is the answer; never from encrypted to plain."""
+    location = reply.headers.get("location")
+    if reply.status not in _REDIRECTS or not location:
+        return None
+    target = urljoin(reply.url, location)
+    parts, local = urlsplit(target), urlsplit(reply.url).scheme == "http"
+    if parts.scheme == "https" or (local and parts.scheme == "http" and _is_local(parts.netloc)):
+        return target
+    raise OllamaError(
+        f"{what}: {shown_url(reply.url)} redirects to {shown_url(target)}, which is not encrypted",
+        remedy="Something between changes answers: check the proxy.",
+    )
+
+
+def _check_blob(reply: OpenReply, what: str, name: ModelName) -> None:
+    if reply.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+        return
+    if reply.status == HTTPStatus.NOT_FOUND:
+        raise OllamaNotFoundError(f"{what}: {name.host} has it no more", remedy="Declare a tag that is offered.")
+    if reply.status in _CLOSED:
+        raise OllamaUnauthorisedError(
+            f"{what}: {name.host} does not give it to everyone (HTTP {reply.status})",
+            remedy=f"Ollama may have the key: `ollama rm {name}`, then run again, and it pulls all of it anew.",
+        )
+    body = b""
+    for piece in reply.chunks:
+        body += piece
+        if len(body) > _ERROR_BYTES:
+            break
+    raise refusal(reply.status, body[:_ERROR_BYTES], what)
+
+
+def _unreachable(url: str, what: str, error: HttpError) -> OllamaUnreachableError:
+    return OllamaUnreachableError(
+        f"{what}: {shown_url(url)}: {error.why}",
+        remedy=error.remedy or "Check the network and the proxy, or run again later.",
+        retryable=not error.lasting,
+    )
 
 
 def _is_local(host: str) -> bool:

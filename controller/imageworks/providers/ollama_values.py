@@ -46,7 +46,7 @@ class OllamaModel:
         details: Format, family, families, parameter_size, quantization_level and the like, by Ollama's names.
         capabilities: What Ollama says it can do; the store alone knows fewer of them than the daemon.
         remote_host: Where a cloud model runs; ``None`` for one whose weights are here.
-        complete: Whether all blobs are there at their sizes; true where only the daemon can tell.
+        complete: Whether all blobs are there at their sizes; of those where only the daemon can tell, nothing is said.
         store: The models folder that it was found in; ``None`` when it is not on this machine or unreadable.
     """
 

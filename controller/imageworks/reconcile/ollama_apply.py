@@ -4,23 +4,31 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
 from imageworks.failpoints import failpoint
-from imageworks.providers.ollama_errors import OllamaError, OllamaNeedsNewerError, OllamaNotFoundError
+from imageworks.providers.ollama_errors import (
+    OllamaDigestMismatchError,
+    OllamaError,
+    OllamaNeedsNewerError,
+    OllamaNotFoundError,
+)
 from imageworks.providers.ollama_names import parse_name
 from imageworks.providers.ollama_values import CreateSpec, OllamaModel, OllamaObservation, PullProgress, UpstreamOllama
 from imageworks.reconcile.compose import emptied_entry
 from imageworks.reconcile.decide import stands_in_ollama
+from imageworks.reconcile.ollama_blobs import ARRIVING, BlobRepair, set_aside
 from imageworks.reconcile.ollama_compose import Standing, compose_ollama, renamed_ollama, stalled_entry, with_offer
 from imageworks.reconcile.ollama_progress import PullLines
 from imageworks.reconcile.ollama_sight import (
     MadeOf,
     OllamaSight,
     artifacts_of,
+    blobs_of,
     is_as_recorded,
     kept_name,
     marker,
@@ -96,6 +104,7 @@ class OllamaHands:
         self._progress = progress
         self._host = host
         self._stop = Event()
+        self._blobs = BlobRepair(self._stop.is_set)
         self._turns: dict[tuple[str, ...], Lock] = defaultdict(Lock)
         self._guard = Lock()
         self._recent: tuple[float, OllamaObservation] | None = None
@@ -148,13 +157,15 @@ class OllamaHands:
         self._check_as_planned(sight, before)
         if before is None or sight.ours:
             self._intents.announce(change.name, marker(name))
-        works = change.action is not Action.REPAIR and not sight.bad and stands_in_ollama(case.entry)
+        left = self._put_right(change, sight)
+        if sight.bad and not left and (mended := self._whole(case, sight)) is not None:
+            proved = self._verify(case, source, sight, mended)
+            return self._compose(case, mended, "installed", proved, self._recorded_making(case))
         with (
             self._unless_nothing_came(change.name, name, before),
-            self._keeping(before if works else None) as kept,
+            self._keeping(before if stands_in_ollama(case.entry) else None) as kept,
+            set_aside({path: path.with_name(f"{path.name}{ARRIVING}-aside") for path in left}),
         ):
-            if sight.bad and before is not None:
-                self._delete(name)  # a pull takes a blob that is there for a good one, whatever is in it
             try:
                 if isinstance(made, MadeOf) and source.modelfile is not None:
                     after = self._make(change, name, source.modelfile, made)
@@ -181,6 +192,48 @@ class OllamaHands:
         base = made.base_name if isinstance(made, MadeOf) else None
         extra = self._made_of(made, base) if isinstance(made, MadeOf) else None
         return self._compose(case, after, "installed", proved, extra)
+
+    def _put_right(self, change: Change, sight: OllamaSight) -> tuple[Path, ...]:
+        """Put damaged blobs right before anything else: a pull takes each that is there for a good one.
+
+        Returns those of a model of our own making that only making it anew brings.
+
+        Raises:
+            OllamaError: They do not come; everything is as it was.
+        """
+        model, made, upstream = sight.installed, sight.made, sight.upstream
+        if not sight.bad or model is None or model.store is None:
+            return ()
+        staying = set(model.content)
+        if change.action is not Action.REPAIR and isinstance(upstream, UpstreamOllama):
+            staying = set(upstream.content)
+        wanted = (sight.bad | (sight.missing if change.action is Action.REPAIR else frozenset())) & staying
+        where = made.base_name if isinstance(made, MadeOf) else sight.name
+        fetch = partial(self._provider.open_blob, where) if where is not None else None
+        left = []
+        with self._told(change) as told:
+            for blob in blobs_of(model.config_digest, model.layers, model.size):
+                path = model.store / "blobs" / f"sha256-{blob.digest}"
+                if blob.digest not in wanted:
+                    continue
+                try:
+                    self._blobs.put_right(blob, path, local=sight.reuse.get(blob.digest), fetch=fetch, told=told)
+                except (OllamaNotFoundError, OllamaDigestMismatchError):
+                    if not isinstance(made, MadeOf) or sight.also_have({blob.digest}):
+                        raise
+                    left.append(path)
+        return tuple(path for path in left if path.exists())
+
+    def _whole(self, case: Case, sight: OllamaSight) -> OllamaModel | None:
+        """Return a model that is as recorded now that its blobs are right; ``None`` where it still needs to come."""
+        model = self._find(sight.name)
+        as_recorded = model is not None and case.entry is not None and is_as_recorded(case.entry, model)
+        return model if model is not None and as_recorded and model.complete else None
+
+    def _recorded_making(self, case: Case) -> Mapping[str, object] | None:
+        recorded = section(case.entry) if case.entry is not None else {}
+        made = {key: recorded[key] for key in ("spec", "base", "base_name") if key in recorded}
+        return made or None
 
     def _check_as_planned(self, sight: OllamaSight, before: OllamaModel | None) -> None:
         """Refuse to replace what somebody put there after the plan was made; what this run brought is ours."""

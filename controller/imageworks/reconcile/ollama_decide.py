@@ -5,6 +5,7 @@ from dataclasses import replace
 from imageworks.providers.ollama_values import OllamaModel, UpstreamOllama
 from imageworks.reconcile.decide import is_ollamas, stands_in_ollama
 from imageworks.reconcile.ollama_changes import SHOWN, blocked_case, change_of
+from imageworks.reconcile.ollama_damage import decide_damaged, in_the_way, not_ours
 from imageworks.reconcile.ollama_leaving import decide_absent
 from imageworks.reconcile.ollama_made import decide_made
 from imageworks.reconcile.ollama_sight import (
@@ -17,7 +18,6 @@ from imageworks.reconcile.ollama_sight import (
     recorded_name,
     same,
     same_content,
-    shared_damage,
     stalled_on,
 )
 from imageworks.reconcile.plan import Action, Change, Reason
@@ -116,8 +116,11 @@ def _held(case: Case, entry: Entry) -> Change | None:
 
 def _arrive(case: Case, source: OllamaSource, sight: OllamaSight) -> Change:
     model = sight.installed
-    if model is None or not model.complete:
+    if model is None:
         return _pull(case, source, sight, Action.INSTALL, Reason.MISSING, f"{sight.name} is not in Ollama")
+    if not model.complete or sight.bad:
+        message = f"{sight.name} is not whole in Ollama"
+        return not_ours(case, sight, message) or _pull(case, source, sight, Action.INSTALL, Reason.MISSING, message)
     if source.digest is not None and (wrong := _not_pinned(source.digest, sight, model)) is not None:
         if sight.ours and wrong.reason is Reason.UNOWNED_FILES:
             message = f"an interrupted run left {model.digest[:SHOWN]}, pinned is {source.digest[:SHOWN]}"
@@ -165,7 +168,7 @@ def _renew(case: Case, source: OllamaSource, sight: OllamaSight, reason: Reason,
     if entry is not None and lock.locked and lock.digest in {None, aggregate_sha256(entry.files)}:
         told = f"{case.manifest.file}: version_lock holds what is installed, but {reason.value}"
         return blocked_case(case, Obstacle(Reason.LOCKED, f"{told}; unlock it, or take the change back"))
-    if model is not None and model.complete:
+    if model is not None and model.complete and not sight.bad:
         wrong = None if source.digest is None else _not_pinned(source.digest, sight, model)
         if wrong is None:
             return _adopt(case, model, reason, f"{message}; Ollama has it already")
@@ -180,7 +183,11 @@ def _bring_back(case: Case, source: OllamaSource, sight: OllamaSight) -> Change:
     entry, upstream = case.entry, sight.upstream
     broken = sight.installed is not None
     message = f"{sight.name}: blobs are missing or damaged" if broken else sight.gone
-    reason = Reason.DIGEST_MISMATCH if sight.bad else Reason.FILE_MISSING
+    if broken and (blocked := not_ours(case, sight, message)) is not None:
+        return blocked
+    if sight.bad:
+        return decide_damaged(case, sight)
+    reason = Reason.FILE_MISSING
     moved = entry is not None and isinstance(upstream, UpstreamOllama) and _has_moved(entry, upstream)
     if not moved or source.digest is not None:
         return _pull(case, source, sight, Action.REPAIR, reason, message)
@@ -219,8 +226,10 @@ def _changed(case: Case, source: OllamaSource, sight: OllamaSight, model: Ollama
         return blocked_case(
             case, Obstacle(Reason.LOCKED, f"{told}; unlock it, or pin it by `digest:` to have it put back")
         )
-    if not model.complete:
-        return _pull(case, source, sight, Action.REPAIR, Reason.FILE_MISSING, f"{message}, and blobs of it are missing")
+    if not model.complete or sight.bad:
+        told = f"{message}, and blobs of it are missing"
+        pull = _pull(case, source, sight, Action.REPAIR, Reason.FILE_MISSING, told)
+        return not_ours(case, sight, told, changed=True) or pull
     return _adopt(case, model, Reason.DIGEST_MISMATCH, f"{message}; recorded as it is now")
 
 
@@ -233,9 +242,10 @@ def _pull(case: Case, source: OllamaSource, sight: OllamaSight, action: Action, 
     if sight.installed is not None and sight.is_in_use(sight.installed.name):
         told = f"{message}, and {sight.installed.name} is loaded now; `ollama stop {sight.installed.name}` unloads it"
         return blocked_case(case, Obstacle(Reason.OLLAMA_IN_USE, told))
-    if sight.also_bad:
-        return blocked_case(case, shared_damage(sight, message))
     upstream = sight.upstream
+    stays = upstream.content if isinstance(upstream, UpstreamOllama) else None
+    if (blocked := in_the_way(case, sight, message, stays)) is not None:
+        return blocked
     if isinstance(upstream, Obstacle) and upstream.reason in {Reason.OLLAMA_NOT_FOUND, Reason.OLLAMA_NAME}:
         return blocked_case(case, Obstacle(upstream.reason, f"{message}: {upstream.message}"))
     if isinstance(upstream, UpstreamOllama) and source.digest not in {None, upstream.digest}:
@@ -256,8 +266,7 @@ def _sized(change: Change, case: Case, sight: OllamaSight) -> Change:
         warning = f"how much comes is not known before: {why}"
         return replace(change, fetch=(sight.name,), size_known=False, warnings=(*change.warnings, warning))
     blobs = blobs_of(upstream.config_digest, upstream.layers, upstream.size)
-    broken = {blob.digest for blob in blobs} if sight.bad else frozenset()
-    here = sight.here - broken
+    here = sight.here - sight.bad
     coming = [blob for blob in blobs if blob.digest not in here and blob.digest not in sight.reuse]
     reused = [blob for blob in blobs if blob.digest not in here and blob.digest in sight.reuse]
     return replace(

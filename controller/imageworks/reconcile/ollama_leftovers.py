@@ -21,7 +21,10 @@ from imageworks.transfer.content import ollama_stores
 GRACE_SECONDS: Final = 3600.0
 """Ollama's own: what is younger may belong to a pull or upload whose manifest is not written yet."""
 _BLOB: Final = re.compile(r"sha256[-:]([0-9a-f]{64})", re.ASCII)
-_PARTIAL: Final = re.compile(r"(sha256[-:][0-9a-f]{64})(?:-partial(?:-\d{1,6})?|\.tmp)", re.ASCII)
+_PARTIAL: Final = re.compile(
+    r"(sha256[-:][0-9a-f]{64})(?:-partial(?:-\d{1,6})?|\.tmp|-imageworks(?:-aside)?)", re.ASCII
+)
+"""What a pull of Ollama has left, or a repair of ours."""
 _TEMPORARY: Final = re.compile(
     r"(?:sha256-|COPY|split-copy|projector-metadata|compat-tensors|B?F\d\d|I?Q\d(?:_[A-Z0-9]{1,4}){0,3})\d{1,20}",
     re.ASCII,

@@ -1,5 +1,6 @@
 """Look at Ollama once a run: what it has, what its registry offers, and what becomes of it for each model."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 from imageworks.errors import ImageworksError
 from imageworks.providers.ollama_errors import OllamaError, OllamaNameError
 from imageworks.providers.ollama_names import parse_name
-from imageworks.providers.ollama_store import read_partials
+from imageworks.providers.ollama_store import read_partials, read_store
 from imageworks.providers.ollama_values import OllamaModel, OllamaObservation, UpstreamOllama
 from imageworks.reconcile.decide import is_ollamas, stands_in_ollama
+from imageworks.reconcile.ollama_blobs import is_right
 from imageworks.reconcile.ollama_decide import needs_registry
 from imageworks.reconcile.ollama_sight import (
     Blob,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from imageworks.transfer.state import StateDatabase
 
 ASKING_THREADS: Final = 8
+READ_WHOLE_BYTES: Final = 1024 * 1024
+"""What is smaller is read while planning, where the daemon passes a model over: configs, templates, parameters."""
 
 
 class OllamaLook:
@@ -109,7 +113,11 @@ class OllamaLook:
         Args:
             entry: What is recorded, with the damaged files alone.
         """
-        there = (file.sha256 for file in entry.files if (entry.base / file.path).is_file())
+        there = set()
+        for file in entry.files:
+            with suppress(OSError):  # nobody read what cannot be looked at, so nobody found it damaged
+                (entry.base / file.path).lstat()
+                there.add(file.sha256)
         self._distrusted[entry.name] = frozenset(there)
 
     def begin(self, manifests: Iterable[Manifest], entries: Iterable[Entry], announced: Mapping[str, Path]) -> None:
@@ -218,6 +226,10 @@ class OllamaLook:
             under = recorded_name(entry) or name
         recorded = seen.find(under)
         installed = seen.find(name)
+        bad, missing = self._damage(installed, entry)
+        if installed is None and (unlisted := self._unlisted(name)) is not None:
+            bad, missing = self._damage(unlisted, entry)
+            installed = unlisted if bad or missing else None
         others = (self._declared[_key(under)] | self._recorded[_key(under)]) - {variant}
         if entry is not None:
             others -= {entry.name}
@@ -231,22 +243,49 @@ class OllamaLook:
             # Asked of the state for the few that go alone: it is a query for each.
             claimed=going and recorded is not None and self._state.claimed(marker(under)) == recorded.digest,
             others=tuple(sorted(others)),
-            bad=self._bad(installed, entry),
+            bad=bad,
+            missing=missing,
+            replaceable=_is_writable(installed),
             offline=self._offline,
         )
 
-    def _bad(self, installed: OllamaModel | None, entry: Entry | None) -> frozenset[str]:
-        """Return the blobs of a model that are there and damaged: a pull takes each that is there for a good one."""
+    def _unlisted(self, name: str) -> OllamaModel | None:
+        """Return a model that the daemon passes over because it cannot use its config or template, from the store."""
+        if not self.seen.daemon_answers or self._store is None:
+            return None
+        return self._passed_over.get(_key(name))
+
+    @cached_property
+    def _passed_over(self) -> Mapping[tuple[str, ...], OllamaModel]:
+        try:
+            held = read_store(self._store, described=False).models if self._store is not None else ()
+        except OllamaError:
+            return {}
+        return {_key(model.name): model for model in held if self.seen.find(model.name) is None}
+
+    def _damage(self, installed: OllamaModel | None, entry: Entry | None) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the blobs of a model that are there and damaged, which a pull takes for good ones, and those missing.
+
+        What cannot be looked at is neither: the daemon may well read it.
+        """
         if installed is None:
-            return frozenset()
+            return frozenset(), frozenset()
         read = self._distrusted.get(entry.name, frozenset()) if entry is not None else frozenset()
-        bad = {digest for digest in installed.content if digest in read}
-        if installed.store is not None and not installed.complete:
-            for blob in blobs_of(installed.config_digest, installed.layers, installed.size):
-                with suppress(OSError):
-                    if (installed.store / "blobs" / f"sha256-{blob.digest}").stat().st_size != blob.size:
-                        bad.add(blob.digest)
-        return frozenset(bad)
+        bad, missing = set(read.intersection(installed.content)), set()
+        passed_over = self.seen.daemon_answers and self.seen.find(installed.name) is None
+        if installed.store is None or (installed.complete and not passed_over):
+            return frozenset(bad), frozenset()
+        for blob in blobs_of(installed.config_digest, installed.layers, installed.size):
+            path = installed.store / "blobs" / f"sha256-{blob.digest}"
+            try:
+                size = path.stat().st_size
+                if size != blob.size or (passed_over and size <= READ_WHOLE_BYTES and not is_right(path, blob)):
+                    bad.add(blob.digest)
+            except (FileNotFoundError, NotADirectoryError):
+                missing.add(blob.digest)
+            except (OSError, OllamaError):
+                continue
+        return frozenset(bad), frozenset(missing)
 
     @cached_property
     def _store(self) -> Path | None:
@@ -280,13 +319,24 @@ class OllamaLook:
         except OllamaError as error:
             upstream = Obstacle(reason_of(error.reason, Reason.HUB_UNREACHABLE), _text(error))
         if isinstance(upstream, Obstacle):
-            return replace(case, ollama=replace(sight, upstream=upstream))
+            return replace(case, ollama=replace(sight, upstream=upstream, reuse=self._reusable(sight)))
         blobs = blobs_of(upstream.config_digest, upstream.layers, upstream.size)
         here = self._here(blobs)
+        here -= sight.bad
         missing = [blob for blob in blobs if blob.digest not in here]
         reuse = {blob.digest: path for blob in missing if (path := self._found(blob)) is not None}
         begun = self._begun if missing else {}
+        reuse |= self._reusable(sight)
         return replace(case, ollama=replace(sight, upstream=upstream, here=here, reuse=reuse, begun=begun))
+
+    def _reusable(self, sight: OllamaSight) -> dict[str, Path]:
+        """Return what this host has of a model's damaged or missing blobs."""
+        model = sight.installed
+        if model is None or not sight.bad:
+            return {}
+        blobs = blobs_of(model.config_digest, model.layers, model.size)
+        lost = [blob for blob in blobs if blob.digest in sight.bad | sight.missing]
+        return {blob.digest: path for blob in lost if (path := self._found(blob)) is not None}
 
     def _here(self, blobs: Iterable[Blob]) -> frozenset[str]:
         """Return which blobs the store has: of complete models, and what an upload or an earlier pull left."""
@@ -302,8 +352,10 @@ class OllamaLook:
         return frozenset(found)
 
     def _found(self, blob: Blob) -> Path | None:
+        """Return another file of this host that should hold a blob's bytes."""
         wanted = RemoteFile(blob.digest, blob.size, Digest(Algorithm.SHA256, blob.digest), large=True)
-        return self._content.find(wanted, None)
+        own = None if self._store is None else os.path.realpath(self._store / "blobs" / f"sha256-{blob.digest}")
+        return next((path for path in self._content.find_all(wanted, None) if os.path.realpath(path) != own), None)
 
     def _made(self, modelfile: Modelfile, manifest: Manifest, name: str) -> MadeOf | Obstacle:
         """Return what a modelfile stands for now, its files hashed."""
@@ -368,6 +420,10 @@ def _key(name: str) -> tuple[str, ...]:
         return parse_name(name).key
     except OllamaNameError:
         return (name,)
+
+
+def _is_writable(model: OllamaModel | None) -> bool:
+    return model is not None and model.store is not None and os.access(model.store / "blobs", os.W_OK | os.X_OK)
 
 
 def _is_path(text: str) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from imageworks.providers.ollama_values import OllamaModel, UpstreamOllama
 from imageworks.reconcile.decide import stands_in_ollama
 from imageworks.reconcile.ollama_changes import blocked_case, change_of
+from imageworks.reconcile.ollama_damage import in_the_way, is_ours, whose_damage
 from imageworks.reconcile.ollama_sight import (
     MadeOf,
     OllamaSight,
@@ -13,7 +14,6 @@ from imageworks.reconcile.ollama_sight import (
     recorded_name,
     same,
     section,
-    shared_damage,
 )
 from imageworks.reconcile.plan import Action, Change, Reason
 from imageworks.reconcile.situation import Case, Obstacle
@@ -46,6 +46,8 @@ def decide_made(case: Case, sight: OllamaSight) -> Change | None:
     if model is None:
         return _make(case, sight, made, Action.REPAIR, Reason.FILE_MISSING, sight.gone)
     if sight.bad or not model.complete:
+        if not is_ours(case):
+            return whose_damage(case, sight, f"{sight.name}: blobs are missing or damaged")
         reason = Reason.DIGEST_MISMATCH if sight.bad else Reason.FILE_MISSING
         return _make(case, sight, made, Action.REPAIR, reason, f"{sight.name}: blobs are missing or damaged")
     why = _remade(entry, model, made)
@@ -82,8 +84,8 @@ def _make(case: Case, sight: OllamaSight, made: MadeOf, action: Action, reason: 
     if sight.installed is not None and sight.is_in_use(sight.installed.name):
         told = f"{message}, and {sight.installed.name} is loaded now; `ollama stop {sight.installed.name}` unloads it"
         return blocked_case(case, Obstacle(Reason.OLLAMA_IN_USE, told))
-    if sight.also_bad:
-        return blocked_case(case, shared_damage(sight, message))
+    if (blocked := in_the_way(case, sight, message)) is not None:
+        return blocked
     change = replace(change_of(case, action, reason, message), filesystem=sight.filesystem)
     if made.base_name is not None and made.base is None and not made.base_follows:
         if sight.offline:

@@ -1,6 +1,6 @@
 """What is known of one model in Ollama, as a value for the planner, and what entries record of such models. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -68,6 +68,8 @@ class OllamaSight:
         others: Other declared or recorded models that are the same one in Ollama.
         made: What it would be made of; ``None`` for a model that is pulled.
         bad: Digests of its blobs that are there and damaged: of another size, or found so by who read them.
+        missing: Digests of its blobs that are not there.
+        replaceable: Whether this host may write into the store, so that a damaged blob can be put right.
         offline: Whether the network may not be used.
     """
 
@@ -85,6 +87,8 @@ class OllamaSight:
     others: tuple[str, ...] = ()
     made: MadeOf | Obstacle | None = None
     bad: frozenset[str] = frozenset()
+    missing: frozenset[str] = frozenset()
+    replaceable: bool = False
     offline: bool = False
 
     @property
@@ -102,11 +106,10 @@ class OllamaSight:
         what = "is gone from Ollama" if shows_absence(self.seen) else "cannot be looked for in Ollama"
         return f"{self.name} {what}"
 
-    @property
-    def also_bad(self) -> tuple[str, ...]:
-        """Other models that have the damaged blobs too: while they do, Ollama keeps those and fetches none anew."""
-        others = [model for model in self.seen.models if not same(model.name, self.name)] if self.bad else []
-        return tuple(model.name for model in others if self.bad.intersection(model.content))
+    def also_have(self, digests: Collection[str]) -> tuple[str, ...]:
+        """Return other models that have some of these blobs too."""
+        others = [model for model in self.seen.models if not same(model.name, self.name)] if digests else []
+        return tuple(model.name for model in others if not set(digests).isdisjoint(model.content))
 
 
 def offered_name(manifest: Manifest) -> str | None:
@@ -327,15 +330,3 @@ def obstacle_of(seen: OllamaObservation, doing: str) -> Obstacle:
     problem = seen.problem or "no daemon answers"
     remedy = seen.remedy or "start it with `ollama serve`, or name it in OLLAMA_HOST"
     return Obstacle(Reason.OLLAMA_UNREACHABLE, f"{doing}: {problem}; {remedy}")
-
-
-def shared_damage(sight: OllamaSight, doing: str) -> Obstacle:
-    """Return why damaged blobs cannot be brought anew: Ollama keeps what another model has too.
-
-    Args:
-        sight: What Ollama has of the model.
-        doing: What it was wanted for.
-    """
-    names = " ".join(sight.also_bad)
-    told = f"{doing}; {', '.join(sight.also_bad)} has the damaged blobs too, so that Ollama keeps them"
-    return Obstacle(Reason.DIGEST_MISMATCH, f"{told}: `ollama rm {names}`, then run again")

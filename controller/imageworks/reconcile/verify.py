@@ -268,12 +268,13 @@ def _with_manifests(entries: Sequence[Entry], results: list[Verified]) -> list[V
     manifests = StoreManifests()
     judged = []
     for entry, result in zip(entries, results, strict=True):
-        why = manifests.problem(entry) if stands_in_ollama(entry) and result.verdict is not Verdict.MISSING else None
-        if why is not None:
-            problems = (*result.problems, Problem(Fault.MANIFEST, why))
-            judged.append(replace(result, verdict=Verdict.DAMAGED, problems=problems))
-        else:
+        found = manifests.problem(entry) if stands_in_ollama(entry) and result.verdict is not Verdict.MISSING else None
+        if found is None:
             judged.append(result)
+            continue
+        told = result.verdict if found[0] is Fault.UNREADABLE and result.problems else Verdict.UNVERIFIED
+        verdict = told if found[0] is Fault.UNREADABLE else Verdict.DAMAGED
+        judged.append(replace(result, verdict=verdict, problems=(*result.problems, Problem(*found))))
     return judged
 
 
@@ -345,7 +346,10 @@ def repair(
     with Run.open(root, host, options, progress=progress, wait=wait) as run:
         registry = run.registry
         for name, result in damaged.items():
-            wrong = {problem.path for problem in result.problems if problem.path}
+            # What nobody could read was not found wrong, and is left alone.
+            wrong = {
+                problem.path for problem in result.problems if problem.path and problem.fault is not Fault.UNREADABLE
+            }
             run.distrust(replace_files(registry.entries[name], wrong))
         plan = run.plan()
         report = run.apply(plan) if plan.effective else None

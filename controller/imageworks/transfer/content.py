@@ -39,13 +39,21 @@ class ContentIndex:
             file: What is wanted.
             repo: The repository that it belongs to, for the Hugging Face cache's layout.
         """
+        return next(self.find_all(file, repo), None)
+
+    def find_all(self, file: RemoteFile, repo: str | None) -> Iterator[Path]:
+        """Yield every file on this machine that should hold a wanted file's bytes.
+
+        Args:
+            file: What is wanted.
+            repo: The repository that it belongs to, for the Hugging Face cache's layout.
+        """
         for candidate in self._candidates(file, repo):
             try:
                 if candidate.stat().st_size == file.size and os.access(candidate, os.R_OK):
-                    return candidate
+                    yield candidate
             except OSError:
                 continue
-        return None
 
     def _candidates(self, file: RemoteFile, repo: str | None) -> Iterator[Path]:
         # Both kinds of digest name the cache's blobs: the sha256 of a large file, git's blob id of a small one.

@@ -1,0 +1,130 @@
+"""Decide what becomes of a model of Ollama some of whose blobs are damaged. Pure.
+
+Only what we brought is put right, blob by blob; what is only adopted is told of and left to whom it belongs.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from imageworks.providers.ollama_values import OllamaModel, UpstreamOllama
+from imageworks.reconcile.decide import stands_in_ollama
+from imageworks.reconcile.ollama_changes import SHOWN, blocked_case, change_of
+from imageworks.reconcile.ollama_sight import OllamaSight, blobs_of, obstacle_of, same_content
+from imageworks.reconcile.plan import Action, Change, Reason
+from imageworks.reconcile.situation import Case, Obstacle
+
+
+def is_ours(case: Case) -> bool:
+    """Return whether a model of Ollama is one that this host brought, or was bringing when it was killed."""
+    entry, sight = case.entry, case.ollama
+    recorded = entry is not None and stands_in_ollama(entry) and entry.installed_by_us
+    return recorded or (sight is not None and sight.ours)
+
+
+def not_ours(case: Case, sight: OllamaSight, message: str, *, changed: bool = False) -> Change | None:
+    """Return why a model that is not whole is left alone; ``None`` where it is ours, or a pull only adds to it.
+
+    Args:
+        case: What is known of the model.
+        sight: What Ollama has of it.
+        message: What is wrong, as a sentence.
+        changed: Whether somebody made it another than the recorded one.
+    """
+    model, upstream = sight.installed, sight.upstream
+    if model is None or (is_ours(case) and not changed):
+        return None
+    if not sight.bad and isinstance(upstream, UpstreamOllama) and same_content(model, upstream):
+        return None
+    return whose_damage(case, sight, message)
+
+
+def whose_damage(case: Case, sight: OllamaSight, message: str) -> Change:
+    """Return that a model which is not ours is damaged: what of it, and what its owner can do.
+
+    Args:
+        case: What is known of the model.
+        sight: What Ollama has of it.
+        message: What is wrong, as a sentence.
+    """
+    model, upstream = sight.installed, sight.upstream
+    name = sight.name if model is None else model.name
+    told = f"{message} ({_listed(sight, model)}), and it was in Ollama before us, so nothing of it is touched"
+    if model is not None and isinstance(upstream, UpstreamOllama) and same_content(model, upstream):
+        remedy = f"its registry has the same content: `ollama rm {name}`, then `ollama pull {name}`"
+    else:
+        remedy = "no registry is known to have this content: whoever made it makes it again with `ollama create`"
+    reason = Reason.DIGEST_MISMATCH if sight.bad else Reason.FILE_MISSING
+    return blocked_case(case, Obstacle(reason, f"{told}; {remedy}"))
+
+
+def in_the_way(case: Case, sight: OllamaSight, message: str, staying: Collection[str] | None = None) -> Change | None:
+    """Return why damaged blobs cannot be put right; ``None`` where they can be, or need not.
+
+    Args:
+        case: What is known of the model.
+        sight: What Ollama has of it.
+        message: What is wrong, as a sentence.
+        staying: The blobs that the model is going to have; those that it has when absent.
+    """
+    bad = sight.bad if staying is None else sight.bad.intersection(staying)
+    if not bad or sight.replaceable:
+        return None
+    where = sight.installed.store if sight.installed is not None else None
+    told = f"{message} ({_listed(sight, sight.installed)}), and this user may not write into {where or 'its store'}"
+    remedy = f"run as the user of Ollama, or `ollama rm {sight.name}` and run again, which pulls all of it anew"
+    return blocked_case(case, Obstacle(Reason.DIGEST_MISMATCH, f"{told}; {remedy}"))
+
+
+def decide_damaged(case: Case, sight: OllamaSight) -> Change:
+    """Return what puts a pulled model of ours right: its damaged blobs alone come anew, and nothing is removed.
+
+    Args:
+        case: What is known of the model.
+        sight: What Ollama has of it; some of its blobs are damaged.
+    """
+    model = sight.installed
+    message = f"{sight.name}: {_listed(sight, model)}"
+    if model is None or not sight.reachable:
+        return blocked_case(case, obstacle_of(sight.seen, message))
+    if (blocked := in_the_way(case, sight, message)) is not None:
+        return blocked
+    if sight.is_in_use(model.name):
+        told = f"{message}, and {model.name} is loaded now; `ollama stop {model.name}` unloads it"
+        return blocked_case(case, Obstacle(Reason.OLLAMA_IN_USE, told))
+    blobs = blobs_of(model.config_digest, model.layers, model.size)
+    lost = [blob for blob in blobs if blob.digest in sight.bad | sight.missing]
+    coming = [blob for blob in lost if blob.digest not in sight.reuse]
+    if coming and sight.offline:
+        told = f"{message}, and they cannot be fetched: --offline was given"
+        return blocked_case(case, Obstacle(Reason.OFFLINE, told))
+    if coming and isinstance(sight.upstream, Obstacle) and sight.upstream.reason is Reason.OLLAMA_NAME:
+        return blocked_case(case, Obstacle(sight.upstream.reason, f"{message}: {sight.upstream.message}"))
+    entry = case.entry
+    path = str(entry.path) if entry and entry.path else None
+    others = sight.also_have(sight.bad)
+    notes = (f"{', '.join(others)} has them too, and is put right with it",) if others else ()
+    return replace(
+        change_of(case, Action.REPAIR, Reason.DIGEST_MISMATCH, message),
+        path=(path, None),
+        filesystem=sight.filesystem,
+        fetch=tuple(f"blobs/sha256-{blob.digest}" for blob in coming),
+        reuse={f"blobs/sha256-{blob.digest}": str(sight.reuse[blob.digest]) for blob in lost if blob not in coming},
+        keep=len(blobs) - len(lost),
+        bytes_to_fetch=sum(blob.size for blob in coming),
+        bytes_reused=sum(blob.size for blob in lost if blob not in coming),
+        warnings=notes,
+    )
+
+
+def _listed(sight: OllamaSight, model: OllamaModel | None) -> str:
+    """Return which blobs are damaged or missing, by what they are."""
+    if model is None:
+        return "blobs are missing or damaged"
+    kinds = {layer.digest: layer.kind for layer in model.layers}
+    said = [
+        f"{kinds.get(blob.digest, 'config')} {blob.digest[:SHOWN]}, {blob.size} bytes, is {what}"
+        for digests, what in ((sight.bad, "damaged"), (sight.missing, "missing"))
+        for blob in blobs_of(model.config_digest, model.layers, model.size)
+        if blob.digest in digests
+    ]
+    return "; ".join(said) or "blobs are missing or damaged"
