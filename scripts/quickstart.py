@@ -86,7 +86,7 @@ def main() -> int:
     print("\nWhat to type next, with a registry of your own:")
     print(f"  export PATH={programs}:$PATH")
     print("  imageworks-models init ~/ai-models/registry")
-    print("  cd ~/ai-models/registry && $EDITOR models/example.yaml   # then: git commit")
+    print("  cd ~/ai-models/registry && cp models/example.yaml.sample models/my-model.yaml   # edit and commit it")
     print("  imageworks-models reconcile --dry-run")
     return 0
 
@@ -152,7 +152,7 @@ def declare_ollama(registry: Path, git: Callable[..., None]) -> None:
 
 def example(registry: Path) -> list[str]:
     """Return the lines of the example manifest that init wrote."""
-    return next((registry / "models").glob("*.yaml")).read_text(encoding="utf-8").splitlines()
+    return next((registry / "models").glob("*.sample")).read_text(encoding="utf-8").splitlines()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_folder_becomes_manifests_entries_and_a_commit_for_each_backup(configs
         "2025-10-21 09:00:00 +0000",
     ]
     assert [subject.partition(":")[0] for subject in log(root)[1:4]] == [f"Bring in {name}" for name in STEPS]
-    assert sorted(path.stem for path in (root / "models").iterdir()) == ["example", "qwen_(Q4_K_M)", "tiny_(FP16)"]
+    assert sorted(path.stem for path in (root / "models").glob("*.yaml")) == ["qwen_(Q4_K_M)", "tiny_(FP16)"]
     entries = {path.stem: json.loads(path.read_bytes()) for path in (root / "discovered/testhost").iterdir()}
     assert {name: entry["managed"] for name, entry in entries.items()} == {
         "extra_(FP32)": False,
@@ -204,9 +205,78 @@ def test_two_folders_of_two_tools_share_a_registry(configs: Path, root: Path, tm
 
 
 def test_nothing_is_written_where_something_cannot_be_read(configs: Path, root: Path) -> None:
-    (configs / BACKUP_1).write_text('[\n{"name": "a"},\n{"name": "a"}]', encoding="utf-8")
+    file = configs / "model_registry.discovered.json"
+    file.write_text('[\n{"name": "a"},\n{"name": "a"}]', encoding="utf-8")
     result = migrate(configs, root, code=1)
-    assert f"{configs / BACKUP_1}:3:1: 'a' stands here twice, first in line 2" in result.err
+    assert f"{file}:3:1: 'a' stands here twice, first in line 2" in result.err
+    assert not root.exists()
+
+
+BROKEN: Mapping[str, bytes] = {
+    "empty": b"",
+    "cut off": b'[{"name": "a"',
+    "no list": b'{"name": "a"}',
+    "not UTF-8": b"\xff\xfe",
+    "twice in one": b'[{"name": "a", "name": "b"}]',
+}
+
+
+@pytest.mark.parametrize("name", ["model_registry.discovered.bak.json", BACKUP_1], ids=["undated", "dated"])
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
+def test_p2_one_bad_backup_is_passed_over_and_told(configs: Path, root: Path, name: str, data: bytes) -> None:
+    (configs / name).write_bytes(data)
+    result = migrate(configs, root)
+    assert f"passed over {name}: 1:" in result.out
+    assert json.loads(migrate(configs, root, "--json").out)["passed_over"][0]["name"] == name
+    assert (root / "models/tiny_(FP16).yaml").is_file()
+    assert_valid(root)
+
+
+@pytest.mark.parametrize("kind", ["loop", "folder", "dangling", "huge"])
+def test_p2_a_backup_that_is_no_file_is_passed_over(configs: Path, root: Path, kind: str) -> None:
+    file = configs / "model_registry.discovered.bak.json"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "huge":
+        with file.open("wb") as stream:
+            stream.truncate(10**12)
+    else:
+        file.symlink_to(file if kind == "loop" else configs / "nothing")
+    assert f"passed over {file.name}" in migrate(configs, root).out
+    assert_valid(root)
+
+
+def test_p2_of_a_name_that_a_backup_has_twice_the_last_one_counts(configs: Path, root: Path) -> None:
+    twice = [{"name": "a", "backend": "vllm"}, {"name": "b", "backend": "vllm"}, {"name": "a", "backend": "lmdeploy"}]
+    (configs / BACKUP_1).write_text(json.dumps(twice), encoding="utf-8")
+    result = migrate(configs, root)
+    assert "'a' stands here twice" in result.out
+    commit = git(root, "log", "--format=%H", f"--grep={BACKUP_1}").split()[-1]
+    entry = json.loads(git(root, "show", f"{commit}:discovered/testhost/a.json"))
+    assert entry["backend"] == "lmdeploy"
+    assert "No changes." in migrate(configs, root).out
+
+
+@pytest.mark.parametrize("bad", [1, {"name": ""}, {"nothing": 1}, None, {"name": "x" * 2000}])
+def test_p2_one_bad_model_in_a_backup_does_not_stop_the_others(configs: Path, root: Path, bad: object) -> None:
+    (configs / BACKUP_1).write_text(json.dumps([{"name": "a", "backend": "vllm"}, bad]), encoding="utf-8")
+    assert f"passed over {BACKUP_1}: 1:" in migrate(configs, root).out
+    commit = git(root, "log", "--format=%H", f"--grep={BACKUP_1}").split()[-1]
+    assert git(root, "ls-tree", "-r", "--name-only", commit, "discovered").split() == ["discovered/testhost/a.json"]
+
+
+def test_p2_what_an_editor_of_windows_put_before_a_file_does_not_matter(configs: Path, root: Path) -> None:
+    for file in configs.glob("*.json"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert "passed over" not in migrate(configs, root).out
+    assert_valid(root)
+
+
+def test_p2_where_nothing_can_be_read_nothing_is_made(tmp_path: Path, root: Path) -> None:
+    folder = tmp_path / "only a bad backup"
+    folder.mkdir()
+    (folder / "model_registry.bak.json").write_bytes(b"")
+    assert "not valid JSON" in migrate(folder, root, code=1).err
     assert not root.exists()
 
 

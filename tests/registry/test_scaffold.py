@@ -14,9 +14,16 @@ from imageworks.config import load_host_settings
 from imageworks.registry.git_values import DetachedHeadError
 from imageworks.registry.manifest import State
 from imageworks.registry.reader import WorkTreeReader
-from imageworks.registry.scaffold import ScaffoldConflictError, find_locations, make_registry, render_files
+from imageworks.registry.scaffold import (
+    EXAMPLE_FILE,
+    ScaffoldConflictError,
+    find_locations,
+    make_registry,
+    render_files,
+)
 from imageworks.registry.schema import schema_text
 from imageworks.registry.validate import validate_registry
+from support.reconcile import command
 
 WHOLE = [
     ".gitignore",
@@ -24,7 +31,7 @@ WHOLE = [
     ".schemas/manifest.schema.json",
     ".schemas/registry.schema.json",
     "README.md",
-    "models/example.yaml",
+    "models/example.yaml.sample",
     "registry.yaml",
 ]
 PART = [name for name in WHOLE if name != ".pre-commit-config.yaml"]
@@ -68,7 +75,35 @@ def test_a_fresh_registry_is_a_valid_repository_with_one_commit(tmp_path: Path) 
     assert git(root, "status", "--porcelain") == ""
     result = validate_registry(WorkTreeReader(root))
     assert result.diagnostics == ()
-    assert result.manifests["example"].manifest.state is State.SUSPENDED
+    assert result.manifests == {}
+
+
+def test_p14_the_example_is_a_manifest_only_under_another_name(tmp_path: Path) -> None:
+    root = tmp_path / "r"
+    made = make_registry(root, load_host_settings())
+    assert command("list-roles", "--registry", root).out.count("\n") <= 1
+    for words in (("status",), ("reconcile", "--dry-run"), ("list", "--include-logical"), ("snapshot", "show")):
+        shown = command(*words, "--registry", root)
+        assert shown.code == 0
+        assert "example" not in shown.out.lower()
+    (root / "models/mine.yaml").write_bytes((root / EXAMPLE_FILE).read_bytes())
+    assert command("validate", "--registry", root).code == 0
+    result = validate_registry(WorkTreeReader(root))
+    assert result.manifests["mine"].manifest.state is State.PRESENT
+    assert made.files.count(EXAMPLE_FILE) == 1
+
+
+def test_p14_the_example_of_an_older_registry_still_works(tmp_path: Path) -> None:
+    root = tmp_path / "r"
+    make_registry(root, load_host_settings())
+    text = (root / EXAMPLE_FILE).read_text(encoding="utf-8").replace("state: present", "state: suspended")
+    (root / "models/example.yaml").write_text(text, encoding="utf-8")
+    git(root, "add", "models")
+    identity = ("-c", "user.name=Someone", "-c", "user.email=someone@example.org")
+    git(root, *identity, "commit", "-q", "-m", "As init once made it")
+    assert command("validate", "--registry", root).code == 0
+    assert command("status", "--registry", root).code == 0
+    assert "No changes" in command("reconcile", "--dry-run", "--registry", root).out
 
 
 def test_the_settings_name_this_host_and_what_it_has(tmp_path: Path) -> None:
@@ -143,7 +178,7 @@ def test_a_second_init_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "obstacle",
-    ["models/example.yaml", ".schemas/manifest.schema.json", "models", ".schemas", "registry.yaml"],
+    ["models/example.yaml.sample", ".schemas/manifest.schema.json", "models", ".schemas", "registry.yaml"],
 )
 def test_what_is_in_the_way_is_named_and_kept(tmp_path: Path, obstacle: str) -> None:
     root = tmp_path / "r"
@@ -196,7 +231,7 @@ def test_a_detached_head_is_refused_before_anything_is_written(tmp_path: Path) -
 
 def test_modelines_lead_to_schemas_of_the_registry(tmp_path: Path) -> None:
     make_registry(tmp_path, load_host_settings())
-    for file in ("registry.yaml", "models/example.yaml"):
+    for file in ("registry.yaml", "models/example.yaml.sample"):
         first = (tmp_path / file).read_text().splitlines()[0]
         target = first.removeprefix("# yaml-language-server: $schema=")
         assert target != first

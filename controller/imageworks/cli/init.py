@@ -33,4 +33,7 @@ def init_command(
     complain(f"Made a registry {where}, in commit {made.commit[:10]}.")
     if HOOKS_FILE not in made.files:
         complain("To check manifests on each commit, add the hooks that its README.md (or the documentation) shows.")
-    complain(f"Next: copy {EXAMPLE_FILE}, then run `imageworks-models reconcile --dry-run` in {made.root}.")
+    complain(
+        f"Next: copy {EXAMPLE_FILE} to models/NAME.yaml, edit and commit it, then run "
+        f"`imageworks-models reconcile --dry-run` in {made.root}."
+    )

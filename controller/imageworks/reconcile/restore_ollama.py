@@ -64,7 +64,8 @@ def prepare_ollama(run: Run, reader: HistoryReader, origin: Origin, *, deprecate
     registry, repository = run.registry, reader.repository
     skipped: list[str] = []
     if origin.backup is not None:
-        found, words = _from_backup(origin.backup, registry.entries), origin.backup.name
+        found, skipped = _from_backup(origin.backup, registry.entries)
+        words = origin.backup.name
     elif origin.revision is not None:
         entries, skipped = entries_at(repository, origin.revision, registry.host)
         found, words = list(entries.values()), origin.revision[:10]
@@ -132,15 +133,16 @@ def _newest(repository: RegistryRepository, host: str, recorded: str | None) -> 
                     seen.discard(one.path)  # an older commit may hold one that can be used
 
 
-def _from_backup(backup: Path, known: Iterable[str]) -> list[Entry]:
+def _from_backup(backup: Path, known: Iterable[str]) -> tuple[list[Entry], list[str]]:
     from imageworks.registry.legacy_fields import to_entry
     from imageworks.registry.legacy_names import safe_names
     from imageworks.registry.legacy_read import read_file
 
-    records = [record for record in read_file(backup).records if record.fields.get("backend") == OLLAMA]
+    file, passed = read_file(backup)
+    records = [record for record in file.records if record.fields.get("backend") == OLLAMA]
     names = safe_names((record.name for record in records), set(known), {})
     found = []
     for record in records:
         entry = to_entry(record, names[record.name], declared=None)
         found.append(read_entry(entry_file("backup", entry.name), render_entry(entry.fields)))
-    return found
+    return found, list(passed)

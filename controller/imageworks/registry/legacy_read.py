@@ -3,13 +3,14 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from codecs import BOM_UTF8
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from imageworks.registry.diagnostic import Diagnostic, at, from_error, whole_file
-from imageworks.registry.document import Document, DocumentError
+from imageworks.registry.document import Document, DocumentError, JsonValue
 from imageworks.registry.json_gate import MAX_BYTES, parse_json
 from imageworks.registry.legacy_values import Layer, LegacyFile, LegacyFolder, MigrationError, Record
 
@@ -28,7 +29,8 @@ def read_folder(folder: Path) -> LegacyFolder:
         folder: Its ``configs/``, or any folder with its files.
 
     Raises:
-        MigrationError: There is nothing of it, or something cannot be read; all that is wrong is told at once.
+        MigrationError: There is nothing of it, or a file that is no backup has something wrong in it; all that is wrong
+            is told at once.
     """
     try:
         names = sorted(path.name for path in folder.iterdir())
@@ -39,18 +41,26 @@ def read_folder(folder: Path) -> LegacyFolder:
     files: list[LegacyFile] = []
     passed: list[tuple[str, str]] = []
     problems: list[Diagnostic] = []
+    unreadable: list[Diagnostic] = []
     for name in names:
         kind = _kind(name)
         if isinstance(kind, str):
             passed.append((name, kind))
         elif kind is not None:
-            read = _read(folder / name, *kind)
-            if isinstance(read, LegacyFile):
+            layer, backup = kind
+            read, wrong = _read(folder / name, layer, backup=backup)
+            if read is not None:
                 files.append(read)
-            else:
-                problems.extend(read)
-    if problems:
-        raise MigrationError("", sorted(problems), remedy="Nothing was written. Correct each, or move the file away.")
+            if not backup:
+                problems += wrong
+                continue
+            # A backup is an earlier state: what is wrong in it stops neither the others nor what is valid now.
+            passed += [(name, f"{one.line}:{one.column}: {one.message}") for one in wrong]
+            unreadable += wrong if read is None else []
+    if problems or (not files and unreadable):
+        raise MigrationError(
+            "", sorted(problems or unreadable), remedy="Nothing was written. Correct each, or move the file away."
+        )
     if not files:
         raise MigrationError(
             f"{folder}: holds no model_registry*.json", remedy="Name the predecessor's configs/ folder."
@@ -58,19 +68,19 @@ def read_folder(folder: Path) -> LegacyFolder:
     return LegacyFolder(tuple(sorted(files, key=_order)), tuple(passed))
 
 
-def read_file(path: Path) -> LegacyFile:
-    """Return one file of the predecessor, whatever it is called: a list of models.
+def read_file(path: Path) -> tuple[LegacyFile, tuple[str, ...]]:
+    """Return one file of the predecessor, whatever it is called, and what in it is passed over.
 
     Args:
-        path: The file.
+        path: The file: a list of models.
 
     Raises:
         MigrationError: It cannot be read, or is no such list.
     """
-    read = _read(path, Layer.DISCOVERED, backup=True)
-    if isinstance(read, LegacyFile):
-        return read
-    raise MigrationError("", sorted(read), remedy="Name a model_registry*.json of the predecessor.")
+    read, wrong = _read(path, Layer.DISCOVERED, backup=True)
+    if read is None:
+        raise MigrationError("", sorted(wrong), remedy="Name a model_registry*.json of the predecessor.")
+    return read, tuple(one.render() for one in wrong)
 
 
 def _order(file: LegacyFile) -> tuple[bool, datetime, int, str]:
@@ -92,43 +102,43 @@ def _kind(name: str) -> tuple[Layer, bool] | str | None:
     return "neither a layer of the registry nor a backup of one"
 
 
-def _read(path: Path, layer: Layer, backup: bool) -> LegacyFile | list[Diagnostic]:  # noqa: FBT001 # from `_kind`
+def _read(path: Path, layer: Layer, *, backup: bool) -> tuple[LegacyFile | None, list[Diagnostic]]:
+    """Return a file with the models in it that can be used, and what is wrong; no file where nothing can be used."""
     try:
         status = path.stat()
         if not path.is_file():
-            return [whole_file(str(path), "not a file", _REMEDY)]
+            return None, [whole_file(str(path), "not a file", _REMEDY)]
         if status.st_size > MAX_BYTES:
             what = f"the file is {status.st_size} bytes long; at most {MAX_BYTES} are allowed"
-            return [whole_file(str(path), what, _REMEDY)]
+            return None, [whole_file(str(path), what, _REMEDY)]
         data = path.read_bytes()
     except OSError as error:
-        return [whole_file(str(path), error.strerror or str(error), _REMEDY)]
+        return None, [whole_file(str(path), error.strerror or str(error), _REMEDY)]
     try:
-        document = parse_json(data, str(path))
+        document = parse_json(data.removeprefix(BOM_UTF8), str(path))  # an editor of Windows may have written it
     except DocumentError as error:
-        return [from_error(error)]
-    records: list[Record] = []
-    problems = list(_check(document, records))
-    if problems:
-        return problems
+        return None, [from_error(error)]
+    if not isinstance(document.value, list):
+        return None, [at(document, (), "not a list of models", _REMEDY)]
+    records: dict[str, Record] = {}
+    problems = list(_check(document, document.value, records))
+    if problems and not records:
+        return None, problems
     stamped = _stamp(path.name)
-    return LegacyFile(
+    file = LegacyFile(
         name=path.name,
         layer=layer,
         sha256=hashlib.sha256(data).hexdigest(),
         when=stamped or datetime.fromtimestamp(int(status.st_mtime), UTC),
         dated_by="name" if stamped else "mtime",
         backup=backup,
-        records=tuple(records),
+        records=tuple(records.values()),
     )
+    return file, problems
 
 
-def _check(document: Document, records: list[Record]) -> Iterator[Diagnostic]:
-    """Yield what is wrong with a file's shape; its models are added to a list."""
-    models = document.value
-    if not isinstance(models, list):
-        yield at(document, (), "not a list of models", _REMEDY)
-        return
+def _check(document: Document, models: Sequence[JsonValue], records: dict[str, Record]) -> Iterator[Diagnostic]:
+    """Yield what is wrong with a file's models; the good ones are added, of two with one name the last."""
     seen: dict[str, int] = {}
     document = document.located((index,) for index in range(len(models)))  # one look, however much is wrong
     for index, fields in enumerate(models):
@@ -139,16 +149,16 @@ def _check(document: Document, records: list[Record]) -> Iterator[Diagnostic]:
         if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME:
             yield at(document, (index,), f"a model needs a name of at most {MAX_NAME} characters", _REMEDY)
             continue
-        if name in seen:
-            first = document.locate((seen[name],)).line
-            yield at(document, (index,), f"{name[:100]!a} stands here twice, first in line {first}", _REMEDY)
-            continue
-        seen[name] = index
         problem = _too_much(fields)
         if problem:
             yield at(document, (index,), f"{name[:100]!a} {problem}", _REMEDY)
-        else:
-            records.append(Record(name, fields))
+            continue
+        if name in seen:
+            first = document.locate((seen[name],)).line
+            what = f"{name[:100]!a} stands here twice, first in line {first}; the last one counts in a backup"
+            yield at(document, (index,), what, _REMEDY)
+        seen[name] = index
+        records[name] = Record(name, fields)
 
 
 def _too_much(fields: object) -> str | None:

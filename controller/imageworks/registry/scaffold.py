@@ -21,7 +21,9 @@ from imageworks.registry.settings import Location
 
 SCHEMA_FOLDER: Final = ".schemas"
 HOOKS_FILE: Final = ".pre-commit-config.yaml"
-EXAMPLE_FILE: Final = "models/example.yaml"
+EXAMPLE_FILE: Final = "models/example.yaml.sample"
+"""No manifest, so that no plan, list or role ever shows it; a copy under another name is one."""
+
 WINDOWS_LMSTUDIO: Final = "windows_lmstudio"
 WEIGHTS: Final = "linux_wsl"
 _EDITED_BY_PEOPLE: Final = ("manifest", "registry")
@@ -59,8 +61,8 @@ _EXAMPLE: Final = """\
 # The line above lets editors check this file as you type. It names a copy of the schema in this registry, so that it
 # works offline and fits the version of the registry; `imageworks-models schema manifest` prints the installed one.
 #
-# One model, one file: the name of the file is the name of the model. Copy this one, change it, then look at the plan
-# with `imageworks-models reconcile --dry-run`.
+# One model, one file: the name of the file is the name of the model. This one is no manifest yet. Copy it to
+# my-model.yaml, change it, commit it, then look at the plan with `imageworks-models reconcile --dry-run`.
 schema_version: 1
 source:
   huggingface: Qwen/Qwen2.5-0.5B-Instruct
@@ -68,9 +70,9 @@ source:
 format: safetensors             # detected when absent
 backend: unassigned             # vllm, ollama, lmdeploy, gguf, lmstudio or unassigned
 location: {weights}             # one of the locations in registry.yaml, or an absolute path
-display_name: Example (Qwen2.5 0.5B)
-roles: [embedding]
-state: suspended                # hands off: nothing happens until this says present
+display_name: Qwen2.5 0.5B
+roles: [chat]                   # what it is used for
+state: present                  # present, absent (keep the entry, not the files) or suspended (hands off)
 """
 
 _README: Final = """\
