@@ -137,8 +137,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     [
         (ImageworksError("it broke", remedy="mend it"), 1, "error: it broke\n  mend it\n"),
         (UsageError("no such thing"), 64, "error: no such thing\n"),
-        (KeyboardInterrupt(), 130, "interrupted; what came so far is kept and resumes with the next run\n"),
-        (typer.Abort(), 130, "interrupted; what came so far is kept and resumes with the next run\n"),
+        (KeyboardInterrupt(), 130, "interrupted; what came so far is kept, and the same command goes on with it\n"),
+        (typer.Abort(), 130, "interrupted; what came so far is kept, and the same command goes on with it\n"),
         (ValueError("a bug"), 1, "error: ValueError: a bug\n  This is a bug in imageworks-models."),
     ],
 )

@@ -33,6 +33,7 @@ WORDS = {
     "blame": ("some-model",),
     "restore": ("--from", "HEAD", "--yes"),
     "rollback": ("--yes",),
+    "clean": ("--yes",),
     "reconcile": ("--yes",),
     "init": ("{configs}",),
     "normalize-formats": ("--apply",),

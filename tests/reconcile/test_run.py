@@ -1,6 +1,8 @@
 """What happens between planning and committing: failures, interruptions, people who commit meanwhile."""
 
 import errno
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -200,11 +202,18 @@ def test_what_came_of_a_blocked_model_waits_for_it(world: World, monkeypatch: py
     assert area.is_dir()
 
 
-def test_what_came_of_a_model_that_nobody_declares_any_more_goes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_u1_what_came_of_a_model_that_nobody_declares_stays_until_it_is_old(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     area = interrupted(world, monkeypatch)
     world.delete(NAME)
     world.reconcile()
+    assert area.is_dir()
+    for path in (area, *area.rglob("*")):
+        os.utime(path, (0, time.time() - 31 * 24 * 3600))
+    world.reconcile("--offline")
     assert not area.exists()
+    assert not area.parent.exists()
 
 
 def test_what_another_registry_is_fetching_to_the_same_place_is_left_alone(

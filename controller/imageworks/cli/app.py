@@ -23,6 +23,7 @@ GROUPS: Final = {
     "verify": ("verify",),
     "remove": ("remove",),
     "status": ("status",),
+    "clean": ("clean",),
     "listing": ("list",),
     "roles": ("list-roles",),
     "stats": ("stats",),
@@ -145,7 +146,7 @@ def _run(arguments: list[str] | None, application: typer.Typer) -> int:
         )
         return ExitCode.FAILURE
     if result == ExitCode.INTERRUPTED:  # typer turns ^C into this code without a word
-        complain("interrupted; what came so far is kept and resumes with the next run")
+        complain("interrupted; what came so far is kept, and the same command goes on with it")
     return result if isinstance(result, int) else ExitCode.SUCCESS
 
 

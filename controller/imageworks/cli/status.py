@@ -6,7 +6,8 @@ from typing import Annotated, Final
 
 import typer
 
-from imageworks.cli.output import say, table
+from imageworks.cli.output import printable, say, table
+from imageworks.cli.unfinished_view import how_far
 from imageworks.errors import ExitCode
 
 FORMAT_VERSION: Final = 1
@@ -39,14 +40,21 @@ def status_command(
     with Run.open(root, host, options) as run:
         plan = run.plan()
         statuses = model_statuses(plan, run.situation)
+        unfinished = run.unfinished()
     if as_json:
         used = last_accessed(host.state_dir)
         models = [{**one.document(), "last_accessed": used.get(one.name)} for one in statuses]
         document = {"format_version": FORMAT_VERSION, "host": plan.host, "models": models}
+        document["unfinished"] = [one.document() for one in unfinished]
         say(json.dumps(document, indent=2, ensure_ascii=False))
-    elif not statuses:
+        return ExitCode.FAILURE if any(s.wrong for s in statuses) else ExitCode.SUCCESS
+    if not statuses:
         say(f"No models are declared or recorded for {plan.host}.")
     else:
         rows = [(s.name, s.sync.value, s.health.value, s.reason) for s in statuses]
         say(table(("MODEL", "SYNC", "HEALTH", "REASON"), rows))
+    declared = run.registry.manifests
+    for one in unfinished:
+        command = "reconcile" if one.name in declared else f"download {one.source}"
+        say(printable(f"unfinished: {one.name}, {how_far(one)}; `{command}` resumes it, `clean` removes it"))
     return ExitCode.FAILURE if any(s.wrong for s in statuses) else ExitCode.SUCCESS

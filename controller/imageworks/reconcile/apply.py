@@ -25,6 +25,7 @@ from imageworks.reconcile.report import Outcome
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
+from imageworks.registry.manifest import is_commit
 from imageworks.registry.validate import check_recordable
 from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Algorithm, Digest, hash_file
@@ -34,7 +35,7 @@ from imageworks.transfer.files import Progress, RemoteFile
 from imageworks.transfer.probing import check_publishable
 from imageworks.transfer.publish import publish
 from imageworks.transfer.removal import move_directory, remove_owned
-from imageworks.transfer.staging import StagingArea
+from imageworks.transfer.staging import About, StagingArea
 from imageworks.transfer.state import StateDatabase
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
     key, owner = staging_key_of(name, tools.host.host, upstream), tools.owner + name
     area = StagingArea.open(place.root, key, target=place.path, owner=owner)
     check_publishable(area, place.path, upstream.files)
+    area.describe(About(_source_name(case, upstream), upstream.commit or "", sum(file.size for file in upstream.files)))
     by_path = {file.path: file for file in upstream.files}
     in_place = set(by_path) - set(change.fetch) - set(change.reuse)
     sources = {path: place.path / path for path in in_place} | {path: Path(at) for path, at in change.reuse.items()}
@@ -213,6 +215,15 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
     if old is not None and old.path not in {None, place.path} and old.installed_by_us:
         _remove_files(old, tools)
     return compose_entry(case, place, artifacts, described, acquisition="installed")
+
+
+def _source_name(case: Case, upstream: Upstream) -> str:
+    """Return where a model comes from, as `download` takes it."""
+    if upstream.repo is None:
+        return case.manifest.name
+    if upstream.ref is not None and upstream.ref != "main" and not is_commit(upstream.ref):
+        return f"{upstream.repo}@{upstream.ref}"
+    return f"{upstream.repo}:{upstream.quantization}" if case.manifest.text("quantization") else upstream.repo
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -394,6 +405,7 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
                 old_root=tools.places.root_of(entry.path),
                 new_root=place.root,
                 key=staging_key_of(change.name, tools.host.host, Upstream(files=(), commit=entry.revision)),
+                owner=tools.owner + change.name,
             )
             tools.sharing.leave(entry)
         failpoint("apply.moved")

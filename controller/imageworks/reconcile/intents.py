@@ -37,7 +37,7 @@ class Intents:
             json.dump({"path": str(path)}, stream)
             stream.flush()
             sync_file(stream.fileno())
-        draft.replace(self._folder / f"{name}.json")
+        draft.replace(self.file(name))
 
     def announced(self) -> dict[str, Path]:
         """Return the paths that were announced and not settled, by name."""
@@ -47,10 +47,18 @@ class Intents:
                 found[file.stem] = Path(read_json_file(file)["path"])
         return found
 
+    def file(self, name: str) -> Path:
+        """Return where a model's note is, or would be."""
+        return self._folder / f"{name}.json"
+
+    def drafts(self) -> list[Path]:
+        """Return notes that a kill left unwritten; while nothing else runs, they are of no use to anybody."""
+        return sorted(self._folder.glob("*.new"))
+
     def settle(self, name: str) -> None:
         """Forget a model whose entry is committed.
 
         Args:
             name: The variant name.
         """
-        (self._folder / f"{name}.json").unlink(missing_ok=True)
+        self.file(name).unlink(missing_ok=True)

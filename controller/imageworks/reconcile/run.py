@@ -26,6 +26,7 @@ from imageworks.reconcile.senses import Senses
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
 from imageworks.reconcile.trust import Trust, refuse_unsigned
+from imageworks.reconcile.unfinished import Unfinished, find_unfinished
 from imageworks.registry.entry import Entry
 from imageworks.registry.foreign import find_foreign
 from imageworks.registry.git import RegistryRepository
@@ -40,6 +41,7 @@ from imageworks.transfer.state import STATE_FILE, StateDatabase
 
 if TYPE_CHECKING:
     from imageworks.providers.huggingface import HubClient
+    from imageworks.reconcile.clean import Rest, Wanted
     from imageworks.reconcile.ollama_apply import OllamaHands
     from imageworks.reconcile.ollama_look import OllamaLook
     from imageworks.reconcile.ollama_sight import OllamaSight
@@ -445,12 +447,33 @@ class Run:
         if not self._situation.records_stale:
             self._recorder.records.remember(self._registry)
         if not self._options.names:
-            self._sweep(self._senses.places.existing_roots(self._registry.manifests.values()))
+            self._sweep(self.staging_roots())
+
+    def unfinished(self) -> list[Unfinished]:
+        """Return what interrupted runs of this registry left at the roots of this host, which later ones resume."""
+        owner = staging_owner(self._host.host, self._repository.root)
+        return [one for one in find_unfinished(self.staging_roots()) if one.owner.startswith(owner)]
+
+    def rests(self, wanted: "Wanted") -> "list[Rest]":
+        """Return what killed and broken-off runs left on this host.
+
+        Args:
+            wanted: What is asked for.
+        """
+        from imageworks.reconcile.clean import find_rests
+
+        return find_rests(self._registry, self._host, self._repository.root, self.staging_roots(), wanted)
+
+    def staging_roots(self) -> list[Path]:
+        """Return the roots at which something may gather: locations, and folders that `download` was once given."""
+        located = self._senses.places.existing_roots(self._registry.manifests.values())
+        return list(dict.fromkeys(map(Path.resolve, (*located, *filter(Path.is_dir, self._host.roots)))))
 
     def _sweep(self, roots: Iterable[Path]) -> None:
-        """Remove our own interrupted downloads that no declared model would resume.
+        """Remove what interrupted runs left of declared models and none would resume, and what is old.
 
-        Of a suspended or blocked model it is not known what it would resume, so all of its stays.
+        Of a suspended or blocked model it is not known what it would resume, so all of its stays. Nor is what nobody
+        declares thrown away: whoever broke a `download` off was told that it can be resumed.
         """
         keys, unknown = set(), {*self._registry.blocked, *self._situation.blocked}
         for case in self._situation.cases:
@@ -459,9 +482,10 @@ class Run:
             elif case.manifest.state is State.SUSPENDED or isinstance(case.upstream, Obstacle):
                 unknown.add(case.manifest.name)
         owner = staging_owner(self._host.host, self._repository.root)
-        for root in roots:
-            if root.is_dir():
-                sweep_stale(root, keys, owner=owner, spare={owner + name for name in unknown})
+        declared = {owner + case.manifest.name for case in self._situation.cases}
+        for root in filter(Path.is_dir, roots):
+            young = {one.owner for one in find_unfinished([root]) if one.owner not in declared and not one.is_old()}
+            sweep_stale(root, keys, owner=owner, spare=young | {owner + name for name in unknown})
 
     def _carry_out(self, changes: list[Change], cases: Mapping[str, Case]) -> list[Outcome]:
         # Imported here: a run with nothing to do is not to load the engine and the detection, half of its start-up.

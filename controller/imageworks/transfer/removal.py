@@ -84,6 +84,7 @@ def move_directory(
     old_root: Path,
     new_root: Path,
     key: str,
+    owner: str = "",
     shared: frozenset[str] = frozenset(),
 ) -> MoveReport:
     """Move a model's files to another directory; a kill leaves them complete in the old place, the new one, or both.
@@ -95,6 +96,7 @@ def move_directory(
         old_root: The old location's root.
         new_root: The new location's root.
         key: The key of a staging area at the new root, from ``staging_key``.
+        owner: Whose that area is.
         shared: Those that another model in the old directory owns too: they come along and stay as well.
     """
     source = check_below(old_root, old)
@@ -110,7 +112,7 @@ def move_directory(
             # Two mounts of one disk, or a folder of an overlay's lower layer: the files are copied.
             if error.errno != errno.EXDEV:
                 raise
-    area = StagingArea.open(new_root, key, target=new)
+    area = StagingArea.open(new_root, key, target=new, owner=owner)
     copied = _stage(area, source, owned)
     report: PublishReport = publish(area, new, owned=frozenset())
     remove_owned(old, owned - shared, old_root)

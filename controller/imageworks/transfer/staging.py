@@ -7,15 +7,18 @@ directory by one rename. What is in ``tree`` is therefore known to be right with
 
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from imageworks.foundation.json_reading import read_json_file
 from imageworks.transfer.best_effort import set_mode
 from imageworks.transfer.digests import BUFFER_BYTES, Hasher, hash_descriptor
 from imageworks.transfer.errors import DigestMismatchError, SizeMismatchError, StagingError
@@ -27,6 +30,7 @@ from imageworks.transfer.renames import sync_file
 
 JOURNAL_NAME = "publish.json"
 OWNER_NAME = "owner"
+ABOUT_NAME = "about.json"
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")
 NO_LINK = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -49,6 +53,21 @@ def staging_key(*identity: str) -> str:
     return f"{readable or 'model'}-{exact[:16]}"
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What gathers in a staging area, for people who find it later.
+
+    Args:
+        source: Where it comes from, as people name it.
+        revision: The commit; empty where the source has none.
+        size: Bytes of all its files.
+    """
+
+    source: str
+    revision: str
+    size: int
+
+
 class StagingArea:
     """One model's staging area; made by ``StagingArea.open``.
 
@@ -66,6 +85,7 @@ class StagingArea:
         self.old = self.path / "old"
         self.journal = self.path / JOURNAL_NAME
         self._owner = self.path / OWNER_NAME
+        self._about = self.path / ABOUT_NAME
 
     @classmethod
     def open(cls, root: Path, key: str, *, target: Path | None = None, owner: str = "") -> "StagingArea":
@@ -115,6 +135,32 @@ class StagingArea:
             return self._owner.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return ""
+
+    @property
+    def about(self) -> About | None:
+        """What gathers here; ``None`` when it does not say."""
+        try:
+            said = read_json_file(self._about)
+            return About(str(said["source"]), str(said["revision"]), int(said["size"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def describe(self, about: About) -> None:
+        """Say what gathers here; talk only, so that a kill may leave half of it."""
+        if self.about != about:
+            self._about.write_text(json.dumps(asdict(about)), encoding="utf-8")
+
+    def contents(self) -> Iterator[os.stat_result]:
+        """Yield what the area's files look like."""
+        for folder, _folders, files in os.walk(self.path):
+            for name in files:
+                with suppress(FileNotFoundError):
+                    yield Path(folder, name).lstat()
+
+    def gathered(self) -> int:
+        """Return how many bytes of the model are here, verified or not."""
+        came = sum(_allocated(part) for part in self.parts.glob("*.part"))
+        return came + sum(path.lstat().st_size for path in self.tree.rglob("*") if path.is_file())
 
     def part(self, file: RemoteFile) -> Path:
         """Return where a file's bytes gather."""
@@ -237,6 +283,7 @@ class StagingArea:
             if folder.is_dir() and not folder.is_symlink():
                 shutil.rmtree(folder)
         self._owner.unlink(missing_ok=True)
+        self._about.unlink(missing_ok=True)
         _remove_if_empty(self.path)
 
     def _make_parents(self, file: RemoteFile) -> None:
@@ -317,10 +364,18 @@ def sweep_stale(root: Path, keep: Collection[str], *, owner: str = "", spare: Co
             with suppress(OSError):  # a disk that lets nothing go now may do so later, and it stops no model
                 area.discard()
                 swept.append(area.key)
-    ours_above = root.resolve() / STAGING_NAME
-    _remove_if_empty(ours_above / "staging")
-    _remove_if_empty(ours_above)
+    remove_empty_staging(root.resolve())
     return swept
+
+
+def remove_empty_staging(root: Path) -> None:
+    """Remove the folders of ours at a root where nothing gathers in them.
+
+    Args:
+        root: The location's root, real.
+    """
+    _remove_if_empty(root / STAGING_NAME / "staging")
+    _remove_if_empty(root / STAGING_NAME)
 
 
 def write_all(descriptor: int, data: memoryview) -> None:
