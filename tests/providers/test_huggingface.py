@@ -155,7 +155,7 @@ def test_a_private_repository_opens_with_a_token(hub: HubServer, tmp_path: Path)
 def test_gated_access_is_checked_before_any_byte(hub: HubServer, tmp_path: Path) -> None:
     anonymous, known = client(hub.url, tmp_path), client(hub.url, tmp_path, token=CANARY)
     for ours, repo in ((anonymous, "owner/gated"), (known, "owner/refused")):
-        with pytest.raises(GatedError, match="conditions") as caught:
+        with pytest.raises(GatedError, match="is gated") as caught:
             ours.check_access(ours.resolve(repo))
         assert f"{hub.url}/{repo}" in (caught.value.remedy or "")
     known.check_access(known.resolve("owner/gated"))
@@ -213,7 +213,8 @@ def test_a_listing_without_an_end_is_refused(hub: HubServer, repository: HubRepo
     faults.add(header("Link", '<http://elsewhere.example/?cursor=x>; rel="next"'), where="/tree/", times=-1)
     with pytest.raises(UnexpectedReplyError, match="does not end"):
         client(hub.url, tmp_path, token=CANARY).listing("owner/model", repository.commit_id)
-    assert [request.path for request in faults.seen] == [faults.seen[0].path] * 2
+    asked = [request.path for request in faults.seen if "/tree/" in request.path]
+    assert asked == [asked[0]] * 2
 
 
 def test_another_commit_than_asked_is_refused(hub: HubServer, repository: HubRepository, tmp_path: Path) -> None:

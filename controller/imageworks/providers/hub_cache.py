@@ -9,7 +9,7 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from imageworks.foundation.json_reading import read_json_file
 from imageworks.providers.hub_records import COMMIT, Listing, ResolvedRevision
@@ -17,7 +17,7 @@ from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import RemoteFile
 from imageworks.transfer.names import UnsafeNameError, check_names
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2  # listings of 1 were not held against what the hub names with the commit
 
 
 class HubCache:
@@ -33,6 +33,11 @@ class HubCache:
         self._endpoint = endpoint
         self._folder = folder / "hub" / hashlib.sha256(endpoint.encode()).hexdigest()[:16]
         self._writable = writable
+        self._believed: set[Path] | None = None
+
+    def distrust(self) -> None:
+        """Believe nothing from now on but what is written from now on."""
+        self._believed = set()
 
     def revision(self, repo: str, commit: str) -> ResolvedRevision | None:
         """Return what was known of a commit, with the commit itself as the ref.
@@ -45,7 +50,9 @@ class HubCache:
         if not isinstance(found, dict):
             return None
         try:
-            revision = ResolvedRevision(**{**found, "ref": commit, "tags": tuple(found["tags"])})
+            revision = ResolvedRevision(
+                **{**found, "ref": commit, "tags": tuple(found["tags"]), "siblings": _paths(found)}
+            )
         except (TypeError, KeyError):
             return None
         return revision if revision.commit == commit else None
@@ -81,6 +88,8 @@ class HubCache:
         return self._folder / repo.replace("/", "--") / f"{commit}.{kind}.json"
 
     def _read(self, repo: str, commit: str, kind: str) -> object:
+        if self._believed is not None and self._path(repo, commit, kind) not in self._believed:
+            return None
         try:
             held = read_json_file(self._path(repo, commit, kind))
         except (OSError, ValueError):
@@ -107,8 +116,15 @@ class HubCache:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(json.dumps(held, separators=(",", ":")).encode())
             Path(name).replace(path)
+            if self._believed is not None:
+                self._believed.add(path)
         except OSError:
             Path(name).unlink(missing_ok=True)
+
+
+def _paths(found: dict[str, Any]) -> tuple[str, ...] | None:
+    siblings = found["siblings"]
+    return tuple(siblings) if isinstance(siblings, list) else None
 
 
 def _file(path: str, size: int, value: str, large: bool) -> RemoteFile:  # noqa: FBT001 # a row of the file

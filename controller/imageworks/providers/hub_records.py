@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, TypeGuard
 
@@ -15,6 +15,8 @@ from imageworks.transfer.names import check_names
 
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
+MOST_SIBLINGS: Final = 50_000
+"""From so many files on, a hub may leave some out of what it says with the commit."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -35,6 +37,7 @@ class ResolvedRevision:
         library_name: The library it is made for.
         last_modified: When, as the hub writes it.
         card: The model card's front matter.
+        siblings: The paths of all files, as the hub says them with the commit; ``None`` where it does not.
     """
 
     repo: str
@@ -49,6 +52,7 @@ class ResolvedRevision:
     library_name: str | None
     last_modified: str | None
     card: Mapping[str, object]
+    siblings: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +63,13 @@ class Listing:
         repo: The repository's name.
         commit: 40 hexadecimal digits.
         files: Sorted by path.
+        confirmed: Whether the hub names the same files with the commit itself, so that none is known to be missing.
     """
 
     repo: str
     commit: str
     files: tuple[RemoteFile, ...]
+    confirmed: bool = True
 
     @property
     def total_bytes(self) -> int:
@@ -155,6 +161,7 @@ def read_revision(answer: object, *, ref: str, url: str) -> ResolvedRevision:
         library_name=_text(answer.get("library_name")),
         last_modified=_text(answer.get("lastModified")),
         card=card,
+        siblings=_siblings(answer.get("siblings"), url),
     )
 
 
@@ -205,8 +212,37 @@ def read_listing(repo: str, commit: str, entries: list[object], *, url: str) -> 
         UnexpectedReplyError: An entry is malformed.
     """
     files = [_file(entry, url) for entry in entries if not (isinstance(entry, dict) and entry.get("type") != "file")]
-    check_names(file.path for file in files)
+    paths = dict.fromkeys(file.path for file in files)
+    check_names(paths)
+    if (twice := len(files) - len(paths)) > 0:
+        raise _inconsistent(f"{repo} at {commit[:12]}", f"it names {twice} of its {len(files)} files twice", url)
     return Listing(repo, commit, tuple(sorted(files, key=lambda file: file.path)))
+
+
+def confirmed(listing: Listing, siblings: tuple[str, ...] | None, *, host: str) -> Listing:
+    """Return a listing that is held against what the hub says with the commit itself.
+
+    Args:
+        listing: The files of all pages.
+        siblings: The paths that came with the commit; ``None`` where none did.
+        host: Who was asked and by which way, for the message.
+
+    Raises:
+        InconsistentListingError: They do not name the same files: a page is missing, cut, or another commit's.
+    """
+    if not siblings:
+        return replace(listing, confirmed=False)
+    listed, named = {file.path for file in listing.files}, set(siblings)
+    missing, more = sorted(named - listed), sorted(listed - named)
+    if not missing and (not more or len(named) >= MOST_SIBLINGS):
+        return listing
+    kinds = (("missing from the listing", missing), ("only in the listing", more))
+    differing = "; ".join(f"{len(paths)} {what}, {paths[0]!a} for one" for what, paths in kinds if paths)
+    raise InconsistentListingError(
+        f"{listing.repo} at {listing.commit[:12]}: {host} lists {len(listed)} files and names {len(named)} with the "
+        f"commit itself: {differing}",
+        remedy="Something between cuts its answers: check the proxy or mirror, then run again. Nothing of it was kept.",
+    )
 
 
 def pointer_of(sha256: str, size: int) -> bytes:
@@ -253,6 +289,16 @@ def _inconsistent(path: str, why: str, url: str) -> InconsistentListingError:
         f"{path}: inconsistent listing: {why} ({url})",
         remedy="The hub or a mirror between lies or is broken; try the original hub by unsetting HF_ENDPOINT.",
     )
+
+
+def _siblings(value: object, url: str) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    names = [one.get("rfilename") if isinstance(one, dict) else None for one in value]
+    paths = tuple(name for name in names if isinstance(name, str))
+    if len(paths) != len(names):
+        raise UnexpectedReplyError(f"{url}: a file of the commit has no name")
+    return paths
 
 
 def _is_size(value: object) -> TypeGuard[int]:

@@ -1,12 +1,13 @@
 """Talking to one hub: the token for it alone, pauses and further tries, and no redirect followed blindly."""
 
 import random
+import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from http import HTTPStatus
 from typing import Final, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from imageworks.http import HttpError, HttpPool, OpenReply, Reply, origin, shown_url
 from imageworks.providers.hub_errors import HubError, HubUnreachableError, OfflineError, UnexpectedReplyError
@@ -22,6 +23,7 @@ _CONNECT_ATTEMPTS: Final = 3
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _DOWN_SECONDS: Final = 20.0
 _SHORT_BYTES: Final = 65536
+_HUB_PATH: Final = re.compile(r"/api/(?:models|resolve-cache)/|/[^?]*/resolve/")
 _FAILING: Final = frozenset({500, 502, 503, 504})
 
 Answer = TypeVar("Answer", Reply, OpenReply)
@@ -66,6 +68,7 @@ class HubSession:
         self.host = urlsplit(self.endpoint).netloc
         self.offline = offline
         self._origin = origin(self.endpoint)
+        self._path = urlsplit(self.endpoint).path
         self._token = token
         self._pool = pool
         self._pace = pace
@@ -114,7 +117,7 @@ class HubSession:
         for _ in range(MOST_REDIRECTS + 1):
             sent = self._headers(url, headers, anonymous=anonymous)
             reply = self._persist(url, quota, lambda u=url, h=sent: self._pool.request(method, u, h))  # type: ignore[misc]
-            target = redirect_target(reply)
+            target = self.target(reply)
             # A redirect that names the content is an answer; one that does not only says where to ask.
             if target is None or not self.is_own(target) or "x-linked-etag" in reply.headers:
                 return reply
@@ -141,13 +144,48 @@ class HubSession:
                 return stack.enter_context(self._pool.stream("GET", url, sent))
 
             reply = self._persist(url, quota, attempt)
-            target = redirect_target(reply)
+            target = self.target(reply)
             if target is None:
                 return reply
             self.check_target(target, reply)
             _drain(reply)
             url = target
         raise _too_many_redirects(url)
+
+    def target(self, reply: Reply | OpenReply) -> str | None:
+        """Return where an answer sends us, as an absolute URL; ``None`` when it is no redirect.
+
+        A mirror below a path that passes an upstream's redirect on leaves its own path out; it is put back.
+
+        Args:
+            reply: The answer.
+        """
+        target = redirect_target(reply)
+        if target is None or not self._path or not self.is_own(target):
+            return target
+        path = urlsplit(target).path
+        if path.startswith(f"{self._path}/") or not _HUB_PATH.match(path):
+            return target
+        return urlunsplit(urlsplit(target)._replace(path=self._path + path))
+
+    def led_away(self, reply: Reply) -> UnexpectedReplyError:
+        """Return the error for questions that are redirected to another origin; answers from there prove nothing.
+
+        Args:
+            reply: The redirect.
+        """
+        target = redirect_target(reply) or ""
+        parts, here = urlsplit(target), urlsplit(self.endpoint)
+        said = f"{shown_url(reply.url)}: HTTP {reply.status} redirects to"
+        if (here.scheme, parts.scheme) == ("http", "https") and parts.hostname == here.hostname:
+            return UnexpectedReplyError(
+                f"{said} https, and HF_ENDPOINT says http",
+                remedy=f"Set HF_ENDPOINT to https://{parts.netloc.rpartition('@')[2]}{here.path}.",
+            )
+        return UnexpectedReplyError(
+            f"{said} {parts.netloc.rpartition('@')[2] or 'nowhere'}, away from the hub",
+            remedy="The token is never sent there; set HF_ENDPOINT to the hub itself.",
+        )
 
     def check_target(self, target: str, reply: Reply | OpenReply) -> str:
         """Return where a redirect leads, when it may be followed or given away.

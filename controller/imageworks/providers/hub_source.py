@@ -18,10 +18,13 @@ from imageworks.providers.hub_errors import (
 )
 from imageworks.providers.hub_pace import Quota
 from imageworks.providers.hub_replies import Asked, refusal
-from imageworks.providers.hub_session import HubSession, redirect_target
+from imageworks.providers.hub_session import HubSession
 from imageworks.transfer.files import RemoteFile
 
 CHUNK_BYTES: Final = 512 * 1024
+_NO_HEAD: Final = frozenset({HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
+_ONE_CONNECTION: Final = "It is fetched over one connection."
+_HEXADECIMAL: Final = re.compile(r"[0-9a-f]+")
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -60,18 +63,33 @@ class HubSource:
             HubError: The hub refuses, cannot be reached, or contradicts its listing.
         """
         reply = self._head(file)
-        target = redirect_target(reply)
+        target = self._session.target(reply)
+        if target is None and reply.status in _NO_HEAD:
+            raise LinkNeedsCredentialsError(f"{self._session.host} answers no HEAD request", remedy=_ONE_CONNECTION)
         if target is None and reply.status != HTTPStatus.OK:
             raise refusal(reply, self._asked(file), self._session.token_origin)
-        self._check_metadata(file, reply)
+        self._check_claims(file, reply, redirected=target is not None)
         if target is not None and not self._session.is_own(target):
             return self._session.check_target(target, reply)
         if self._session.token_origin is None or self._is_open_to_all(reply.url):
             return target or reply.url
         raise LinkNeedsCredentialsError(
             f"{self._repo}: {file.path} comes from {self._session.host} itself and only with the token",
-            remedy="It is fetched over one connection.",
+            remedy=_ONE_CONNECTION,
         )
+
+    def check_access(self, file: RemoteFile) -> None:
+        """Raise when the hub refuses a file to this token, by one HEAD request; other answers prove nothing yet.
+
+        Args:
+            file: A file of this commit's listing.
+
+        Raises:
+            HubError: The hub refuses it, or cannot be asked.
+        """
+        reply = self._head(file)
+        if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS}:
+            raise refusal(reply, self._asked(file), self._session.token_origin)
 
     @contextmanager
     def stream(self, file: RemoteFile, offset: int = 0) -> Iterator[Iterator[bytes]]:
@@ -134,26 +152,25 @@ class HubSource:
     def _asked(self, file: RemoteFile) -> Asked:
         return Asked(self._repo, f"{self._session.endpoint}/{self._repo}", self._commit, file.path)
 
-    def _check_metadata(self, file: RemoteFile, reply: Reply) -> None:
-        etag = "x-linked-etag" if "x-linked-etag" in reply.headers else "etag"
-        if redirect_target(reply) is not None:
-            etag = "x-linked-etag"
-        for header in ("x-repo-commit", etag):
-            if header not in reply.headers:
-                raise UnexpectedReplyError(
-                    f"{shown_url(reply.url)}: HTTP {reply.status} without the header {header.title()}"
-                    f"{_leading_to(reply)}",
-                    remedy="This is no complete hub: set HF_ENDPOINT to one that answers itself.",
-                )
-        facts = {"commit": (reply.headers["x-repo-commit"], self._commit)}
-        facts["digest"] = (reply.headers[etag].removeprefix("W/").strip('"'), file.digest.value)
-        size = reply.headers.get("x-linked-size")
-        if size is None and redirect_target(reply) is None:
-            size = reply.headers.get("content-length")
-        if size is not None:
-            facts["size"] = (size, str(file.size))
-        for name, (said, listed) in facts.items():
-            if said != listed:
+    def _check_claims(self, file: RemoteFile, reply: Reply, *, redirected: bool) -> None:
+        """Raise where what a reply says of the file contradicts the listing; a mirror that says nothing may serve it.
+
+        The bytes are checked by the listing's digest either way, and travel without the token.
+        """
+        headers = reply.headers
+        digest = headers.get("x-linked-etag")
+        if digest is None and not redirected:
+            etag = _unquoted(headers.get("etag", ""))
+            # A web server's own ETag is no digest.
+            digest = etag if len(etag) == len(file.digest.value) and _HEXADECIMAL.fullmatch(etag) else None
+        size = headers.get("x-linked-size")
+        claims = (
+            ("commit", headers.get("x-repo-commit"), self._commit),
+            ("digest", None if digest is None else _unquoted(digest), file.digest.value),
+            ("size", size if size is not None or redirected else headers.get("content-length"), str(file.size)),
+        )
+        for name, said, listed in claims:
+            if said is not None and said != listed:
                 raise InconsistentListingError(
                     f"{self._repo}: {file.path}: the hub says {name} {said}, its listing said {listed}",
                     remedy="Run again; if it stays, the hub or a mirror between is broken.",
@@ -164,7 +181,7 @@ class HubSource:
         with self._lock:
             if self._open_to_all is None:
                 reply = self._session.request("HEAD", url, Quota.RESOLVERS, anonymous=True)
-                self._open_to_all = reply.status == HTTPStatus.OK or redirect_target(reply) is not None
+                self._open_to_all = reply.status == HTTPStatus.OK or self._session.target(reply) is not None
             return self._open_to_all
 
     def _check_start(self, file: RemoteFile, reply: OpenReply, offset: int) -> int:
@@ -206,9 +223,8 @@ class HubSource:
         )
 
 
-def _leading_to(reply: Reply) -> str:
-    target = redirect_target(reply)
-    return "" if target is None else f", redirecting to {shown_url(target)}"
+def _unquoted(etag: str) -> str:
+    return etag.removeprefix("W/").strip('"')
 
 
 def _measured(reply: OpenReply, file: RemoteFile, *, skip: int, wanted: int) -> Iterator[bytes]:

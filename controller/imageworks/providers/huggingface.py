@@ -22,15 +22,17 @@ from imageworks.providers.hub_records import (
     Listing,
     ResolvedRevision,
     checked_repository,
+    confirmed,
     read_commits,
     read_listing,
     read_reply,
     read_revision,
 )
 from imageworks.providers.hub_replies import Asked, refusal
-from imageworks.providers.hub_session import DEFAULT_ENDPOINT, HubSession
+from imageworks.providers.hub_session import DEFAULT_ENDPOINT, HubSession, proxied
 from imageworks.providers.hub_source import HubSource
 from imageworks.providers.hub_token import Token, find_token, is_true
+from imageworks.transfer.files import RemoteFile
 
 MOST_FILES: Final = 200_000
 MOST_COMMITS: Final = 1_000
@@ -66,6 +68,8 @@ class HubClient:
         self._pace = pace or Pace()
         self._session = HubSession(endpoint, token, self._pool, self._pace, offline=offline)
         self._cache = HubCache(cache_dir, self._session.endpoint, writable=write_cache)
+        self._answered: dict[tuple[str, str], ResolvedRevision] = {}  # over the network, by name and commit
+        self._open_to_all: set[tuple[str, str]] = set()
 
     @classmethod
     def from_environment(
@@ -120,6 +124,11 @@ class HubClient:
         self._pace.stop()
         self._pool.close()
 
+    def ask_anew(self) -> None:
+        """Ask from now on for what was known of commits too, as whoever doubts it wants."""
+        self._cache.distrust()
+        self._answered.clear()
+
     def resolve(self, repo: str, revision: str = "main") -> ResolvedRevision:
         """Return the commit that a revision is now, and what the hub says of it.
 
@@ -139,12 +148,17 @@ class HubClient:
             return known
         url = f"{self._api(repo)}/revision/{quote(revision, safe='')}"
         reply = self._get(url, self._asked(repo, revision))
-        resolved = read_revision(read_reply(reply.body, url), ref=revision, url=url)
+        said = read_reply(reply.body, url)
+        resolved = read_revision(said, ref=revision, url=url)
         if resolved.disabled:
             raise DisabledError(
                 f"{resolved.repo} has been disabled by the hub", remedy=f"Read {self.endpoint}/{resolved.repo}."
             )
         self._cache.remember_revision(repo, resolved)
+        for name in {repo, resolved.repo}:
+            self._answered[name, resolved.commit] = resolved
+            if isinstance(said, dict) and (said.get("gated"), said.get("private")) == (False, False):
+                self._open_to_all.add((name, resolved.commit))
         return resolved
 
     def listing(self, repo: str, commit: str) -> Listing:
@@ -162,14 +176,17 @@ class HubClient:
         known = self._cache.listing(repo, commit)
         if known is not None:
             return known
+        revision = self._answered.get((repo, commit)) or self.resolve(repo, commit)
         tree = f"{self._api(repo)}/tree/{commit}"
         entries: list[object] = []
-        for page in self._pages(tree, "recursive=true&expand=false", self._asked(repo, commit)):
+        for page in self._pages(tree, "recursive=true", self._asked(repo, commit)):
             entries += page
             if len(entries) > MOST_FILES:
                 raise UnexpectedReplyError(f"{tree}: the listing does not end", remedy="Check HF_ENDPOINT.")
         listing = read_listing(repo, commit, entries, url=tree)
-        self._cache.remember_listing(listing)
+        listing = confirmed(listing, revision.siblings, host=f"{self._session.host}{proxied(tree)}")
+        if listing.confirmed:
+            self._cache.remember_listing(listing)
         return listing
 
     def history(self, repo: str, commit: str, *, until: str | None = None) -> tuple[HubCommit, ...]:
@@ -209,6 +226,20 @@ class HubClient:
             query = _next_query(reply)
             more = bool(query)
 
+    def check_fetch(self, repo: str, commit: str, file: RemoteFile) -> None:
+        """Raise when a file would be refused to this token, asked by one request where the hub may refuse it at all.
+
+        Args:
+            repo: The repository's present name.
+            commit: 40 hexadecimal digits.
+            file: A file that is to be fetched.
+
+        Raises:
+            HubError: The file is refused, or the hub cannot be asked.
+        """
+        if (repo, commit) not in self._open_to_all:  # what was said in an earlier run may not be true any more
+            self.source(repo, commit).check_access(file)
+
     def check_access(self, resolved: ResolvedRevision) -> None:
         """Raise when a gated repository's files would be refused, before any byte is planned.
 
@@ -243,11 +274,7 @@ class HubClient:
     def _get(self, url: str, asked: Asked) -> Reply:
         reply = self._request(url)
         if HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
-            target = reply.headers.get("location", "nowhere")
-            raise UnexpectedReplyError(
-                f"{url}: HTTP {reply.status} redirects to {urlsplit(target).netloc or target!r}, away from the hub",
-                remedy="The token is never sent there; set HF_ENDPOINT to the hub itself.",
-            )
+            raise self._session.led_away(reply)
         if reply.status != HTTPStatus.OK:
             raise refusal(reply, asked, self._session.token_origin)
         return reply

@@ -89,6 +89,50 @@ def needs_upstream(case: Case) -> bool:
     return case.observation is None or not case.observation.intact
 
 
+def may_lack_files(case: Case) -> bool:
+    """Return whether an installed model's repository can say that files of it were never recorded.
+
+    Args:
+        case: The case as known so far, without upstream.
+    """
+    wanted = case.manifest.state is State.PRESENT and isinstance(case.manifest.source, HuggingFaceSource)
+    # What is locked is what it is to be, whatever its repository lists besides.
+    return (
+        wanted
+        and has_files(case.entry)
+        and not is_ollamas(case.entry)
+        and not lock_of(case.manifest, case.entry).locked
+    )
+
+
+def lacking(case: Case) -> tuple[str, ...]:
+    """Return the wanted files of an installed model that were never recorded, though its commit has them.
+
+    Args:
+        case: The case with what its source offers, if it was asked.
+    """
+    entry, upstream = case.entry, case.upstream
+    if entry is None or not isinstance(upstream, Upstream) or upstream.commit != entry.revision:
+        return ()
+    if not may_lack_files(case) or staleness(case) is not None:
+        return ()
+    recorded = {file.path for file in entry.files}
+    return tuple(sorted(file.path for file in upstream.files if file.path not in recorded))
+
+
+def fetched(case: Case) -> tuple[RemoteFile, ...]:
+    """Return the files of a case that would be downloaded, smallest first.
+
+    Args:
+        case: Everything known of it.
+    """
+    if not isinstance(case.upstream, Upstream) or not isinstance(case.place, Place):
+        return ()
+    change = decide(case)
+    wanted = frozenset(change.fetch) if change is not None else frozenset()
+    return tuple(sorted((file for file in case.upstream.files if file.path in wanted), key=lambda file: file.size))
+
+
 def decide(case: Case) -> Change | None:
     """Return what one declared model needs, or ``None`` when it is as declared.
 
@@ -137,7 +181,7 @@ def _maintain(case: Case) -> Change | None:
     moved = place.path != observation.path
     if observation.damaged and moved and case.occupant.matching >= {file.path for file in entry.files}:
         return _moved(case, place, observation)  # killed between the move and its record: the bytes are there already
-    if not observation.intact:
+    if not observation.intact or lacking(case):
         return _repair(case, observation)
     expected = lock_of(case.manifest, case.entry).digest
     if expected is not None and expected != (found := aggregate_sha256(entry.files)):
@@ -299,8 +343,8 @@ def _repair(case: Case, observation: Observation) -> Change:
                 f"damaged, and commit {entry.revision[:12]} is no longer offered; `update` moves the pin",
             ),
         )
-    names = sorted(observation.damaged)
-    replaced = [name for name in names if observation.damaged[name] is not FileState.MISSING]
+    replaced = sorted(path for path, state in observation.damaged.items() if state is not FileState.MISSING)
+    names = sorted({*observation.damaged, *lacking(case)})
     if replaced and lock_of(case.manifest, entry).locked and not case.restore_locked:
         message = f"version_lock holds {entry.name}, and {replaced[0]} has other bytes than it is locked to"
         remedy = f"`verify {case.manifest.name} --repair` brings the locked ones back"

@@ -112,6 +112,8 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
         DeclareError: The name is taken by another model, or the manifest has uncommitted changes.
     """
     hub, asked = run.hub, wish.identifier
+    if wish.force:
+        hub.ask_anew()
     resolved = hub.resolve(asked.repo, asked.revision or "main")
     hub.check_access(resolved)
     files = hub.listing(resolved.repo, resolved.commit).files
@@ -145,6 +147,7 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
     if wish.identifier.path and label is None:
         notes += (f"the whole model is taken, not only {wish.identifier.path}",)
     installed = entry is not None and (seen := run.observe(entry)) is not None and seen.intact
+    installed = installed and not (entry is not None and _lacks(entry, resolved.commit, selection))
     beside = _other_pins(run, analysis, branch_of(asked.revision))
     return Proposal(analysis.name, file, content, analysis, entry, installed, content != before, notes, beside, label)
 
@@ -166,6 +169,7 @@ def install(run: Run, proposal: Proposal, *, force: bool, kept: bool = True) -> 
     files = {proposal.file: proposal.content} if proposal.changed else {}
     before = set(run.registry.diagnostics)
     run.declare(files, (proposal.name,), title=f"Download {proposal.name}", kept=kept)
+    run.recheck()
     harmed = [one for one in run.registry.diagnostics if one not in before]
     if harmed and proposal.name not in run.registry.blocked:  # what is wrong with itself, its plan says
         raise DeclareError(f"{proposal.file} would make another manifest wrong: {harmed[0].render()}")
@@ -292,6 +296,13 @@ def _label_asked(wish: Wish) -> str | None:
     if asked is None and wish.identifier.path and wish.identifier.path.lower().endswith(".gguf"):
         asked = classify(wish.identifier.path).quantization
     return (quantization_label(asked) or asked) if asked else None
+
+
+def _lacks(entry: Entry, commit: str, selection: Selection) -> bool:
+    """Return whether files that would be chosen now were never recorded; what people chose by globs is theirs."""
+    if entry.revision != commit or {"include", "exclude"} & entry.selection.keys():
+        return False
+    return not {file.path for file in selection.files} <= {file.path for file in entry.files}
 
 
 def _location(run: Run, chosen: _Chosen) -> tuple[str | None, tuple[str, ...]]:

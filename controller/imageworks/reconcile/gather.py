@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from imageworks.errors import ExitCode, ImageworksError
 from imageworks.foundation.isolation import InternalError, isolated
-from imageworks.reconcile.decide import has_files, is_ollamas, needs_upstream, stands_in_ollama
+from imageworks.reconcile.decide import (
+    fetched,
+    has_files,
+    is_ollamas,
+    lacking,
+    may_lack_files,
+    needs_upstream,
+    stands_in_ollama,
+)
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
@@ -33,7 +41,7 @@ from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import Entry
 from imageworks.registry.load import RegistryState
 from imageworks.registry.lookup import UnknownModelError, find_in
-from imageworks.registry.manifest import Manifest, OllamaSource, PathSource, Prune, State
+from imageworks.registry.manifest import HuggingFaceSource, Manifest, OllamaSource, PathSource, Prune, State
 from imageworks.registry.parsed import registry_key
 from imageworks.transfer.content import ContentIndex
 from imageworks.transfer.files import RemoteFile
@@ -45,6 +53,8 @@ if TYPE_CHECKING:
 ASKING_THREADS: Final = 8
 Subject = TypeVar("Subject", bound=Manifest | Entry | Case)
 Result = TypeVar("Result")
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,7 @@ class Look:
         refusals: Knows what disks would refuse; ``None`` where they cannot be looked at.
         notes: What a person should know of the whole.
         restore_locked: Whether somebody asked for the bytes that models are locked to, where others are there now.
+        recheck: Whether installed models are held against what their repositories list, which asks the network.
     """
 
     registry: RegistryState
@@ -76,6 +87,7 @@ class Look:
     refusals: DiskRefusals | None = None
     notes: tuple[str, ...] = ()
     restore_locked: bool = False
+    recheck: bool = False
     open_ollama: "Callable[[], OllamaLook] | None" = None
 
     def ollama_for(self, entry: Entry) -> "OllamaLook | None":
@@ -137,6 +149,7 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
     cases = failed.without(wanted, lambda manifest: _recorded(look, manifest, renamed, sharing))
     cases = _ask(_with_ollama(cases, look, announced, failed), look, failed)
     cases = failed.without(cases, lambda case: _with_refusals(look, _placed(look, case, announced)))
+    cases = _allowed(cases, look, failed)
     taken = {case.previous_name for case in cases if case.previous_name} | set(renamed.values())
     orphans = tuple(_orphans(look, names, set(applied) | taken, sharing, failed))
     unmanaged = tuple(_unmanaged(look, names, set(registry.manifests) | taken, failed))
@@ -262,23 +275,41 @@ def _with_ollama(cases: list[Case], look: Look, announced: Mapping[str, Path], f
 
 def _ask(cases: list[Case], look: Look, failed: Failures) -> list[Case]:
     """Ask the sources of all cases that need it, several at once, and return all cases in their order."""
-    asking = [i for i, case in enumerate(cases) if needs_upstream(case)]
-    if not asking:
-        return cases
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(min(ASKING_THREADS, len(asking))) as pool:
-        try:
-            answers = list(pool.map(lambda case: _answer(look, case), [cases[i] for i in asking]))
-        except BaseException:
-            look.sources.close()  # wakes threads that wait for a hub's rate limit, which would hold up ^C
-            raise
+    asking = [i for i, case in enumerate(cases) if needs_upstream(case) or (look.recheck and may_lack_files(case))]
     answered = list(cases)
+    answers = _at_once(lambda case: _answer(look, case), [cases[i] for i in asking], look)
     for i, answer in zip(asking, answers, strict=True):
-        answered[i] = replace(cases[i], upstream=answer)
+        asked = replace(cases[i], upstream=answer)
+        answered[i] = asked if needs_upstream(cases[i]) or lacking(asked) else cases[i]
         if isinstance(answer, Obstacle) and answer.reason is Reason.INTERNAL_ERROR:
             failed.obstacles[cases[i].manifest.name] = answer
     return [case for case in answered if case.manifest.name not in failed.obstacles]
+
+
+def _allowed(cases: list[Case], look: Look, failed: Failures) -> list[Case]:
+    """Return all cases, with an obstacle where the hub would refuse what is to be fetched."""
+    coming = failed.without(cases, lambda case: (case, bool(fetched(case))))
+    asking = [case for case, comes in coming if comes and isinstance(case.manifest.source, HuggingFaceSource)]
+    refused = _at_once(look.sources.refusal, asking, look)
+    obstacles = {case.manifest.name: found for case, found in zip(asking, refused, strict=True) if found is not None}
+    return [
+        replace(case, upstream=obstacles[name]) if (name := case.manifest.name) in obstacles else case
+        for case, _ in coming
+    ]
+
+
+def _at_once(ask: "Callable[[Case], Answer]", cases: list[Case], look: Look) -> "list[Answer]":
+    """Return what a source answers for each case, several asked at once."""
+    if not cases:
+        return []
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(ASKING_THREADS, len(cases))) as pool:
+        try:
+            return list(pool.map(ask, cases))
+        except BaseException:
+            look.sources.close()  # wakes threads that wait for a hub's rate limit, which would hold up ^C
+            raise
 
 
 def _answer(look: Look, case: Case) -> Upstream | Obstacle:

@@ -64,6 +64,7 @@ class RunOptions:
         pull: Whether the branch is brought up to date with its remote first.
         push: Whether commits are sent to the remote; by default as registry.yaml says.
         restore_locked: Whether a locked model whose files have other bytes now gets the locked ones back.
+        recheck: Whether installed models are held against what their repositories list, which asks the network.
     """
 
     names: tuple[str, ...] = ()
@@ -76,6 +77,7 @@ class RunOptions:
     pull: bool = False
     push: bool | None = None
     restore_locked: bool = False
+    recheck: bool = False
 
 
 class Run:
@@ -242,6 +244,10 @@ class Run:
         """
         self._senses.distrust(entry)
 
+    def recheck(self) -> None:
+        """Plan from now on with what repositories list, also of models that are as recorded."""
+        self._options = replace(self._options, recheck=True)
+
     def _look(self) -> None:
         """Load the registry and open what looking needs."""
         read_only = self._options.read_only
@@ -323,6 +329,7 @@ class Run:
                 *unrecorded_models(self._registry, self._intents.announced()),
             ),
             restore_locked=self._options.restore_locked,
+            recheck=self._options.recheck,
             open_ollama=lambda: self.ollama,
         )
         self._situation = gather(look, self._options.names)

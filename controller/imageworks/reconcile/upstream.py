@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
-from imageworks.reconcile.decide import has_files, staleness
+from imageworks.reconcile.decide import fetched, has_files, staleness
 from imageworks.reconcile.plan import Reason, reason_of
 from imageworks.reconcile.situation import Case, Obstacle, Upstream
 from imageworks.registry.manifest import HuggingFaceSource, PathSource
@@ -16,10 +16,12 @@ from imageworks.transfer.files import LinkError, RemoteFile
 from imageworks.transfer.names import UnsafeNameError
 
 if TYPE_CHECKING:
+    from imageworks.providers.hub_records import Listing
     from imageworks.providers.hub_source import HubSource
     from imageworks.providers.huggingface import HubClient
 
 MOST_TOLD: Final = 5  # risky files, each a line of the plan
+REFUSALS: Final = frozenset({Reason.GATED, Reason.UNAUTHORISED, Reason.REPOSITORY_NOT_FOUND, Reason.DISABLED})
 
 
 class Sources:
@@ -69,6 +71,22 @@ class Sources:
             return Obstacle(Reason.SOURCE_MISSING, f"{error.filename}: {os.strerror(error.errno or 0)}")
         return Obstacle(Reason.PROVIDER_UNAVAILABLE, "this kind of source is not known")
 
+    def refusal(self, case: Case) -> Obstacle | None:
+        """Return why the hub would not give a case's files, ``None`` where it would or nobody can tell now.
+
+        Args:
+            case: A case with files to fetch from the hub.
+        """
+        upstream, files = case.upstream, fetched(case)
+        if not isinstance(upstream, Upstream) or upstream.repo is None or upstream.commit is None or not files:
+            return None
+        try:
+            self.open().check_fetch(upstream.repo, upstream.commit, files[0])
+        except LinkError as error:
+            reason = reason_of(error.reason, Reason.UNEXPECTED_REPLY)
+            return _obstacle(reason, error) if reason in REFUSALS else None
+        return None
+
     def open(self) -> "HubClient":
         """Return the hub's client, made on first use."""
         with self._opening:
@@ -88,7 +106,6 @@ class Sources:
         # What is recorded is repaired at its own commit; a branch was resolved once and is not chased.
         recorded = entry.revision if entry is not None and has_files(entry) and staleness(case) is None else None
         resolved = hub.resolve(source.repo, recorded or source.revision)
-        hub.check_access(resolved)
         listing = hub.listing(resolved.repo, resolved.commit)
         selection = select_files(
             listing.files,
@@ -107,12 +124,18 @@ class Sources:
             container=selection.container,
             quantization=selection.quantization,
             source=source_of_bytes,
-            warnings=(*selection.warnings, *_unsafe(selection.files)),
+            warnings=(*_unconfirmed(listing), *selection.warnings, *_unsafe(selection.files)),
             license=resolved.license,
             tags=resolved.tags,
             pipeline_tag=resolved.pipeline_tag,
             remote_code=self._reads_configs and _imports_code(selection.files, source_of_bytes),
         )
+
+
+def _unconfirmed(listing: "Listing") -> list[str]:
+    if listing.confirmed:
+        return []
+    return [f"the hub names no files with the commit, so nothing shows that the {len(listing.files)} listed are all"]
 
 
 def _imports_code(files: Iterable[RemoteFile], source: "HubSource") -> bool:

@@ -14,6 +14,7 @@ from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.reconcile.compose import emptied_entry
 from imageworks.reconcile.decide import has_files, stands_in_ollama
 from imageworks.reconcile.ledger import Edits, Ledger
+from imageworks.reconcile.plan import Action
 from imageworks.reconcile.report import Report
 from imageworks.reconcile.run import Run, RunOptions
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
@@ -340,9 +341,10 @@ def repair(
         What was done, and by name why a model was left as it is.
     """
     damaged = {result.name: result for result in results if result.verdict in {Verdict.DAMAGED, Verdict.MISSING}}
-    if not damaged:
+    intact = {result.name for result in results if result.verdict is Verdict.INTACT}
+    if not damaged and not intact:
         return None, {}
-    options = RunOptions(names=tuple(sorted(damaged)), any_time=True, restore_locked=True)
+    options = RunOptions(names=tuple(sorted({*damaged, *intact})), any_time=True, restore_locked=True, recheck=True)
     with Run.open(root, host, options, progress=progress, wait=wait) as run:
         registry = run.registry
         for name, result in damaged.items():
@@ -351,7 +353,13 @@ def repair(
                 problem.path for problem in result.problems if problem.path and problem.fault is not Fault.UNREADABLE
             }
             run.distrust(replace_files(registry.entries[name], wrong))
+        if len(results) == 1 and any(
+            registry.entries[name].repo for name in intact
+        ):  # all at once would spend what the hub allows in a while
+            run.hub.ask_anew()
         plan = run.plan()
+        wanted = [one for one in plan.changes if one.name in damaged or one.action is Action.REPAIR]
+        plan = replace(plan, changes=tuple(wanted))
         report = run.apply(plan) if plan.effective else None
     left = {change.name: change.message for change in plan.changes if change not in plan.effective}
     left |= {outcome.change.name: outcome.error or "" for outcome in (report.failed if report else ())}
