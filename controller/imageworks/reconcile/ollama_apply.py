@@ -266,7 +266,7 @@ class OllamaHands:
             template=modelfile.template,
             system=modelfile.system,
             license=(modelfile.license,) if modelfile.license else (),
-            parameters=modelfile.parameters,
+            parameters=_as_taken(modelfile.parameters),
         )
         with self._told(change) as told:
             return self._provider.create(spec, told=told, cancelled=self._stop.is_set)
@@ -522,3 +522,9 @@ class OllamaHands:
             yield lines
         finally:
             lines.finish()
+
+
+def _as_taken(parameters: Mapping[str, object]) -> Mapping[str, object]:
+    """Return parameters as the API takes them: a text alone for `stop` would be stored, and refused when the model runs."""
+    stop = parameters.get("stop")
+    return {**parameters, "stop": [stop]} if isinstance(stop, str) else parameters

@@ -9,12 +9,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from imageworks.naming import split_ollama_tag
 from imageworks.registry.diagnostic import Diagnostic, at, whole_file
 from imageworks.registry.document import Document, Pointer
 from imageworks.registry.layout import folder_name
 from imageworks.registry.manifest import (
     HuggingFaceSource,
     Manifest,
+    OllamaSource,
     PathSource,
     State,
     manifest_name,
@@ -178,6 +180,39 @@ def _leads_to(start: Declared, name: str, current: Mapping[str, Declared]) -> bo
                 seen.add(former)
                 pending.append(current[former])
     return False
+
+
+def check_modelfiles(declared: Iterable[Declared]) -> Iterator[Diagnostic]:
+    """Yield models of Ollama that would be made of themselves, at once or by way of others.
+
+    Args:
+        declared: The schema-valid manifests.
+    """
+    made: dict[str, tuple[Declared, str]] = {}
+    for item in declared:
+        source = item.manifest.source
+        if not isinstance(source, OllamaSource) or source.modelfile is None or item.manifest.state is State.ABSENT:
+            continue
+        base = source.modelfile.base or ""
+        made.setdefault(_ollama_key(source.name), (item, "" if base.startswith(("/", "~")) else _ollama_key(base)))
+    for name, (item, base) in made.items():
+        seen: list[str] = []
+        below = base
+        while below in made and below != name and below not in seen:
+            seen.append(below)
+            below = made[below][1]
+        if below == name:
+            way = f" by way of {made[seen[0]][0].manifest.file}" if seen else ""
+            message = f"{item.manifest.name} would be made of itself{way}"
+            remedy = "build it under another name than its base's"
+            yield at(item.document, ("source", "modelfile", "from"), message, remedy)
+
+
+def _ollama_key(name: str) -> str:
+    """Return what is equal for two spellings of one model of Ollama: its defaults filled in, the case folded."""
+    base, tag = split_ollama_tag(name)
+    parts = ["registry.ollama.ai", "library"][: max(0, 3 - base.count("/") - 1)] + base.split("/")
+    return f"{'/'.join(parts)}:{tag}".lower()
 
 
 def check_targets(declared: Iterable[Declared], settings: Document | None) -> Iterator[Diagnostic]:

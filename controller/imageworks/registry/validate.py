@@ -18,6 +18,7 @@ from imageworks.registry import manifest as manifests
 from imageworks.registry import settings as registry_settings
 from imageworks.registry.crosscheck import (
     Declared,
+    check_modelfiles,
     check_names,
     check_previously,
     check_references,
@@ -215,6 +216,7 @@ def validate_documents(
         *check_references(declared, settings, set(entries_by_host)),
         *check_previously(declared, checked),
         *check_targets(declared, settings),
+        *check_modelfiles(declared),
     ):
         problems[diagnostic.file].append(diagnostic)
     valid = {item.manifest.name: item for item in declared if not problems[item.manifest.file]}
