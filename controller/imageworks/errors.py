@@ -15,7 +15,9 @@ class ExitCode(IntEnum):
     CHANGES = 2
     UNVERIFIED = 3
     USAGE = 64
+    HUNG_UP = 129
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class ImageworksError(Exception):

@@ -92,6 +92,8 @@ def test_i10_a_child_process_does_not_keep_the_lock(tmp_path: Path) -> None:
 
 def test_a_commands_options_are_not_recorded() -> None:
     assert command_name(["/x/imageworks-models", "reconcile", "-y", "s3cret"]) == "imageworks-models reconcile"
+    assert command_name(["/x/imageworks-models", "import-ollama"]) == "imageworks-models import-ollama"
+    assert command_name(["/x/imageworks/__main__.py", "scan"]) == "imageworks-models scan"
     assert command_name(["-c", "--token=s3cret"]) == "python"
 
 

@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, Final
 
@@ -13,6 +14,7 @@ from typer._click.exceptions import UsageError as CommandLineError
 
 from imageworks import __version__
 from imageworks.cli.output import complain, printable
+from imageworks.cli.signals import end_as_interrupted, ended_by
 from imageworks.errors import ExitCode, ImageworksError
 from imageworks.log import LOGGER, command_log, debugging
 
@@ -101,6 +103,7 @@ def main(application: typer.Typer | None = None) -> None:
     # A command builds values that live until it ends; looking through all of them for cycles 700 objects at a time was
     # a quarter of a dry run over 10,000 models.
     gc.set_threshold(COLLECT_AFTER)
+    end_as_interrupted()
     sys.exit(run(application=application))
 
 
@@ -146,7 +149,11 @@ def _run(arguments: list[str] | None, application: typer.Typer) -> int:
         )
         return ExitCode.FAILURE
     if result == ExitCode.INTERRUPTED:  # typer turns ^C into this code without a word
-        complain("interrupted; what came so far is kept, and the same command goes on with it")
+        number = ended_by()
+        said = f"ended by {number.name}" if number else "interrupted"
+        with suppress(OSError):  # the terminal that hung up
+            complain(f"{said}; what came so far is kept, and the same command goes on with it")
+        return ExitCode(128 + number) if number else ExitCode.INTERRUPTED
     return result if isinstance(result, int) else ExitCode.SUCCESS
 
 

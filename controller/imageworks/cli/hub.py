@@ -83,7 +83,7 @@ def serve(
     def end(_number: int, _frame: "FrameType | None") -> None:
         ended.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     if not _is_loopback(host):
         _say(f"warning: listening on {host}: everybody who can reach this machine can read {folder}")

@@ -197,7 +197,7 @@ def serve_command(
     def end(_number: int, _frame: "FrameType | None") -> None:
         ended.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     if host not in {"127.0.0.1", "::1", "localhost"}:
         complain(f"warning: listening on {host}: everybody who can reach this machine can read the list of models")

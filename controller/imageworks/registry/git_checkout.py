@@ -11,6 +11,7 @@ from imageworks.registry.git_commit import Change, entry_at
 from imageworks.registry.git_index import IndexBusyError, IndexChange, update_index
 from imageworks.registry.git_journal import PathChange
 from imageworks.registry.git_layout import Layout
+from imageworks.registry.git_stale import holder_of
 from imageworks.registry.git_values import LeftAlone
 from imageworks.registry.git_worktree import Target, bring_up_to_date
 
@@ -77,7 +78,9 @@ def complete(
             reasons |= update_index(layout.git_dir, index_changes, wait=index_wait, unlock=unlock)
         except IndexBusyError:
             finished = False
-            notes = ("another git holds index.lock: git status shows our files as changed until the next run",)
+            lock = layout.git_dir / "index.lock"
+            holder = holder_of(lock, {layout.worktree, layout.git_dir, layout.common_dir})
+            notes = (f"{lock} is held by {holder}: git status shows our files as changed until the next run",)
         except (OSError, git_library.git_error()) as error:
             finished = False
             notes = (f"the git index could not be updated ({error}): git status shows our files as changed",)

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ from imageworks.registry.git_values import LockHeldError, LockHolder, Unsupporte
 FOLDER: Final = "imageworks"
 LOCK_FILE: Final = "controller.lock"
 POLL_SECONDS: Final = 0.05
+SETTLE_SECONDS: Final = 1.0
 RECORD_BYTES: Final = 4096
+_COMMAND: Final = re.compile(r"[a-z]+(?:-[a-z]+)*")
 
 
 @contextlib.contextmanager
@@ -52,16 +55,20 @@ def hold(common_dir: Path, *, wait: float, host: str, what: str = "the registry"
 
 
 def _acquire(file: Path, wait: float, what: str) -> int:
-    deadline = time.monotonic() + wait
+    began = time.monotonic()
     while True:
         descriptor = _open(file)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = read_holder(file)
-            os.close(descriptor)
-            if time.monotonic() >= deadline:
+            holder = _known_holder(file)
+            waited = time.monotonic() - began
+            # Whoever has just taken it has not written who it is, and whoever lets it go has just wiped that out.
+            if waited >= wait and (holder is not None or waited >= SETTLE_SECONDS):
+                holder = holder or holder_by_system(descriptor, os.uname().nodename)
+                os.close(descriptor)
                 raise LockHeldError(file, holder, what) from None
+            os.close(descriptor)
             time.sleep(POLL_SECONDS)
             continue
         if _is_same_file(descriptor, file):
@@ -95,9 +102,10 @@ def _write_holder(descriptor: int, host: str) -> None:
         "command": command_name(sys.argv),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
         "started": process_start(os.getpid()),
+        "node": os.uname().nodename,
     }
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(record).encode(), 0)
+    written = os.pwrite(descriptor, json.dumps(record).encode(), 0)
+    os.ftruncate(descriptor, written)
 
 
 def command_name(arguments: list[str]) -> str:
@@ -107,8 +115,8 @@ def command_name(arguments: list[str]) -> str:
         arguments: As in ``sys.argv``.
     """
     program = Path(arguments[0]).name if arguments and arguments[0] not in {"", "-c", "-m"} else "python"
-    words = [word for word in arguments[1:2] if word.isalpha()]
-    return " ".join([program, *words])
+    words = [word for word in arguments[1:2] if _COMMAND.fullmatch(word)]
+    return " ".join(["imageworks-models" if program == "__main__.py" else program, *words])
 
 
 def read_holder(file: Path) -> LockHolder | None:
@@ -123,6 +131,34 @@ def read_holder(file: Path) -> LockHolder | None:
         return LockHolder(**record)
     except (OSError, ValueError, TypeError):  # not yet written, or by a later version
         return None
+
+
+def _known_holder(file: Path) -> LockHolder | None:
+    """Return who wrote the record in a lock file, unless that process is gone and somebody else holds the lock."""
+    holder = read_holder(file)
+    if holder is None or holder.node != os.uname().nodename or not holder.started:
+        return holder
+    return holder if process_start(holder.pid) == holder.started else None
+
+
+def holder_by_system(descriptor: int, host: str) -> LockHolder | None:
+    """Return who holds the lock on an open file as the kernel has it, for one that wrote no record.
+
+    Args:
+        descriptor: The open file.
+        host: This host's name.
+    """
+    inode = str(os.fstat(descriptor).st_ino)
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode:
+                pid = int(words[4])
+                called = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+                began = Path(f"/proc/{pid}").stat().st_ctime
+                since = datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds")
+                return LockHolder(pid, host, called, since, process_start(pid))
+    return None
 
 
 def process_start(pid: int) -> int:

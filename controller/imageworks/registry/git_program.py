@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from imageworks.foundation.child_environment import AGENTS, child_environment
 from imageworks.registry.git_values import RegistryGitError
 
 SETTINGS: Final = {
@@ -36,6 +37,13 @@ SSH_COMMAND: Final = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveIn
 TIMEOUT_SECONDS: Final = 900.0
 END_SECONDS: Final = 5.0
 TOKENS: Final = {"github.com": ("GH_TOKEN", "GITHUB_TOKEN"), "gitlab.com": ("GITLAB_TOKEN",)}
+_HELPER_VARIABLES: Final = frozenset(
+    {
+        *("GH_TOKEN", "GITHUB_TOKEN", "GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN", "GH_HOST", "GH_CONFIG_DIR"),
+        *("GITLAB_TOKEN", "GITLAB_HOST", "GLAB_CONFIG_DIR", "CI_JOB_TOKEN", "NETRC"),
+    }
+)
+"""What a user's own credential helpers may read; nobody else runs where the remote is a server over HTTP."""
 OWN_TOKEN: Final = "IMAGEWORKS_GIT_TOKEN"  # noqa: S105 # the variable's name
 TOKEN_USER: Final = {"github.com": "x-access-token"}
 _HELPER_USER: Final = "IMAGEWORKS_GIT_HELPER_USER"
@@ -147,9 +155,12 @@ class GitProgram:
         return GitAnswer(process.returncode, out, redact(errors, access.token if access else ""))
 
     def _child_environment(self, access: "Access | None", remote: str) -> dict[str, str]:
+        # A remote that is a folder runs its hooks here, with what git was given.
+        over_http = urlsplit(remote).scheme in {"http", "https"}
+        also = AGENTS | _HELPER_VARIABLES if over_http else AGENTS
         kept = {
             key: value
-            for key, value in self._environment.items()
+            for key, value in child_environment(self._environment, also=also, prefixes=("GIT_", "GCM_")).items()
             if key not in _UNWANTED_VARIABLES and not key.startswith("GIT_TRACE")
         }
         # Replaced and grafted objects are not what a remote has, nor what was signed.

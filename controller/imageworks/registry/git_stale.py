@@ -15,8 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from imageworks.foundation.child_environment import child_environment
 
 PROC: Final = Path("/proc")
 SETTLE_SECONDS: Final = 0.2
@@ -45,6 +48,39 @@ def remove_if_dead(lock: Path, folders: Iterable[Path], *, ours: bool) -> bool:
         return False
     lock.unlink(missing_ok=True)
     return True
+
+
+def holder_of(lock: Path, folders: Iterable[Path]) -> str:
+    """Return who may hold a git lock file, since when, in words.
+
+    Args:
+        lock: The lock file.
+        folders: The repository's work tree and git folders.
+    """
+    try:
+        since = datetime.fromtimestamp(lock.lstat().st_mtime, UTC).isoformat(timespec="seconds")
+    except FileNotFoundError:
+        return "a process that has ended since"
+    known = tuple(folders)
+    found = [
+        process
+        for process in (_processes() if PLATFORM == "linux" else ())
+        if _has_open(process, lock) or _is_git_inside(process, known)
+    ]
+    who = " and ".join(_words_of(process) for process in found[:3]) or "a process that cannot be seen from here"
+    return f"{who} since {since}"
+
+
+def _words_of(process: Path) -> str:
+    """Return a process's program and subcommand; further arguments may hold secrets."""
+    try:
+        words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    except OSError:
+        words = []
+    while len(words) > 2 and words[1] in {"-c", "-C"}:  # noqa: PLR2004 # the program, an option of git and its value
+        del words[1:3]
+    called = " ".join([Path(words[0]).name, *(word for word in words[1:2] if word.isalpha())]) if words else "git"
+    return f"{called} (process {process.name})"
 
 
 def _look(lock: Path) -> tuple[int, int, int, int, int] | None:
@@ -110,6 +146,7 @@ def _may_have_holder_elsewhere(lock: Path) -> bool:
         age = time.time() - lock.lstat().st_mtime
     except FileNotFoundError:
         return False
-    listing = subprocess.run(["ps", "-Ao", "comm="], capture_output=True, text=True, check=True)  # noqa: S607 # the system's own ps, on PATH everywhere
+    words = ["ps", "-Ao", "comm="]
+    listing = subprocess.run(words, capture_output=True, text=True, check=True, env=child_environment(os.environ))  # noqa: S603 # the system's own ps
     running = any(Path(line.strip()).name.startswith("git") for line in listing.stdout.splitlines())
     return running or age < OLD_SECONDS

@@ -87,7 +87,7 @@ class LockHeldError(RegistryGitError):
     """
 
     def __init__(self, lock_file: Path, holder: "LockHolder | None", what: str = "the registry") -> None:
-        who = "another process" if holder is None else holder.describe()
+        who = "a process that cannot be seen from here" if holder is None else holder.describe()
         super().__init__(
             f"{lock_file}: {what} is locked by {who}",
             remedy="Wait for it to finish (or pass --wait), or end that process; the lock then frees itself.",
@@ -106,6 +106,7 @@ class LockHolder:
         command: Program and subcommand, without arguments (which may hold secrets).
         since: When it took the lock, ISO 8601 in UTC.
         started: The process's start in clock ticks since boot (Linux), to tell a reused pid; 0 when unknown.
+        node: What that machine calls itself, whatever the registry calls it; empty when unknown.
     """
 
     pid: int
@@ -113,6 +114,7 @@ class LockHolder:
     command: str
     since: str
     started: int = 0
+    node: str = ""
 
     def describe(self) -> str:
         """Return the holder in words."""

@@ -133,8 +133,11 @@ class RegistryWriter:
         return tuple(name for name in names if name.exists())
 
     def _unlock(self, lock: Path) -> bool:
-        folders = {self._layout.worktree, self._layout.git_dir, self._layout.common_dir}
-        return git_stale.remove_if_dead(lock, folders, ours=self._interrupted)
+        return git_stale.remove_if_dead(lock, self._folders, ours=self._interrupted)
+
+    @property
+    def _folders(self) -> frozenset[Path]:
+        return frozenset({self._layout.worktree, self._layout.git_dir, self._layout.common_dir})
 
     def commit(self, request: CommitRequest) -> CommitResult:
         """Make one commit; the lock must be held.
@@ -186,6 +189,8 @@ class RegistryWriter:
             if not self._interrupted:
                 self._journal.clear()
             lock = self._layout.common_dir / f"{branch}.lock"
+            if time.monotonic() >= deadline and lock.exists():
+                raise self._locked(lock) from error
             if time.monotonic() >= deadline:
                 raise self._failed(f"git could not move {branch.removeprefix('refs/heads/')}", error) from error
             if lock.exists():
@@ -195,6 +200,12 @@ class RegistryWriter:
                     time.sleep(POLL_SECONDS)
             return False
         return True
+
+    def _locked(self, lock: Path) -> CommitFailedError:
+        return CommitFailedError(
+            f"{lock}: git's lock is held by {git_stale.holder_of(lock, self._folders)}",
+            remedy="Nothing was changed. Wait for that to end, then run again; where no git runs, remove the file.",
+        )
 
     def _failed(self, what: str, error: Exception) -> CommitFailedError:
         return CommitFailedError(

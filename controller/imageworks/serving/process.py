@@ -16,6 +16,11 @@ _INSTALL: Final = {
 }
 
 
+_NOT_FOR_SERVERS: Final = frozenset(
+    {"IMAGEWORKS_GIT_TOKEN", "GH_TOKEN", "GITHUB_TOKEN", "GITLAB_TOKEN", "CI_JOB_TOKEN"}
+)
+
+
 def find_program(name: str) -> str:
     """Return the path of a server's program.
 
@@ -34,6 +39,11 @@ def find_program(name: str) -> str:
     return found
 
 
+def _environment() -> dict[str, str]:
+    """Return a server's environment: the user's own, for what its options read, but not what pushes to a git remote."""
+    return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_SERVERS}
+
+
 def become(words: Sequence[str]) -> NoReturn:
     """Turn this process into a server, which then gets its signals and its exit code.
 
@@ -47,7 +57,7 @@ def become(words: Sequence[str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execv(program, list(words))  # noqa: S606 # the whole point: no shell, words as they are
+        os.execve(program, list(words), _environment())  # noqa: S606 # the whole point: no shell, words as they are
     except OSError as error:
         raise LaunchError(f"{program}: cannot be run: {error.strerror}") from error
 
@@ -63,6 +73,6 @@ def start(words: Sequence[str]) -> "subprocess.Popen[bytes]":
     """
     program = find_program(words[0])
     try:
-        return subprocess.Popen([program, *words[1:]])  # noqa: S603 # no shell, words as they are
+        return subprocess.Popen([program, *words[1:]], env=_environment())  # noqa: S603 # no shell, words as they are
     except OSError as error:
         raise LaunchError(f"{program}: cannot be run: {error.strerror}") from error

@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from string import hexdigits
 
+from imageworks.foundation.ending import go_on
+
 BUFFER_BYTES = 1024 * 1024  # hashlib drops the interpreter lock for each; larger ones fall out of the CPU's cache
 
 
@@ -86,6 +88,7 @@ def hash_descriptor(descriptor: int, hasher: Hasher, *, progress: Callable[[int]
     buffer = bytearray(BUFFER_BYTES)
     view = memoryview(buffer)
     while count := os.readv(descriptor, [buffer]):
+        go_on()
         hasher.update(view[:count])
         if progress is not None:
             progress(count)

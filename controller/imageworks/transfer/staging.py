@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from imageworks.foundation.ending import go_on
 from imageworks.foundation.json_reading import read_json_file
 from imageworks.transfer.best_effort import set_mode
 from imageworks.transfer.digests import BUFFER_BYTES, Hasher, hash_descriptor
@@ -319,6 +320,7 @@ class StagingArea:
             buffer = bytearray(BUFFER_BYTES)
             view = memoryview(buffer)
             while count := os.readv(source, [buffer]):
+                go_on()
                 hasher.update(view[:count])
                 write_all(part, view[:count])
             sync_file(part)
