@@ -95,7 +95,7 @@ def test_f10_a_download_that_is_asked_to_end_keeps_what_came_and_says_how_to_go_
     release.set()
     assert done.code == code, done
     last = done.stderr.strip().splitlines()[-1]
-    assert "kept and resumes" in last
+    assert "the same command goes on" in last
     assert "Traceback" not in done.output
     assert list(parts.rglob("*.part.aria2")), "aria2 kept no record of what came"
     fresh.heal()
