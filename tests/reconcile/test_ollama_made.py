@@ -314,9 +314,65 @@ def test_somebody_elses_model_is_not_replaced_by_an_offer(ollama: OllamaWorld) -
     mine = tiny("mine")
     ollama.daemon.install(f"{GGUF}:latest", mine)
     declare_gguf(ollama)
-    ollama.world.reconcile()
     assert ollama.world.plan(code=1).changes == {GGUF: ("blocked", "unowned-files")}
+    ollama.world.reconcile(code=1, valid=False)
     assert ollama.daemon.store.manifest(f"{GGUF}:latest").read_bytes() == mine.manifest
+
+
+def test_o5_the_plan_says_what_ollama_will_be_given(ollama: OllamaWorld) -> None:
+    ollama.world.serve(QUANTS, REPO)
+    declare_gguf(ollama)
+    assert f"{GGUF}:latest" in ollama.planned()["message"]
+    ollama.daemon.stop()
+    (warning,) = ollama.planned()["warnings"]
+    assert "Ollama" in warning
+
+
+def test_o5_a_gguf_that_ollama_does_not_take_has_failed_and_is_given_again(ollama: OllamaWorld) -> None:
+    ollama.world.serve(QUANTS, REPO)
+    declare_gguf(ollama)
+    ollama.daemon.disk_full = True
+    failed = ollama.world.reconcile(code=1)
+    assert f"{GGUF}" in failed.err
+    assert ollama.names() == []
+    assert ollama.entry(GGUF)["artifacts"]["files"], "what came is recorded"
+    assert ollama.world.plan().changes == {GGUF: ("update", "not-offered")}
+    ollama.world.reconcile(code=1)
+    ollama.daemon.disk_full = False
+    ollama.world.served.forget()
+    ollama.world.reconcile()
+    assert ollama.world.served.files == {}
+    assert ollama.names() == [f"{GGUF}:latest"]
+    assert ollama.world.plan().changes == {}
+
+
+def test_o5_a_download_whose_model_ollama_does_not_take_fails_and_keeps_what_came(ollama: OllamaWorld) -> None:
+    ollama.world.serve(QUANTS, REPO)
+    ollama.daemon.disk_full = True
+    words = ["download", REPO, "--quant", "q4_k_m", "--backend", "ollama", "--non-interactive"]
+    failed = command(*words, "--registry", ollama.world.root)
+    assert failed.code == 1, failed
+    ollama.world.check()
+    (name,) = ollama.world.entries()
+    ollama.daemon.disk_full = False
+    ollama.world.reconcile()
+    assert ollama.entry(name)["metadata"]["ollama"]["name"] in ollama.names()
+
+
+def test_o5_repairing_files_does_not_wait_for_a_name_in_ollama(ollama: OllamaWorld) -> None:
+    ollama.world.serve(QUANTS, REPO)
+    declare_gguf(ollama)
+    ollama.daemon.stop()
+    ollama.world.reconcile()
+    ollama.restart()
+    ollama.daemon.install(f"{GGUF}:latest", tiny("mine"))
+    file = ollama.world.weights / REPO / FILE
+    file.unlink()
+    change = ollama.planned()
+    assert change["action"] == "repair"
+    assert any("not given to Ollama" in warning for warning in change["warnings"])
+    ollama.world.reconcile(code=1)
+    assert file.is_file()
 
 
 def test_removing_files_by_name_takes_the_offer_along(ollama: OllamaWorld) -> None:

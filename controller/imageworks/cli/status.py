@@ -30,6 +30,7 @@ def status_command(
 ) -> int:
     """Show each model's sync and health with the reason; writes nothing. Exits with 1 when something is wrong."""
     from imageworks.config import find_registry, load_host_settings
+    from imageworks.reconcile.ollama_leftovers import leftovers_here, notes_on
     from imageworks.reconcile.run import Run, RunOptions
     from imageworks.reconcile.status import model_statuses
     from imageworks.serving.accesses import last_accessed
@@ -41,11 +42,13 @@ def status_command(
         plan = run.plan()
         statuses = model_statuses(plan, run.situation)
         unfinished = run.unfinished()
+    leftovers = () if names else leftovers_here(host.environment())
     if as_json:
         used = last_accessed(host.state_dir)
         models = [{**one.document(), "last_accessed": used.get(one.name)} for one in statuses]
         document = {"format_version": FORMAT_VERSION, "host": plan.host, "models": models}
         document["unfinished"] = [one.document() for one in unfinished]
+        document["ollama_leftovers"] = [one.document() for one in leftovers]
         say(json.dumps(document, indent=2, ensure_ascii=False))
         return ExitCode.FAILURE if any(s.wrong for s in statuses) else ExitCode.SUCCESS
     if not statuses:
@@ -57,4 +60,6 @@ def status_command(
     for one in unfinished:
         command = "reconcile" if one.name in declared else f"download {one.source}"
         say(printable(f"unfinished: {one.name}, {how_far(one)}; `{command}` resumes it, `clean` removes it"))
+    for note in notes_on(leftovers):
+        say(printable(f"note: {note}"))
     return ExitCode.FAILURE if any(s.wrong for s in statuses) else ExitCode.SUCCESS

@@ -163,7 +163,7 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
         unmanaged=unmanaged,
         declared=registry.declared,
         diagnostics=tuple(d.render() for d in registry.diagnostics),
-        notes=look.notes,
+        notes=(*look.notes, *_leftovers(look, cases, names)),
         free_bytes=dict(look.places.free),
         staged_bytes=staged,
         policies=registry.settings.policies.on(datetime.now(UTC).date()),
@@ -271,6 +271,13 @@ def _with_ollama(cases: list[Case], look: Look, announced: Mapping[str, Path], f
             return ollama.ask(seen)
     except InternalError:  # one after the other, then, so that only those fail with which it happens
         return failed.without(seen, lambda case: ollama.ask([case])[0])
+
+
+def _leftovers(look: Look, cases: list[Case], names: Collection[str]) -> tuple[str, ...]:
+    """Return what fills Ollama's store and belongs to no model, where a plan for all models speaks of Ollama."""
+    if names or look.open_ollama is None or not any(case.ollama is not None for case in cases):
+        return ()
+    return look.open_ollama().leftovers
 
 
 def _ask(cases: list[Case], look: Look, failed: Failures) -> list[Case]:

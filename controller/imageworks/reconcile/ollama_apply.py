@@ -425,11 +425,14 @@ class OllamaHands:
             self._progress.finish(name)
 
     def offer_brought(self, case: Case, entry: Entry) -> Entry:
-        """Offer files that have just been brought; where that fails they are recorded, and the next run tries again.
+        """Offer files that have just been brought.
 
         Args:
             case: The declared model.
             entry: What is recorded of its files.
+
+        Raises:
+            OllamaApplyError: Ollama did not take them; they stand and are recorded, and the next run tries again.
         """
         if offered(case.entry) is not None and case.entry is not None:
             entry = with_offer(entry, section(case.entry))
@@ -438,8 +441,8 @@ class OllamaHands:
         try:
             return self.offer(case, entry)
         except (OllamaError, OllamaApplyError) as error:
-            self._progress.note(case.manifest.name, f"not offered to Ollama: {error.message}")
-            return entry
+            message = f"{case.manifest.name}: its files are here, and Ollama did not take them: {error.message}"
+            raise OllamaApplyError(message, remedy=error.remedy, reason=error.reason, entry=entry) from error
 
     def withdraw(self, entry: Entry | None) -> None:
         """Remove from Ollama what it was given of a model's files, where it still is just that.
@@ -525,6 +528,6 @@ class OllamaHands:
 
 
 def _as_taken(parameters: Mapping[str, object]) -> Mapping[str, object]:
-    """Return parameters as the API takes them: a text alone for `stop` would be stored, and refused when the model runs."""
+    """Return parameters as the API takes them: a text alone for `stop` would be stored, and refused at each run."""
     stop = parameters.get("stop")
     return {**parameters, "stop": [stop]} if isinstance(stop, str) else parameters

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
 from imageworks.providers.ollama_values import OllamaModel
 from imageworks.reconcile.decide import stands_in_ollama
@@ -22,6 +23,8 @@ from imageworks.reconcile.plan import Action, Change, Reason
 from imageworks.reconcile.situation import Case, Obstacle
 from imageworks.registry.entry import Entry, aggregate_sha256
 from imageworks.registry.manifest import State
+
+_BRINGING: Final = frozenset({Action.INSTALL, Action.UPDATE, Action.ADOPT, Action.REPAIR})
 
 
 def decide_absent(case: Case, sight: OllamaSight) -> Change | None:
@@ -137,6 +140,8 @@ def with_offer(case: Case, change: Change | None) -> Change | None:
     name = offered_name(case.manifest) if case.manifest.state is State.PRESENT else None
     if change is not None and change.action is Action.REMOVE and entry is not None and sight is not None:
         return withdrawn(change, entry, sight)
+    if sight is not None and name is not None and change is not None and change.action in _BRINGING:
+        return _brought_and_offered(case, sight, name, change)
     if sight is None or change is not None or entry is None or not entry.files:
         return change
     known = offered(entry)
@@ -148,14 +153,38 @@ def with_offer(case: Case, change: Change | None) -> Change | None:
     current = recorded.get("files") == aggregate_sha256(entry.files)
     if known is not None and same(known, name) and model is not None and current and is_as_recorded(entry, model):
         return None
-    if model is not None and not (known is not None and same(known, name)) and not sight.ours:
-        message = f"a model called {model.name} is in Ollama already, made by someone else; declare another"
-        return blocked_case(case, Obstacle(Reason.UNOWNED_FILES, f"{message} `served_model_id`"))
+    if _is_taken(entry, sight, name):
+        return blocked_case(case, Obstacle(Reason.UNOWNED_FILES, _taken(sight)))
     if model is not None and sight.is_in_use(model.name):
         told = f"{model.name} is loaded now; `ollama stop {model.name}` unloads it"
         return blocked_case(case, Obstacle(Reason.OLLAMA_IN_USE, told))
     message = f"backend is ollama: offered there as {sight.name}"
     return replace(change_of(case, Action.UPDATE, Reason.NOT_OFFERED, message), keep=len(entry.files))
+
+
+def _brought_and_offered(case: Case, sight: OllamaSight, name: str, change: Change) -> Change:
+    """Return a change that brings files, with what is known beforehand of giving them to Ollama."""
+    if case.entry is not None and case.entry.files and not offerable(case.entry) and change.action is Action.REPAIR:
+        return change
+    if _is_taken(case.entry, sight, name):
+        if change.action is Action.REPAIR:  # the files are ours, whatever has the name in Ollama
+            return replace(change, warnings=(*change.warnings, f"not given to Ollama: {_taken(sight)}"))
+        return blocked_case(case, Obstacle(Reason.UNOWNED_FILES, _taken(sight)))
+    if not sight.reachable:
+        why = obstacle_of(sight.seen, f"it is given to Ollama as {sight.name} by a later run").message
+        return replace(change, warnings=(*change.warnings, why))
+    return replace(change, message=f"{change.message}; then given to Ollama as {sight.name}")
+
+
+def _is_taken(entry: Entry | None, sight: OllamaSight, name: str) -> bool:
+    """Return whether a model that is not ours has the name under which Ollama is to have a GGUF."""
+    known = offered(entry)
+    return sight.installed is not None and not same(known, name) and not sight.ours
+
+
+def _taken(sight: OllamaSight) -> str:
+    name = sight.name if sight.installed is None else sight.installed.name
+    return f"a model called {name} is in Ollama already, made by someone else; declare another `served_model_id`"
 
 
 def not_offered(cases: Iterable[Case]) -> tuple[str, ...]:
@@ -164,10 +193,15 @@ def not_offered(cases: Iterable[Case]) -> tuple[str, ...]:
     Args:
         cases: Everything known of the declared models.
     """
-    return tuple(
-        f"{case.manifest.file}: backend is ollama, and {case.manifest.name} is not offered to Ollama, which takes one "
-        "GGUF file and its projector: declare one quantization that is not split"
-        for case in cases
-        if case.manifest.state is State.PRESENT and offered_name(case.manifest) is not None
-        if case.entry is not None and case.entry.files and not offerable(case.entry)
-    )
+    notes = []
+    for case in cases:
+        wanted = case.manifest.state is State.PRESENT and offered_name(case.manifest) is not None
+        if not wanted or case.entry is None or not case.entry.files:
+            continue
+        told = f"{case.manifest.file}: backend is ollama, and {case.manifest.name} is not offered to Ollama"
+        if not offerable(case.entry):
+            remedy = "declare one quantization that is not split"
+            notes.append(f"{told}, which takes one GGUF file and its projector: {remedy}")
+        elif case.ollama is not None and not case.ollama.reachable and offered(case.entry) is None:
+            notes.append(obstacle_of(case.ollama.seen, told).message)
+    return tuple(notes)

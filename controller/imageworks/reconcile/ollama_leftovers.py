@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -40,6 +40,13 @@ class LeftoverKind(StrEnum):
     TEMPORARY = "temporary-file"
 
 
+_WORDS: Final = {
+    LeftoverKind.ORPHAN: "orphaned blob",
+    LeftoverKind.PARTIAL: "broken-off pull",
+    LeftoverKind.TEMPORARY: "temporary file",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Leftover:
     """Files of a store that no manifest names and that go together.
@@ -64,6 +71,16 @@ class Leftover:
     def safe(self) -> bool:
         """Whether it may be removed."""
         return self.kept_because is None
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON values."""
+        return {
+            "kind": self.kind.value,
+            "path": str(self.path),
+            "bytes": self.size,
+            "remove": self.safe,
+            "kept_because": self.kept_because,
+        }
 
     @property
     def store(self) -> Path:
@@ -96,13 +113,48 @@ def leftovers_here(environment: Mapping[str, str], *, now: float | None = None) 
         environment: The process's environment: OLLAMA_MODELS.
         now: The time, in seconds since 1970; the present when absent.
     """
+    return leftovers_in(ollama_stores(environment), now=now)
+
+
+def leftovers_in(stores: Iterable[Path], *, now: float | None = None) -> tuple[Leftover, ...]:
+    """Return the leftovers of several stores, of which some may not be there; those that cannot be read have none.
+
+    Args:
+        stores: Models folders.
+        now: The time, in seconds since 1970; the present when absent.
+    """
     found: list[Leftover] = []
-    for store in dict.fromkeys(Path(os.path.realpath(store)) for store in ollama_stores(environment)):
+    for store in dict.fromkeys(Path(os.path.realpath(store)) for store in stores):
         try:
             found += find_leftovers(store, now=now) if is_store(store) else ()
         except OllamaStoreError:
             continue  # whoever looks at Ollama's models tells of it
     return tuple(found)
+
+
+def notes_on(leftovers: Iterable[Leftover]) -> tuple[str, ...]:
+    """Return what people are told of leftovers: a line for each store.
+
+    Args:
+        leftovers: What was found.
+    """
+    by_store: dict[Path, list[Leftover]] = defaultdict(list)
+    for one in leftovers:
+        by_store[one.store].append(one)
+    notes = []
+    for store, found in sorted(by_store.items()):
+        counts = Counter(_WORDS[one.kind] for one in found)
+        what = " and ".join(f"{count} {word}{'s' if count > 1 else ''}" for word, count in sorted(counts.items()))
+        size, safe = sum(one.size for one in found), sum(one.size for one in found if one.safe)
+        told = f"{store} (Ollama's) holds {what} of no model, {size:,} bytes"
+        why = next((one.kept_because for one in found if not one.safe), None)
+        if all(one.safe for one in found):
+            notes.append(f"{told}; `clean` removes them")
+        elif safe or any(one.safe for one in found):
+            notes.append(f"{told}; `clean` removes {safe:,} of them, and says of the rest why not")
+        else:
+            notes.append(f"{told}; they stay for now: {why}")
+    return tuple(notes)
 
 
 def find_leftovers(store: Path, *, now: float | None = None) -> tuple[Leftover, ...]:

@@ -17,6 +17,7 @@ from imageworks.providers.ollama_values import OllamaModel, OllamaObservation, U
 from imageworks.reconcile.decide import is_ollamas, stands_in_ollama
 from imageworks.reconcile.ollama_blobs import is_right
 from imageworks.reconcile.ollama_decide import needs_registry
+from imageworks.reconcile.ollama_leftovers import leftovers_in, notes_on
 from imageworks.reconcile.ollama_sight import (
     Blob,
     MadeOf,
@@ -106,6 +107,11 @@ class OllamaLook:
             return self.provider.observe()
         except OllamaError as error:  # no address to ask at
             return OllamaObservation(problem=error.message, remedy=error.remedy)
+
+    @cached_property
+    def leftovers(self) -> tuple[str, ...]:
+        """What fills the stores of this host and belongs to no model, a line for each store."""
+        return notes_on(leftovers_in(self._stores))
 
     def distrust(self, entry: Entry) -> None:
         """Take blobs for damaged that somebody read; those that are gone are no worse than others that must come.

@@ -528,7 +528,7 @@ class Run:
 
     def _commit(self, outcomes: Collection[Outcome]) -> CommitResult | None:
         """Commit entries and snapshot, with what was declared."""
-        if self._declared and not all(outcome.done for outcome in outcomes):
+        if self._declared and not all(outcome.done or _has_arrived(outcome) for outcome in outcomes):
             return None  # what was declared for this run only is not declared when it failed
         recorded = [outcome for outcome in outcomes if outcome.recorded]  # also why one failed, where that holds
         written = {outcome.entry.name: outcome.entry for outcome in recorded if outcome.entry is not None}
@@ -561,6 +561,11 @@ class Run:
         if self._options.names or any(not outcome.done for outcome in outcomes):
             return
         self._sweep({case.place.root for case in cases.values() if isinstance(case.place, Place)})
+
+
+def _has_arrived(outcome: Outcome) -> bool:
+    """Return whether the files of a model came, though something that follows from them failed."""
+    return outcome.recorded and outcome.entry is not None and bool(outcome.entry.files)
 
 
 def _prunes(change: Change) -> bool:
