@@ -15,6 +15,7 @@ from typer._click.exceptions import UsageError as CommandLineError
 from imageworks import __version__
 from imageworks.cli.output import complain, printable
 from imageworks.cli.signals import end_as_interrupted, ended_by
+from imageworks.cli.streams import prepare_streams
 from imageworks.errors import ExitCode, ImageworksError
 from imageworks.log import LOGGER, command_log, debugging
 
@@ -104,6 +105,7 @@ def main(application: typer.Typer | None = None) -> None:
     # a quarter of a dry run over 10,000 models.
     gc.set_threshold(COLLECT_AFTER)
     end_as_interrupted()
+    prepare_streams()
     sys.exit(run(application=application))
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, TextIO
 
+from imageworks.cli.streams import escaped
 from imageworks.log import mirror
 
 KIBI: Final = 1024
@@ -62,7 +63,7 @@ def printable(text: str) -> str:
 
 def say(text: str = "") -> None:
     """Print data on stdout, and in the log."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write((escaped(text) if text.startswith(("{", "[")) else text) + "\n")
     mirror(text, stream="stdout")
 
 

@@ -147,6 +147,7 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
             run.tidy(plan)
             if not _tell_of(run.publish()):
                 return ExitCode.FAILURE
+        _tell_of_errors(plan, briefly=form is Format.TEXT and not quiet)
         if shows_only or not plan.has_changes:
             return _plan_code(plan, detailed=detailed)
         confirmed = {find_in(run.registry, name, whole=True, exit_code=ExitCode.USAGE) for name in confirm or ()}
@@ -219,6 +220,8 @@ def _show_hosts(plans: "Sequence[HostPlan]", form: Format, *, about: str, quiet:
             if len(plans) > 1 and not quiet:
                 say(printable(f"{one.plan.host}:\n"))
             _show(one.plan, form, quiet=quiet)
+    for one in plans:
+        _tell_of_errors(one.plan, briefly=form is Format.TEXT and not quiet)
     codes = {_plan_code(one.plan, detailed=detailed) for one in plans}
     return next(code for code in (ExitCode.FAILURE, ExitCode.CHANGES, ExitCode.SUCCESS) if code in codes)
 
@@ -286,6 +289,27 @@ def _ask(plan: "Plan", *, asked_names: set[str], yes: bool) -> dict[str, str] | 
     if yes or (not rest and not plan.records_stale):
         return skipped
     return skipped if agrees("Apply this plan?") else None
+
+
+def _tell_of_errors(plan: "Plan", *, briefly: bool) -> None:
+    """Say on stderr what makes a run fail, whatever becomes of the plan.
+
+    Args:
+        plan: The plan.
+        briefly: Whether the plan itself was shown, to people.
+    """
+    from imageworks.reconcile.plan import Action
+
+    blocked = [change for change in plan.changes if change.action is Action.BLOCKED]
+    if briefly and blocked:
+        complain(f"error: blocked: {', '.join(change.name for change in blocked)}")
+    if briefly:
+        return
+    for change in blocked:
+        complain(f"error: {change.name}: {change.reason.value}: {change.message}")
+    for line in plan.diagnostics:
+        if not any(line in change.message for change in blocked):
+            complain(f"error: {line}")
 
 
 def _show_report(report: "Report", form: Format, *, quiet: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from imageworks.cli.output import printable, say, table
+from imageworks.cli.output import complain, printable, say, table
 from imageworks.cli.unfinished_view import how_far
 from imageworks.errors import ExitCode
 
@@ -43,6 +43,8 @@ def status_command(
         statuses = model_statuses(plan, run.situation)
         unfinished = run.unfinished()
     leftovers = () if names else leftovers_here(host.environment())
+    if wrong := [one.name for one in statuses if one.wrong]:
+        complain(f"error: not in order: {', '.join(wrong)}")
     if as_json:
         used = last_accessed(host.state_dir)
         models = [{**one.document(), "last_accessed": used.get(one.name)} for one in statuses]
@@ -50,7 +52,7 @@ def status_command(
         document["unfinished"] = [one.document() for one in unfinished]
         document["ollama_leftovers"] = [one.document() for one in leftovers]
         say(json.dumps(document, indent=2, ensure_ascii=False))
-        return ExitCode.FAILURE if any(s.wrong for s in statuses) else ExitCode.SUCCESS
+        return ExitCode.FAILURE if wrong else ExitCode.SUCCESS
     if not statuses:
         say(f"No models are declared or recorded for {plan.host}.")
     else:
@@ -62,4 +64,4 @@ def status_command(
         say(printable(f"unfinished: {one.name}, {how_far(one)}; `{command}` resumes it, `clean` removes it"))
     for note in notes_on(leftovers):
         say(printable(f"note: {note}"))
-    return ExitCode.FAILURE if any(s.wrong for s in statuses) else ExitCode.SUCCESS
+    return ExitCode.FAILURE if wrong else ExitCode.SUCCESS
