@@ -54,6 +54,7 @@ class HostSettings:
         roots: Folders below which manifests and registry.yaml may lead.
         settings: Each setting with its origin, for ``config``.
         warnings: What is written in the files and cannot be used, such as unknown keys.
+        former: Keys of the earlier tool that the files still have.
         hub_endpoint: The hub's address.
         max_connections: Connections for each large file; the registry's when absent.
         max_concurrent_downloads: Large files at once; the registry's when absent.
@@ -70,11 +71,20 @@ class HostSettings:
     roots: tuple[Path, ...]
     settings: tuple[Setting, ...]
     warnings: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
     hub_endpoint: str = DEFAULT_HUB
     max_connections: int | None = None
     max_concurrent_downloads: int | None = None
     preferred_formats: tuple[str, ...] = ()
     require_signed: bool = False
+
+    def origin_of(self, name: str) -> str:
+        """Return where a setting comes from, in words.
+
+        Args:
+            name: Its key.
+        """
+        return next((setting.origin for setting in self.settings if setting.name == name), "default")
 
     def environment(self) -> dict[str, str]:
         """Return the process's environment, in which ``HF_ENDPOINT`` is the hub that these settings name."""
@@ -186,7 +196,7 @@ def load_host_settings(*, registry: Path | None = None, start: Path | None = Non
     warnings = (*nearly, *layers.warnings(), *outside)
     for warning in warnings:
         warn(warning)
-    return replace(settings, settings=(*shown, *layers.settings), warnings=warnings)
+    return replace(settings, settings=(*shown, *layers.settings), warnings=warnings, former=layers.former())
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,22 @@ KEYS: Final = {
 }
 
 
+FORMER_NAMES: Final = {"max_connections": "max_connections_per_server"}
+"""What the earlier tool called a key; its own name goes first."""
+
+FORMER: Final = {
+    "max_connections_per_server": "max_connections says the same; more than 16 count as 16",
+    "enable_resume": "what was interrupted always resumes",
+    "include_optional_files": "`download --include-optional` asks for it, model by model",
+    "timeout_seconds": "a transfer is given up where no byte comes, and not after a fixed time",
+    "retry_attempts": "what an error calls for decides on retries",
+    "retry_delay_seconds": "what an error calls for decides on retries",
+    "registry_subdir": "the registry is found by --registry, IMAGEWORKS_REGISTRY_DIR or its place",
+    "cache_subdir": "cache_dir in the user's config.toml names the cache",
+}
+"""Keys of the earlier tool that projects still have, with what there is instead; they are no mistake of anybody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One effective setting.
@@ -116,7 +132,7 @@ class Layer:
         usable = [key.name for key in KEYS.values() if key.project or not self.project]
         found = []
         for name in self.values:
-            if name in usable:
+            if name in usable or name in FORMER:
                 continue
             if name in KEYS:
                 why = "is not taken from a project; it belongs in the user's config.toml"
@@ -126,6 +142,12 @@ class Layer:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             found.append(f"{self.file}: unknown key {name!r} is ignored{hint}")
         return tuple(found)
+
+    def former(self) -> tuple[str, ...]:
+        """Return which keys of the earlier tool are in it, each with what there is instead."""
+        return tuple(
+            f"{self.file}: {name} is the earlier tool's: {FORMER[name]}" for name in self.values if name in FORMER
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +183,10 @@ class Layers:
         """Return what the files say that nothing reads."""
         return tuple(warning for layer in self._files for warning in layer.warnings())
 
+    def former(self) -> tuple[str, ...]:
+        """Return which keys of the earlier tool the files have."""
+        return tuple(line for layer in self._files for line in layer.former())
+
     def find(self, name: str) -> Found | None:
         """Return what the strongest layer says of a key; an empty variable counts as unset.
 
@@ -184,6 +210,11 @@ class Layers:
         for layer in self._files:
             if key.name in layer.values and (key.project or not layer.project):
                 return Found(_from_file(key, layer), str(layer.file), project=layer.project)
+            former = FORMER_NAMES.get(key.name, "")
+            said_before = layer.values.get(former)
+            # What another tool takes is held to no limit of ours.
+            if isinstance(said_before, int) and not isinstance(said_before, bool) and said_before >= key.least:
+                return Found(min(said_before, key.most), f"{layer.file}, by {former}", project=layer.project)
         return None
 
     def text(self, name: str) -> str | None:

@@ -215,6 +215,20 @@ def test_the_loader_discovers_folders_where_there_is_no_ollama(
     assert world.entries() == ["llama-7b-vllm-awq"]
 
 
+@pytest.mark.parametrize(("words", "code"), [((), 0), (("--hf-root", "nowhere at all"), 1)], ids=["usual", "named"])
+def test_p13_without_a_weights_folder_ollamas_models_are_recorded(
+    full: OllamaWorld, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: int
+) -> None:
+    world = full.world
+    world.weights.rmdir()
+    shown = load(world, capsys, "discover-all", *words, "--dry-run", code=code)
+    assert "Nothing was written" in shown.out
+    result = load(world, capsys, "discover-all", *words, code=code)
+    assert "there is no such folder" in result.err
+    assert world.entries() == sorted([HUB, QWEN])
+    assert not world.weights.exists()
+
+
 def test_the_loader_purges_and_records_anew(full: OllamaWorld, capsys: pytest.CaptureFixture[str]) -> None:
     world = full.world
     put(world.weights / "some one/llama-7b-AWQ")

@@ -44,6 +44,55 @@ def test_the_newest_commit_that_held_an_entry_gives_it_back(purged: OllamaWorld)
     assert f"{NAME}: recorded already" in back(world, "--from", "held").err
 
 
+def entry_of(name: str, served: str) -> dict[str, object]:
+    said = {"schema_version": 1, "name": name, "managed": False, "backend": "ollama", "served_model_id": served}
+    return {**said, "source_provider": "ollama", "download_path": f"ollama://{served}", "download_format": "gguf"}
+
+
+def states(world: World, *states: dict[str, str]) -> None:
+    """Leave entries by name and served name in one commit a state."""
+    folder = world.root / f"discovered/{HOST}"
+    for number, state in enumerate(states):
+        for file in folder.glob("*.json"):
+            file.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, served in state.items():
+            (folder / f"{name}.json").write_text(json.dumps(entry_of(name, served)), encoding="utf-8")
+        world.commit(f"State {number}")
+    world.reconcile()
+
+
+def test_p7_the_latest_state_that_had_them_comes_back_and_not_all_of_history(world: World) -> None:
+    ancient = {f"ancient-{number}-ollama-gguf": f"ancient:{number}" for number in range(5)}
+    late = {"late-ollama-gguf": "late:7b", "kept-ollama-gguf": "kept:7b"}
+    states(world, ancient, late, {"kept-ollama-gguf": "kept:7b"})
+    back(world)
+    assert world.entries() == sorted(late)
+
+
+def test_p7_a_former_name_does_not_come_back_beside_the_present_one(world: World) -> None:
+    states(
+        world,
+        {"gone-ollama-gguf": "gone:1b"},
+        {"qwen-ollama-gguf": "qwen:latest", "gone-ollama-gguf": "gone:1b"},
+        {"qwen-ollama-gguf": "qwen:latest"},
+        {"qwen-ollama-gguf-q4_k_m": "qwen"},
+    )
+    assert "qwen-ollama-gguf " not in back(world, "--dry-run").out
+    back(world)
+    assert world.entries() == ["gone-ollama-gguf", "qwen-ollama-gguf-q4_k_m"]
+
+
+def test_p7_after_a_reset_everything_that_it_took_comes_back(world: World) -> None:
+    everything = {f"m{number}-ollama-gguf": f"m{number}:7b" for number in range(4)}
+    states(world, everything)
+    done = command("reset-discovered", "--backend", "ollama", "--registry", world.root)
+    assert done.code == 0, done
+    assert world.entries() == []
+    back(world)
+    assert world.entries() == sorted(everything)
+
+
 def test_what_ollama_has_no_more_is_recorded_without_files(purged: OllamaWorld) -> None:
     world = purged.world
     purged.daemon.store.manifest(purged.name).unlink()

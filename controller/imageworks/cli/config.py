@@ -31,7 +31,7 @@ def config_command(
     """Show every effective setting and where it came from."""
     from imageworks.config import RegistryNotFoundError, allow_root, find_registry, load_host_settings, user_config_file
     from imageworks.log import redact
-    from imageworks.reconcile.settings_view import effective_settings
+    from imageworks.reconcile.settings_view import effective_settings, unused_roots
 
     if allow is not None:
         folder = _folder(allow)
@@ -48,6 +48,10 @@ def config_command(
         return
     rows = [(s.name, redact(s.value), s.origin) for s in settings]
     say(table(("SETTING", "VALUE", "FROM"), rows, whole=frozenset({1, 2})))
+    for line in host.former:
+        complain(f"note: {line}")
+    for line in unused_roots(root, host):
+        complain(f"note: {line}")
     complain(f"the user's config is {user_config_file()}")
 
 

@@ -22,12 +22,14 @@ from imageworks.cli.edits import (
 from imageworks.cli.import_ollama import Location, Placeholders, ServedBy, Testing, import_options, look_at_ollama
 from imageworks.cli.maintenance import reset_discovered_command
 from imageworks.cli.output import complain, say
-from imageworks.cli.scan import Backend, scan_code, scan_command, scan_options, show_findings, tell_passed
+from imageworks.cli.scan import Backend, keep_allowed, scan_code, scan_command, scan_options, show_findings, tell_passed
+from imageworks.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from imageworks.reconcile.finding import Passed
-    from imageworks.reconcile.ledger import Edits
+    from imageworks.reconcile.ledger import Edits, Ledger
     from imageworks.reconcile.ollama_import import ImportOptions
+    from imageworks.reconcile.scan import ScanOptions, Survey
     from imageworks.registry.load import RegistryState
     from imageworks.registry.maintenance import EntryChange, Kept
 
@@ -149,15 +151,17 @@ def discover_command(
     from imageworks.cli.hashing import HashProgress
     from imageworks.reconcile.ledger import Edits
     from imageworks.reconcile.maintain import prepare
-    from imageworks.reconcile.scan import record, survey
+    from imageworks.reconcile.scan import record
 
     with open_ledger(registry, read_only=dry_run, wait=wait) as ledger:
-        options = scan_options(ledger, hf_root, include_testing=include_testing)
-        found = survey(ledger, options)
+        before = ledger.host
+        options, found = _survey(ledger, hf_root, include_testing=include_testing)
         tell_passed((), found.passed)
         edits = Edits()
         unread: tuple[Passed, ...] = ()
-        if not dry_run:
+        if options is not None and found.findings:
+            keep_allowed(before, options.base, dry_run=dry_run)
+        if options is not None and not dry_run:
             with HashProgress() as progress:
                 edits, unread = record(ledger, found.findings, options, progress)
             tell_passed((), unread)
@@ -174,7 +178,19 @@ def discover_command(
         result = None if dry_run else ledger.commit(_together(edits, imported.edits))
     how = "Nothing was written." if dry_run else f"Committed {result.id[:10]}." if result else "Nothing to commit."
     say(f"{said}. {how}")
-    return scan_code((*found.passed, *unread))
+    return ExitCode.FAILURE if options is None and hf_root is not None else scan_code((*found.passed, *unread))
+
+
+def _survey(ledger: "Ledger", root: Path | None, *, include_testing: bool) -> "tuple[ScanOptions | None, Survey]":
+    """Return what stands in folders; where there is no folder to look in, that is said, and Ollama is not held up."""
+    from imageworks.reconcile.scan import ScanError, Survey, survey
+
+    try:
+        options = scan_options(ledger, root, include_testing=include_testing)
+        return options, survey(ledger, options)
+    except (ScanError, UsageError) as error:
+        complain(f"{'error' if root is not None else 'note'}: no folder is looked through: {error.render()}")
+        return None, Survey()
 
 
 def _imported(registry: "RegistryState", options: "ImportOptions") -> "list[EntryChange | Kept]":

@@ -160,8 +160,8 @@ def restore_ollama_command(
 ) -> None:
     """Bring back entries of Ollama's models that this host no longer records, in one commit.
 
-    Each from the newest commit that held it, or from one commit, or from a file. Entries that are there stay. What
-    Ollama has not any more is recorded without files.
+    From the latest state that had them, or from one commit, or from a file. Entries that are there stay. What Ollama
+    has not any more is recorded without files.
     """
     from imageworks.reconcile.restore_ollama import Origin, prepare_ollama, record_ollama
 

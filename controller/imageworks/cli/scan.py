@@ -13,6 +13,7 @@ from imageworks.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from imageworks.config import HostSettings
     from imageworks.reconcile.finding import Passed
     from imageworks.reconcile.ledger import Ledger
     from imageworks.reconcile.scan import Finding, ScanOptions
@@ -84,6 +85,8 @@ def scan_command(
         )
         found = survey(ledger, options)
         tell_passed(ledger.notes, found.passed)
+        if found.findings:
+            keep_allowed(host, options.base, dry_run=dry_run)
         if dry_run:
             show_findings(found.findings)
             say(f"Scan: {len(found.findings)} to record, {found.recorded} recorded already. Nothing was written.")
@@ -135,7 +138,26 @@ def scan_options(
         include_testing=include_testing,
         update_existing=update_existing,
         patterns=os.environ.get(TESTING_VARIABLE),
+        named=base is not None,
     )
+
+
+def keep_allowed(host: "HostSettings", base: Path, *, dry_run: bool) -> None:
+    """Let models stand below a folder that a person named from now on, and say so.
+
+    Args:
+        host: This host's settings, as they were before.
+        base: The folder.
+        dry_run: Whether nothing may be written.
+    """
+    from imageworks.config import allow_root, user_config_file
+
+    if host.allows(base):
+        return
+    if dry_run:
+        complain(f"note: {base} would be added to roots in {user_config_file()}, so that models may be below it")
+    else:
+        complain(f"models may be below {base} on this host from now on: added to roots in {allow_root(base)}")
 
 
 def show_findings(findings: "Iterable[Finding]") -> None:

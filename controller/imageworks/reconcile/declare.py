@@ -311,6 +311,10 @@ def _location(run: Run, chosen: _Chosen) -> tuple[str | None, tuple[str, ...]]:
     asked = chosen.wish.location
     if asked is not None:
         if not asked.startswith(("/", "~")) and asked not in known:
+            if (own := run.places.own_root(asked)) is not None:
+                return str(own), (
+                    f"registry.yaml has no location {asked}, so the manifest names its folder on this host",
+                )
             raise UsageError(
                 f"--location {asked}: registry.yaml has no such location",
                 remedy=f"It has: {', '.join(sorted(known)) or 'none'}. Or give a path.",

@@ -1,12 +1,12 @@
 """Plan for a host from what it has committed, without its disks: what CI can say of a pull request. Read-only."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSettings
+from imageworks.config import HostSettings
 from imageworks.errors import UsageError
 from imageworks.reconcile.applied import AppliedManifests
 from imageworks.reconcile.decide import stands_in_ollama
@@ -15,7 +15,7 @@ from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.notes import unsupported_settings
 from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.ollama_sight import recorded_name, same
-from imageworks.reconcile.places import CUSTOM, LINUX, WINDOWS, Places
+from imageworks.reconcile.places import BUILT_IN, CUSTOM, LINUX, Places
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan
 from imageworks.reconcile.proposal import HostPlan, compare
@@ -37,10 +37,6 @@ from imageworks.transfer.names import UnsafeNameError
 if TYPE_CHECKING:
     from imageworks.providers.huggingface import HubClient
 
-_DEFAULTS: Final[Mapping[str, Location]] = {
-    LINUX: Location(LINUX, str(DEFAULT_WEIGHTS)),
-    WINDOWS: Location(WINDOWS, str(DEFAULT_WINDOWS_LMSTUDIO), layout="publisher/repo", kind="lmstudio"),
-}
 _UNSEEN: Final = "elsewhere"
 
 
@@ -251,7 +247,7 @@ class TheirPlaces(Places):
             path = Path(source.path)
             return Place(root=path.parent, path=path, location=CUSTOM, filesystem=_UNSEEN)
         wanted = manifest.location or settings.route(container) or LINUX
-        named = settings.locations.get(wanted) or _DEFAULTS.get(wanted)
+        named = settings.locations.get(wanted) or BUILT_IN.get(wanted)
         if named is None and not wanted.startswith(("/", "~")):
             return super().place(manifest, container=container, repo=repo)
         location = named or Location(CUSTOM, wanted)

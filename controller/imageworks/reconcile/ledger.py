@@ -82,6 +82,15 @@ class Ledger:
         """The registry folder."""
         return self._repository.root
 
+    def allow(self, root: Path) -> None:
+        """Let models be below a folder that this host's settings do not name, for this command.
+
+        Args:
+            root: The folder.
+        """
+        self.host = replace(self.host, roots=(*self.host.roots, root))
+        self.places = Places(self.registry.settings, self.host, invalid=self.registry.settings_problem)
+
     def uncommitted(self, file: str) -> bool:
         """Return whether a file of the registry differs from the checked-out commit.
 

@@ -1,6 +1,7 @@
 """Where models belong on this host: locations as roots that exist or can be made, within what the host allows."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +18,90 @@ LINUX: Final = "linux_wsl"
 WINDOWS: Final = "windows_lmstudio"
 CUSTOM: Final = "custom"
 LMSTUDIO: Final = "lmstudio"
+GGUF: Final = "gguf"
 # Below these, a folder that does not exist is a drive that is not mounted: nothing invents it.
 MOUNT_PARENTS: Final = frozenset(map(Path, ("/", "/mnt", "/media", "/run/media", "/Volumes")))
+
+
+BUILT_IN: Final = {
+    LINUX: Location(LINUX, str(DEFAULT_WEIGHTS)),
+    WINDOWS: Location(WINDOWS, str(DEFAULT_WINDOWS_LMSTUDIO), layout="publisher/repo", kind=LMSTUDIO),
+}
+"""The locations that every host has, whether registry.yaml names them or not."""
+
+
+def on_host(settings: RegistrySettings, host: HostSettings) -> RegistrySettings:
+    """Return a registry's settings with the roots that the host itself names.
+
+    ``model_root`` is the location ``linux_wsl``. ``lmstudio_root`` is ``windows_lmstudio``, or the only location of LM
+    Studio's kind under another name; and GGUF goes there where registry.yaml does not say where it goes.
+
+    Args:
+        settings: What registry.yaml says.
+        host: This host's settings.
+    """
+    locations, routing = dict(settings.locations), dict(settings.routing)
+    for name, root in ((LINUX, host.model_root), (studio_name(settings), host.lmstudio_root)):
+        if root is not None:
+            locations[name] = replace(locations.get(name) or BUILT_IN[name], path=str(root))
+    if GGUF not in routing and host.lmstudio_root is not None and why_unused(host.lmstudio_root, host) is None:
+        routing[GGUF] = studio_name(settings)
+    return replace(settings, locations=locations, routing=routing)
+
+
+def studio_name(settings: RegistrySettings) -> str:
+    """Return the name of the location that is LM Studio's folder on this host.
+
+    Args:
+        settings: What registry.yaml says.
+    """
+    studios = [name for name, location in settings.locations.items() if location.kind == LMSTUDIO]
+    return studios[0] if len(studios) == 1 and WINDOWS not in settings.locations else WINDOWS
+
+
+def why_unused(root: Path, host: HostSettings) -> str | None:
+    """Return why nothing can be put below a root that a host names; ``None`` where it can.
+
+    Args:
+        root: The root.
+        host: This host's settings.
+    """
+    if not host.allows(root):
+        return "it is outside the folders that this host allows"
+    existing = nearest_existing(root)
+    return _not_mounted(root, existing) if existing != root else None
+
+
+def unused_studio(settings: RegistrySettings, host: HostSettings) -> str | None:
+    """Return why GGUF does not go to LM Studio's folder that a host names; ``None`` where it does, or none is named.
+
+    Args:
+        settings: What registry.yaml says.
+        host: This host's settings.
+    """
+    if host.lmstudio_root is None:
+        return None
+    goes = settings.route(GGUF) or LINUX
+    why = why_unused(host.lmstudio_root, host)
+    if why is None and GGUF in settings.routing and goes != studio_name(settings):
+        why = "registry.yaml routes GGUF elsewhere"
+    said = f"lmstudio_root is {host.lmstudio_root} ({host.origin_of('lmstudio_root')})"
+    return f"{said}, and {why}: GGUF goes to {goes}" if why is not None else None
+
+
+def unused_roots(settings: RegistrySettings, host: HostSettings) -> list[str]:
+    """Return which roots that a host names are not used as somebody would expect, each with the reason.
+
+    Args:
+        settings: What registry.yaml says.
+        host: This host's settings.
+    """
+    found = [line for line in [unused_studio(settings, host)] if line is not None]
+    default = settings.route(None) or LINUX
+    if host.model_root is not None and default != LINUX:
+        said = f"model_root is {host.model_root} ({host.origin_of('model_root')})"
+        found.append(f"{said}, and registry.yaml routes what is not named otherwise to {default}")
+    return found
 
 
 class Places:
@@ -31,7 +114,7 @@ class Places:
     """
 
     def __init__(self, settings: RegistrySettings, host: HostSettings, *, invalid: str | None = None) -> None:
-        self._settings = settings
+        self._settings = on_host(settings, host)
         self._invalid = invalid
         self._host = host
         self._roots: dict[str, Location | Obstacle] = {}
@@ -66,15 +149,19 @@ class Places:
         path = target_folder(root, location.layout, manifest.name, repo, ref)
         return Place(root=root, path=path, location=location.name, filesystem=self._filesystem(root))
 
+    def own_root(self, location: str) -> Path | None:
+        """Return the root that this host itself names for one of the locations that every host has."""
+        return {LINUX: self._host.model_root, WINDOWS: self._host.lmstudio_root}.get(location)
+
     def existing_roots(self, manifests: Iterable[Manifest] = ()) -> list[Path]:
         """Return the roots of all locations that exist on this host and that it allows.
 
         Args:
             manifests: Declared models, of which some may name a folder instead of a location.
         """
-        named = [Location(LINUX, str(DEFAULT_WEIGHTS)), *self._settings.locations.values()]
+        named = [self._settings.locations.get(LINUX, BUILT_IN[LINUX]), *self._settings.locations.values()]
         named += [Location(CUSTOM, m.location) for m in manifests if m.location and m.location.startswith(("/", "~"))]
-        roots = dict.fromkeys(Path(self._override(location)).expanduser() for location in named)
+        roots = dict.fromkeys(Path(location.path).expanduser() for location in named)
         return [root for root in roots if root.is_dir() and self._host.allows(root)]
 
     def measure(self, root: Path) -> str:
@@ -87,7 +174,7 @@ class Places:
 
     def lmstudio_folders(self) -> list[Path]:
         """Return the folders in which LM Studio keeps models, as far as they exist and this host allows them."""
-        named = [Path(self._override(place)) for place in self._settings.locations.values() if place.kind == LMSTUDIO]
+        named = [Path(place.path) for place in self._settings.locations.values() if place.kind == LMSTUDIO]
         named += [self._host.lmstudio_root] if self._host.lmstudio_root is not None else []
         named += [DEFAULT_WINDOWS_LMSTUDIO, *(found.models for found in find_lmstudio())]
         folders = dict.fromkeys(path.expanduser() for path in named)
@@ -125,14 +212,9 @@ class Places:
         Args:
             path: A recorded model's folder.
         """
-        named = [Path(self._override(location)).expanduser() for location in self._settings.locations.values()]
+        named = [Path(location.path).expanduser() for location in self._settings.locations.values()]
         above = [root for root in (*named, *self._host.roots) if path.is_relative_to(root) and path != root]
         return max(above, key=lambda root: len(root.parts), default=path.parent)
-
-    def _override(self, location: Location) -> str:
-        """Return a location's path, where the host's environment or user names it instead of the registry."""
-        own = {LINUX: self._host.model_root, WINDOWS: self._host.lmstudio_root}.get(location.name)
-        return str(own) if own is not None else location.path
 
     def _resolve(self, wanted: str, file: str) -> Location | Obstacle:
         location = self._named(wanted)
@@ -141,7 +223,7 @@ class Places:
             return Obstacle(
                 Reason.LOCATION_UNKNOWN, f"{file}: location {wanted!r} is not defined; registry.yaml has {known}"
             )
-        root = Path(self._override(location)).expanduser()
+        root = Path(location.path).expanduser()
         if not self._host.allows(root):
             return self._forbidden(root, file)
         existing = nearest_existing(root)
@@ -155,13 +237,7 @@ class Places:
     def _named(self, wanted: str) -> Location | None:
         if wanted.startswith(("/", "~")):
             return Location(name=CUSTOM, path=wanted)
-        if wanted in self._settings.locations:
-            return self._settings.locations[wanted]
-        if wanted == LINUX:
-            return Location(name=LINUX, path=str(DEFAULT_WEIGHTS))
-        if wanted == WINDOWS:
-            return Location(name=WINDOWS, path=str(DEFAULT_WINDOWS_LMSTUDIO), layout="publisher/repo", kind=LMSTUDIO)
-        return None
+        return self._settings.locations.get(wanted) or BUILT_IN.get(wanted)
 
     def _forbidden(self, path: Path, file: str) -> Obstacle:
         allowed = ", ".join(str(root) for root in self._host.roots)

@@ -1,6 +1,7 @@
 """Find entries of Ollama's models that this host no longer records, in its commits or in a file of the predecessor."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,8 +15,8 @@ from imageworks.reconcile.run import Run
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.entry import Entry, entry_file, read_entry, render_entry
 from imageworks.registry.git import RegistryRepository
-from imageworks.registry.git_values import BlobRefusedError, UnsafePathError
 from imageworks.registry.history_read import HistoryReader
+from imageworks.registry.load import RegistryState
 from imageworks.registry.reader import Refusal
 
 OLLAMA: Final = "ollama"
@@ -23,7 +24,7 @@ OLLAMA: Final = "ollama"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where entries are taken from; each from the newest commit that held it when neither is given.
+    """Where entries are taken from; when neither is given, the latest state that had some which are gone.
 
     Args:
         revision: A commit.
@@ -70,8 +71,8 @@ def prepare_ollama(run: Run, reader: HistoryReader, origin: Origin, *, deprecate
         entries, skipped = entries_at(repository, origin.revision, registry.host)
         found, words = list(entries.values()), origin.revision[:10]
     else:
-        found = list(_newest(repository, registry.host, registry.recorded))
-        words = "the commits that held them"
+        found, commit = _latest(repository, registry)
+        words = commit[:10] if commit is not None else "no commit"
     deeds = []
     for entry in sorted(found, key=lambda entry: entry.name):
         if not _of_ollama(entry):
@@ -110,27 +111,40 @@ def _of_ollama(entry: Entry) -> bool:
     return is_ollamas(entry) or entry.text("backend") == OLLAMA
 
 
-def _newest(repository: RegistryRepository, host: str, recorded: str | None) -> Iterator[Entry]:
-    """Yield each entry that the host once had and has no more, as the newest commit that held it has it."""
-    folder = f"{ENTRIES}/{host}/"
-    seen = set(repository.list_files(recorded, folder.rstrip("/")))
-    for commit in repository.touching([folder.rstrip("/")], revision=recorded):
+def _latest(repository: RegistryRepository, registry: RegistryState) -> tuple[list[Entry], str | None]:
+    """Return the entries of the latest state that had models of Ollama which the host has no more, and its commit.
+
+    That is what the latest backup was to the earlier tool: one state, and not everything that ever was. A model that is
+    recorded under another name by now is not gone.
+    """
+    folder = f"{ENTRIES}/{registry.host}"
+    now = set(repository.list_files(registry.recorded, folder))
+    served = {_served(entry) for entry in registry.entries.values() if _of_ollama(entry)}
+    renamed = {former for manifest in registry.manifests.values() for former in manifest.previously}
+    for commit in repository.touching([folder], revision=registry.recorded):
         for parent in repository.record(commit).parents:
-            try:
-                differing = repository.differences(parent, commit)
-            except UnsafePathError:
-                continue
-            for one in differing:
-                if one.before is None or one.path in seen or not one.path.startswith(folder):
-                    continue
-                seen.add(one.path)
-                content: bytes | Refusal = Refusal(one.before.refusal)
-                try:
-                    if not one.before.refusal:
-                        content = repository.read_blob(one.before.id)
-                    yield usable_entry(one.path, content)
-                except (RestoreError, BlobRefusedError):
-                    seen.discard(one.path)  # an older commit may hold one that can be used
+            then = set(repository.list_files(parent, folder))
+            gone = [
+                entry
+                for entry in _usable(repository, parent, then - now)
+                if _of_ollama(entry) and entry.name not in renamed and _served(entry) not in served
+            ]
+            if gone:
+                return gone, parent
+    return [], None
+
+
+def _served(entry: Entry) -> str:
+    """Return what Ollama calls a model; its own name where nobody recorded that."""
+    return (entry.text("served_model_id") or entry.name).removesuffix(":latest").lower()
+
+
+def _usable(repository: RegistryRepository, commit: str, files: Iterable[str]) -> Iterator[Entry]:
+    reader = repository.at(commit)
+    for file in sorted(files):
+        content = reader.file(file)
+        with suppress(RestoreError):
+            yield usable_entry(file, content if content is not None else Refusal("not there"))
 
 
 def _from_backup(backup: Path, known: Iterable[str]) -> tuple[list[Entry], list[str]]:

@@ -11,12 +11,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from imageworks.config import HostSettings
+from imageworks.config_layers import PROJECT_FILE
 from imageworks.reconcile.applied import AppliedManifests
 from imageworks.reconcile.gather import Look, gather, known_names, staging_key_of, staging_owner
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.messages import commit_message, trailers
 from imageworks.reconcile.notes import uncommitted_manifests, unrecorded_models, unsupported_settings
-from imageworks.reconcile.places import Places
+from imageworks.reconcile.places import Places, unused_studio
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan, waves
 from imageworks.reconcile.recorder import Recorder, Recording
@@ -325,6 +326,7 @@ class Run:
                 *self._notes,
                 *uncommitted_manifests(self._repository.uncommitted(MODELS)),
                 *unsupported_settings(self._registry.settings),
+                *self._unused_studio(),
                 *self._closed_window(),
                 *unrecorded_models(self._registry, self._intents.announced()),
             ),
@@ -359,6 +361,11 @@ class Run:
         earlier = self._situation if names or not now[2].names else Situation(self._host.host, revision)
         self._registry, self._senses.places, self._options = now
         return compare(self.plan(), self._situation, base=revision, before=before, earlier=earlier)
+
+    def _unused_studio(self) -> list[str]:
+        """Return that LM Studio's folder is not used, where this host's owner named it; a project may name any."""
+        found = unused_studio(self._registry.settings, self._host)
+        return [found] if found is not None and PROJECT_FILE not in self._host.origin_of("lmstudio_root") else []
 
     def _closed_window(self) -> list[str]:
         transfer = self._registry.settings.transfer

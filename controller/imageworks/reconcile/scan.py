@@ -45,6 +45,7 @@ class ScanOptions:
 
     Args:
         base: The folder to look below.
+        named: Whether a person named it, who allows it by that.
         backend: What will serve what is found; by default vllm, and gguf for GGUF.
         fallback: The format or quantization of what nothing can be detected of.
         include_testing: Whether testing and demo models are recorded too.
@@ -58,6 +59,7 @@ class ScanOptions:
     include_testing: bool = False
     update_existing: bool = False
     patterns: str | None = None
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +117,13 @@ def survey(ledger: Ledger, options: ScanOptions) -> Survey:
     if not options.base.is_dir():
         raise ScanError(f"{options.base}: there is no such folder", remedy="Name one with --base.")
     if not ledger.host.allows(options.base):
-        allowed = ", ".join(str(root) for root in ledger.host.roots)
-        raise ScanError(
-            f"{options.base} is outside the folders that this host allows ({allowed})",
-            remedy="Add it to roots in the user's config.toml if that is meant.",
-        )
+        if not options.named or Path.home().resolve().is_relative_to(options.base.resolve()):
+            allowed = ", ".join(str(root) for root in ledger.host.roots)
+            raise ScanError(
+                f"{options.base} is outside the folders that this host allows ({allowed})",
+                remedy="Name the folder that holds the models; or add it to roots in the user's config.toml.",
+            )
+        ledger.allow(options.base)
     surveyor = _Surveyor(ledger.registry, options, ledger.places.lmstudio_folders())
     for found in find_candidates(options.base):
         if isinstance(found, Passed):
