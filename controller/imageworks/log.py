@@ -102,6 +102,8 @@ def _file_handler(path: Path) -> logging.Handler:
 
         def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 # named and formed by logging
             LOGGER.removeHandler(self)
+            with suppress(OSError):
+                self.close()
             _tell_unwritable(path, sys.exc_info()[1])
 
         def doRollover(self) -> None:  # noqa: N802 # named by logging

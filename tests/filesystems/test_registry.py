@@ -1,6 +1,7 @@
 """A registry itself on a filesystem that refuses things: made, committed to, and clean in git's eyes."""
 
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +39,16 @@ def test_a_registry_where_a_disk_refuses_things(world: World, kind: str) -> None
         removed = command("remove", "found", "--purge", "--force", "--registry", root)
         assert removed.code == 0, removed
         assert git(root, "status", "--porcelain") == ""
+
+
+def test_f8_a_registry_that_cannot_be_written_leaves_nothing_half_made(tmp_path: Path) -> None:
+    with refusing(tmp_path / "fuse") as disk:
+        root = disk.path / "registry"
+        disk.refuse(write=errno.ENOSPC)
+        made = command("init", root)
+        assert made.code == 1
+        assert "This is a bug" not in made.err
+        assert str(root) in made.err
+        assert not root.exists()
+        disk.refuse()
+        assert command("init", root).code == 0

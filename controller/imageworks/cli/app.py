@@ -17,6 +17,7 @@ from imageworks.cli.output import complain, printable
 from imageworks.cli.signals import end_as_interrupted, ended_by
 from imageworks.cli.streams import prepare_streams
 from imageworks.errors import ExitCode, ImageworksError
+from imageworks.foundation.system_errors import system_refusal
 from imageworks.log import LOGGER, command_log, debugging
 
 COLLECT_AFTER: Final = 1_000_000  # objects
@@ -145,6 +146,10 @@ def _run(arguments: list[str] | None, application: typer.Typer) -> int:
         _record(error)
         if debugging():
             raise
+        refused = system_refusal(error)
+        if refused is not None:
+            complain(f"error: {refused.render()}")
+            return ExitCode.FAILURE
         complain(
             f"error: {type(error).__name__}: {error}\n"
             "  This is a bug in imageworks-models. Run again with IMAGEWORKS_DEBUG=1 for the traceback."

@@ -14,6 +14,7 @@ from imageworks.config import HostSettings
 from imageworks.errors import ImageworksError
 from imageworks.failpoints import failpoint
 from imageworks.foundation.isolation import isolated
+from imageworks.foundation.system_errors import system_refusal
 from imageworks.log import event
 from imageworks.providers.local import LocalSource
 from imageworks.reconcile.compose import compose_entry, emptied_entry, moved_entry
@@ -139,9 +140,11 @@ def _apply_one(change: Change, case: Case | None, entries: Mapping[str, Entry], 
         )
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        text = f"{where}{os.strerror(error.errno) if error.errno else error}"
+        refused = system_refusal(error)
+        text = refused.render() if refused else f"{where}{os.strerror(error.errno) if error.errno else error}"
         event("failed", model=change.name, error=text)
-        return Outcome(change, error=text, reason="system", seconds=time.monotonic() - began)
+        reason = refused.reason if refused else "system"
+        return Outcome(change, error=text, reason=reason, seconds=time.monotonic() - began)
     event("done", model=change.name, action=change.action.value, path=change.path[1])
     return Outcome(change, entry=entry, recorded=True, seconds=time.monotonic() - began)
 

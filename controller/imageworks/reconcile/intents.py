@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from imageworks.foundation.json_reading import read_json_file
+from imageworks.foundation.system_errors import naming
 from imageworks.registry.parsed import registry_key
 from imageworks.transfer.renames import sync_file
 
@@ -33,7 +34,7 @@ class Intents:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         draft = self._folder / f"{name}.new"
-        with draft.open("w", encoding="utf-8") as stream:
+        with naming(draft), draft.open("w", encoding="utf-8") as stream:
             json.dump({"path": str(path)}, stream)
             stream.flush()
             sync_file(stream.fileno())

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from imageworks.foundation.json_reading import read_json, read_json_file
+from imageworks.foundation.system_errors import naming
 from imageworks.log import warn
 from imageworks.registry import compat
 from imageworks.registry.entry import Entry, entry_file, render_entry
@@ -16,6 +17,7 @@ from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_library import blob_id
 from imageworks.registry.load import RegistryState
 from imageworks.registry.merge import Owners, load_owners, merge, render_snapshot, snapshot_file
+from imageworks.transfer.best_effort import set_times
 
 
 class Records:
@@ -119,9 +121,10 @@ class Records:
         there, own = checked_out.stat().st_mtime_ns, target.stat().st_mtime_ns
         # The newer of the two is shown. A look at another branch may leave an older snapshot with a newer date.
         if registry.branch and there >= own:
-            target.touch()
+            with suppress(OSError):  # times are best effort: a filesystem may not keep them
+                target.touch()
         elif not registry.branch and own > there:
-            os.utime(target, ns=(there, there))
+            set_times(target, checked_out.stat())
 
     @staticmethod
     def _write_set(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -173,7 +176,8 @@ def _write(target: Path, wanted: bytes) -> None:
         if target.is_file() and target.read_bytes() == wanted:
             return
     draft = target.with_name(f".{target.name}.new")
-    draft.write_bytes(wanted)
+    with naming(target):
+        draft.write_bytes(wanted)
     draft.replace(target)
 
 

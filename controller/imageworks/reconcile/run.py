@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -23,6 +23,7 @@ from imageworks.reconcile.planner import make_plan, waves
 from imageworks.reconcile.recorder import Recorder, Recording
 from imageworks.reconcile.refusals import DiskRefusals
 from imageworks.reconcile.report import Outcome, Report
+from imageworks.reconcile.room import check_room
 from imageworks.reconcile.senses import Senses
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
@@ -38,7 +39,7 @@ from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import State
 from imageworks.transfer.files import NullProgress, Progress
 from imageworks.transfer.staging import sweep_stale
-from imageworks.transfer.state import STATE_FILE, StateDatabase
+from imageworks.transfer.state import STATE_FILE, StateDatabase, StateError
 
 if TYPE_CHECKING:
     from imageworks.providers.huggingface import HubClient
@@ -388,11 +389,13 @@ class Run:
         cases = {case.manifest.name: case for case in self._situation.cases}
         if self._options.commit:
             self._repository.check_committable(self._registry.branch)
+        commits = [self._repository.git_folder] if self._options.commit else []
+        check_room(chosen, [self._host.state_dir, *commits])
         if any(change.fetch and not change.by_ollama for change in chosen):
             from imageworks.transfer.aria2 import find_aria2c
 
             find_aria2c()
-        self._state.remember_all(self._senses.disk.learned)
+        self._keep_learned()
         last = [change for change in chosen if change.action is Action.REMOVE]
         outcomes: list[Outcome] = []
         for wave in waves((change for change in chosen if change.action is not Action.REMOVE), cases):
@@ -407,6 +410,12 @@ class Run:
         if result is not None:
             self._settle(outcomes, cases)
         return self._report(outcomes, result, skip)
+
+    def _keep_learned(self) -> None:
+        """Remember what was hashed while looking; where the state takes nothing now, it is only hashed again."""
+        if self._senses.disk.learned:
+            with suppress(StateError):
+                self._state.remember_all(self._senses.disk.learned)
 
     def _send_the_rest(self) -> None:
         """Send what was committed, where the command did not see to it."""
@@ -456,8 +465,7 @@ class Run:
             if (entry is not None and entry.path == path) or not (plan.has_errors or path.exists()):
                 self._intents.settle(name)
         self._recorder.records.write_compatible(self._registry)
-        if self._senses.disk.learned:
-            self._state.remember_all(self._senses.disk.learned)
+        self._keep_learned()
         if not self._situation.records_stale:
             self._recorder.records.remember(self._registry)
         if not self._options.names:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageworks.errors import ImageworksError
+from imageworks.foundation.system_errors import system_refusal
 from imageworks.reconcile.plan import Drift, Reason, reason_of
 from imageworks.registry.document import Document
 from imageworks.registry.entry import Entry
@@ -38,6 +39,9 @@ def obstacle_of(error: ImageworksError | OSError) -> Obstacle:
         word = str(getattr(error, "reason", None))
         text = error.message if error.remedy is None else f"{error.message}; {error.remedy}"
         return Obstacle(reason_of(word, Reason.SYSTEM), text)
+    refused = system_refusal(error)
+    if refused is not None:
+        return Obstacle(Reason.SYSTEM, f"{refused.message}; {refused.remedy}")
     where = f"{error.filename}: " if error.filename else ""
     return Obstacle(Reason.SYSTEM, f"{where}{os.strerror(error.errno) if error.errno else error}")
 

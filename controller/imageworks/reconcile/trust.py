@@ -10,6 +10,7 @@ from typing import Final
 
 from imageworks.config import HostSettings
 from imageworks.foundation.json_reading import read_json_file
+from imageworks.foundation.system_errors import naming
 from imageworks.registry.compat import consumer_models
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.git import RegistryRepository
@@ -67,7 +68,8 @@ class Notes:
         """
         self._file.parent.mkdir(parents=True, exist_ok=True)
         draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps(asdict(known)), encoding="utf-8")
+        with naming(draft):
+            draft.write_text(json.dumps(asdict(known)), encoding="utf-8")
         draft.replace(self._file)
 
     def announce(self, entries: str) -> None:

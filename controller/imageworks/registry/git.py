@@ -20,6 +20,7 @@ from imageworks.registry.git_reader import RevisionReader
 from imageworks.registry.git_values import (
     NO_TRAILERS,
     BlobReference,
+    CommitFailedError,
     CommitRecord,
     CommitResult,
     DetachedHeadError,
@@ -73,6 +74,11 @@ class RegistryRepository:
         layout, repository = locate(root)
         name = host or os.environ.get("IMAGEWORKS_HOST") or platform.node() or "localhost"
         return cls(layout, repository, name, index_wait=index_wait)
+
+    @property
+    def git_folder(self) -> Path:
+        """Where git keeps what is committed, for all linked work trees together."""
+        return self._layout.common_dir
 
     @property
     def root(self) -> Path:
@@ -470,5 +476,11 @@ def init_repository(path: Path, *, branch: str | None = None, host: str | None =
     try:
         return RegistryRepository.open(path, host=host)
     except NotARegistryRepositoryError:
-        git_library.make_repository(path, branch or git_library.default_branch())
+        try:
+            git_library.make_repository(path, branch or git_library.default_branch())
+        except (OSError, git_library.git_error()) as error:
+            raise CommitFailedError(
+                f"{path}: git could not make a repository: {error}",
+                remedy="Look for free space and the folder's permissions, then run again.",
+            ) from error
     return RegistryRepository.open(path, host=host)

@@ -47,10 +47,12 @@ def hold(common_dir: Path, *, wait: float, host: str, what: str = "the registry"
     file = common_dir / FOLDER / LOCK_FILE
     descriptor = _acquire(file, wait, what)
     try:
-        _write_holder(descriptor, host)
+        with contextlib.suppress(OSError):  # on a full disk the lock is held all the same, only not who holds it
+            _write_holder(descriptor, host)
         yield file
     finally:
-        os.ftruncate(descriptor, 0)
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
         os.close(descriptor)
 
 
@@ -71,6 +73,12 @@ def _acquire(file: Path, wait: float, what: str) -> int:
             os.close(descriptor)
             time.sleep(POLL_SECONDS)
             continue
+        except OSError as error:
+            os.close(descriptor)
+            raise UnsupportedRepositoryError(
+                f"{file}: no lock can be held there: {error.strerror}",
+                remedy="Its folder must be on a filesystem that knows locks (flock).",
+            ) from error
         if _is_same_file(descriptor, file):
             return descriptor
         os.close(descriptor)  # someone removed the file between our open and our lock: lock the one that is there now

@@ -208,9 +208,11 @@ class RegistryWriter:
         )
 
     def _failed(self, what: str, error: Exception) -> CommitFailedError:
+        said = (error.strerror if isinstance(error, OSError) else None) or error
         return CommitFailedError(
-            f"{self._layout.root}: {what}: {error}",
-            remedy="Nothing was changed. Look for free space, permissions of the .git folder, and `git status`.",
+            f"{self._layout.root}: {what}: {said}",
+            remedy=f"Nothing was committed. Look for free space and permissions of {self._layout.common_dir}, and "
+            "`git status`, then run again.",
         )
 
     def _check_out(

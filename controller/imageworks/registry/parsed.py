@@ -51,9 +51,12 @@ class ParsedDocuments:
         with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             descriptor, draft = tempfile.mkstemp(dir=self._file.parent, prefix=self._file.name)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(body)
-            Path(draft).replace(self._file)
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                    stream.write(body)
+                Path(draft).replace(self._file)
+            except OSError:
+                Path(draft).unlink(missing_ok=True)
 
     def _read(self) -> Mapping[str, JsonValue]:
         try:

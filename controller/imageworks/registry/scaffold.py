@@ -4,7 +4,9 @@ import json
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -260,9 +262,30 @@ def make_registry(path: Path, host: HostSettings) -> Scaffold:
     conflicts = tuple(name for name in sorted(wanted) if _is_in_the_way(root, name))
     if conflicts:
         raise ScaffoldConflictError(root, conflicts)
-    repository = init_repository(root, host=host.host)
-    result = repository.commit(wanted, message="Start a model registry", expected=repository.head())
+    before = _present(root)
+    try:
+        repository = init_repository(root, host=host.host)
+        result = repository.commit(wanted, message="Start a model registry", expected=repository.head())
+    except (ImageworksError, OSError):
+        _take_back(root, before)
+        raise
     return Scaffold(repository.root, result.id, tuple(sorted(wanted)), kept, repository.prefix)
+
+
+def _present(root: Path) -> frozenset[Path]:
+    """Return which of the folders above a new registry exist, and its git folder."""
+    return frozenset(path for path in (root / ".git", root, *root.parents) if os.path.lexists(path))
+
+
+def _take_back(root: Path, before: frozenset[Path]) -> None:
+    """Remove what a failed start made: the git folder that holds nothing, and folders that are empty."""
+    if root / ".git" not in before:
+        shutil.rmtree(root / ".git", ignore_errors=True)
+    for folder in (root, *root.parents):
+        if folder in before:
+            return
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _prefix_of(root: Path) -> str:

@@ -43,7 +43,9 @@ class StateError(ImageworksError):
     def __init__(self, path: Path | None, why: object) -> None:
         super().__init__(
             f"{path or 'state database'}: {why}",
-            remedy="make its folder writable, or set another state folder in the configuration",
+            remedy=f"free some space on the filesystem of {path.parent if path else 'its folder'} and run again"
+            if "disk is full" in str(why)
+            else "make its folder writable, or set another state folder in the configuration",
         )
 
 
