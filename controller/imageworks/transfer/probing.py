@@ -10,7 +10,7 @@ from pathlib import Path
 from imageworks.transfer.errors import PublishError, StagingError, disk_refusal
 from imageworks.transfer.files import RemoteFile
 from imageworks.transfer.mounts import mount_of
-from imageworks.transfer.paths import check_below, make_folder, nearest_existing
+from imageworks.transfer.paths import check_below, nearest_existing
 from imageworks.transfer.staging import StagingArea
 
 
@@ -22,22 +22,15 @@ def check_publishable(area: StagingArea, target: Path, files: Iterable[RemoteFil
         target: The model's folder.
         files: What will come.
     """
+    # No folder is made for the test: another model that comes at the same time may be using it when it is removed.
     real = check_below(area.root, target)
-    existing = nearest_existing(real.parent)
-    try:
-        parent = make_folder(area.root, real.relative_to(area.root).parts[:-1])
-    except OSError as error:
-        raise disk_refusal(error, existing, PublishError, reason="publish-failed") from error
-    try:
-        _try_rename(area, parent)
-    finally:
-        _remove_empty(parent, existing)
+    _try_rename(area, real, nearest_existing(real.parent))
     if mount_of(area.root).is_remote_or_fuse:
         _try_size(area, files)
 
 
-def _try_rename(area: StagingArea, parent: Path) -> None:
-    """Rename a folder with a file in it from the area to where the model's folder will be, and remove it."""
+def _try_rename(area: StagingArea, target: Path, parent: Path) -> None:
+    """Rename a folder with a file in it from the area to the folder that the model's will be in, and remove it."""
     here, there = area.path / "probe", parent / f".{area.key}.imageworks-probe"
     try:
         for left in (here, there):
@@ -51,21 +44,13 @@ def _try_rename(area: StagingArea, parent: Path) -> None:
         if isinstance(error, PermissionError) and not os.access(parent, os.W_OK):
             raise disk_refusal(error, parent, PublishError, reason="publish-failed") from error
         raise PublishError(
-            f"{parent}: folders cannot be renamed into it ({error.strerror}), so nothing can be published there",
+            f"{target}: no folder can be renamed into {parent} ({error.strerror}), so it could not be published",
             remedy="choose a location on another filesystem; nothing was fetched",
             reason="rename-refused",
         ) from error
     finally:
         for left in (here, there):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _remove_empty(folder: Path, existing: Path) -> None:
-    """Remove the folders that were made for the test, up to the one that was there."""
-    while folder != existing and existing in folder.parents:
-        with suppress(OSError):
-            folder.rmdir()
-        folder = folder.parent
 
 
 def _try_size(area: StagingArea, files: Iterable[RemoteFile]) -> None:
