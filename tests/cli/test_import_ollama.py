@@ -158,7 +158,8 @@ def test_hosts_backends_locations_and_placeholders_are_as_asked(
     result = maintain(full.world, "import-ollama", *words)
     assert "git history is the backup" in result.err
     entry = full.world.entry(QWEN)
-    assert (entry["backend_config"], entry["download_location"]) == ({"host": "gpu-box"}, "second")
+    written = {"host": "gpu-box", "port": full.daemon.port}
+    assert (entry["backend_config"], entry["download_location"]) == (written, "second")
     assert full.world.entry("model-ollama-gguf-3")["deprecated"] is True
     maintain(full.world, "purge-deprecated", "--placeholders-only")
     assert full.world.entries() == [HUB, QWEN]

@@ -1,9 +1,13 @@
 """OLLAMA_HOST means to us what it means to Ollama, and the key stays secret."""
 
+from pathlib import Path
+
 import pytest
 
-from imageworks.providers.ollama_address import from_environment, is_loopback, parse_host, written_host
+from imageworks.providers.ollama_address import from_environment, is_loopback, parse_host, written_address
 from imageworks.providers.ollama_errors import OllamaUnauthorisedError, OllamaUnreachableError
+from imageworks.serving.roles import base_url
+from imageworks.transfer.content import ollama_stores
 
 CANARY = "canaryKeyThatNobodyMaySee"
 
@@ -82,6 +86,60 @@ def test_what_is_this_machine() -> None:
     assert not any(is_loopback(host) for host in ("10.0.0.1", "localhost.example.com", "127.example.com", "", "::2"))
 
 
-def test_entries_name_a_host_of_their_own() -> None:
-    assert written_host({}) == "host.docker.internal"
-    assert written_host({"IMAGEWORKS_OLLAMA_HOST": " box ", "OLLAMA_HOST": "other"}) == "box"
+DOCKER = "host.docker.internal"
+
+
+@pytest.mark.parametrize(
+    ("named", "daemon", "host", "port", "url"),
+    [
+        (None, None, DOCKER, None, "http://host.docker.internal:11434/v1"),
+        (None, "127.0.0.1:28434", DOCKER, 28434, "http://host.docker.internal:28434/v1"),
+        (None, '"127.0.0.1:28434" ', DOCKER, 28434, "http://host.docker.internal:28434/v1"),
+        (None, "127.0.0.1", DOCKER, None, "http://host.docker.internal:11434/v1"),
+        (None, "0.0.0.0:28434", DOCKER, 28434, "http://host.docker.internal:28434/v1"),
+        (None, ":28434", DOCKER, 28434, "http://host.docker.internal:28434/v1"),
+        (None, "[::1]:28434", DOCKER, 28434, "http://host.docker.internal:28434/v1"),
+        (None, "http://localhost", DOCKER, 80, "http://host.docker.internal:80/v1"),
+        (None, "gpu1", "gpu1", None, "http://gpu1:11434/v1"),
+        (None, "gpu1:28434", "gpu1", 28434, "http://gpu1:28434/v1"),
+        (None, "10.0.0.7:28434", "10.0.0.7", 28434, "http://10.0.0.7:28434/v1"),
+        (None, "[fd00::7]:28434", "fd00::7", 28434, "http://[fd00::7]:28434/v1"),
+        (None, "http://gpu1", "gpu1", 80, "http://gpu1:80/v1"),
+        (None, "https://gpu1/ollama", "https://gpu1:443/ollama", None, "https://gpu1:443/ollama/v1"),
+        (None, "ftp://no address", DOCKER, None, "http://host.docker.internal:11434/v1"),
+        (" box ", "other", "box", None, "http://box:11434/v1"),
+        ("box", "127.0.0.1:28434", "box", 28434, "http://box:28434/v1"),
+        ("box:8080", "127.0.0.1:28434", "box", 8080, "http://box:8080/v1"),
+        ("box:11434", "127.0.0.1:28434", "box", None, "http://box:11434/v1"),
+        ("https://box/", "127.0.0.1:28434", "https://box", None, "https://box/v1"),
+        ("", "127.0.0.1:28434", DOCKER, 28434, "http://host.docker.internal:28434/v1"),
+    ],
+)
+def test_o9_one_rule_says_where_entries_and_serve_find_ollama(
+    named: str | None, daemon: str | None, host: str, port: int | None, url: str
+) -> None:
+    said = {"IMAGEWORKS_OLLAMA_HOST": named, "OLLAMA_HOST": daemon}
+    written = written_address({key: value for key, value in said.items() if value is not None})
+    assert written == (host, port)
+    assert base_url({"name": "m", "backend": "ollama", "backend_config": written.fields}) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "store"),
+    [
+        ("/srv/models", "/srv/models"),
+        ("  /srv/models\t", "/srv/models"),
+        ('"/srv/models"', "/srv/models"),
+        ("'/srv/my models'", "/srv/my models"),
+        (' "/srv/models" ', "/srv/models"),
+        ("\"'/srv/models'\"", "/srv/models"),
+        ("/srv/it's here", "/srv/it's here"),
+    ],
+)
+def test_o17_quotes_and_spaces_around_the_store_are_trimmed_as_ollama_does(text: str, store: str) -> None:
+    assert ollama_stores({"OLLAMA_MODELS": text}) == (Path(store),)
+
+
+@pytest.mark.parametrize("text", ["", "  ", '""', " '' "])
+def test_o17_a_store_that_is_not_named_is_the_usual_one(text: str) -> None:
+    assert ollama_stores({"OLLAMA_MODELS": text}) == ollama_stores({})

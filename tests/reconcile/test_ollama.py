@@ -36,7 +36,7 @@ def test_a_model_is_pulled_recorded_and_left_alone(ollama: OllamaWorld) -> None:
     assert entry["served_model_id"] == ollama.name
     assert entry["download_path"] == str(ollama.daemon.store.folder)
     assert entry["download_size_bytes"] == content.size
-    assert entry["backend_config"] == {"host": "host.docker.internal"}
+    assert entry["backend_config"] == {"host": "host.docker.internal", "port": ollama.daemon.port}
     assert entry["license"] == "apache-2.0"
     assert entry["resolved"] == {
         "repo": ollama.name.rpartition(":")[0],

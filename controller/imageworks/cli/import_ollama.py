@@ -81,12 +81,14 @@ def import_options(
         deprecate_placeholders: Whether what older importers left is marked as deprecated.
         include_testing: Whether testing and demo models are recorded too.
     """
-    from imageworks.providers.ollama_address import written_host
+    from imageworks.providers.ollama_address import written_address
     from imageworks.reconcile.ollama_import import ImportOptions
     from imageworks.registry.views import TESTING_VARIABLE
 
+    written = written_address(os.environ)
     return ImportOptions(
-        host=written_host(os.environ),
+        host=written.host,
+        port=written.port,
         backend=backend.value,
         location=location,
         deprecate_placeholders=deprecate_placeholders,

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from imageworks.providers.ollama_errors import OllamaUnauthorisedError, OllamaUnreachableError
 
@@ -128,13 +128,46 @@ def from_environment(environ: Mapping[str, str]) -> tuple[OllamaAddress, OllamaK
     return parse_host(environ.get("OLLAMA_HOST", "")), OllamaKey(value) if value else None
 
 
-def written_host(environ: Mapping[str, str]) -> str:
-    """Return the host that entries of Ollama's models name for those who will talk to it.
+class WrittenAddress(NamedTuple):
+    """Where entries of Ollama's models say that it answers, for those who will talk to it.
 
     Args:
-        environ: The process's environment: IMAGEWORKS_OLLAMA_HOST.
+        host: A name or address, or a whole URL where IMAGEWORKS_OLLAMA_HOST is one.
+        port: The port; ``None`` for Ollama's own, and where the host is a URL.
     """
-    return environ.get("IMAGEWORKS_OLLAMA_HOST", "").strip() or WRITTEN_HOST
+
+    host: str
+    port: int | None = None
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """The part of an entry's ``backend_config`` that says so."""
+        return {"host": self.host, **({"port": self.port} if self.port is not None else {})}
+
+
+def written_address(environ: Mapping[str, str]) -> WrittenAddress:
+    """Return where entries of Ollama's models say that it answers.
+
+    IMAGEWORKS_OLLAMA_HOST names it for others, such as containers; what it leaves out is what OLLAMA_HOST says. A daemon
+    of another machine is named as OLLAMA_HOST names it, one of this machine by the name that containers know it by.
+
+    Args:
+        environ: The process's environment: IMAGEWORKS_OLLAMA_HOST and OLLAMA_HOST.
+    """
+    try:
+        daemon = parse_host(environ.get("OLLAMA_HOST", ""))
+    except OllamaUnreachableError:
+        daemon = parse_host("")
+    named = environ.get("IMAGEWORKS_OLLAMA_HOST", "").strip(" \t\r\n\"'")
+    if "://" in named:
+        return WrittenAddress(named.rstrip("/"))
+    if not named and not daemon.is_loopback and (daemon.scheme != "http" or daemon.path):
+        return WrittenAddress(daemon.url)
+    host, port = _split_port(named)
+    own = int(port) if port is not None and port.isascii() and port.isdigit() else daemon.port
+    if not host:
+        host = WRITTEN_HOST if daemon.is_loopback else daemon.host
+    return WrittenAddress(host, None if own == DEFAULT_PORT else own)
 
 
 def _split_port(authority: str) -> tuple[str, str | None]:

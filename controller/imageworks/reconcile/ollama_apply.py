@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
 from imageworks.failpoints import failpoint
+from imageworks.providers.ollama_address import WrittenAddress
 from imageworks.providers.ollama_errors import (
     OllamaDigestMismatchError,
     OllamaError,
@@ -92,17 +94,23 @@ class OllamaHands:
         state: What this host remembers.
         intents: What is about to be brought.
         progress: Who is told.
-        host: The host that entries name for those who will talk to Ollama.
+        written: Where entries say that Ollama answers.
     """
 
     def __init__(
-        self, provider: "OllamaProvider", *, state: "StateDatabase", intents: "Intents", progress: Progress, host: str
+        self,
+        provider: "OllamaProvider",
+        *,
+        state: "StateDatabase",
+        intents: "Intents",
+        progress: Progress,
+        written: WrittenAddress,
     ) -> None:
         self._provider = provider
         self._state = state
         self._intents = intents
         self._progress = progress
-        self._host = host
+        self._written = written
         self._stop = Event()
         self._blobs = BlobRepair(self._stop.is_set)
         self._turns: dict[tuple[str, ...], Lock] = defaultdict(Lock)
@@ -328,7 +336,9 @@ class OllamaHands:
         upstream = sight.upstream if sight is not None and isinstance(sight.upstream, UpstreamOllama) else None
         found = Standing(model, shown, upstream, pin, made)
         name = case.manifest.name
-        return compose_ollama(name, found, host=self._host, acquisition=acquisition, before=case.entry)
+        return compose_ollama(
+            name, found, host=self._written.host, port=self._written.port, acquisition=acquisition, before=case.entry
+        )
 
     def _leave_old_name(self, case: Case, sight: OllamaSight) -> None:
         """Remove what the entry named before, where it was ours and nobody else has it."""
@@ -407,7 +417,9 @@ class OllamaHands:
             "content": list(after.content) or None,
             "files": aggregate_sha256(entry.files),
         }
-        return with_offer(entry, {key: value for key, value in offer.items() if value is not None})
+        offered_as = with_offer(entry, {key: value for key, value in offer.items() if value is not None})
+        config = {**entry.part("backend_config"), **self._written.fields}
+        return replace(offered_as, fields={**offered_as.fields, "backend_config": config})
 
     def _upload(self, name: str, entry: Entry, files: Iterable[ArtifactFile]) -> None:
         """Give files to Ollama's store, telling how far that is."""

@@ -8,6 +8,7 @@ from typing import Final
 from imageworks.detect.capabilities import CapabilityHints, capabilities_of
 from imageworks.detect.readme import license_of_file
 from imageworks.naming import ollama_name, producer_of, split_ollama_tag
+from imageworks.providers.ollama_address import WrittenAddress
 from imageworks.providers.ollama_values import OllamaModel, ShownModel, UpstreamOllama
 from imageworks.reconcile.compose import KEPT, SCHEMA_VERSION
 from imageworks.reconcile.ollama_sight import (
@@ -55,6 +56,7 @@ def compose_ollama(
     found: Standing,
     *,
     host: str,
+    port: int | None = None,
     acquisition: str,
     before: Entry | None = None,
     now: datetime | None = None,
@@ -65,6 +67,7 @@ def compose_ollama(
         name: The variant name.
         found: The model, with all that is known of it.
         host: The host that entries name for those who will talk to Ollama.
+        port: The port that they name; ``None`` for Ollama's own.
         acquisition: ``installed`` by us, or ``adopted`` as found.
         before: What was recorded of it.
         now: When; the present when absent.
@@ -92,7 +95,7 @@ def compose_ollama(
         "name": name,
         "managed": True,
         "backend": PROVIDER,
-        "backend_config": {"host": host},
+        "backend_config": WrittenAddress(host, port).fields,
         "family": named.family,
         "served_model_id": model.name,
         "source_provider": PROVIDER,

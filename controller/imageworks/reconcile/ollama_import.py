@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.naming import LONGEST_NAME, compile_testing_patterns, is_testing_name, ollama_name
+from imageworks.providers.ollama_address import WrittenAddress
 from imageworks.providers.ollama_errors import OllamaError, OllamaUnreachableError
 from imageworks.providers.ollama_names import parse_name, stored_name
 from imageworks.providers.ollama_values import OllamaModel, OllamaObservation, ShownModel
@@ -46,6 +47,7 @@ class ImportOptions:
 
     Args:
         host: The host that entries name for those who will talk to Ollama.
+        port: The port that they name; ``None`` for Ollama's own.
         backend: What serves the models.
         location: The location that is recorded; that of the entry stays where none is given.
         deprecate_placeholders: Whether what older importers left is marked as deprecated.
@@ -59,6 +61,7 @@ class ImportOptions:
     deprecate_placeholders: bool = False
     include_testing: bool = False
     patterns: str | None = None
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,10 +327,18 @@ def _entry(
     location = options.location or (old.text("download_location") if old is not None else None) or DEFAULT_LOCATION
     asked: dict[str, object] = {"backend": options.backend, "download_location": location}
     if old is not None and shown is None and _knows_as_much(old, model):
-        config = {**old.part("backend_config"), "host": options.host}
+        rest = {key: value for key, value in old.part("backend_config").items() if key != "port"}
+        config = {**rest, **WrittenAddress(options.host, options.port).fields}
         return Entry(name, {**old.fields, "name": name, **asked, "backend_config": config}, old.files)
     acquisition = "installed" if ours else "adopted"
-    entry = compose_ollama(name, Standing(model, shown), host=options.host, acquisition=acquisition, before=old)
+    entry = compose_ollama(
+        name,
+        Standing(model, shown),
+        host=options.host,
+        port=options.port,
+        acquisition=acquisition,
+        before=old,
+    )
     fields: dict[str, object] = {
         # Deprecated only because it was gone: it is there again.
         **{key: value for key, value in entry.fields.items() if key != "deprecated" or not _was(old, "Missing")},

@@ -289,7 +289,7 @@ class Run:
 
     @cached_property
     def _hands(self) -> "OllamaHands":
-        from imageworks.providers.ollama_address import written_host
+        from imageworks.providers.ollama_address import written_address
         from imageworks.reconcile.ollama_apply import OllamaHands
 
         return OllamaHands(
@@ -297,7 +297,7 @@ class Run:
             state=self._state,
             intents=self._intents,
             progress=self._progress,
-            host=written_host(self._host.environment()),
+            written=written_address(self._host.environment()),
         )
 
     def _ollama_hands(self) -> "OllamaHands":

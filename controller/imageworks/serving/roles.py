@@ -13,7 +13,7 @@ from imageworks.errors import ImageworksError
 from imageworks.registry.views import Model, Wanted, abilities, is_installed, part, role_rows, text, texts
 
 OLLAMA_PORT: Final = 11434
-_PORT: Final = re.compile(r":\d+$")
+_PORT: Final = re.compile(r"^(?:\[[^\]]*\]|[^:]*):\d+$")
 
 
 class RoleError(ImageworksError):
@@ -110,9 +110,13 @@ def base_url(model: Model) -> str | None:
         return str(config["base_url"])
     host = str(config.get("host") or "localhost")
     port = config.get("port")
-    if text(model, "backend") == "ollama" and port is None:
+    if text(model, "backend") == "ollama":
         if "://" in host:
             return f"{host.rstrip('/')}/v1"
-        port = None if _PORT.search(host) else OLLAMA_PORT
-        return f"http://{host}{f':{port}' if port else ''}/v1"
+        port = port if isinstance(port, int) else None if _PORT.search(host) else OLLAMA_PORT
+        return f"http://{_bracketed(host)}{f':{port}' if port else ''}/v1"
     return f"http://{host}:{port}/v1" if isinstance(port, int) else None
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host

@@ -86,6 +86,7 @@ def ollama_stores(environment: Mapping[str, str]) -> tuple[Path, ...]:
     Args:
         environment: The process's environment.
     """
-    if environment.get("OLLAMA_MODELS"):
-        return (Path(environment["OLLAMA_MODELS"]).expanduser(),)
+    named = environment.get("OLLAMA_MODELS", "").strip().strip("\"'")  # as Ollama's envconfig.Var does
+    if named:
+        return (Path(named).expanduser(),)
     return (Path("~/.ollama/models").expanduser(), OLLAMA_SYSTEM_STORE)
