@@ -148,8 +148,8 @@ class WrittenAddress(NamedTuple):
 def written_address(environ: Mapping[str, str]) -> WrittenAddress:
     """Return where entries of Ollama's models say that it answers.
 
-    IMAGEWORKS_OLLAMA_HOST names it for others, such as containers; what it leaves out is what OLLAMA_HOST says. A daemon
-    of another machine is named as OLLAMA_HOST names it, one of this machine by the name that containers know it by.
+    IMAGEWORKS_OLLAMA_HOST names it for others, such as containers; what it leaves out is what OLLAMA_HOST says.
+    A daemon of another machine is named as there, one of this machine by the name that containers know it by.
 
     Args:
         environ: The process's environment: IMAGEWORKS_OLLAMA_HOST and OLLAMA_HOST.
