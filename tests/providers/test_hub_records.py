@@ -1,6 +1,7 @@
 """Reading a hub's JSON: what can be checked offline is checked, what is malformed is named."""
 
 import hashlib
+import json
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from imageworks.providers.hub_records import (
     read_reply,
     read_revision,
 )
+from imageworks.providers.select import select_files
 from imageworks.transfer.names import UnsafeNameError
 from support.providers import COMMIT
 
@@ -86,14 +88,21 @@ def test_a_malformed_entry_is_named(entry: object) -> None:
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../b", "CON", "a\\b", ".git/config", "x.aria2", "a:b"])
-def test_i8_a_name_that_leads_out_condemns_the_listing(path: str) -> None:
-    with pytest.raises(UnsafeNameError):
-        listing(LARGE, {**SMALL, "path": path})
+def test_i8_a_name_that_leads_out_is_never_chosen(path: str) -> None:
+    listed = listing(LARGE, {**SMALL, "path": path})
+    with pytest.raises(UnsafeNameError) as caught:
+        select_files(listed.files, include=["*"])
+    remedy = json.loads(caught.value.remedy.partition("exclude: ")[2].partition("`")[0])  # type: ignore[union-attr]
+    chosen = select_files(listed.files, include=["*"], exclude=remedy)
+    assert [file.path for file in chosen.files] == [LARGE["path"]]
 
 
-def test_i8_twins_condemn_the_listing() -> None:
+def test_i8_of_twins_only_one_can_be_chosen() -> None:
+    listed = listing(LARGE, {**SMALL, "path": "config.json"}, {**SMALL, "path": "CONFIG.json"})
     with pytest.raises(UnsafeNameError):
-        listing({**SMALL, "path": "README.md"}, {**SMALL, "path": "readme.md"})
+        select_files(listed.files)
+    chosen = select_files(listed.files, exclude=["CONFIG.json"])
+    assert "config.json" in {file.path for file in chosen.files}
 
 
 @pytest.mark.parametrize("answer", [[], {"id": "o/m"}, {"id": "o/m", "sha": "main"}, {"id": 7, "sha": COMMIT}])

@@ -248,9 +248,19 @@ def test_a_glob_without_a_match_names_near_misses(glob: str, near: str) -> None:
     assert near in (caught.value.remedy or "")
 
 
-def test_a_glob_over_other_files_says_that_those_are_no_weights() -> None:
+def test_weights_named_by_what_are_none_are_refused_and_say_so() -> None:
     with pytest.raises(SelectionError, match=r"it matches only config\.json"):
-        select_files(GGUF, include=["config.json"])
+        select_files(GGUF, weights=["config.json"])
+
+
+def test_d4_include_takes_any_file_that_it_names() -> None:
+    assert names(select_files(GGUF, include=["config.json"])) == {"README.md", "config.json"}
+    files = listing("README.md", "config.json", "model.safetensors", "spk_dict.pt", "voices.npy", "other.npy")
+    chosen = names(select_files(files, include=["*.safetensors", "spk_dict.pt", "voices.npy"]))
+    assert chosen == {"README.md", "config.json", "model.safetensors", "spk_dict.pt", "voices.npy"}
+    with pytest.raises(SelectionError, match=r"voice\.npy") as caught:
+        select_files(files, include=["*.safetensors", "voice.npy"])
+    assert "voices.npy" in (caught.value.remedy or "")
 
 
 def test_missing_shards_are_an_error() -> None:

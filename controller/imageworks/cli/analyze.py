@@ -1,7 +1,9 @@
 """The ``analyze`` command: what a repository is, without downloading its weights."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,12 +27,16 @@ def register(app: typer.Typer) -> None:
     app.command("analyze")(analyze_command)
 
 
-def analyze_command(
+def analyze_command(  # noqa: PLR0913, PLR0917 # one parameter an option
     identifier: Annotated[
         str, typer.Argument(metavar="ID", help="owner/repo, owner/repo@branch, hf.co/owner/repo:Q4_K_M, or a URL.")
     ],
     files: Annotated[bool, typer.Option("--files", help="Show every file.")] = False,
     form: Annotated[str | None, typer.Option("--format", "-f", help="The preferred format.")] = None,
+    quant: Annotated[str | None, typer.Option("--quant", help="Which quantization of several, such as q4_k_m.")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also name the files that are left out, and why.")
+    ] = False,
     backend: Annotated[str | None, typer.Option("--backend", help="The serving backend, for the name.")] = None,
     registry: Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Use no network.")] = False,
@@ -44,12 +50,13 @@ def analyze_command(
 
     host = load_host_settings()
     wanted = parse_hub_identifier(identifier, endpoints=[host.hub_endpoint])
+    wanted = replace(wanted, quantization=quant or wanted.quantization)
     with HubClient.from_environment(host.environment(), cache_dir=host.cache_dir, offline=offline) as hub:
         analysis = analyze(hub, wanted, _places(registry), container=form, backend=backend)
     if as_json:
         say(json.dumps(analysis.document(), indent=2, ensure_ascii=False))
     else:
-        say("\n".join(printable(line) for line in _lines(analysis)))
+        say("\n".join(printable(line) for line in _lines(analysis, verbose=verbose)))
         if files:
             rows = [(file.path, human_bytes(file.size), "large" if file.large else "") for file in analysis.files]
             say("\n" + table(("FILE", "SIZE", ""), rows, right=frozenset({1})))
@@ -69,7 +76,7 @@ def _places(registry: Path | None) -> "Places":
         return Places(RegistrySettings(), host)
 
 
-def _lines(analysis: "Analysis") -> Iterable[str]:
+def _lines(analysis: "Analysis", *, verbose: bool) -> Iterable[str]:
     resolved, facts = analysis.resolved, analysis.facts
     access = [word for word, is_so in (("gated", resolved.gated), ("private", resolved.private)) if is_so]
     yield f"{resolved.repo} @ {resolved.commit[:12]} ({resolved.ref})" + (f"  [{', '.join(access)}]" if access else "")
@@ -86,6 +93,7 @@ def _lines(analysis: "Analysis") -> Iterable[str]:
     yield from _traits(facts)
     yield from _cautions(facts)
     yield from _outcome(analysis)
+    yield from _left_out(analysis, verbose=verbose)
 
 
 def _traits(facts: "ModelFacts") -> Iterable[str]:
@@ -130,6 +138,18 @@ def _outcome(analysis: "Analysis") -> Iterable[str]:
     yield f"  would be      {analysis.name}"
     place = analysis.place
     yield f"  would go to   {place.path}" if isinstance(place, Place) else f"  cannot go     {place.message}"
+
+
+def _left_out(analysis: "Analysis", *, verbose: bool) -> Iterable[str]:
+    """What does not come, counted by reason; named where somebody asks."""
+    left = analysis.selection.left_out if analysis.selection is not None else ()
+    if not left:
+        return
+    reasons = Counter(one.why.value for one in left)
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    yield f"  left out      {counts}" + ("" if verbose else "; -v names them")
+    if verbose:
+        yield from (f"  {'':13} {one}" for one in left)
 
 
 _SHOWN = (

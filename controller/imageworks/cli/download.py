@@ -53,6 +53,17 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
         bool, typer.Option("--non-interactive", "--yes", "-y", help="Ask nothing and use the defaults.")
     ] = False,
     quant: Annotated[str | None, typer.Option("--quant", help="Which quantization of several, such as q4_k_m.")] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", metavar="GLOB", help="Of weights and data only these; may be repeated."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Not these files; may be repeated.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option("--weights", metavar="FILE", help="Only these weights, with all that is none; may be repeated."),
+    ] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit; same as @branch.")] = None,
     backend: Annotated[
         Backend | None, typer.Option("--backend", help="What serves it; by the format when absent.")
@@ -67,6 +78,9 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
     registry: Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")] = None,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another controller.")] = 0.0,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show how far it is.")] = True,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also name the files that are left out, and why.")
+    ] = False,
 ) -> int:
     """Download a model: pin and declare it, bring and verify its files, record all in one commit.
 
@@ -92,6 +106,9 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
         location=declared_location(location),
         optional=optional,
         force=force,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        weights=tuple(weights or ()),
     )
     root = _registry(registry, dry_run=dry_run)
     host = load_host_settings(registry=root)
@@ -111,8 +128,7 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
             wish = answered(wish, asked.existing(proposal.name, proposal.entry.path), proposal.label)
             allow_named(run, wish)
             proposal = propose(run, wish, choose)
-        for note in proposal.notes:
-            _note(note)
+        _tell_of(proposal, verbose=verbose)
         entry = proposal.entry
         if entry is not None and is_settled(proposal, wish, kept=manifest):
             ended = _Ended(f"Already here: {_name(entry)}; --force reads it anew and moves its pin", entry)
@@ -173,6 +189,13 @@ def _carry_out(run: "Run", proposal: "Proposal", plan: "Plan", wish: "Wish", hos
     unchanged = "Right as it was" if wish.force else "Declared"
     said = next((words.get(change.action, "Successfully downloaded") for change in plan.effective), unchanged)
     return _Ended(f"{said}: {_name(entry)}", entry, report.commit)
+
+
+def _tell_of(proposal: "Proposal", *, verbose: bool) -> None:
+    for note in proposal.notes:
+        _note(note)
+    for one in proposal.left_out if verbose else ():
+        complain(printable(f"left out: {one}"))
 
 
 def _note(text: str) -> None:

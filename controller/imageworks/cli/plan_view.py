@@ -23,18 +23,19 @@ def plan_json(plan: Plan) -> str:
     return json.dumps(plan.document(), indent=2, sort_keys=True, ensure_ascii=False)
 
 
-def plan_text(plan: Plan, *, colour: bool) -> str:
+def plan_text(plan: Plan, *, colour: bool, verbose: bool = False) -> str:
     """Return a plan for a terminal.
 
     Args:
         plan: What would change.
         colour: Whether to use colour.
+        verbose: Whether the files that are left out are named too.
     """
     blocks = []
     if plan.diagnostics:
         blocks.append("\n".join(printable(line) for line in plan.diagnostics))
     if plan.changes:
-        blocks.append("\n".join(_change_text(change, colour=colour) for change in plan.changes))
+        blocks.append("\n".join(_change_text(change, colour=colour, verbose=verbose) for change in plan.changes))
     if plan.drift:
         lines = [f"  {printable(item.name)}  ({item.reason.value}) {printable(item.message)}" for item in plan.drift]
         blocks.append("Drift that no one declared:\n" + "\n".join(lines))
@@ -42,13 +43,13 @@ def plan_text(plan: Plan, *, colour: bool) -> str:
     return "\n\n".join(blocks)
 
 
-def _change_text(change: Change, *, colour: bool) -> str:
+def _change_text(change: Change, *, colour: bool, verbose: bool) -> str:
     head = paint(printable(f"{change.action.symbol} {change.name}"), STYLES[change.action], colour=colour)
     lines = [f"{head}  {change.action.value} ({change.reason.value})"]
-    return "\n".join([*lines, *(f"    {printable(line)}" for line in _details(change))])
+    return "\n".join([*lines, *(f"    {printable(line)}" for line in _details(change, verbose=verbose))])
 
 
-def _details(change: Change) -> Iterable[str]:
+def _details(change: Change, *, verbose: bool) -> Iterable[str]:
     if change.message:
         yield change.message
     if change.source:
@@ -60,6 +61,9 @@ def _details(change: Change) -> Iterable[str]:
     counts = _counts(change)
     if counts:
         yield counts
+    if verbose and change.left_out:
+        yield f"left out: {len(change.left_out)} of the source's files"
+        yield from (f"  {line}" for line in change.left_out)
     for warning in change.warnings:
         yield f"warning: {warning}"
     if change.needs_confirmation:

@@ -89,6 +89,9 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
     now: Annotated[bool, typer.Option("--now", help="Download outside the registry's transfer window too.")] = False,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for another controller.")] = 0.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also name the files that are left out, and why.")
+    ] = False,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show how far downloads are.")] = True,
 ) -> int:
     """Make this host be as the registry declares: plan, show, ask, apply, commit.
@@ -139,7 +142,7 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
         plan = run.plan()
         if saved is not None:
             _check_saved(saved, plan)
-        _show_here(run, plan, form, base=base, quiet=quiet)
+        _show_here(run, plan, form, base=base, quiet=quiet, verbose=verbose)
         if out is not None:
             asked = {"--offline": offline, "--prune": prune, "--allow-empty": allow_empty, "--force-prune": force_prune}
             _save(plan, out, [*options.names, *(flag for flag, given in asked.items() if given)])
@@ -183,19 +186,19 @@ def _tell_of(sent: "Sent") -> bool:
     return sent.problem is None
 
 
-def _show(plan: "Plan", form: Format, *, quiet: bool) -> None:
+def _show(plan: "Plan", form: Format, *, quiet: bool, verbose: bool = False) -> None:
     from imageworks.cli.plan_view import plan_json, plan_text
 
     if form is Format.JSON:
         say(plan_json(plan))
     elif not quiet:
-        say(plan_text(plan, colour=wants_colour(sys.stdout)))
+        say(plan_text(plan, colour=wants_colour(sys.stdout), verbose=verbose))
 
 
-def _show_here(run: "Run", plan: "Plan", form: Format, *, base: str | None, quiet: bool) -> None:
+def _show_here(run: "Run", plan: "Plan", form: Format, *, base: str | None, quiet: bool, verbose: bool) -> None:
     """Show this host's plan."""
     if form is not Format.MARKDOWN:
-        _show(plan, form, quiet=quiet)
+        _show(plan, form, quiet=quiet, verbose=verbose)
         return
     from imageworks.cli.plan_markdown import plan_markdown
     from imageworks.reconcile.proposal import compare

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from imageworks.detect.containers import Kind, kind_of
 from imageworks.detect.filenames import Container, NamedFile, Role, classify
 from imageworks.detect.jsons import part
 
@@ -40,7 +41,8 @@ def missing_parts(files: Mapping[str, int], indexes: Mapping[str, Mapping[str, o
     """
     named = {path: classify(path) for path in files}
     problems: list[Problem] = []
-    if not any(file.role is Role.WEIGHTS for file in named.values()):
+    other = kind_of(files) in (Kind.TOKENIZER, Kind.PROCESSOR)
+    if not other and not any(file.role is Role.WEIGHTS for file in named.values()):
         problems.append(Problem("missing-weights", "no file of weights"))
     problems += [
         Problem("empty-file", f"{path} is empty")

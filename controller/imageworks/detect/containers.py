@@ -6,11 +6,14 @@ from enum import StrEnum
 from typing import Final
 
 from imageworks.detect.evidence import Evidence, Level
-from imageworks.detect.filenames import Container, NamedFile, Role
+from imageworks.detect.filenames import Container, NamedFile, Role, classify
 
 _ORDER: Final = tuple(Container)
 _ELSEWHERE: Final = frozenset({"onnx", "openvino", "original", "coreml", "tf", "flax", "gguf", "metal", "checkpoints"})
 """Folders that hold a second form of a model whose first form is elsewhere."""
+
+
+PROCESSORS: Final = frozenset({"preprocessor_config.json", "processor_config.json", "feature_extractor_config.json"})
 
 
 class Kind(StrEnum):
@@ -20,6 +23,8 @@ class Kind(StrEnum):
     PIPELINE = "pipeline"
     ADAPTER = "adapter"
     SENTENCE_TRANSFORMER = "sentence-transformer"
+    TOKENIZER = "tokenizer"
+    PROCESSOR = "processor"
     UNKNOWN = "unknown"
 
 
@@ -117,4 +122,10 @@ def kind_of(paths: Iterable[str]) -> Kind:
         return Kind.ADAPTER
     if "modules.json" in names:
         return Kind.SENTENCE_TRANSFORMER
+    roles = {classify(name).role for name in names}
+    if not roles & {Role.WEIGHTS, Role.PROJECTOR, Role.INDEX, Role.ASSET}:
+        if any(name.rpartition("/")[2] in PROCESSORS for name in names):
+            return Kind.PROCESSOR
+        if Role.TOKENIZER in roles:
+            return Kind.TOKENIZER
     return Kind.MODEL if names else Kind.UNKNOWN

@@ -1,6 +1,6 @@
 """One answer to what a set of files is: used alike before a download, after it, by scans and by the Python API."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Final
@@ -10,6 +10,7 @@ from imageworks.detect.architecture import architecture_of_config, architecture_
 from imageworks.detect.capabilities import Capabilities, CapabilityHints, capabilities_of
 from imageworks.detect.chat_template import ChatTemplate, find_chat_template
 from imageworks.detect.completeness import SERVING_BACKENDS, Problem, missing_companions, missing_parts, preflight
+from imageworks.detect.components import main_containers, read_part, weight_sets
 from imageworks.detect.containers import Candidate, Kind, kind_of, rank_containers
 from imageworks.detect.evidence import Claim, Detection, Evidence, Level, decide
 from imageworks.detect.facts import HeaderReader, ListedFile, ModelFacts, SmallReader, Subject, read_nothing
@@ -48,14 +49,16 @@ def describe(
         subject: What is known besides the files.
         most_headers: The most headers to read: few over a network, many on a disk.
     """
-    listing = dict(sorted((file.path, file.size) for file in files))  # the answer does not depend on their order
-    return _Description(listing, read_small, read_header, subject or Subject(), most_headers).facts()
+    listed = sorted(files, key=lambda file: file.path)  # the answer does not depend on their order
+    listing = {file.path: file.size for file in listed}
+    return _Description(listed, listing, read_small, read_header, subject or Subject(), most_headers).facts()
 
 
 @dataclass
 class _Description:
     """One listing while it is being looked at; each thing is read once, when first needed."""
 
+    listed: Sequence[ListedFile]
     files: Mapping[str, int]
     read_small: SmallReader
     read_header: HeaderReader | None
@@ -73,7 +76,12 @@ class _Description:
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
         """The containers, ranked."""
-        return rank_containers(self.files, self.named)
+        found = {one.container: one for one in rank_containers(self.files, self.named)}
+        paths = frozenset(self.files)
+        parts = (read_part(file, paths) for file in self.listed)
+        ranked = [one for one in main_containers(weight_sets(filter(None, parts))) if one in found]
+        ordered = [found[one] for one in dict.fromkeys((*ranked, *found))]
+        return tuple(replace(one, confidence=round(0.95 / (place + 1), 2)) for place, one in enumerate(ordered))
 
     @cached_property
     def kind(self) -> Kind:

@@ -75,6 +75,7 @@ class Detection:
         evidence: All that was found, strongest first, also what was overruled.
         confidence: From 0 to 1, that of the evidence behind ``quantization``, or behind ``container`` without one.
         warnings: Where evidence disagrees.
+        labels: What the content itself says, the strongest first, also what was overruled.
     """
 
     container: Container | None
@@ -83,6 +84,7 @@ class Detection:
     evidence: tuple[Evidence, ...] = ()
     confidence: float = 0.0
     warnings: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 def decide(
@@ -112,12 +114,13 @@ def decide(
         elif claim.evidence.level is not Level.DTYPE:
             warnings.append(
                 f"{claim.evidence.source} says {claim.label} ({claim.evidence.text}), "
-                f"but {best.evidence.source} says {best.label}, which is stronger evidence"
+                f"but {best.evidence.source} says {best.label} ({best.evidence.text}), which is stronger evidence"
             )
     packed = next((claim.container for claim in ranked if claim.container), container)
     level = best.evidence.level
     evidence = tuple(sorted((*told, *(claim.evidence for claim in ranked)), key=lambda item: item.level))
-    return Detection(packed, label, details, evidence, level.confidence, tuple(dict.fromkeys(warnings)))
+    said = tuple(claim.label for claim in ranked if claim.evidence.level < Level.NAME)
+    return Detection(packed, label, details, evidence, level.confidence, tuple(dict.fromkeys(warnings)), said)
 
 
 _FAMILIES: Final = {

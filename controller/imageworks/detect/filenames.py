@@ -29,6 +29,10 @@ class Container(StrEnum):
     CTRANSLATE2 = "ctranslate2"
     GGML = "ggml"
     METAL = "metal"
+    RUST = "rust"
+    PADDLE = "paddle"
+    PICKLE = "pickle"  # scikit-learn and its like
+    RUNTIME = "runtime"  # compiled for one device or engine: TensorRT, ExecuTorch, MNN …
 
 
 class Role(StrEnum):
@@ -44,8 +48,9 @@ class Role(StrEnum):
     CODE = "code"
     README = "readme"
     LICENSE = "license"
+    ASSET = "asset"  # anything else that a loader may read: voices, arrays, dictionaries, archives
     DATA = "data"  # calibration: importance matrices and the like
-    OPTIONAL = "optional"  # pictures, notebooks, examples, logs
+    OPTIONAL = "optional"  # pictures, documents, notebooks, examples, logs, training state
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +83,14 @@ class QuantVariant:
         stem: The model that the files' names say.
         files: Paths in shard order.
         missing: Numbers of the shards that the names promise and the listing lacks.
+        folder: The folder that tells it from other models, in lower case: one that only says the quantization does not.
     """
 
     label: str
     stem: str
     files: tuple[str, ...]
     missing: tuple[int, ...] = ()
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +137,8 @@ class QuantGroups:
 _SHARD: Final = re.compile(r"[-_.](\d{4,6})-of-(\d{4,6})(?=\.|$)")
 _PART: Final = re.compile(r"\.(?:part(\d{1,3})of(\d{1,3})|split-([a-z])|gguf-split-([a-z]))$")
 _PROJECTOR: Final = re.compile(r"(?:^|[-_.])mm[-_]?proj(?:ector)?(?:[-_.]|$)")
-_GGUF_ASIDE: Final = re.compile(r"(?:^|[-_.])(?:i-?matrix|lora|adapter|vocab|control[-_]vector)(?:[-_.]|$)")
-_DIFFUSERS_VARIANT: Final = re.compile(r"\.(fp16|bf16|fp32|fp8|non_ema)\.")
-
+_GGUF_ASIDE: Final = re.compile(r"(?:^|[-_.])(?:i-?matrix|vocab)(?:[-_.]|$)")
+_GGUF_ADAPTER: Final = re.compile(r"(?:^|[-_.])(?:lora|adapter|control[-_]vector)(?:[-_.]|$)")
 _SUFFIXES: Final = {
     ".gguf": Container.GGUF,
     ".safetensors": Container.SAFETENSORS,
@@ -153,12 +159,34 @@ _SUFFIXES: Final = {
     ".task": Container.TFLITE,
     ".msgpack": Container.FLAX,
     ".mlmodel": Container.COREML,
-    ".npz": Container.MLX,
-}
-_NOT_WEIGHTS: Final = re.compile(
-    r"^(?:training_args|optimizer|scheduler|scaler|rng_state.*|trainer_state|random_states.*|dict|events\.out.*"
-    r"|pytorch_model_fsdp.*|zero_pp_rank.*|mp_rank_.*optim.*)\.(?:bin|pt|pth|pb)$"
+    ".th": Container.PYTORCH,
+    ".distcp": Container.PYTORCH,
+    ".ot": Container.RUST,
+    ".pdparams": Container.PADDLE,
+    ".pdiparams": Container.PADDLE,
+    ".pdmodel": Container.PADDLE,
+    ".pkl": Container.PICKLE,
+    ".pickle": Container.PICKLE,
+    ".joblib": Container.PICKLE,
+    ".skops": Container.PICKLE,
+} | dict.fromkeys((".pte", ".ptl", ".mnn", ".rknn", ".engine", ".plan", ".hef", ".dlc", ".om"), Container.RUNTIME)
+_MLX_ARRAYS: Final = re.compile(r"^(?:weights|model|adapters)(?:\.\d+)?\.npz$")  # other arrays prove nothing
+_TF_CHECKPOINT: Final = re.compile(r"(?:\.data-\d{5}-of-\d{5}|\.ckpt[^/]*\.(?:index|meta)|^variables\.index)$")
+_TRAINING: Final = re.compile(
+    r"^(?:(?:training_args|optimizer|scheduler|scaler|rng_state.*|trainer_state|random_states.*|events\.out.*"
+    r"|zero_pp_rank.*optim.*|.*optim_states|mp_rank_.*optim.*|distrib_optim)\.(?:bin|pt|pth|pb|pkl)"
+    r"|trainer_state\.json|training_args\.json|events\.out\.tfevents.*|zero_to_fp32\.py|(?:hidden_states|cal_data)\.safetensors)$"
 )
+_TRAINING_FOLDER: Final = re.compile(r"(?:^|/)(?:optimizer_\d+|wandb|tensorboard|runs)(?:/|$)")
+_NOT_WEIGHTS: Final = re.compile(r"^dict\.(?:bin|pt|pth)$")
+_EXAMPLES: Final = re.compile(
+    r"(?:^|/)(?:[^/]*examples?[^/]*|samples?|demos?|docs?|tests?|notebooks?|evals?|evaluations?|benchmarks?|\.github)(?:/|$)"
+)
+_PICTURE_FOLDER: Final = re.compile(r"(?:^|/)(?:assets?|images?|imgs?|figures?|figs|media|screenshots?)(?:/|$)")
+_OWN_SCRIPTS: Final = re.compile(
+    r"^(?:train(?:ing)?|demo|example|test|benchmark|eval|evaluate|evaluation|finetune|fine_tune|convert|export|setup|app"
+    r"|gradio)(?:[-_].*)?\.py$"
+)  # at the top of a repository; a module that configurations name is never called so
 _TOKENIZER: Final = frozenset(
     {
         "tokenizer.json",
@@ -211,28 +239,33 @@ _PICTURES: Final = (
     ".webp",
     ".svg",
     ".bmp",
+    ".tiff",
+    ".heic",
+    ".avif",
+    ".ico",
     ".mp4",
     ".webm",
-    ".wav",
-    ".mp3",
-    ".flac",
+    ".mov",
+    ".avi",
+    ".mkv",
     ".pdf",
     ".ipynb",
-    ".csv",
-    ".tsv",
-    ".parquet",
-    ".zip",
     ".log",
     ".md",
     ".html",
     ".docx",
-    ".mov",
-    ".tar",
-    ".gz",
+    ".pptx",
     ".whl",
+    ".sh",
+    ".bat",
+    ".ps1",
     ".css",
+    ".js",
     ".tfevents",
 )
+_SOUNDS: Final = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a")
+_VOICES: Final = re.compile(r"(?:^|[-_/.])(?:voices?|speakers?|prompts?|ref|refs|reference)(?:[-_/.]|$)")
+_CONFIGS: Final = (".json", ".yaml", ".yml", ".xml", ".txt", ".toml", ".model", ".cfg", ".ini")
 _LICENSE: Final = re.compile(r"^(?:licen[cs]e|copying|notice|use_?policy|usage_?policy|acceptable_use)[^/]*$")
 _INDEX: Final = re.compile(r"\.index(?:\.[a-z0-9]+)?\.json$")
 _OPENVINO_BIN: Final = re.compile(r"(?:^|/)openvino[^/]*\.bin$")
@@ -251,14 +284,30 @@ def classify(path: str) -> NamedFile:
 
 def _classify(name: str, folder: str) -> NamedFile:
     """Return what a lower-case name in a lower-case folder says."""
+    if _resumes_training(name, folder):
+        return NamedFile(Role.OPTIONAL)
     container = _container(name, folder)
     if container is None:
-        return NamedFile(_role(name))
+        return NamedFile(_role(name, folder))
     if container is Container.GGUF:
         return _classify_gguf(name, folder)
     shard, shards = _shard_numbers(name)
     labels = find_quantizations(name)
     return NamedFile(Role.WEIGHTS, container, labels[-1].label if labels else None, name, shard, shards)
+
+
+def is_training_state(path: str) -> bool:
+    """Return whether a file only resumes a training run: optimizers, schedulers, random states.
+
+    Args:
+        path: Relative path with ``/``.
+    """
+    folder, _, name = path.lower().rpartition("/")
+    return _resumes_training(name, folder)
+
+
+def _resumes_training(name: str, folder: str) -> bool:
+    return _TRAINING.match(name) is not None or _TRAINING_FOLDER.search(folder) is not None
 
 
 def _container(name: str, folder: str) -> Container | None:
@@ -269,6 +318,12 @@ def _container(name: str, folder: str) -> Container | None:
     container = _SUFFIXES.get(name[dot:]) if dot >= 0 else None
     if ".mlpackage" in folder or ".mlmodelc" in folder:
         return Container.COREML if name in {"weight.bin", "model.mlmodel", "coremldata.bin", "model.mil"} else None
+    if name == "weights.pb":
+        return Container.ONNX  # where diffusers' exports keep what is too large for the graph
+    if container is None and _MLX_ARRAYS.match(name):
+        return Container.MLX
+    if container is None and _TF_CHECKPOINT.search(name):
+        return Container.TENSORFLOW
     if container is None or name in _TOKENIZER or _NOT_WEIGHTS.match(name):
         return Container.ONNX if ".onnx_data" in name or name.endswith(".onnx.data") else None
     if container is Container.PYTORCH and (name.startswith("openvino") or folder.endswith("openvino")):
@@ -276,8 +331,14 @@ def _container(name: str, folder: str) -> Container | None:
     return container
 
 
-def _role(name: str) -> Role:  # noqa: PLR0911 - a table in words: one line a role, first match wins
+def _role(name: str, folder: str) -> Role:  # noqa: PLR0911 - a table in words: one line a role, first match wins
     """Return what a file without weights is for."""
+    if name.startswith("readme"):
+        return Role.README
+    if _LICENSE.match(name):
+        return Role.LICENSE
+    if _is_optional(name, folder):
+        return Role.OPTIONAL
     if name in _TOKENIZER or name.startswith(("tokenizer", "vocab.")):
         return Role.TOKENIZER
     if name in _QUANTIZATION_CONFIGS:
@@ -286,19 +347,22 @@ def _role(name: str) -> Role:  # noqa: PLR0911 - a table in words: one line a ro
         return Role.CHAT_TEMPLATE
     if _INDEX.search(name):
         return Role.INDEX
-    if name.startswith("readme"):
-        return Role.README
-    if _LICENSE.match(name):
-        return Role.LICENSE
     if name.endswith(".py"):
         return Role.CODE
-    if "imatrix" in name or name.endswith(".dat") or name == "measurement.json":
+    if "imatrix" in name or name == "measurement.json":
         return Role.DATA
-    if name.endswith(_PICTURES) or name.startswith(".") or _NOT_WEIGHTS.match(name):
-        return Role.OPTIONAL
-    return (
-        Role.CONFIG if name.endswith((".json", ".yaml", ".yml", ".xml", ".txt", ".toml", ".model")) else Role.OPTIONAL
-    )
+    return Role.CONFIG if name.endswith(_CONFIGS) else Role.ASSET
+
+
+def _is_optional(name: str, folder: str) -> bool:
+    """Return whether no loader asks for a file: pictures, documents, sounds that are no voices, examples."""
+    if name.endswith(_PICTURES) or (name.startswith(".") and name != ".metadata"):  # torch's distributed checkpoints
+        return True
+    if name.endswith(_SOUNDS):
+        return not _VOICES.search(f"{folder}/{name}") or bool(_EXAMPLES.search(f"{folder}/{name}/"))
+    if _EXAMPLES.search(folder) or (not folder and _OWN_SCRIPTS.match(name)):
+        return True
+    return bool(_PICTURE_FOLDER.search(folder)) and name.endswith((".py", ".txt"))
 
 
 def _classify_gguf(name: str, folder: str) -> NamedFile:
@@ -312,6 +376,8 @@ def _classify_gguf(name: str, folder: str) -> NamedFile:
         role = Role.PROJECTOR
     elif _GGUF_ASIDE.search(stem):
         role = Role.DATA
+    elif _GGUF_ADAPTER.search(stem):
+        role = Role.ASSET
     model = stem[: token.start].rstrip("-_. ") if token else stem
     return NamedFile(role, Container.GGUF, spoken.label if spoken else None, model, shard, shards)
 
@@ -343,7 +409,7 @@ def group_quants(paths: Iterable[str]) -> QuantGroups:
     Args:
         paths: Relative paths with ``/``; files of other containers are passed over.
     """
-    groups: dict[tuple[str, str, int], list[tuple[int, str]]] = {}
+    groups: dict[tuple[str, str, str, int], list[tuple[int, str]]] = {}
     projectors: list[str] = []
     aside: list[str] = []
     for path in sorted(paths):
@@ -352,16 +418,28 @@ def group_quants(paths: Iterable[str]) -> QuantGroups:
             continue
         if named.role is Role.PROJECTOR:
             projectors.append(path)
-        elif named.role is Role.DATA:
+        elif named.role in (Role.DATA, Role.ASSET):
             aside.append(path)
         else:
-            key = (named.quantization or UNLABELLED, named.stem, named.shards)
+            label = named.quantization or UNLABELLED
+            key = (label, named.stem, _telling_folder(path, label), named.shards)
             groups.setdefault(key, []).append((named.shard, path))
     variants = tuple(
-        QuantVariant(label, stem, tuple(path for _, path in sorted(files)), _missing(files, shards))
-        for (label, stem, shards), files in sorted(groups.items())
+        QuantVariant(label, stem, tuple(path for _, path in sorted(files)), _missing(files, shards), folder)
+        for (label, stem, folder, shards), files in sorted(groups.items())
     )
     return QuantGroups(variants, tuple(projectors), tuple(aside))
+
+
+def _telling_folder(path: str, label: str) -> str:
+    """Return a file's folder without the parts of it that only say the quantization or the format."""
+    parts = path.lower().split("/")[:-1]
+    return "/".join(part for part in parts if part != "gguf" and not _says(part, label))
+
+
+@lru_cache(maxsize=1024)
+def _says(part: str, label: str) -> bool:
+    return any(found.label == label for found in find_quantizations(part))
 
 
 def _missing(files: Sequence[tuple[int, str]], shards: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from imageworks.detect.jsons import EMPTY
 _BY_SUFFIX: Final[Mapping[str, str]] = {
     ".pt": "pickle", ".pth": "pickle", ".ckpt": "pickle", ".pkl": "pickle", ".pickle": "pickle", ".joblib": "pickle",
     ".dill": "pickle", ".nemo": "pickle", ".mar": "pickle", ".pdparams": "pickle", ".npy": "may hold a pickle",
-    ".npz": "may hold a pickle", ".keras": "Keras layers can hold code", ".h5": "Keras layers can hold code",
+    ".keras": "Keras layers can hold code", ".h5": "Keras layers can hold code",
     ".hdf5": "Keras layers can hold code", ".py": "code", ".so": "native code", ".dll": "native code",
     ".dylib": "native code", ".exe": "program", ".sh": "program", ".bat": "program", ".ps1": "program",
     ".llamafile": "program", ".ipynb": "notebook", ".whl": "package", ".jar": "program", ".plan": "native code",

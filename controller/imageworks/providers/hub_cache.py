@@ -15,7 +15,6 @@ from imageworks.foundation.json_reading import read_json_file
 from imageworks.providers.hub_records import COMMIT, Listing, ResolvedRevision
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import RemoteFile
-from imageworks.transfer.names import UnsafeNameError, check_names
 
 FORMAT_VERSION: Final = 2  # listings of 1 were not held against what the hub names with the commit
 
@@ -74,8 +73,7 @@ class HubCache:
             return None
         try:
             files = tuple(_file(*row) for row in found)
-            check_names(file.path for file in files)
-        except (TypeError, ValueError, UnsafeNameError):
+        except (TypeError, ValueError):
             return None
         return Listing(repo, commit, files)
 

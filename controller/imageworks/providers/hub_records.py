@@ -11,7 +11,6 @@ from imageworks.foundation.json_reading import read_json
 from imageworks.providers.hub_errors import InconsistentListingError, RepositoryNotFoundError, UnexpectedReplyError
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import RemoteFile
-from imageworks.transfer.names import check_names
 
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
@@ -184,6 +183,17 @@ def read_commits(entries: list[object], *, url: str) -> list[HubCommit]:
     return commits
 
 
+def read_references(answer: object) -> tuple[str, ...]:
+    """Return the names of branches and tags, without what is malformed.
+
+    Args:
+        answer: The decoded JSON.
+    """
+    groups = [answer.get(key) for key in ("branches", "tags")] if isinstance(answer, dict) else []
+    entries = [entry for group in groups if isinstance(group, list) for entry in group if isinstance(entry, dict)]
+    return tuple(entry["name"] for entry in entries if isinstance(entry.get("name"), str))
+
+
 def read_date(value: object) -> datetime | None:
     """Return a date as hubs write it, with its zone; ``None`` for anything else.
 
@@ -207,15 +217,14 @@ def read_listing(repo: str, commit: str, entries: list[object], *, url: str) -> 
         url: Where it came from, for messages.
 
     Raises:
-        UnsafeNameError: A file would leave its directory, or hide another one (I8).
         InconsistentListingError: Sizes or digests do not fit each other.
         UnexpectedReplyError: An entry is malformed.
     """
     files = [_file(entry, url) for entry in entries if not (isinstance(entry, dict) and entry.get("type") != "file")]
     paths = dict.fromkeys(file.path for file in files)
-    check_names(paths)
     if (twice := len(files) - len(paths)) > 0:
         raise _inconsistent(f"{repo} at {commit[:12]}", f"it names {twice} of its {len(files)} files twice", url)
+    # Names are judged where files are chosen (I8): a picture that no disk takes does not block a model.
     return Listing(repo, commit, tuple(sorted(files, key=lambda file: file.path)))
 
 

@@ -25,6 +25,7 @@ from imageworks.providers.hub_records import (
     confirmed,
     read_commits,
     read_listing,
+    read_references,
     read_reply,
     read_revision,
 )
@@ -169,7 +170,6 @@ class HubClient:
             commit: 40 hexadecimal digits.
 
         Raises:
-            UnsafeNameError: A file would leave its directory, or hide another one (I8).
             HubError: The listing is not to be had, or contradicts itself.
         """
         checked_repository(repo)
@@ -209,6 +209,18 @@ class HubClient:
                 if one.commit == until or len(found) == MOST_COMMITS:
                     return tuple(found)
         return tuple(found)
+
+    def branches(self, repo: str) -> tuple[str, ...]:
+        """Return the names of a repository's branches and tags.
+
+        Args:
+            repo: The repository's present name.
+
+        Raises:
+            HubError: The hub cannot be reached or does not tell.
+        """
+        url = f"{self._api(checked_repository(repo))}/refs"
+        return read_references(read_reply(self._get(url, self._asked(repo, "main")).body, url))
 
     def _pages(self, url: str, query: str, asked: Asked) -> Iterator[list[object]]:
         """Yield the pages of a list."""

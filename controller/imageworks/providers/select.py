@@ -1,42 +1,88 @@
 """Which files of a listing a manifest wants: pure, from names and sizes alone.
 
-Weights of one container and one quantization, what is needed to load them, README and licence; pictures, logs and the
-same weights in other containers stay away unless asked for. Doubt is an error with the choices in it, never a guess.
+Everything that a loader may need comes. A file is left out because what is chosen holds its counterpart (the same
+component in another container, precision or sharding), because it belongs to weights that are left out, or because no
+loader asks for it. Doubt is an error with the choices in it, never a guess.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from typing import Final
 
-from imageworks.detect.filenames import Container, Role, classify, group_quants
-from imageworks.providers.select_values import NamedRemote, QuantChoice, Selection, SelectionError
-from imageworks.providers.select_weights import (
-    COPIES,
-    PREFERENCE,
-    check_shards,
-    choose_container,
-    choose_weights,
-    quant_choices,
-    without_copies,
+from imageworks.detect.components import Part, index_key, read_part, weight_sets
+from imageworks.detect.containers import PROCESSORS
+from imageworks.detect.filenames import Container, NamedFile, Role, classify, group_quants, is_training_state
+from imageworks.providers.select_gguf import quant_choices
+from imageworks.providers.select_globs import excluded, matching, named_weights, within
+from imageworks.providers.select_values import (
+    Choice,
+    LeftOut,
+    QuantChoice,
+    Request,
+    Selection,
+    SelectionError,
+    Why,
 )
-from imageworks.quant_labels import find_quantizations
+from imageworks.providers.select_weights import (
+    check_quantization,
+    check_shards,
+    choose_weights,
+    no_such_quantization,
+)
+from imageworks.quant_labels import quantization_label
 from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.names import UnsafeNameError, check_names, check_relative_name
 
-_FOREIGN_CONFIG: Final = re.compile(r"(?:^|/)openvino[^/]*\.xml$|\.mlpackage/|\.mlmodelc/", re.IGNORECASE)
-_INDEX_OF: Final = {".safetensors.": Container.SAFETENSORS, ".bin.": Container.PYTORCH, ".h5.": Container.TENSORFLOW}
+_SUPPORT: Final = frozenset(
+    {Role.CONFIG, Role.QUANTIZATION_CONFIG, Role.TOKENIZER, Role.CHAT_TEMPLATE, Role.CODE, Role.INDEX}
+)
+"""What no set of weights is loaded without, so that it comes along where weights are named."""
+_COPIES: Final = re.compile(r"(?:original|metal)/(?!.*\.index\.json$)")  # whose small files may be of use by themselves
+_TABLES: Final = (".csv", ".tsv", ".parquet", ".jsonl", ".arrow")
 
 
-def select_files(
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A file of the listing with what its name says.
+
+    Args:
+        file: The file.
+        says: What its name says.
+        part: What it is a part of, if it holds weights.
+    """
+
+    file: RemoteFile
+    says: NamedFile
+    part: Part | None
+
+    @property
+    def path(self) -> str:
+        """Its path in the repository."""
+        return self.file.path
+
+    @property
+    def folder(self) -> str:
+        """The folder it is in, empty at the top."""
+        return self.file.path.rpartition("/")[0]
+
+    @property
+    def of_repository(self) -> bool:
+        """Whether it is the README or the licence, which always come."""
+        return not self.folder and self.says.role in (Role.README, Role.LICENSE)
+
+
+def select_files(  # noqa: PLR0913 # one parameter a field of a manifest's source
     files: Iterable[RemoteFile],
     *,
     format: str | None = None,  # noqa: A002 # the manifest's own word
     quantization: str | None = None,
     include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    weights: Sequence[str] = (),
     include_optional: bool = False,
     subfolder: str | None = None,
-    preference: Sequence[Container] = PREFERENCE,
+    preference: Sequence[Container] = (),
 ) -> Selection:
     """Return the files of a listing that a manifest wants.
 
@@ -44,44 +90,54 @@ def select_files(
         files: The whole listing.
         format: A container (``gguf``), or a scheme that safetensors carry (``awq``); the preferred one when absent.
         quantization: Which one of a repository of many; also picks variants such as ``model.fp16.safetensors``.
-        include: Globs over weights; each must match at least one.
+        include: Globs: of weights and data exactly these, with the configuration that belongs to them.
+        exclude: Globs: these do not come.
+        weights: Globs over weights: exactly these, with everything that is not weights.
         include_optional: Take documents, pictures, examples and logs as well.
-        subfolder: Take only this folder, besides README and licence.
+        subfolder: Take only this folder, what belongs to it, README and licence.
         preference: Which container to take when several are there and none is named, best first.
 
     Raises:
         SelectionError: Nothing matches, shards are missing, or the choice is ambiguous.
+        UnsafeNameError: A chosen file has a name that is not let onto the disk (I8).
     """
-    named = _below([NamedRemote(file, classify(file.path)) for file in files], subfolder)
-    weights = [one for one in named if one.says.role in (Role.WEIGHTS, Role.PROJECTOR)]
-    aside = [one for one in named if one.says.role is Role.DATA and one.says.container is not None]
-    wanted = _included([*weights, *aside], named, include) if include else without_copies(weights)
-    if not wanted:
-        raise SelectionError(
-            "the repository has no weights that are known",
-            remedy="Name files with `include`, or check that it is a model.",
-            reason="no-weights",
-        )
-    container = choose_container(wanted, format, quantization, preference)
-    chosen, label, warnings = choose_weights(
-        wanted,
-        weights,
-        container,
-        quantization,
-        explicit=bool(include),
-        components=frozenset(one.folder for one in named if one.says.role is Role.CONFIG),
-    )
-    check_shards(chosen, weights)
-    taken = {one.path for one in chosen}
-    taken |= {one.path for one in named if _supports(one, chosen, weights, container, optional=include_optional)}
-    every = sorted((one.file for one in named), key=lambda file: file.path)
-    return Selection(
-        files=tuple(file for file in every if file.path in taken),
-        container=container,
-        quantization=label,
-        left_out=tuple(file for file in every if file.path not in taken),
-        warnings=tuple(warnings),
-    )
+    request = Request(format, quantization, tuple(include), tuple(exclude), tuple(weights), subfolder, include_optional)
+    return select(files, request, preference=preference)
+
+
+def select(files: Iterable[RemoteFile], request: Request, *, preference: Sequence[Container] = ()) -> Selection:
+    """Return the files of a listing that a request wants.
+
+    Args:
+        files: The whole listing.
+        request: What is wanted.
+        preference: Which container to take when several are there and none is named, best first.
+
+    Raises:
+        SelectionError: Nothing matches, shards are missing, or the choice is ambiguous.
+        UnsafeNameError: A chosen file has a name that is not let onto the disk (I8).
+    """
+    every = sorted(files, key=lambda file: file.path)
+    left: dict[str, tuple[Why, str]] = {}
+    inside = within(every, request.subfolder, left)
+    inside = excluded(inside, request.exclude, left)
+    paths = frozenset(file.path for file in inside)
+    listing = [_Listed(file, classify(file.path), read_part(file, paths)) for file in inside]
+    parts = [one.part for one in listing if one.part is not None]
+    chosen = _chosen_weights(listing, parts, paths, request, preference)
+    left |= chosen.left
+    taken = chosen.taken
+    support = _Support(listing, chosen, parts)
+    included = matching(paths, request.include) if request.include else frozenset()
+    for one in listing:
+        if one.path in taken or one.path in left:
+            continue
+        why = _why_left(one, request, support, included)
+        if why is None:
+            taken.add(one.path)
+        else:
+            left[one.path] = why
+    return _selection(every, chosen, left, request)
 
 
 def available_quantizations(files: Iterable[RemoteFile]) -> tuple[QuantChoice, ...]:
@@ -94,73 +150,165 @@ def available_quantizations(files: Iterable[RemoteFile]) -> tuple[QuantChoice, .
     return quant_choices(group_quants(sizes).variants, sizes)
 
 
-def _below(named: list[NamedRemote], subfolder: str | None) -> list[NamedRemote]:
-    if subfolder is None:
-        return named
-    prefix = f"{subfolder.strip('/')}/"
-    below = [one for one in named if one.path.startswith(prefix)]
-    if not below:
-        folders = sorted({one.folder for one in named if one.folder})
-        near = get_close_matches(subfolder.strip("/"), folders, n=3, cutoff=0.4) or folders[:5]
+def unproven_quantization(selection: Selection, *, held: str | None, branches: Sequence[str]) -> SelectionError:
+    """Return the error of a quantization that neither names nor content say.
+
+    Args:
+        selection: What was chosen.
+        held: What the content says that it is.
+        branches: Branches whose name says the quantization.
+    """
+    paths = frozenset(file.path for file in selection.files)
+    sets = weight_sets(part for file in selection.files if (part := read_part(file, paths)) is not None)
+    return no_such_quantization(selection.unproven or "", sets, held=held, branches=branches)
+
+
+def _chosen_weights(
+    listing: Sequence[_Listed],
+    parts: Sequence[Part],
+    paths: frozenset[str],
+    request: Request,
+    preference: Sequence[Container],
+) -> Choice:
+    wanted = named_weights(parts, paths, request) if request.explicit else parts
+    wanted = [part for part in wanted if part.says.role is not Role.DATA or request.include]
+    if not wanted:
+        if not request.include:
+            _check_worth(listing, request)
+        return Choice(taken=set(matching(paths, request.include)) if request.include else set())
+    choice = choose_weights(wanted, parts, paths, request, preference)
+    named = {part.path for part in wanted}
+    for part in parts:
+        if part.path not in named and part.path not in choice.taken:
+            choice.left.setdefault(part.path, (Why.NOT_ASKED, ""))
+    check_shards((part for part in parts if part.path in choice.taken), parts)
+    if request.quantization and not choice.proven:
+        check_quantization(request.quantization, weight_sets(wanted))
+    return choice
+
+
+def _check_worth(listing: Sequence[_Listed], request: Request) -> None:
+    """Raise where a repository without weights is nothing else that can be had either."""
+    roles = {one.says.role for one in listing}
+    if request.format or request.quantization:
         raise SelectionError(
-            f"the repository has no folder {subfolder!r}",
-            remedy=f"It has: {', '.join(near)}." if near else "It has no folders.",
+            f"there are no {request.format or request.quantization} weights here",
+            remedy="The repository has no weights that are known; leave the format and the quantization out.",
+            reason="no-such-format" if request.format else "no-such-quantization",
+        )
+    processors = any(one.path.rpartition("/")[2] in PROCESSORS for one in listing)
+    data = any(one.says.role is Role.ASSET and not one.path.lower().endswith(_TABLES) for one in listing)
+    if Role.TOKENIZER not in roles and not processors and not data:
+        raise SelectionError(
+            "the repository has no weights that are known",
+            remedy="Name files with `include`, or check that it is a model.",
+            reason="no-weights",
+        )
+
+
+class _Support:
+    """Tells which files that are no weights belong to the chosen ones."""
+
+    def __init__(self, listing: Sequence[_Listed], choice: Choice, parts: Sequence[Part]) -> None:
+        self._held: set[str] = set()
+        self._used: set[str] = set()
+        self._indexed: set[tuple[str, Container, str, str | None]] = set()
+        self.weights = any(part.path in choice.taken for part in parts)
+        sharded: set[tuple[str, Container, str, str | None]] = set()
+        for part in parts:
+            chosen = part.path in choice.taken
+            folders = _folders(part.path)
+            self._held.update(folders)
+            key = (part.folder, part.container, part.stem, part.label)
+            if chosen:
+                self._used.update(folders)
+                self._indexed.add(key)
+            elif part.says.shards:
+                sharded.add(key)
+        self._indexed -= sharded  # the one file was chosen, and the index speaks of its shards
+        self._used.update(folder for one in listing if one.path in choice.taken for folder in _folders(one.path))
+
+    def passed_over(self, one: _Listed) -> bool:
+        """Return whether a file lies with weights of which none is chosen, or is the index of such."""
+        if not self.weights:
+            return False
+        if any(folder in self._held and folder not in self._used for folder in _folders(one.path)):
+            return True  # onnx/, another precision, original/ keep their configuration to themselves
+        if one.says.role is Role.INDEX and (key := index_key(one.path)) is not None:
+            return (one.folder, *key) not in self._indexed
+        return False
+
+
+def _folders(path: str) -> list[str]:
+    """Return the folders that a file is in, the top one left out."""
+    steps = path.split("/")[:-1]
+    return ["/".join(steps[: depth + 1]) for depth in range(len(steps))]
+
+
+def _why_left(one: _Listed, request: Request, support: _Support, included: frozenset[str]) -> tuple[Why, str] | None:
+    """Return why a file that is no weight is left out, or ``None`` where it comes."""
+    role = one.says.role
+    if one.path in included or one.of_repository:
+        return None
+    if request.include and (role not in _SUPPORT or not support.weights):
+        return (Why.NOT_ASKED, "")
+    if role in (Role.OPTIONAL, Role.DATA):
+        calibration = role is Role.DATA and one.says.container is not None  # an importance matrix in a GGUF file
+        if request.optional and not calibration:
+            return None if _is_safe(one.path) else (Why.UNSAFE, "")
+        training = is_training_state(one.path)
+        return (Why.TRAINING if training else Why.OPTIONAL if role is Role.OPTIONAL else Why.CALIBRATION, "")
+    if one.part is not None:
+        return (Why.COUNTERPART, "")
+    if support.passed_over(one) and not (request.optional and _COPIES.match(one.path)):
+        return (Why.BELONGS, "")
+    return None
+
+
+def _is_safe(path: str) -> bool:
+    try:
+        check_relative_name(path)
+    except UnsafeNameError:
+        return False
+    return True
+
+
+def _selection(
+    every: Sequence[RemoteFile], chosen: Choice, left: dict[str, tuple[Why, str]], request: Request
+) -> Selection:
+    files = tuple(file for file in every if file.path in chosen.taken)
+    if not files:
+        raise SelectionError(
+            "nothing of the repository is left to choose",
+            remedy="Widen `include`, or narrow `exclude`.",
             reason="no-matching-files",
         )
-    return below + [one for one in named if not one.folder and one.says.role in (Role.README, Role.LICENSE)]
+    check_names(file.path for file in files)
+    labels = {
+        part.label
+        for file in files
+        if (part := read_part(file, frozenset())) is not None and part.says.role is Role.WEIGHTS
+    }
+    container = chosen.container
+    label = labels.pop() if len(labels) == 1 else None
+    return Selection(
+        files=files,
+        container=container,
+        quantization=label if label is None else (quantization_label(label) or label),
+        left_out=tuple(
+            LeftOut(file, *left.get(file.path, (Why.NOT_ASKED, ""))) for file in every if file.path not in chosen.taken
+        ),
+        warnings=tuple(_pickled(files, container)),
+        unproven=request.quantization if request.quantization and container and not chosen.proven else None,
+    )
 
 
-def _included(weights: list[NamedRemote], named: list[NamedRemote], globs: Sequence[str]) -> list[NamedRemote]:
-    """Return the weights that the globs name; one that names none is a mistake worth stopping for."""
-    for glob in globs:
-        if not any(_matches(one.path, glob) for one in weights):
-            others = [one.path for one in named if _matches(one.path, glob)]
-            names = [one.path for one in weights]
-            folded = [name for name in names if _matches(name.lower(), glob.lower())]
-            near = folded or get_close_matches(glob, names, n=3, cutoff=0.3) or names[:3]
-            said = f"; it matches only {others[0]}, which is taken or left by other rules" if others else ""
-            raise SelectionError(
-                f"include: {glob!r} matches no weights{said}",
-                remedy=f"Near misses: {', '.join(near)}." if near else "The repository has no weights.",
-                reason="no-matching-files",
-            )
-    return [one for one in weights if any(_matches(one.path, glob) for glob in globs)]
-
-
-def _matches(path: str, glob: str) -> bool:
-    return fnmatchcase(path, glob) or ("/" not in glob and fnmatchcase(path.rpartition("/")[2], glob))
-
-
-def _supports(
-    one: NamedRemote, chosen: list[NamedRemote], weights: list[NamedRemote], container: Container, *, optional: bool
-) -> bool:
-    """Return whether a file that is no weight belongs to the chosen ones."""
-    role = one.says.role
-    if role in (Role.WEIGHTS, Role.PROJECTOR):
-        return False
-    if role in (Role.OPTIONAL, Role.DATA):
-        return optional and one.says.container is None
-    if role is Role.LICENSE or (role is Role.README and not one.folder):
-        return True
-    if role is Role.INDEX and not _indexes(one, chosen, weights, container):
-        return False
-    if _FOREIGN_CONFIG.search(one.path) and container not in (Container.OPENVINO, Container.COREML):
-        return False
-    if COPIES.match(one.path) and not any(COPIES.match(w.path) for w in chosen):
-        return optional
-    # A folder whose weights were all passed over (onnx/, another precision) keeps its configuration to itself.
-    passed_over = one.folder and any(weight.folder == one.folder for weight in weights)
-    return not passed_over or any(weight.folder == one.folder for weight in chosen)
-
-
-def _indexes(one: NamedRemote, chosen: list[NamedRemote], weights: list[NamedRemote], container: Container) -> bool:
-    """Return whether a shard index speaks of the chosen weights rather than of others in its folder."""
-    of = next((value for token, value in _INDEX_OF.items() if token in one.path.lower()), container)
-    here = [weight for weight in chosen if weight.folder == one.folder and weight.says.container is of]
-    if not here:
-        return False
-    taken = {weight.path for weight in here}
-    others = [w for w in weights if w.folder == one.folder and w.says.container is of and w.path not in taken]
-    labels: set[str | None] = {found.label for found in find_quantizations(one.path.rpartition("/")[2])} or {None}
-    fits = any(weight.says.quantization in labels for weight in here)
-    return fits or not any(weight.says.quantization in labels for weight in others)
+def _pickled(files: Sequence[RemoteFile], container: Container | None) -> Iterable[str]:
+    """Yield a line for each component that is a pickle while the model itself is in safetensors."""
+    if container is not Container.SAFETENSORS:
+        return
+    paths = frozenset(file.path for file in files)
+    for file in files:
+        part = read_part(file, paths)
+        if part is not None and part.container is Container.PYTORCH:
+            yield f"{file.path} is a pickle: this part of the model has no safetensors"

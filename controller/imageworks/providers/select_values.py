@@ -1,9 +1,10 @@
 """What choosing files works on and gives back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
-from imageworks.detect.filenames import Container, NamedFile
+from imageworks.detect.filenames import Container
 from imageworks.errors import ImageworksError
 from imageworks.transfer.files import RemoteFile
 
@@ -23,23 +24,91 @@ class QuantChoice:
     files: int
 
 
+class Why(StrEnum):
+    """Why a file of a listing is not chosen."""
+
+    COUNTERPART = "counterpart"  # the same part in another container or sharding is chosen
+    PRECISION = "other-quantization"  # the same part in another precision or quantization is chosen
+    OTHER_MODEL = "other-model"  # another model of the repository, which was not asked for
+    BELONGS = "belongs-to-what-is-left-out"
+    OPTIONAL = "optional"  # pictures, documents, examples
+    TRAINING = "training-state"
+    CALIBRATION = "calibration-data"
+    EXCLUDED = "excluded"
+    NOT_ASKED = "not-included"
+    UNSAFE = "unsafe-name"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that is not chosen.
+
+    Args:
+        file: The file.
+        why: Why it is not.
+        instead: A chosen file that stands for it, where there is one.
+    """
+
+    file: RemoteFile
+    why: Why
+    instead: str = ""
+
+    @property
+    def path(self) -> str:
+        """Its path in the repository."""
+        return self.file.path
+
+    def __str__(self) -> str:
+        return f"{self.path}  {self.why.value}" + (f", {self.instead} comes" if self.instead else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What decides which files of a repository are wanted, as a manifest's ``source`` says it.
+
+    Args:
+        format: A container (``gguf``), or a scheme that safetensors carry (``awq``); the preferred one when absent.
+        quantization: Which one of several.
+        include: Globs: of weights and other data exactly these come, with the configuration that belongs to them.
+        exclude: Globs: these do not come.
+        weights: Globs over weights: exactly these come, with everything that is not weights.
+        subfolder: Take only this folder and what belongs to it.
+        optional: Take documents, pictures and examples as well.
+    """
+
+    format: str | None = None
+    quantization: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    subfolder: str | None = None
+    optional: bool = False
+
+    @property
+    def explicit(self) -> bool:
+        """Whether weights are named by themselves, so that nothing is chosen among them."""
+        return bool(self.include or self.weights)
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The files to have, and why not the others.
 
     Args:
         files: Sorted by path.
-        container: How the chosen weights are packed.
+        container: How the chosen weights are packed; ``None`` where there are none, as for a tokenizer.
         quantization: The label that the chosen weights' names say, if they say one.
-        left_out: The files of the listing that are not wanted.
+        left_out: The files of the listing that are not wanted, with the reason, sorted by path.
         warnings: What a person should know, a line each.
+        unproven: The quantization that was asked for, where no name says it: the content has to.
     """
 
     files: tuple[RemoteFile, ...]
-    container: Container
+    container: Container | None
     quantization: str | None
-    left_out: tuple[RemoteFile, ...]
+    left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = ()
+    unproven: str | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -63,24 +132,18 @@ class SelectionError(ImageworksError):
         self.choices = tuple(choices)
 
 
-@dataclass(frozen=True, slots=True)
-class NamedRemote:
-    """A file of the listing with what its name says.
+@dataclass(slots=True)
+class Choice:
+    """Which weights are taken, while they are being chosen.
 
     Args:
-        file: The file.
-        says: What its name says.
+        container: The main one.
+        taken: Paths of chosen weights.
+        left: Why other weights are not chosen, and what stands for them.
+        proven: Whether a name says the quantization that was asked for.
     """
 
-    file: RemoteFile
-    says: NamedFile
-
-    @property
-    def path(self) -> str:
-        """Its path in the repository."""
-        return self.file.path
-
-    @property
-    def folder(self) -> str:
-        """The folder it is in, empty at the top."""
-        return self.file.path.rpartition("/")[0]
+    container: Container | None = None
+    taken: set[str] = field(default_factory=set)
+    left: dict[str, tuple[Why, str]] = field(default_factory=dict)
+    proven: bool = False

@@ -1,258 +1,356 @@
-"""Which weights: one container and one quantization, every shard of it, or an error with the choices."""
+"""Which weights: of each component one container, one precision and one sharding, or an error with the choices."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from imageworks.detect.filenames import UNLABELLED, Container, QuantVariant, Role, group_quants
-from imageworks.providers.select_values import NamedRemote, QuantChoice, SelectionError
-from imageworks.quant_labels import plain_label, quantization_label
+from imageworks.detect.components import RANK, WHOLE, Part, WeightSet, is_part, main_containers, weight_sets
+from imageworks.detect.filenames import Container, Role
+from imageworks.providers.select_gguf import choose_gguf, choose_projectors, listed
+from imageworks.providers.select_values import Choice, QuantChoice, Request, SelectionError, Why
+from imageworks.quant_labels import is_ggml_label, plain_label, quantization_label
 
-PREFERENCE: Final = (
-    Container.SAFETENSORS,
-    Container.GGUF,
-    Container.MLX,
-    Container.PYTORCH,
-    Container.ONNX,
-    Container.OPENVINO,
-    Container.TENSORFLOW,
-    Container.FLAX,
-    Container.COREML,
-    Container.TFLITE,
-)
 DEFAULT_QUANTIZATION: Final = "q4_k_m"
-SMALL: Final = 100_000_000  # bytes, below which a tenth of a GB says nothing
 """What `download` proposes for a repository of many quantizations; a manifest has to say."""
 
-_PROJECTOR_PREFERENCE: Final = ("fp16", "bf16", "fp32", None)
-_SHARD_NUMBER: Final = re.compile(r"\d{4,6}(?=-of-\d{4,6})")
+_PRECISIONS: Final = ("fp16", "bf16", "fp32", "fp64")  # of equal content, so that one may be taken unasked
 _GGML_ONLY: Final = re.compile(r"t?i?q[1-9]|mxfp4")  # no safetensors name means a llama.cpp quantization
-# Copies of the same weights that some other loader reads: Meta's and OpenAI's originals, a trainer's checkpoints.
-COPIES: Final = re.compile(r"^(?:original|metal|checkpoint[-_]\d+|global_step\d+|checkpoints?)/")
-_WHOLE_MODEL: Final = re.compile(r"^(?:model|pytorch_model)[^/]*\.(?:safetensors|bin)$")
+_PIPELINE_PARTS: Final = frozenset({"unet", "transformer", "prior"})
+_OF_PIPELINE: Final = re.compile(r"lora|adapter|control|upscaler|upsampler|refiner|embedding|textual|inversion")
+_SPLIT: Final = {"vae_encoder": "vae", "vae_decoder": "vae", "text_encoders": "text_encoder"}
+"""Folders whose weights another form of the same pipeline keeps in one folder."""
+_MOSTLY: Final = 4  # a file of less than a quarter of its shards is no copy of them
 
 
-def without_copies(weights: list[NamedRemote]) -> list[NamedRemote]:
-    """Return the weights without a second set of them for another loader, as long as the first set is there.
-
-    Args:
-        weights: All weights of the listing.
-    """
-    kept = [one for one in weights if not COPIES.match(one.path)] or weights
-    if any(_WHOLE_MODEL.match(one.path) for one in kept):  # Mistral ships the same weights once more in its own layout
-        kept = [one for one in kept if not one.path.startswith("consolidated")]
-    return kept
-
-
-def choose_container(
-    wanted: list[NamedRemote], format_: str | None, quantization: str | None, preference: Sequence[Container]
-) -> Container:
-    """Return the container to take: the named one, the one that carries the quantization, else the preferred one.
+def choose_weights(
+    parts: Sequence[Part], beside: Sequence[Part], paths: frozenset[str], request: Request, first: Sequence[Container]
+) -> Choice:
+    """Return which weights are taken, and why not the others.
 
     Args:
-        wanted: The weights to choose among.
-        format_: A container or a scheme, as the manifest says it.
-        quantization: As the manifest says it.
-        preference: Containers, best first.
+        parts: The weights to choose among.
+        beside: All weights of the listing.
+        paths: All paths of the listing.
+        request: What is wanted.
+        first: Containers that are taken before the usual ones.
 
     Raises:
-        SelectionError: There are no such weights.
+        SelectionError: There are no such weights, or several that could be meant.
     """
-    present = {one.says.container for one in wanted if one.says.role is not Role.PROJECTOR}
-    ranked = [container for container in (*preference, *PREFERENCE) if container in present]
-    if format_ is None:
-        label = quantization_label(quantization) if quantization else None
-        if label and Container.GGUF in present and _GGML_ONLY.match(plain_label(label)):
+    choice = Choice()
+    sets = list(weight_sets(parts))
+    if not request.explicit:
+        sets = _without_steps(sets, choice)
+        sets = _without_single_files(sets, paths, choice)
+        _check_whole_folders(sets, paths)
+    choice.container = _main_container(sets, request, first)
+    label = quantization_label(request.quantization or "") or (request.quantization or "").strip().lower() or None
+    if choice.container is Container.GGUF:
+        gguf = [part for one in sets for part in one.parts if part.container is Container.GGUF]
+        every = [part for part in beside if part.container is Container.GGUF]
+        choose_gguf(gguf, request.quantization, choice, explicit=request.explicit)
+        if request.weights and not request.include:
+            choose_projectors([part for part in every if part.says.role is Role.PROJECTOR], gguf, choice)
+        label = None
+    if request.explicit:
+        choice.taken |= {part.path for one in sets for part in one.parts if part.path not in choice.left}
+        choice.proven = choice.proven or any(one.first.label == label for one in sets if label)
+        return choice
+    _choose_components(sets, choice, label)
+    standing = min(choice.taken, default="")
+    for path, (why, instead) in choice.left.items():
+        if instead and instead not in choice.taken:  # it stood for others, and a precision of it was not asked for
+            choice.left[path] = (why, standing)
+    return choice
+
+
+def _main_container(sets: Sequence[WeightSet], request: Request, first: Sequence[Container]) -> Container:
+    ranked = main_containers(sets, first)
+    name = (request.format or "").strip().lower()
+    if not name:
+        label = quantization_label(request.quantization) if request.quantization else None
+        if label and Container.GGUF in ranked and _GGML_ONLY.match(plain_label(label)):
             return Container.GGUF
         if ranked:
             return ranked[0]
-    name = (format_ or Container.GGUF).strip().lower()
-    if name in set(Container):
-        if Container(name) in present:
+    elif name in set(Container):
+        if Container(name) in ranked:
             return Container(name)
-        if name == Container.MLX and Container.SAFETENSORS in present:
+        if name == Container.MLX and Container.SAFETENSORS in ranked:
             return Container.SAFETENSORS  # MLX keeps its own layout in safetensors files
     elif quantization_label(name) is not None:  # awq, gptq, fp8: schemes, carried by one of two containers
-        carrier = next((one for one in (Container.SAFETENSORS, Container.PYTORCH) if one in present), None)
+        carrier = next((one for one in (Container.SAFETENSORS, Container.PYTORCH) if one in ranked), None)
         if carrier is not None:
             return carrier
     raise SelectionError(
-        f"there are no {name} weights here",
-        remedy=f"Formats of this repository: {', '.join(dict.fromkeys(ranked)) or 'none'}.",
+        f"there are no {name or 'known'} weights here",
+        remedy=f"Formats of this repository: {', '.join(ranked) or 'none'}.",
         reason="no-such-format",
     )
 
 
-def choose_weights(  # each is a different fact about one listing
-    wanted: list[NamedRemote],
-    weights: list[NamedRemote],
-    container: Container,
-    quantization: str | None,
-    *,
-    explicit: bool,
-    components: frozenset[str],
-) -> tuple[list[NamedRemote], str | None, list[str]]:
-    """Return the weights of one container and quantization, the label, and what to warn of.
+def _leave(sets: Iterable[WeightSet], choice: Choice, why: Why, instead: str = "") -> None:
+    for one in sets:
+        for part in one.parts:
+            choice.left.setdefault(part.path, (why, instead))
+
+
+def _without_steps(sets: list[WeightSet], choice: Choice) -> list[WeightSet]:
+    """Leave out what a training run saved on its way, where its result is there; of several steps alone none is it."""
+    results = [one for one in sets if not one.first.step]
+    steps: dict[str, list[WeightSet]] = {}
+    for one in sets:
+        if one.first.step:
+            steps.setdefault(one.first.step, []).append(one)
+    kept: list[WeightSet] = list(results)
+    alone: dict[str, list[WeightSet]] = {}
+    for step, ones in steps.items():
+        parent = step.rpartition("/")[0]
+        result = next((r for r in results if r.first.folder.lower() == parent or not parent), None)
+        if result is not None:
+            _leave(ones, choice, Why.TRAINING, result.first.path)
+        else:
+            alone.setdefault(parent, []).extend(ones)
+    for parent, ones in alone.items():
+        names = sorted({one.first.step for one in ones})
+        if len(names) > 1:
+            raise SelectionError(
+                f"the repository holds {len(names)} training steps{f' in {parent}' if parent else ''}, and no result",
+                remedy=f"Name the folder of one (`subfolder`, or its URL …/tree/…): {', '.join(names[:8])}.",
+                reason="ambiguous-variant",
+            )
+        kept += ones
+    return kept
+
+
+def _without_single_files(sets: list[WeightSet], paths: frozenset[str], choice: Choice) -> list[WeightSet]:
+    """Leave out a pipeline's checkpoints in one file when its components are there in folders (SDXL, Flux)."""
+    homes = {one.first.home: one for one in sets if one.first.component == WHOLE and one.first.direct}
+    body = next((homes[name] for name in sorted(_PIPELINE_PARTS & homes.keys())), None)
+    if body is None and "model_index.json" in paths:
+        body = next((homes[name] for name in sorted(homes) if name), None)
+    if body is None:
+        return sets
+    top = [one for one in sets if not one.first.folder]
+    _leave((one for one in top if "example" in one.first.path.lower()), choice, Why.OPTIONAL)
+    single = [one for one in top if one.first.path in choice.left or not _OF_PIPELINE.search(one.first.path.lower())]
+    single += [one for one in sets if one.first.home == "text_encoders" and "text_encoder" in homes]
+    _leave(single, choice, Why.COUNTERPART, body.first.path)
+    gone = {id(one) for one in single}
+    return [one for one in sets if id(one) not in gone]
+
+
+def _check_whole_folders(sets: Sequence[WeightSet], paths: frozenset[str]) -> None:
+    """Raise where several folders each hold the whole model for one device, as ONNX Runtime GenAI lays them out."""
+    folders = {path.rpartition("/")[0] for path in paths if path.endswith("/genai_config.json")}
+    held = sorted({one.first.folder for one in sets} & folders)
+    if len(held) > 1:
+        raise SelectionError(
+            f"{len(held)} folders of the repository each hold the model",
+            remedy=f"Name one (`subfolder`, or its URL …/tree/…): {', '.join(held[:8])}.",
+            reason="ambiguous-variant",
+        )
+
+
+def _choose_components(sets: Sequence[WeightSet], choice: Choice, label: str | None) -> None:
+    taken = [one for one in sets if one.first.path in choice.taken]
+    components: dict[tuple[str, str], list[WeightSet]] = {}
+    for one in sets:
+        # Each GGUF or ggml file is a model as a whole: beside other weights it is another form of them.
+        if one.container is not Container.GGUF and (
+            one.container is not Container.GGML or choice.container is one.container
+        ):
+            components.setdefault(one.component, []).append(one)
+    picked = {key: _one_container(ones, choice.container) for key, ones in components.items()}
+    _drop_other_forms(picked, choice.container, taken, choice)
+    for key, ones in components.items():
+        chosen = _of_component(picked[key], label, choice) if picked[key] else []
+        choice.taken |= {part.path for one in chosen for part in one.parts}
+        instead = chosen[0].first.path if chosen else ""
+        for one in ones:
+            if one not in chosen:
+                precision = one in picked[key] and _differs(one, chosen)
+                _leave([one], choice, Why.PRECISION if precision else Why.COUNTERPART, instead)
+    some = min(choice.taken, default="")
+    rest = [one for one in sets if one.first.path not in choice.taken and one.first.path not in choice.left]
+    _leave(rest, choice, Why.COUNTERPART, some)
+
+
+def _differs(one: WeightSet, chosen: Sequence[WeightSet]) -> bool:
+    return all(one.first.label != other.first.label for other in chosen if other.first.stem == one.first.stem)
+
+
+def _one_container(ones: Sequence[WeightSet], main: Container | None) -> list[WeightSet]:
+    """Return the copies of a component in the main container, else in the most usual one."""
+    held = {one.container for one in ones}
+    direct = {one.container for one in ones if one.first.direct} or held
+    container = main if main in held else min(direct, key=lambda one: RANK[one])
+    same = [one for one in ones if one.container is container]
+    same = [one for one in same if one.first.direct] or same
+    named = [one for one in same if one.first.stem != "consolidated"]
+    return named if named and not all(one.missing for one in named) else same  # Mistral's second layout of the same
+
+
+def _drop_other_forms(
+    picked: dict[tuple[str, str], list[WeightSet]], main: Container | None, taken: Sequence[WeightSet], choice: Choice
+) -> None:
+    """Empty what is chosen of a component that is only another form of what is chosen beside it."""
+    firsts = [ones[0].first for ones in picked.values() if ones] + [one.first for one in taken]
+    mains = [first for first in firsts if first.container is main]
+    homes = {first.home for first in mains}
+    names = {re.sub(r"[-_. ]", "", first.stem) for one in taken for first in one.parts}
+    for key, ones in picked.items():
+        first = ones[0].first
+        if first.container is main and not (first.form == "original" and any(other.direct for other in mains)):
+            continue
+        form_of = first.form and any(other.direct or other.container is main for other in mains)
+        split_of = _SPLIT.get(first.home) in homes
+        whole_of = main is Container.GGUF and (key[1] == WHOLE or re.sub(r"[-_. ]", "", first.stem) in names)
+        # A pipeline's parts and a model's own folders are no second model beside GGUF files of the same.
+        if form_of or split_of or (whole_of and not is_part(first)):
+            _leave(ones, choice, Why.COUNTERPART, mains[0].path if mains else "")
+            picked[key] = []
+
+
+def _of_component(sets: Sequence[WeightSet], label: str | None, choice: Choice) -> list[WeightSet]:
+    """Return of each file of a component, all in one container, one precision in one sharding."""
+    names: dict[str, list[WeightSet]] = {}
+    for one in sets:
+        names.setdefault(one.first.stem, []).append(one)
+    if sets[0].container is Container.GGML and len(names) > 1:
+        raise SelectionError(
+            f"the repository holds {len(names)} models",
+            remedy="Name one with `weights` (`--weights`): "
+            f"{', '.join(sorted(one.first.path for one in sets)[:12])}{', …' if len(sets) > 12 else ''}.",  # noqa: PLR2004
+            reason="ambiguous-variant",
+        )
+    return [_one_sharding(_one_label(ones, label, choice)) for ones in names.values()]
+
+
+def _one_label(ones: Sequence[WeightSet], label: str | None, choice: Choice) -> list[WeightSet]:
+    by_label: dict[str | None, list[WeightSet]] = {}
+    for one in ones:
+        by_label.setdefault(one.first.label, []).append(one)
+    if label is not None and label in by_label:
+        choice.proven = True
+        return by_label[label]
+    for usual in (None, *_PRECISIONS):
+        if usual in by_label:
+            return by_label[usual]
+    if len(by_label) == 1:
+        return next(iter(by_label.values()))
+    choices = quant_choices(ones)
+    raise SelectionError(
+        f"{ones[0].first.stem or 'the model'} is here in {len(by_label)} quantizations, and none is named",
+        remedy=f"Write `quantization:` (`--quant`) with one of: {listed(choices)}.",
+        reason="ambiguous-quantization",
+        choices=choices,
+    )
+
+
+def _one_sharding(ones: Sequence[WeightSet]) -> WeightSet:
+    """Return one complete copy: as one file, where that holds as much as the shards do, else the shards."""
+    whole = [one for one in ones if not one.missing] or list(ones)
+    single = [one for one in whole if not one.first.says.shards]
+    sharded = [one for one in whole if one.first.says.shards]
+    shards = max((one.size for one in sharded), default=0)
+    single = [one for one in single if one.size * _MOSTLY >= shards] or (single if not sharded else [])
+    found = single or sharded
+    nearest = min(one.first.folder.count("/") + bool(one.first.folder) for one in found)
+    found = [one for one in found if one.first.folder.count("/") + bool(one.first.folder) == nearest]
+    if len(found) > 1:
+        raise SelectionError(
+            f"{len(found)} complete copies of the same weights are here: "
+            f"{', '.join(one.first.path for one in found[:4])}",
+            remedy="Leave one out with `exclude` (`--exclude`), or name the files of the other with `weights`.",
+            reason="ambiguous-variant",
+        )
+    return found[0]
+
+
+def quant_choices(sets: Iterable[WeightSet]) -> tuple[QuantChoice, ...]:
+    """Return the precisions and quantizations that names of weights say, with their sizes, smallest first.
 
     Args:
-        wanted: The weights to choose among.
-        weights: All weights of the listing.
-        container: How the chosen ones are packed.
-        quantization: As the manifest says it.
-        explicit: The manifest named the files itself, so that several quantizations may be meant.
-        components: Folders with a configuration of their own: parts of a model, not copies of it.
+        sets: Weights.
+    """
+    found: dict[str, QuantChoice] = {}
+    for one in sets:
+        if (label := one.first.label) is not None:
+            earlier = found.get(label, QuantChoice(label, 0, 0))
+            found[label] = QuantChoice(label, earlier.size + one.size, earlier.files + len(one.parts))
+    return tuple(sorted(found.values(), key=lambda choice: (choice.size, choice.label)))
+
+
+def check_quantization(quantization: str, sets: Sequence[WeightSet]) -> None:
+    """Raise where no file and no content can be the quantization that was asked for.
+
+    Args:
+        quantization: As it was asked for, where no name says it.
+        sets: The weights to choose among.
 
     Raises:
-        SelectionError: The quantization is unknown here, or there are several.
+        SelectionError: It is none, or one that only other containers carry.
     """
-    if container is Container.GGUF:
-        chosen, label = _choose_gguf(wanted, weights, quantization, explicit=explicit)
-        return chosen, label, []
-    of_container = [one for one in wanted if one.says.container is container]
-    if explicit:
-        return of_container, _common_label(of_container), []
-    of_container = _without_single_file(of_container)
-    warnings: list[str] = []
-    if container is Container.SAFETENSORS:
-        extra = _pickled_parts(of_container, wanted, components)
-        of_container += extra
-        warnings += [f"{one.path} is a pickle: this part of the model has no safetensors" for one in extra]
-    chosen = _by_label(of_container, quantization)
-    return chosen, _common_label(chosen), warnings
+    label = quantization_label(quantization)
+    if label is not None and not (_GGML_ONLY.match(plain_label(label)) and is_ggml_label(label)):
+        return
+    raise no_such_quantization(quantization, sets)
 
 
-def _choose_gguf(
-    wanted: list[NamedRemote], weights: list[NamedRemote], quantization: str | None, *, explicit: bool
-) -> tuple[list[NamedRemote], str | None]:
-    by_path = {one.path: one for one in [*weights, *wanted]}
-    groups = group_quants(one.path for one in wanted)
-    variants = groups.variants if quantization is None else groups.find(quantization)
-    choices = quant_choices(groups.variants, {path: one.file.size for path, one in by_path.items()})
-    if not variants and not explicit:
-        raise SelectionError(
-            f"there is no quantization {quantization!r} here",
-            remedy=f"Choose one of: {_listed(choices)}.",
-            reason="no-such-quantization",
-            choices=choices,
-        )
-    labels = {variant.label for variant in variants}
-    if len(labels) > 1 and not explicit:
-        raise SelectionError(
-            f"{quantization!r} could mean {len(labels)} quantizations of this repository"
-            if quantization
-            else f"this repository has {len(labels)} quantizations, and none is named",
-            remedy=f"Write `quantization:` with one of: {_listed(choices)}.",
-            reason="ambiguous-quantization",
-            choices=[choice for choice in choices if choice.label in labels],
-        )
-    if len(variants) > 1 and not explicit:
-        raise SelectionError(
-            f"{len(variants)} models of this repository have the quantization {variants[0].label}",
-            remedy=f"Name one with `include`: {', '.join(variant.files[0] for variant in variants[:5])}.",
-            reason="ambiguous-quantization",
-        )
-    chosen = [by_path[path] for variant in variants for path in variant.files]
-    chosen += [by_path[path] for path in groups.aside]
-    projectors = [one for one in weights if one.says.role is Role.PROJECTOR]
-    named_projectors = [one for one in projectors if explicit and one in wanted]
-    chosen += named_projectors or _best_projector(projectors)
-    return chosen, labels.pop() if len(labels) == 1 and UNLABELLED not in labels else None
+def no_such_quantization(
+    quantization: str, sets: Sequence[WeightSet], *, held: str | None = None, branches: Sequence[str] = ()
+) -> SelectionError:
+    """Return the error of a quantization that is not there, with what is.
+
+    Args:
+        quantization: As it was asked for.
+        sets: The weights to choose among.
+        held: What the content says that it is.
+        branches: Branches whose name says the quantization.
+    """
+    choices = quant_choices(sets)
+    formats = ", ".join(main_containers(sets)) or "none"
+    there = listed(choices) if choices else f"{held or 'no quantization by name'}, as {formats}"
+    remedy = f"It has: {there}; leave the quantization out to take that."
+    if branches:
+        remedy = f"There is a branch of that name: {', '.join(f'@{name}' for name in branches[:5])}. {remedy}"
+    return SelectionError(
+        f"there is no quantization {quantization!r} here",
+        remedy=remedy,
+        reason="no-such-quantization",
+        choices=choices,
+    )
 
 
-def _best_projector(projectors: list[NamedRemote]) -> list[NamedRemote]:
-    for label in _PROJECTOR_PREFERENCE:
-        found = [one for one in projectors if one.says.quantization == label]
-        if found:
-            return found[:1]
-    return projectors[:1]
-
-
-def _listed(choices: Sequence[QuantChoice]) -> str:
-    return ", ".join(f"{choice.label} ({_shown(choice.size)})" for choice in choices)
-
-
-def _shown(size: int) -> str:
-    """Return bytes in the decimal units of the Hub's own pages."""
-    return f"{size / 1e9:.1f} GB" if size >= SMALL else f"{size / 1e6:.1f} MB"
-
-
-def _without_single_file(weights: list[NamedRemote]) -> list[NamedRemote]:
-    """Leave out a pipeline's checkpoint in one file when its components are there in folders (SDXL, Flux)."""
-    folders = {one.folder for one in weights}
-    pipeline = folders & {"unet", "transformer", "prior", "decoder"}
-    return [one for one in weights if one.folder] if pipeline and "" in folders else weights
-
-
-def _pickled_parts(
-    chosen: list[NamedRemote], wanted: list[NamedRemote], components: frozenset[str]
-) -> list[NamedRemote]:
-    """Return the pickles of components that have no safetensors, such as ``2_Dense`` or ``safety_checker``."""
-    lacking = components - {one.folder for one in chosen} - {""}
-    return [one for one in wanted if one.says.container is Container.PYTORCH and one.folder in lacking]
-
-
-def _by_label(weights: list[NamedRemote], quantization: str | None) -> list[NamedRemote]:
-    """Return in each folder the variant that is asked for, else the plain one, else all."""
-    label = quantization_label(quantization) if quantization else None
-    folders: dict[str, list[NamedRemote]] = {}
-    for one in weights:
-        folders.setdefault(one.folder, []).append(one)
-    chosen: list[NamedRemote] = []
-    for ones in folders.values():
-        asked = [one for one in ones if label is not None and one.says.quantization == label]
-        plain = [one for one in ones if one.says.quantization is None]
-        chosen += asked or plain or ones
-    return chosen
-
-
-def _common_label(weights: list[NamedRemote]) -> str | None:
-    labels = {one.says.quantization for one in weights}
-    return labels.pop() if len(labels) == 1 else None
-
-
-def check_shards(chosen: list[NamedRemote], weights: list[NamedRemote]) -> None:
+def check_shards(chosen: Iterable[Part], every: Iterable[Part]) -> None:
     """Raise when a chosen shard's fellows are missing, from the repository or from the choice.
 
     Args:
         chosen: The chosen weights.
-        weights: All weights of the listing.
+        every: All weights of the listing.
 
     Raises:
         SelectionError: Some are missing.
     """
-    groups: dict[tuple[str, int], set[int]] = {}
-    for one in chosen:
-        if one.says.shards:
-            key = (_SHARD_NUMBER.sub("#", one.path), one.says.shards)
-            groups.setdefault(key, set()).add(one.says.shard)
-    listed = {one.path for one in weights}
-    for (pattern, shards), present in groups.items():
-        # Some uploads count from 0, to N-1 or to N (gpt-oss): their index, which is content, settles the last one.
-        needed = range(shards) if 0 in present else range(1, shards + 1)
-        missing = sorted(set(needed) - present)
-        if missing:
-            some = ", ".join(str(number) for number in missing[:5])
-            left = any(_SHARD_NUMBER.sub("#", path) == pattern for path in listed - {one.path for one in chosen})
-            raise SelectionError(
-                f"{pattern.replace('#', 'NNNNN')}: {len(missing)} of {shards} shards are missing ({some}"
-                f"{', …' if len(missing) > 5 else ''})",  # noqa: PLR2004 # as many as were named
-                remedy="Widen `include` to all shards."
-                if left
-                else "The upload is incomplete: choose another revision.",
-                reason="incomplete-shards",
-            )
+    listed_sets: Mapping[tuple[object, ...], WeightSet] | None = None
+    for one in weight_sets(part for part in chosen if part.says.shards):
+        if not one.missing:
+            continue
+        listed_sets = listed_sets or {_set_key(other): other for other in weight_sets(every)}
+        whole = listed_sets[_set_key(one)]
+        shards, missing = one.first.says.shards, one.missing
+        some = ", ".join(str(number) for number in missing[:5])
+        pattern = re.sub(r"\d{4,6}(?=-of-)", "NNNNN", one.first.path)
+        raise SelectionError(
+            f"{pattern}: {len(missing)} of {shards} shards are missing ({some}{', …' if len(missing) > 5 else ''})",  # noqa: PLR2004 # as many as were named
+            remedy="Widen `include` to all shards."
+            if len(whole.parts) > len(one.parts)
+            else "The upload is incomplete: choose another revision.",
+            reason="incomplete-shards",
+        )
 
 
-def quant_choices(variants: Iterable[QuantVariant], sizes: Mapping[str, int]) -> tuple[QuantChoice, ...]:
-    """Return quantizations with their sizes, smallest first.
-
-    Args:
-        variants: Quantizations of a repository.
-        sizes: Path to size in bytes.
-    """
-    found: dict[str, QuantChoice] = {}
-    for variant in variants:
-        earlier = found.get(variant.label, QuantChoice(variant.label, 0, 0))
-        size = earlier.size + sum(sizes[path] for path in variant.files)
-        found[variant.label] = QuantChoice(variant.label, size, earlier.files + len(variant.files))
-    return tuple(sorted(found.values(), key=lambda choice: (choice.size, choice.label)))
+def _set_key(one: WeightSet) -> tuple[object, ...]:
+    first = one.first
+    return (first.folder, first.container, first.stem, first.label, first.says.shards)

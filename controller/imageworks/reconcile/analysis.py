@@ -1,24 +1,23 @@
 """Analyze a repository without downloading weights: what it is, what would be fetched, where to, under which name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from imageworks.detect.describe import describe
-from imageworks.detect.facts import ModelFacts, Subject
+from imageworks.detect.containers import Kind
+from imageworks.detect.facts import ModelFacts
 from imageworks.detect.filenames import Container
 from imageworks.identifiers import HubIdentifier
 from imageworks.naming import default_variant_name
 from imageworks.providers.hub_records import ResolvedRevision
 from imageworks.providers.huggingface import HubClient
-from imageworks.providers.select import available_quantizations, select_files
-from imageworks.providers.select_values import QuantChoice, Selection, SelectionError
+from imageworks.providers.select import available_quantizations, select
+from imageworks.providers.select_values import QuantChoice, Request, Selection, SelectionError
+from imageworks.reconcile.choosing import asked_for, check_asked, describe_remote, subject_of
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.situation import Obstacle, Place
 from imageworks.registry.manifest import HuggingFaceSource, Manifest
 from imageworks.transfer.files import RemoteFile
 
 FORMAT_VERSION = 1
-LARGEST_SMALL_BYTES = 16 * 1024 * 1024
-MOST_HEADERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,10 @@ class Analysis:
             "files": len(self.files),
             "would_fetch": None
             if chosen is None
-            else {"files": [file.path for file in chosen.files], "bytes": sum(file.size for file in chosen.files)},
+            else {"files": [file.path for file in chosen.files], "bytes": chosen.total_bytes},
+            "left_out": None
+            if chosen is None
+            else [{"path": one.path, "why": one.why.value, "instead": one.instead or None} for one in chosen.left_out],
             "open_question": self.open_question,
             "name": self.name,
             "target": str(self.place.path) if isinstance(self.place, Place) else None,
@@ -82,7 +84,13 @@ class Analysis:
 
 
 def analyze(
-    hub: HubClient, wanted: HubIdentifier, places: Places, *, container: str | None = None, backend: str | None = None
+    hub: HubClient,
+    wanted: HubIdentifier,
+    places: Places,
+    *,
+    container: str | None = None,
+    backend: str | None = None,
+    request: Request | None = None,
 ) -> Analysis:
     """Return what a repository is, reading small files and the beginnings of weights only.
 
@@ -92,40 +100,31 @@ def analyze(
         places: Locations on this host.
         container: The format that is preferred.
         backend: The serving backend, for the name.
+        request: What is asked of its files besides; nothing when absent.
 
     Raises:
         HubError: It does not exist, may not be seen, or the hub cannot be reached.
-        UnsafeNameError: A file's name leads outside its folder.
+        UnsafeNameError: A chosen file's name leads outside its folder.
     """
     resolved = hub.resolve(wanted.repo, wanted.revision or "main")
     listing = hub.listing(resolved.repo, resolved.commit)
-    selection, question = _select(listing.files, container, wanted.quantization)
-    chosen = selection.files if selection is not None else listing.files
-    by_path = {file.path: file for file in listing.files}
+    asked = replace(request or Request(), format=container, quantization=wanted.quantization)
     source = hub.source(resolved.repo, resolved.commit)
-
-    def read_small(path: str) -> bytes | None:
-        file = by_path[path]
-        return source.read(file, 0, file.size) if file.size <= LARGEST_SMALL_BYTES else None
-
-    def read_header(path: str, offset: int, length: int) -> bytes:
-        return source.read(by_path[path], offset, length)
-
-    subject = Subject(
-        repo=resolved.repo,
-        revision=wanted.revision,
-        task=resolved.pipeline_tag,
-        library=resolved.library_name,
-        license=resolved.license,
-    )
-    facts = describe(chosen, read_small, read_header, subject=subject, most_headers=MOST_HEADERS)
+    subject = subject_of(resolved, wanted.revision)
+    selection, question = _select(listing.files, asked, wanted.path)
+    facts = describe_remote(selection.files if selection else listing.files, source, subject=subject)
+    if selection is not None:
+        try:
+            check_asked(hub, resolved.repo, selection, facts)
+        except SelectionError as error:
+            selection, question = None, error.render()
     detected = facts.download_format or (selection.container if selection else None)
     name = default_variant_name(
         resolved.repo,
-        backend or ("gguf" if detected == Container.GGUF else "vllm"),
+        backend or _backend(detected, facts.kind),
         revision=wanted.revision,
         download_format=detected,
-        quantization=facts.quantization,
+        quantization=_label(selection, facts),
     )
     ref = wanted.revision or "main"
     manifest = Manifest(name, f"models/{name}.yaml", HuggingFaceSource(resolved.repo, ref))
@@ -141,10 +140,21 @@ def analyze(
     )
 
 
-def _select(
-    files: tuple[RemoteFile, ...], container: str | None, quantization: str | None
-) -> tuple[Selection | None, str | None]:
+def _select(files: tuple[RemoteFile, ...], request: Request, path: str | None) -> tuple[Selection | None, str | None]:
     try:
-        return select_files(files, format=container, quantization=quantization), None
+        return select(files, asked_for(request, path, files)), None
     except SelectionError as error:
         return None, error.render()
+
+
+def _backend(container: str | None, kind: Kind) -> str:
+    if kind in (Kind.TOKENIZER, Kind.PROCESSOR):
+        return "unassigned"
+    return "gguf" if container == Container.GGUF else "vllm"
+
+
+def _label(selection: Selection | None, facts: ModelFacts) -> str | None:
+    """Return the quantization that names a model: a GGUF file's own name says by which one it is asked for."""
+    if selection is not None and selection.container is Container.GGUF and selection.quantization:
+        return selection.quantization
+    return facts.quantization

@@ -414,4 +414,5 @@ def _change(case: Case, action: Action, reason: Reason, message: str) -> Change:
         revision=(entry.revision if entry else None, commit),
         previous_name=case.previous_name,
         warnings=upstream.warnings if isinstance(upstream, Upstream) else (),
+        left_out=upstream.left_out if isinstance(upstream, Upstream) else (),
     )

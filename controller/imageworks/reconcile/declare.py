@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from imageworks.detect.filenames import Container, classify
+from imageworks.detect.filenames import Container
 from imageworks.errors import ImageworksError, UsageError
 from imageworks.identifiers import HubIdentifier
-from imageworks.providers.select import select_files
-from imageworks.providers.select_values import QuantChoice, Selection, SelectionError
+from imageworks.providers.select import select
+from imageworks.providers.select_values import LeftOut, QuantChoice, Request, Selection, SelectionError
 from imageworks.providers.select_weights import DEFAULT_QUANTIZATION
 from imageworks.quant_labels import quantization_label
 from imageworks.reconcile.analysis import Analysis, analyze
+from imageworks.reconcile.choosing import asked_for, check_asked
 from imageworks.reconcile.known import Asked, branch_of, known_name, usual_backend
 from imageworks.reconcile.places import LINUX
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
@@ -23,7 +24,7 @@ from imageworks.reconcile.run import Run
 from imageworks.reconcile.situation import Place
 from imageworks.registry.edit import Keys, edit_manifest
 from imageworks.registry.entry import Entry
-from imageworks.registry.manifest import FOLDER, HuggingFaceSource, Manifest, State, is_commit
+from imageworks.registry.manifest import FOLDER, HuggingFaceSource, Manifest, Source, State, is_commit
 from imageworks.transfer.files import RemoteFile
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 _FORMATS: Final = frozenset({"safetensors", "gguf", "mlx", "onnx", "pytorch"})
 _PLAIN: Final = re.compile(r"[A-Za-z~/][A-Za-z0-9~/._@+-]*")
 _SCHEMA: Final = ".schemas/manifest.schema.json"
+_LISTS: Final = {
+    "include": "of weights and data only these",
+    "exclude": "not these",
+    "weights": "only these weights, with what is not weights",
+}
 _COLUMN: Final = 30  # where comments begin
 
 Choose = Callable[[Sequence[QuantChoice], str | None], str]
@@ -56,6 +62,9 @@ class Wish:
         optional: Whether documents, pictures and examples are wanted too.
         force: Whether to move the pin and to read every byte again.
         preferred: Which formats this host takes first of several, where none is asked for.
+        include: Globs: of weights and data exactly these.
+        exclude: Globs: these do not come.
+        weights: Globs over weights: exactly these, with everything that is not weights.
     """
 
     identifier: HubIdentifier
@@ -67,6 +76,9 @@ class Wish:
     optional: bool = False
     force: bool = False
     preferred: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,7 @@ class Proposal:
         notes: What a person should know.
         beside: What to do where another model of the repository claims the same folder.
         label: The quantization that was chosen of several, if there was a choice.
+        left_out: The repository's files that are not chosen, with the reason.
     """
 
     name: str
@@ -96,6 +109,7 @@ class Proposal:
     notes: tuple[str, ...] = ()
     beside: str | None = None
     label: str | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
@@ -117,18 +131,22 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
     resolved = hub.resolve(asked.repo, asked.revision or "main")
     hub.check_access(resolved)
     files = hub.listing(resolved.repo, resolved.commit).files
-    wanted = replace(asked, repo=resolved.repo)
+    wanted = replace(asked, repo=resolved.repo, path=None)
+    request = _request(wish, files)
 
     def look(form: str | None, label: str | None) -> Analysis:
-        return analyze(hub, replace(wanted, quantization=label), run.places, container=form, backend=wish.backend)
+        one = replace(wanted, quantization=label)
+        return analyze(hub, one, run.places, container=form, backend=wish.backend, request=request)
 
-    form = _choose_format(files, wish, look)
-    label, selection = _choose_quantization(files, form, wish, choose)
+    form = _choose_format(files, request, wish, look)
+    label, selection = _choose_quantization(files, replace(request, format=form), choose)
     analysis = look(form, label)
-    meant = Asked(analysis, asked.revision, selection.container.value, label, wish.backend)
+    check_asked(hub, resolved.repo, selection, analysis.facts)
+    container = selection.container.value if selection.container is not None else None
+    meant = Asked(analysis, asked.revision, container, label, wish.backend)
     analysis = replace(analysis, name=known_name(run.registry, meant))
     entry = run.registry.entries.get(analysis.name)
-    chosen = _Chosen(analysis, selection.container, label, wish)
+    chosen = _Chosen(analysis, selection, label, wish, request)
     location, notes = _location(run, chosen)
     manifest = _declared(run, chosen, entry)
     file = manifest.file if manifest is not None else f"{FOLDER}/{analysis.name}.yaml"
@@ -143,13 +161,23 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
     else:
         content = _edited(manifest, before, chosen)
         notes += _newer(manifest, analysis, wish)
-    notes += tuple(selection.warnings)
-    if wish.identifier.path and label is None:
-        notes += (f"the whole model is taken, not only {wish.identifier.path}",)
+    notes += (*selection.warnings, *_differing(analysis))
     installed = entry is not None and (seen := run.observe(entry)) is not None and seen.intact
     installed = installed and not (entry is not None and _lacks(entry, resolved.commit, selection))
     beside = _other_pins(run, analysis, branch_of(asked.revision))
-    return Proposal(analysis.name, file, content, analysis, entry, installed, content != before, notes, beside, label)
+    return Proposal(
+        name=analysis.name,
+        file=file,
+        content=content,
+        analysis=analysis,
+        entry=entry,
+        installed=installed,
+        changed=content != before,
+        notes=notes,
+        beside=beside,
+        label=label,
+        left_out=selection.left_out,
+    )
 
 
 def install(run: Run, proposal: Proposal, *, force: bool, kept: bool = True) -> Plan:
@@ -233,19 +261,39 @@ class _Chosen:
 
     Args:
         analysis: What the repository is.
-        container: How the chosen weights are packed.
+        selection: The files that were chosen.
         label: The quantization that was chosen of several, if there was a choice.
         wish: What is asked for.
+        request: What the wish asks of the repository's files.
     """
 
     analysis: Analysis
-    container: Container
+    selection: Selection
     label: str | None
     wish: Wish
+    request: Request
+
+    @property
+    def container(self) -> str | None:
+        """How the chosen weights are packed."""
+        return self.selection.container.value if self.selection.container is not None else None
+
+
+def _request(wish: Wish, files: Sequence[RemoteFile]) -> Request:
+    """Return what a wish asks of a repository's files: by options, by a tag, or by the URL of a file or folder."""
+    asked = wish.quantization or wish.identifier.quantization
+    request = Request(
+        quantization=(quantization_label(asked) or asked) if asked else None,
+        include=wish.include,
+        exclude=wish.exclude,
+        weights=wish.weights,
+        optional=wish.optional,
+    )
+    return asked_for(request, wish.identifier.path, files)
 
 
 def _choose_format(
-    files: Sequence[RemoteFile], wish: Wish, look: Callable[[str | None, str | None], Analysis]
+    files: Sequence[RemoteFile], request: Request, wish: Wish, look: Callable[[str | None, str | None], Analysis]
 ) -> str | None:
     """Return the first wanted format that the repository has; ``None`` where it is left to the repository.
 
@@ -254,13 +302,13 @@ def _choose_format(
     refusal: SelectionError | None = None
     for form in wish.formats or wish.preferred:
         try:
-            select_files(files, format=form, quantization=_label_asked(wish))
+            select(files, replace(request, format=form))
         except SelectionError as error:
             if not error.choices:
                 refusal = refusal or error
                 continue
         # awq, gptq and the like are told by the configuration, not by the names of files.
-        if form in set(Container) or look(form, _label_asked(wish)).facts.quantization == quantization_label(form):
+        if form in set(Container) or look(form, request.quantization).facts.quantization == quantization_label(form):
             return form
         refusal = refusal or SelectionError(
             f"there are no {form} weights here",
@@ -272,35 +320,28 @@ def _choose_format(
     return None
 
 
-def _choose_quantization(
-    files: Sequence[RemoteFile], form: str | None, wish: Wish, choose: Choose
-) -> tuple[str | None, Selection]:
-    label = _label_asked(wish)
+def _choose_quantization(files: Sequence[RemoteFile], request: Request, choose: Choose) -> tuple[str | None, Selection]:
+    label = request.quantization
     try:
-        return label, _select(files, form, label, wish)
+        return label, select(files, request)
     except SelectionError as error:
         if label is not None or not error.choices:
             raise
         labels = [choice.label for choice in error.choices]
         label = choose(error.choices, DEFAULT_QUANTIZATION if DEFAULT_QUANTIZATION in labels else None)
-    return label, _select(files, form, label, wish)
+    return label, select(files, replace(request, quantization=label))
 
 
-def _select(files: Sequence[RemoteFile], form: str | None, label: str | None, wish: Wish) -> Selection:
-    return select_files(files, format=form, quantization=label, include_optional=wish.optional)
-
-
-def _label_asked(wish: Wish) -> str | None:
-    """Return the quantization that was named: by option, by tag, or by a URL of a GGUF file."""
-    asked = wish.quantization or wish.identifier.quantization
-    if asked is None and wish.identifier.path and wish.identifier.path.lower().endswith(".gguf"):
-        asked = classify(wish.identifier.path).quantization
-    return (quantization_label(asked) or asked) if asked else None
+def _differing(analysis: Analysis) -> tuple[str, ...]:
+    """Return that a GGUF file's name says another quantization than its header does."""
+    if analysis.facts.detection.container is not Container.GGUF:
+        return ()
+    return tuple(text for text in analysis.facts.detection.warnings if "general.file_type" in text or " says " in text)
 
 
 def _lacks(entry: Entry, commit: str, selection: Selection) -> bool:
     """Return whether files that would be chosen now were never recorded; what people chose by globs is theirs."""
-    if entry.revision != commit or {"include", "exclude"} & entry.selection.keys():
+    if entry.revision != commit or {"include", "exclude", "weights", "subfolder"} & entry.selection.keys():
         return False
     return not {file.path for file in selection.files} <= {file.path for file in entry.files}
 
@@ -360,6 +401,11 @@ def _edited(manifest: Manifest, before: bytes, chosen: _Chosen) -> bytes:
         changes["source", "huggingface"] = resolved.repo
         changes["source", "revision"] = resolved.commit
         comments["source", "revision"] = _pin_comment(chosen)
+    _check_lists(source, chosen)
+    for key, value in _lists(chosen.request).items():
+        changes["source", key] = list(value)
+    if chosen.request.subfolder:
+        changes["source", "subfolder"] = chosen.request.subfolder
     if wish.optional:
         changes["source", "optional"] = True
     if wish.location is not None:
@@ -369,6 +415,26 @@ def _edited(manifest: Manifest, before: bytes, chosen: _Chosen) -> bytes:
     if wish.roles:
         changes["roles",] = list(dict.fromkeys([*manifest.texts("roles"), *wish.roles]))
     return edit_manifest(manifest.file, before, changes, comments=comments)
+
+
+def _lists(request: Request) -> dict[str, tuple[str, ...]]:
+    """Return the globs that a request has, by their key in a manifest."""
+    globs = {"include": request.include, "exclude": request.exclude, "weights": request.weights}
+    return {key: value for key, value in globs.items() if value}
+
+
+def _check_lists(source: Source | None, chosen: _Chosen) -> None:
+    """Raise where a model is declared with other files than are asked for now: none of them goes unasked."""
+    if not isinstance(source, HuggingFaceSource) or chosen.wish.force:
+        return
+    asked = {**_lists(chosen.request), "subfolder": chosen.request.subfolder}
+    for key in (*_LISTS, "subfolder"):
+        declared = getattr(source, key) or None
+        if asked.get(key) not in (None, declared):
+            raise DeclareError(
+                f"{chosen.analysis.name} is declared with {f'{key}: {declared}' if declared else f'no {key}'}",
+                remedy=f"Change `{key}` in its manifest, or replace it with --force.",
+            )
 
 
 def _newer(manifest: Manifest, analysis: Analysis, wish: Wish) -> tuple[str, ...]:
@@ -415,7 +481,7 @@ def _render(chosen: _Chosen, location: str | None, *, schema: str) -> bytes:
     """Return a new manifest: pinned, with a comment behind each value that a person may want to change."""
     analysis, wish = chosen.analysis, chosen.wish
     resolved, ref = analysis.resolved, wish.identifier.revision
-    backend = wish.backend or usual_backend(chosen.container.value)
+    backend = wish.backend or usual_backend(chosen.container)
     lines = [
         f"# yaml-language-server: $schema={schema}",
         f"# {resolved.repo}, as `imageworks-models download` found it. Change what you like and commit it: the next",
@@ -428,10 +494,16 @@ def _render(chosen: _Chosen, location: str | None, *, schema: str) -> bytes:
     if ref and ref != "main" and not is_commit(ref):
         tail = resolved.repo.rpartition("/")[2]
         lines.append(_line(f'  branch: "{ref}"', f"so its folder is called {tail}@{ref.replace('/', '-')}"))
+    for key, value in _lists(chosen.request).items():
+        lines.append(_line(f"  {key}: {json.dumps(list(value), ensure_ascii=False)}", _LISTS[key]))
+    if chosen.request.subfolder:
+        lines.append(
+            _line(f"  subfolder: {json.dumps(chosen.request.subfolder)}", "the folder that files are taken from")
+        )
     if wish.optional:
         lines.append(_line("  optional: true", "documents, pictures and examples too"))
-    if chosen.container.value in _FORMATS:
-        lines.append(_line(f"format: {chosen.container.value}", "how the weights are packed"))
+    if chosen.container in _FORMATS:
+        lines.append(_line(f"format: {chosen.container}", "how the weights are packed"))
     if chosen.label:
         lines.append(_line(f"quantization: {json.dumps(chosen.label)}", "which one of several"))
     lines.append(_line(f"backend: {backend}", "what serves it"))

@@ -27,7 +27,7 @@ class Asked:
 
     analysis: Analysis
     ref: str | None
-    container: str
+    container: str | None
     label: str | None
     backend: str | None
 
@@ -43,6 +43,8 @@ def known_name(registry: RegistryState, asked: Asked) -> str:
         asked: Which model it is.
     """
     usual = asked.analysis.name
+    if usual in registry.manifests and _is_other(registry.manifests[usual], asked):
+        usual = f"{usual}-{asked.label}"
     if usual in registry.manifests or usual in registry.blocked:
         return usual
     same = [one for one in registry.manifests.values() if registry.applies(one) and _is_declared(one, asked)]
@@ -72,20 +74,28 @@ def branch_of(ref: str | None) -> str | None:
     return None if ref is None or ref == MAIN or is_commit(ref) else ref
 
 
-def usual_backend(container: str) -> str:
+def usual_backend(container: str | None) -> str:
     """Return what serves a container where nobody says.
 
     Args:
-        container: How the weights are packed.
+        container: How the weights are packed; ``None`` where there are none.
     """
+    if container is None:
+        return "unassigned"
     return "gguf" if container == "gguf" else "vllm"
+
+
+def _is_other(manifest: Manifest, asked: Asked) -> bool:
+    """Return whether a name is that of another quantization of the repository: headers can say otherwise than names."""
+    declared = quantization_label(manifest.text("quantization") or "")
+    return declared is not None and asked.label is not None and declared != asked.label and asked.container == "gguf"
 
 
 def _is_declared(manifest: Manifest, asked: Asked) -> bool:
     source = manifest.source
     if not isinstance(source, HuggingFaceSource) or source.repo.lower() != asked.analysis.resolved.repo.lower():
         return False
-    if source.include or source.subfolder or branch_of(source.ref) != branch_of(asked.ref):
+    if source.include or source.weights or source.subfolder or branch_of(source.ref) != branch_of(asked.ref):
         return False
     if asked.backend is not None and manifest.text("backend") != asked.backend:
         return False

@@ -139,6 +139,7 @@ class Change:
         needs_confirmation: Whether it happens only when confirmed by name.
         asked: Whether a person named the model and asked for its files to go, so that no other proof is wanted.
         by_ollama: Whether Ollama's daemon brings and removes the bytes, not we.
+        left_out: The source's files that do not come, a line each, with the reason.
         size_known: Whether ``bytes_to_fetch`` is all that comes; a registry may not say it before.
     """
 
@@ -165,6 +166,7 @@ class Change:
     asked: bool = False
     by_ollama: bool = False
     size_known: bool = True
+    left_out: tuple[str, ...] = ()
 
     def document(self) -> dict[str, object]:
         """Return the change in the form of the plan's schema."""

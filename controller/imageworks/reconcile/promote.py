@@ -20,7 +20,9 @@ from imageworks.registry.validate import check_manifest
 
 SHOWN_IN_TITLE: Final = 3
 _CHOOSES: Final = {
-    "include": "only these of its weights",
+    "include": "of weights and data only these",
+    "exclude": "not these",
+    "weights": "only these weights",
     "subfolder": "the folder that files are taken from",
     "optional": "documents, pictures and examples too",
 }

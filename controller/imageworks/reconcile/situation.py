@@ -110,6 +110,7 @@ class Upstream:
         license: The licence's identifier, if the source tells one.
         tags: The source's tags.
         pipeline_tag: The task that the source names.
+        left_out: The files that are not wanted, a line each, with the reason.
         remote_code: Whether its configuration asks to import its code; looked at only where a policy forbids that.
     """
 
@@ -124,6 +125,7 @@ class Upstream:
     license: str | None = None
     tags: tuple[str, ...] = ()
     pipeline_tag: str | None = None
+    left_out: tuple[str, ...] = ()
     remote_code: bool = False
 
 

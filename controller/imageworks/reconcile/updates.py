@@ -215,19 +215,12 @@ def _difference(hub: "HubClient", followed: Followed, newest: "ResolvedRevision"
 
 
 def _wanted(followed: Followed, files: Sequence[RemoteFile]) -> Sequence[RemoteFile]:
-    from imageworks.providers.select import select_files
+    from imageworks.providers.select import select
+    from imageworks.reconcile.choosing import request_of
 
-    manifest, source = followed.manifest, followed.source
-    if not isinstance(source, HuggingFaceSource):
+    if not isinstance(followed.source, HuggingFaceSource):
         return files
-    return select_files(
-        files,
-        format=manifest.text("format"),
-        quantization=manifest.text("quantization"),
-        include=source.include,
-        include_optional=source.optional,
-        subfolder=source.subfolder,
-    ).files
+    return select(files, request_of(followed.manifest)).files
 
 
 def _bytes(files: Iterable[RemoteFile]) -> int:

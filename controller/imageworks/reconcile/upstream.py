@@ -12,6 +12,7 @@ from imageworks.reconcile.decide import fetched, has_files, staleness
 from imageworks.reconcile.plan import Reason, reason_of
 from imageworks.reconcile.situation import Case, Obstacle, Upstream
 from imageworks.registry.manifest import HuggingFaceSource, PathSource
+from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.files import LinkError, RemoteFile
 from imageworks.transfer.names import UnsafeNameError
 
@@ -100,22 +101,20 @@ class Sources:
             self._hub.close()
 
     def _hugging_face(self, case: Case, source: HuggingFaceSource) -> Upstream:
-        from imageworks.providers.select import select_files
+        from imageworks.reconcile.choosing import check_asked, chosen_files, describe_remote, request_of, subject_of
 
         hub, entry = self.open(), case.entry
         # What is recorded is repaired at its own commit; a branch was resolved once and is not chased.
         recorded = entry.revision if entry is not None and has_files(entry) and staleness(case) is None else None
         resolved = hub.resolve(source.repo, recorded or source.revision)
         listing = hub.listing(resolved.repo, resolved.commit)
-        selection = select_files(
-            listing.files,
-            format=case.manifest.text("format"),
-            quantization=case.manifest.text("quantization"),
-            include=source.include,
-            include_optional=source.optional,
-            subfolder=source.subfolder,
-        )
+        locked = lock_of(case.manifest, entry).locked
+        selection = chosen_files(listing.files, request_of(case.manifest), entry if recorded else None, locked=locked)
         source_of_bytes = hub.source(resolved.repo, resolved.commit)
+        if selection.unproven is not None:
+            subject = subject_of(resolved, source.ref)
+            facts = describe_remote(selection.files, source_of_bytes, subject=subject, only_configs=True)
+            check_asked(hub, resolved.repo, selection, facts)
         return Upstream(
             files=selection.files,
             commit=resolved.commit,
@@ -128,6 +127,7 @@ class Sources:
             license=resolved.license,
             tags=resolved.tags,
             pipeline_tag=resolved.pipeline_tag,
+            left_out=tuple(str(one) for one in selection.left_out),
             remote_code=self._reads_configs and _imports_code(selection.files, source_of_bytes),
         )
 

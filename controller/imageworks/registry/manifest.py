@@ -39,10 +39,12 @@ class HuggingFaceSource:
     Args:
         repo: ``owner/repo``, or a legacy single name.
         revision: Branch, tag or commit; ``main`` when not declared.
-        include: Globs over weight files; empty means by format and quantization.
+        include: Globs: of weights and data exactly these; empty means everything that a loader may need.
         subfolder: Folder within the repository to take files from.
         optional: Whether optional files (docs, images, examples) are wanted too.
         branch: The branch or tag that a pinned revision was taken from, where that is not ``main``.
+        exclude: Globs: these do not come.
+        weights: Globs over weights: exactly these, with everything that is not weights.
     """
 
     repo: str
@@ -51,6 +53,8 @@ class HuggingFaceSource:
     subfolder: str | None = None
     optional: bool = False
     branch: str | None = None
+    exclude: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
 
     @property
     def ref(self) -> str:
@@ -192,8 +196,8 @@ class Manifest:
         """What decides which files of a source are wanted, in the form that an entry records."""
         chosen: dict[str, object] = {}
         if isinstance(self.source, HuggingFaceSource):
-            if self.source.include:
-                chosen["include"] = sorted(self.source.include)
+            globs = {"include": self.source.include, "exclude": self.source.exclude, "weights": self.source.weights}
+            chosen.update({key: sorted(value) for key, value in globs.items() if value})
             if self.source.subfolder:
                 chosen["subfolder"] = self.source.subfolder
             if self.source.optional:
@@ -235,11 +239,12 @@ def _source(value: object) -> Source | None:
     if not isinstance(value, Mapping):
         return None
     if "huggingface" in value:
-        include = value.get("include")
         return HuggingFaceSource(
             repo=str(value["huggingface"]),
             revision=str(value.get("revision", "main")),
-            include=tuple(str(glob) for glob in include) if isinstance(include, list) else (),
+            include=_globs(value, "include"),
+            exclude=_globs(value, "exclude"),
+            weights=_globs(value, "weights"),
             subfolder=str(value["subfolder"]).strip("/") if value.get("subfolder") else None,
             optional=value.get("optional") is True,
             branch=str(value["branch"]) if value.get("branch") else None,
@@ -266,6 +271,11 @@ def _modelfile(value: object) -> Modelfile | None:
         license=_declared(value, "license"),
         adapters=tuple(str(path) for path in adapters) if isinstance(adapters, list) else (),
     )
+
+
+def _globs(value: Mapping[object, object], key: str) -> tuple[str, ...]:
+    globs = value.get(key)
+    return tuple(str(glob) for glob in globs) if isinstance(globs, list) else ()
 
 
 def _declared(value: Mapping[object, object], key: str) -> str | None:

@@ -4,6 +4,7 @@ A model folder may live on ext4, APFS, NTFS or a Windows drive seen from Linux, 
 is refused when any of them would take it for another file, for a device, or for a way out of its directory.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ DEEPEST_NAME = 32
 STAGING_NAME = ".imageworks"
 """The folder of ours at the root of a location; no file of a model may be called so."""
 
+_UNSPELLABLE = re.compile(r"[^A-Za-z0-9 ._/+@=,()-]", re.ASCII)
 _WINDOWS_FORBIDDEN = frozenset('<>:"|?*')  # the colon also opens drives and hidden streams
 _WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|clock\$|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])")
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"})  # controls, bidi marks, surrogates, separators
@@ -39,10 +41,22 @@ class UnsafeNameError(ImageworksError):
     def __init__(self, name: str, why: str) -> None:
         super().__init__(
             f"unsafe file name {name!a}: {why}",
-            remedy="leave the file out with `include`, or ask the model's publisher to rename it",
+            remedy=f"leave it out with `exclude: [{json.dumps(exclude_glob(name))}]` (`--exclude`), or take what you "
+            "name with `include`",
         )
         self.name = name
         self.why = why
+
+
+def exclude_glob(name: str) -> str:
+    """Return a glob that matches a name, with ``?`` for what a manifest or a shell would not take.
+
+    Args:
+        name: Any name, also one that is refused.
+    """
+    steps = ["?" * len(step) if step in {".", ".."} else step for step in name.split("/")]
+    glob = _UNSPELLABLE.sub("?", "/".join(steps))
+    return f"?{glob[1:]}" if glob.startswith("/") else glob
 
 
 def check_relative_name(name: str) -> str:

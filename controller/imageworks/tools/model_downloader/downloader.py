@@ -15,7 +15,7 @@ from imageworks.foundation.terminal import at_terminal
 from imageworks.model_loader.download_adapter import RemovedDownload, remove_download
 from imageworks.model_loader.entries import RegistryEntry, recorded_entry
 from imageworks.model_loader.registry import DEFAULT_WAIT_SECONDS, load_registry
-from imageworks.providers.select import select_files
+from imageworks.providers.select_values import Why
 from imageworks.reconcile.declare import (
     DeclareError,
     Proposal,
@@ -110,6 +110,9 @@ class ModelDownloader:
         backend: str | None = None,
         roles: Sequence[str] = (),
         declare: bool = True,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        weights: Sequence[str] = (),
     ) -> DownloadedModel:
         """Declare a model, bring and verify its files, and record all of it in one commit.
 
@@ -128,6 +131,9 @@ class ModelDownloader:
             backend: What is to serve it; by the format when absent.
             roles: What it is to be used for.
             declare: Whether a manifest is written; else the model is only recorded.
+            include: Globs: of weights and data only these, with the configuration that belongs to them.
+            exclude: Globs: not these files.
+            weights: Only these weights, with everything that is not weights.
 
         Raises:
             ImageworksError: It names no model, cannot be had, has no such format or quantization, or is blocked; what
@@ -145,6 +151,9 @@ class ModelDownloader:
             location=declared_location(location_override),
             optional=include_optional,
             force=force_redownload,
+            include=tuple(include),
+            exclude=tuple(exclude),
+            weights=tuple(weights),
         )
         root = registry_or_new(self._registry, notes.append)
         host = load_host_settings(registry=root)
@@ -318,15 +327,12 @@ class ModelDownloader:
         analysis = proposal.analysis
         if analysis.selection is None:
             return FilePartition((), (), analysis.files)
-        chosen = analysis.selection
-        required = {file.path for file in chosen.files}
-        everything = select_files(
-            analysis.files, format=chosen.container, quantization=chosen.quantization, include_optional=True
-        )
+        optional = {one.path for one in analysis.selection.left_out if one.why is Why.OPTIONAL}
+        left = [one.file for one in analysis.selection.left_out]
         return FilePartition(
-            required=chosen.files,
-            optional=tuple(file for file in everything.files if file.path not in required),
-            left_out=everything.left_out,
+            required=analysis.selection.files,
+            optional=tuple(file for file in left if file.path in optional),
+            left_out=tuple(file for file in left if file.path not in optional),
         )
 
     @staticmethod

@@ -1,0 +1,214 @@
+"""Which GGUF files: one model in one quantization with its projectors, or an error with the choices."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from imageworks.detect.components import Part, says_noise
+from imageworks.detect.filenames import UNLABELLED, QuantVariant, Role, group_quants
+from imageworks.providers.select_values import Choice, QuantChoice, SelectionError, Why
+
+SMALL: Final = 100_000_000  # bytes, below which a tenth of a GB says nothing
+_PROJECTOR_PREFERENCE: Final = ("fp16", "bf16", "fp32", None)
+_PART_NAME: Final = re.compile(
+    r"(?:^|[-_.])(?:vae|vocoder|wavtokenizer|token2wav|codec|snac|clip_[lg]|t5xxl|umt5|text_encoder)(?=[-_.]|\d|$)"
+)
+_PART_FOLDER: Final = re.compile(
+    r"vae|audio|vision|tts|vocoder|codec|token2wav(?:[-_]gguf)?|clip|(?:text|image)[-_]encoders?|projectors?|mmproj"
+)
+_WORD: Final = re.compile(r"[-_. ]+")
+_MODALITIES: Final = frozenset({"vision", "audio"})
+_SAY_NOTHING: Final = frozenset({"", "mmproj", "mm", "proj", "projector", "model", "clip", "encoder", "gguf"})
+
+
+def choose_gguf(parts: Sequence[Part], quantization: str | None, choice: Choice, *, explicit: bool) -> None:
+    """Take the files of one GGUF model in one quantization, every shard of it, and the projectors that fit it.
+
+    Args:
+        parts: The listing's GGUF files.
+        quantization: As the manifest says it.
+        choice: Gets what is taken and what is left.
+        explicit: The files are named by themselves, so that several quantizations may be meant.
+
+    Raises:
+        SelectionError: The quantization is unknown here, or there are several.
+    """
+    sizes = {part.path: part.file.size for part in parts}
+    groups = group_quants(sizes)
+    variants = groups.variants if quantization is None else groups.find(quantization)
+    beside = [one for one in groups.variants if one not in variants and _is_beside(one)]
+    chosen = variants if explicit else _one_model(variants, groups.variants, quantization, sizes)
+    if not explicit:
+        chosen += tuple(_best_of_each(beside, chosen))
+    choice.proven = quantization is not None
+    choice.taken |= {path for one in chosen for path in one.files}
+    for one in groups.variants:
+        same = next((other for other in chosen if (other.stem, other.folder) == (one.stem, one.folder)), None)
+        why = (Why.PRECISION, same.files[0]) if same else (Why.OTHER_MODEL, "")
+        choice.left.update({path: why for path in one.files if path not in choice.taken})
+    projectors = [part for part in parts if part.says.role is Role.PROJECTOR]
+    if explicit and quantization is None:
+        choice.taken |= {part.path for part in projectors}
+    elif chosen and projectors:
+        _choose_projectors(projectors, chosen[0], groups.variants, choice)
+
+
+def _is_beside(variant: QuantVariant) -> bool:
+    """Return whether a GGUF file is a part beside a model, such as a vocoder, rather than a model."""
+    return bool(_PART_NAME.search(variant.stem)) or any(
+        _PART_FOLDER.fullmatch(one) for one in variant.folder.split("/")
+    )
+
+
+def _one_model(
+    variants: Sequence[QuantVariant],
+    every: Sequence[QuantVariant],
+    quantization: str | None,
+    sizes: Mapping[str, int],
+) -> tuple[QuantVariant, ...]:
+    choices = quant_choices(every, sizes)
+    if not variants:
+        raise SelectionError(
+            f"there is no quantization {quantization!r} here" if every else "the repository has no GGUF model",
+            remedy=f"Choose one of: {listed(choices)}." if every else "Name its files with `include`.",
+            reason="no-such-quantization",
+            choices=choices,
+        )
+    models = [one for one in variants if not _is_beside(one)] or list(variants)
+    labels = {one.label for one in models}
+    if len(labels) > 1:
+        raise SelectionError(
+            f"{quantization!r} could mean {len(labels)} quantizations of this repository"
+            if quantization
+            else f"this repository has {len(labels)} quantizations, and none is named",
+            remedy=f"Write `quantization:` (`--quant`) with one of: {listed(choices)}.",
+            reason="ambiguous-quantization",
+            choices=[one for one in choices if one.label in labels],
+        )
+    whole = _one_sharding(models)
+    if len(whole) > 1 and not all(says_noise(one.files[0]) for one in whole):
+        raise SelectionError(
+            f"{len(whole)} models of this repository have the quantization {models[0].label}",
+            remedy=f"Name one with `weights` (`--weights`): {', '.join(one.files[0] for one in whole[:5])}"
+            f"{', …' if len(whole) > 5 else ''}.",  # noqa: PLR2004 # as many as were named
+            reason="ambiguous-quantization",
+        )
+    return tuple(whole)
+
+
+def _one_sharding(variants: Iterable[QuantVariant]) -> list[QuantVariant]:
+    """Return each model once: the complete one where a file stands beside the same in shards."""
+    best: dict[tuple[str, str], QuantVariant] = {}
+    for one in variants:
+        key = (one.stem, one.folder)
+        other = best.get(key)
+        if other is None or (bool(one.missing), len(one.files)) < (bool(other.missing), len(other.files)):
+            best[key] = one
+    return list(best.values())
+
+
+def _best_of_each(beside: Iterable[QuantVariant], chosen: Sequence[QuantVariant]) -> Iterable[QuantVariant]:
+    """Yield each part beside a model once, in the precision of the model or the most usual one."""
+    parts: dict[tuple[str, str], list[QuantVariant]] = {}
+    for one in beside:
+        parts.setdefault((one.stem, one.folder), []).append(one)
+    for key, ones in parts.items():
+        if key in {(one.stem, one.folder) for one in chosen}:
+            continue
+        order = [chosen[0].label, "fp16", "bf16", "fp32", UNLABELLED, "q8_0"] if chosen else []
+        yield min(ones, key=lambda one: (order.index(one.label) if one.label in order else len(order), one.files))
+
+
+def choose_projectors(projectors: Sequence[Part], named: Sequence[Part], choice: Choice) -> None:
+    """Take the projectors that fit a model whose files were named, unless one of them was named too.
+
+    Args:
+        projectors: All projectors of the listing.
+        named: The GGUF files that were named.
+        choice: Gets what is taken and what is left.
+    """
+    models = group_quants(part.path for part in named).variants
+    if models and projectors and not any(part.says.role is Role.PROJECTOR for part in named):
+        _choose_projectors(projectors, models[0], models, choice)
+
+
+def _choose_projectors(
+    projectors: Sequence[Part], model: QuantVariant, every: Sequence[QuantVariant], choice: Choice
+) -> None:
+    """Take the projector of a model: from its own folder first, then by its name; of each kind one precision."""
+    fitting = _fitting(projectors, model, every)
+    kinds: dict[tuple[str, ...], list[Part]] = {}
+    for part in fitting:
+        kinds.setdefault(tuple(sorted(_words(part) & _MODALITIES)), []).append(part)
+    for ones in kinds.values():
+        names = {tuple(sorted(_telling(part) - _MODALITIES)) for part in ones}
+        if len(names) > 1:
+            raise SelectionError(
+                f"{len(names)} projectors could belong to {model.files[0]}",
+                remedy="Leave all but one out with `exclude` (`--exclude`): "
+                f"{', '.join(part.path for part in ones[:5])}.",
+                reason="ambiguous-projector",
+            )
+        order = {label: place for place, label in enumerate(_PROJECTOR_PREFERENCE)}
+        best = min(ones, key=lambda part: (order.get(part.says.quantization, len(order)), part.path))
+        choice.taken.add(best.path)
+        choice.left.update({part.path: (Why.PRECISION, best.path) for part in ones if part is not best})
+    others = [part for part in projectors if part.path not in choice.taken and part.path not in choice.left]
+    choice.left.update({part.path: (Why.OTHER_MODEL, "") for part in others})
+
+
+def _fitting(projectors: Sequence[Part], model: QuantVariant, every: Sequence[QuantVariant]) -> list[Part]:
+    folder = model.files[0].rpartition("/")[0]
+    own = [part for part in projectors if part.folder == folder]
+    candidates = (
+        own if own and folder else [part for part in projectors if _above(part.folder, folder)] or list(projectors)
+    )
+    words = frozenset(_WORD.split(model.stem)) | frozenset(_WORD.split(folder.lower().replace("/", "-")))
+    scored = [(len(_telling(part) - _MODALITIES), part) for part in candidates if _telling(part) - _MODALITIES <= words]
+    if scored:
+        most = max(score for score, _ in scored)
+        return [part for score, part in scored if score == most]
+    models = {(one.stem, one.folder) for one in every}
+    return candidates if len(models) == 1 or (own and folder) else []
+
+
+def _above(folder: str, below: str) -> bool:
+    """Return whether a folder is the same as another one or above it."""
+    return not folder or below == folder or below.startswith(f"{folder}/")
+
+
+def _words(part: Part) -> frozenset[str]:
+    return frozenset(_WORD.split(part.stem))
+
+
+def _telling(part: Part) -> frozenset[str]:
+    return _words(part) - _SAY_NOTHING
+
+
+def quant_choices(variants: Iterable[QuantVariant], sizes: Mapping[str, int]) -> tuple[QuantChoice, ...]:
+    """Return quantizations with their sizes, smallest first.
+
+    Args:
+        variants: Quantizations of a repository.
+        sizes: Path to size in bytes.
+    """
+    found: dict[str, QuantChoice] = {}
+    for variant in variants:
+        earlier = found.get(variant.label, QuantChoice(variant.label, 0, 0))
+        size = earlier.size + sum(sizes[path] for path in variant.files)
+        found[variant.label] = QuantChoice(variant.label, size, earlier.files + len(variant.files))
+    return tuple(sorted(found.values(), key=lambda choice: (choice.size, choice.label)))
+
+
+def listed(choices: Iterable[QuantChoice]) -> str:
+    """Return quantizations with their sizes, for a message.
+
+    Args:
+        choices: What there is.
+    """
+    return ", ".join(f"{choice.label} ({_shown(choice.size)})" for choice in choices)
+
+
+def _shown(size: int) -> str:
+    """Return bytes in the decimal units of the Hub's own pages."""
+    return f"{size / 1e9:.1f} GB" if size >= SMALL else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,210 @@
+"""What a manifest asks of a repository's files, and whether what was chosen is the quantization that it says."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
+
+from imageworks.detect.components import Part, read_part, weight_sets
+from imageworks.detect.describe import describe
+from imageworks.detect.evidence import agrees
+from imageworks.detect.facts import ModelFacts, Subject
+from imageworks.detect.filenames import Container, Role, classify
+from imageworks.providers.select import select, unproven_quantization
+from imageworks.providers.select_values import Request, Selection, SelectionError
+from imageworks.quant_labels import find_quantizations, quantization_label
+from imageworks.registry.manifest import HuggingFaceSource, Manifest
+from imageworks.transfer.files import LinkError, RemoteFile
+
+if TYPE_CHECKING:
+    from imageworks.providers.hub_records import ResolvedRevision
+    from imageworks.providers.hub_source import HubSource
+    from imageworks.providers.huggingface import HubClient
+    from imageworks.registry.entry import Entry
+
+LARGEST_SMALL_BYTES: Final = 16 * 1024 * 1024
+MOST_HEADERS: Final = 2
+_MOST_COMPARED: Final = 2_000
+_PRECISIONS: Final = frozenset({"fp16", "bf16", "fp32", "fp64"})
+
+
+def request_of(manifest: Manifest) -> Request:
+    """Return what a manifest asks of its repository's files.
+
+    Args:
+        manifest: A manifest whose source is a repository.
+    """
+    source = manifest.source
+    if not isinstance(source, HuggingFaceSource):
+        return Request()
+    return Request(
+        format=manifest.text("format"),
+        quantization=manifest.text("quantization"),
+        include=source.include,
+        exclude=source.exclude,
+        weights=source.weights,
+        subfolder=source.subfolder,
+        optional=source.optional,
+    )
+
+
+def chosen_files(
+    files: Sequence[RemoteFile], request: Request, entry: "Entry | None", *, locked: bool = False
+) -> Selection:
+    """Return the files that are wanted: of an installed model those it has, and those that it lacks.
+
+    What is recorded never leaves by itself: rules of choosing that are newer than an entry take nothing away.
+
+    Args:
+        files: The whole listing.
+        request: What is wanted.
+        entry: What is recorded of the model at that commit, if it is installed.
+        locked: Whether a version lock holds it to what is recorded.
+
+    Raises:
+        SelectionError: The choice is open, and nothing is recorded.
+        UnsafeNameError: A chosen file has a name that is not let onto the disk (I8).
+    """
+    recorded = {file.path for file in entry.files} if entry is not None else set()
+    held = tuple(file for file in files if file.path in recorded)
+    try:
+        selection = select(files, request)
+    except SelectionError:
+        if not held:
+            raise
+        return Selection(held, None, None)
+    if not recorded:
+        return selection
+    if locked:
+        return Selection(held, selection.container, selection.quantization)
+    wanted = {file.path: file for file in (*held, *selection.files)}
+    return Selection(
+        files=tuple(wanted[path] for path in sorted(wanted)),
+        container=selection.container,
+        quantization=selection.quantization,
+        left_out=tuple(one for one in selection.left_out if one.path not in wanted),
+        warnings=selection.warnings,
+    )
+
+
+def describe_remote(
+    files: Iterable[RemoteFile], source: "HubSource", *, subject: Subject, only_configs: bool = False
+) -> ModelFacts:
+    """Return what a repository's files are, reading small files and the beginnings of weights only.
+
+    Args:
+        files: The files to describe.
+        source: Gives their bytes.
+        subject: What is known besides the files.
+        only_configs: Read what says the quantization, and no README or template.
+    """
+    by_path = {file.path: file for file in files}
+
+    def read_small(path: str) -> bytes | None:
+        file = by_path[path]
+        role = classify(path).role
+        if only_configs and role not in (Role.CONFIG, Role.QUANTIZATION_CONFIG):
+            return None
+        return source.read(file, 0, file.size) if file.size <= LARGEST_SMALL_BYTES else None
+
+    def read_header(path: str, offset: int, length: int) -> bytes:
+        return source.read(by_path[path], offset, length)
+
+    return describe(by_path.values(), read_small, read_header, subject=subject, most_headers=MOST_HEADERS)
+
+
+def subject_of(resolved: "ResolvedRevision", revision: str | None) -> Subject:
+    """Return what a hub says of a model besides its files.
+
+    Args:
+        resolved: The hub's answer.
+        revision: The branch, tag or commit that was asked for.
+    """
+    return Subject(
+        repo=resolved.repo,
+        revision=revision,
+        task=resolved.pipeline_tag,
+        library=resolved.library_name,
+        license=resolved.license,
+    )
+
+
+def check_asked(hub: "HubClient", repo: str, selection: Selection, facts: ModelFacts) -> None:
+    """Raise where the quantization that was asked for is said neither by a name nor by the content.
+
+    Args:
+        hub: The hub.
+        repo: The repository.
+        selection: What was chosen.
+        facts: What the chosen files are.
+
+    Raises:
+        SelectionError: The model is another quantization; a branch of that name is proposed.
+    """
+    asked = quantization_label(selection.unproven or "")
+    if selection.unproven is None or asked is None:
+        return
+    held = facts.quantization
+    details = facts.detection.details.get("compact")
+    said = [label for label in (details, held, *facts.detection.labels) if isinstance(label, str)]
+    if any(agrees(asked, label) for label in said) or (held is None and asked in _PRECISIONS):
+        return
+    raise unproven_quantization(selection, held=held, branches=_branches(hub, repo, asked, selection.unproven))
+
+
+def _branches(hub: "HubClient", repo: str, label: str, asked: str) -> list[str]:
+    try:
+        names = hub.branches(repo)
+    except LinkError:
+        return []
+    wanted = asked.strip().lower()
+    return [
+        name
+        for name in names
+        if name.lower() == wanted or label in {found.label for found in find_quantizations(name.replace("/", "-"))}
+    ]
+
+
+def asked_for(request: Request, path: str | None, files: Sequence[RemoteFile]) -> Request:
+    """Return a request for the file or the folder that a URL pointed at, with what belongs to it.
+
+    Args:
+        request: What is asked for besides.
+        path: The file or folder; nothing is added when absent.
+        files: The whole listing.
+
+    Raises:
+        SelectionError: The repository has no such file or folder.
+    """
+    if path is None:
+        return request
+    if path in {file.path for file in files}:
+        part = next(part for file in files if file.path == path for part in [read_part(file, frozenset())])
+        if part is None:
+            return replace(request, include=(*request.include, path))
+        return _naming(request, part, files)
+    if any(file.path.startswith(f"{path}/") for file in files):
+        return replace(request, subfolder=path)
+    near = get_close_matches(path, [file.path for file in files][:_MOST_COMPARED], n=3, cutoff=0.4)
+    raise SelectionError(
+        f"the repository has neither a file nor a folder {path!r}",
+        remedy=f"Near misses: {', '.join(near)}." if near else "Open its page and copy the address of the file.",
+        reason="no-matching-files",
+    )
+
+
+def _naming(request: Request, part: Part, files: Sequence[RemoteFile]) -> Request:
+    """Return a request for one file of weights with all its shards, by its quantization where that says it all."""
+    paths = frozenset(file.path for file in files)
+    every = [other for file in files if (other := read_part(file, paths)) is not None]
+    own = next(one for one in weight_sets(every) if any(other.path == part.path for other in one.parts))
+    names = tuple(other.path for other in own.parts)
+    if part.container is Container.GGUF and part.says.quantization and request.quantization is None:
+        labelled = replace(request, format=Container.GGUF.value, quantization=part.says.quantization)
+        try:
+            chosen = {file.path for file in select(files, labelled).files}
+        except SelectionError:
+            chosen = set()
+        if chosen & {other.path for other in every if other.says.role is Role.WEIGHTS} == set(names):
+            return replace(labelled, format=request.format)
+    return replace(request, weights=names)

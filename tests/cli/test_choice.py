@@ -1,0 +1,307 @@
+"""What is chosen of a repository, through the real command line: each row of what users met is a test."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.hub import HubRepository
+from support.reconcile import Result, World, command
+from support.transfer import content, tree
+from support.weights import STRING, U32, gguf_file, safetensors_file
+
+TEXTS = {"README.md": b"# Model\n", "config.json": b'{"model_type": "llama", "torch_dtype": "float16"}'}
+WEIGHTS = {"model.safetensors": safetensors_file({"w": ("F16", [40, 50], 4000)})}
+PLAIN = {**TEXTS, "tokenizer.json": b"{}", **WEIGHTS}
+REPO = "acme/plain"
+NAME = "plain-vllm-fp16"
+TYPES = {"q4_k_m": 15, "q5_k_m": 17, "q8_0": 7}
+
+
+def download(world: World, *words: str | Path, code: int = 0) -> Result:
+    result = command("download", *words, "--registry", world.root, "--no-progress", "--non-interactive")
+    assert result.code == code, result
+    if code == 0:
+        world.check()
+    return result
+
+
+def brought(world: World, repo: str = REPO) -> set[str]:
+    return set(tree(world.weights / repo))
+
+
+def gguf(kind: str, salt: str) -> bytes:
+    pairs = [("general.architecture", STRING, "llama"), ("general.file_type", U32, TYPES[kind])]
+    return gguf_file(pairs, data=content(salt, 3000))
+
+
+def pickle(name: str) -> bytes:
+    return content(name, 2000)
+
+
+@pytest.mark.parametrize(
+    ("files", "container"),
+    [
+        pytest.param({**PLAIN, "spk_dict.pt": pickle("spk")}, "safetensors", id="d1-omni"),
+        pytest.param(
+            {
+                **{name: pickle(name) for name in ("llm.pt", "flow.pt", "hift.pt", "campplus.onnx", "speech.onnx")},
+                "cosyvoice2.yaml": b"a: 1\n",
+                "CosyVoice-BlankEN/config.json": b"{}",
+                "CosyVoice-BlankEN/model.safetensors": WEIGHTS["model.safetensors"],
+            },
+            "pytorch",
+            id="d2-cosyvoice",
+        ),
+        pytest.param({"dw-ll_ucoco_384.onnx": pickle("d"), "yolox_l.onnx": pickle("y")}, "onnx", id="d3-dwpose"),
+        pytest.param(
+            {**PLAIN, "colbert_linear.pt": pickle("c"), "sparse_linear.pt": pickle("s")}, "safetensors", id="d3-bge-m3"
+        ),
+        pytest.param(
+            {**TEXTS, "pytorch_model.bin": pickle("p"), "text.pt": pickle("t"), "speaker.npz": pickle("z")},
+            "pytorch",
+            id="d5-bark",
+        ),
+    ],
+)
+def test_d1_d2_d3_d5_everything_that_a_loader_may_need_comes(
+    world: World, files: dict[str, bytes], container: str
+) -> None:
+    world.serve(files, REPO)
+    download(world, REPO)
+    assert brought(world) == files.keys()
+    assert world.entry(world.entries()[0])["download_format"] == container
+    assert world.plan().changes == {}
+
+
+def test_d4_what_include_names_is_taken_and_a_glob_without_a_match_is_refused(world: World) -> None:
+    extra = {"spk_dict.pt": pickle("spk"), "voices.npy": pickle("npy"), "other.pt": pickle("o"), "shot.png": b"png"}
+    world.serve({**PLAIN, **extra}, REPO)
+    source = {"huggingface": REPO, "include": ["*.safetensors", "spk_dict.pt", "voices.npy"]}
+    world.declare("mine", source=source)
+    world.reconcile()
+    assert brought(world) == {*PLAIN, "spk_dict.pt", "voices.npy"}
+    world.declare("mine", source={**source, "include": ["*.safetensors", "spk_dict.pth"]})
+    refused = world.plan(code=1)
+    assert refused.changes["mine"][0] == "blocked"
+    assert "spk_dict.pt" in refused.out
+
+
+def test_d4_exclude_and_weights_are_options_that_the_manifest_keeps(world: World) -> None:
+    world.serve({**PLAIN, "model.fp16.safetensors": pickle("f"), "extra.pt": pickle("e")}, REPO)
+    download(world, REPO, "--exclude", "extra.pt", "--weights", "model.safetensors")
+    assert brought(world) == PLAIN.keys()
+    manifest = (world.root / f"models/{NAME}.yaml").read_text(encoding="utf-8")
+    assert 'exclude: ["extra.pt"]' in manifest
+    assert 'weights: ["model.safetensors"]' in manifest
+    assert world.plan().changes == {}
+    assert "Already here" in download(world, REPO, "--exclude", "extra.pt", "--weights", "model.safetensors").out
+    refused = download(world, REPO, "--weights", "model.fp16.safetensors", code=1)
+    assert "--force" in refused.err
+    download(world, REPO, "--weights", "model.fp16.safetensors", "--force")
+    assert brought(world) == {*TEXTS, "tokenizer.json", "model.fp16.safetensors"}
+
+
+@pytest.mark.parametrize("option", ["--include", "--exclude", "--weights"])
+def test_d4_an_option_that_matches_nothing_lists_what_there_is(world: World, option: str) -> None:
+    world.serve(PLAIN, REPO)
+    refused = download(world, REPO, option, "modle.safetensors", code=1)
+    assert "model.safetensors" in refused.err
+    assert not (world.root / "models").exists()
+
+
+def test_d7_an_index_without_its_shards_does_not_come(world: World) -> None:
+    index = json.dumps({"weight_map": {"w": "consolidated-00001-of-00001.safetensors"}}).encode()
+    shards = {f"model-0000{n}-of-00002.safetensors": safetensors_file({f"w{n}": ("F16", [10], 20)}) for n in (1, 2)}
+    own = {"weight_map": {"w1": "model-00001-of-00002.safetensors", "w2": "model-00002-of-00002.safetensors"}}
+    files = {**TEXTS, "tokenizer.json": b"{}", "tokenizer_config.json": b"{}", **shards}
+    files["model.safetensors.index.json"] = json.dumps(own).encode()
+    world.serve({**files, "consolidated.safetensors.index.json": index}, REPO)
+    download(world, REPO)
+    assert brought(world) == files.keys()
+    (name,) = world.entries()
+    assert command("verify", name, "--registry", world.root).code == 0
+    launched = command("launch", name, "--registry", world.root, "--dry-run")
+    assert "incomplete" not in launched.err + launched.out
+
+
+@pytest.mark.parametrize("asked", [("acme/plain:Q4_K_M",), (REPO, "--quant", "awq"), (REPO, "--quant", "nonsense")])
+def test_d8_a_quantization_that_is_not_there_is_refused_with_what_is(world: World, asked: tuple[str, ...]) -> None:
+    world.serve(PLAIN, REPO)
+    refused = download(world, *asked, code=1)
+    assert "fp16" in refused.err or "safetensors" in refused.err
+    assert brought(world) == set()
+
+
+def test_d8_a_branch_of_that_name_is_proposed_and_the_proposal_works(world: World) -> None:
+    repository = world.serve(PLAIN, REPO)
+    config = {"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}}
+    repository.branch("gptq-4bit-32g", {"config.json": json.dumps(config).encode()})
+    refused = download(world, REPO, "--quant", "gptq", code=1)
+    assert "@gptq-4bit-32g" in refused.err
+    download(world, f"{REPO}@gptq-4bit-32g", "--quant", "gptq")
+
+
+def test_d8_a_quantization_by_hand_is_held_against_the_content(world: World) -> None:
+    world.serve(PLAIN, REPO)
+    world.declare("mine", source={"huggingface": REPO}, quantization="gptq")
+    refused = world.plan(code=1)
+    assert refused.changes["mine"][0] == "blocked"
+    assert "fp16" in refused.out
+    world.declare("mine", source={"huggingface": REPO}, quantization="fp16")
+    world.reconcile()
+
+
+def test_d9_each_model_gets_its_own_projector(world: World) -> None:
+    files = {"README.md": b"# Two\n"}
+    for size, kind in (("4B", "q8_0"), ("2B", "q4_k_m")):
+        files[f"Qwen-VL-{size}-{kind.upper()}.gguf"] = gguf(kind, size)
+        files[f"mmproj-Qwen-VL-{size}-F16.gguf"] = content(f"projector {size}", 900)
+    world.serve(files, REPO)
+    download(world, f"{REPO}:Q8_0")
+    assert brought(world) == {"README.md", "Qwen-VL-4B-Q8_0.gguf", "mmproj-Qwen-VL-4B-F16.gguf"}
+
+
+def test_d10_models_of_two_folders_are_told_apart_and_the_remedy_works(world: World) -> None:
+    files = {f"{one}/model-Q4_K_M.gguf": gguf("q4_k_m", one) for one in ("english", "german")}
+    world.serve(files, REPO)
+    refused = download(world, f"{REPO}:Q4_K_M", code=1)
+    assert "english/model-Q4_K_M.gguf" in refused.err
+    assert "german/model-Q4_K_M.gguf" in refused.err
+    download(world, REPO, "--weights", "german/model-Q4_K_M.gguf")
+    assert brought(world) == {"german/model-Q4_K_M.gguf"}
+
+
+def test_d11_one_precision_comes_and_the_others_can_be_chosen(world: World) -> None:
+    files = {"config.json": b"{}", **{f"model{end}.onnx": pickle(end) for end in ("", "_quantized", "_bnb4")}}
+    world.serve(files, REPO)
+    download(world, REPO)
+    assert brought(world) == {"config.json", "model.onnx"}
+    world.serve(files, "acme/other")
+    download(world, "acme/other", "--quant", "bnb4")
+    assert brought(world, "acme/other") == {"config.json", "model_bnb4.onnx"}
+
+
+def test_d12_a_sharded_copy_comes_once(world: World) -> None:
+    shards = {f"model-0000{n}-of-00002.safetensors": content(f"shard {n}", 2000) for n in (1, 2)}
+    world.serve({**PLAIN, **shards, "model.safetensors.index.json": b'{"weight_map": {}}'}, REPO)
+    download(world, REPO)
+    assert brought(world) == PLAIN.keys()
+
+
+def test_d13_names_that_do_not_matter_do_not_block_and_are_named(world: World) -> None:
+    odd = {"images/Screenshot 10:20:30.png": b"1", "samples/what?.jpg": b"2", "images/aux.png": b"3"}
+    world.serve({**PLAIN, **odd}, REPO)
+    result = download(world, REPO, "--include-optional", "-v")
+    assert brought(world) == PLAIN.keys()
+    assert all(name in result.err for name in ("images/aux.png", "what?.jpg", "10:20:30"))
+
+
+def test_d13_the_remedy_for_a_chosen_name_works(world: World) -> None:
+    world.serve({**PLAIN, "voices/a:b.npy": b"array"}, REPO)
+    refused = download(world, REPO, code=1)
+    glob = json.loads(refused.err.partition("`exclude: ")[2].partition("`")[0])
+    download(world, REPO, "--exclude", glob[0])
+    assert brought(world) == PLAIN.keys()
+
+
+def test_d16_what_is_asked_is_compared_with_what_is_declared(world: World) -> None:
+    files = {"M-Q5_K_M.gguf": gguf("q4_k_m", "five"), "M-Q8_0.gguf": gguf("q4_k_m", "eight")}
+    world.serve(files, REPO)
+    first = download(world, f"{REPO}:Q5_K_M")
+    assert "general.file_type" in first.err
+    assert "Already here" in download(world, f"{REPO}:Q5_K_M").out
+    download(world, f"{REPO}:Q8_0")
+    assert brought(world) == files.keys()
+    assert len(world.entries()) == 2
+
+
+def test_d23_a_tokenizer_is_a_kind(world: World) -> None:
+    files = {"README.md": b"# T\n", "tokenizer.json": b"{}", "tokenizer_config.json": b"{}"}
+    world.serve(files, REPO)
+    download(world, REPO)
+    assert brought(world) == files.keys()
+    (name,) = world.entries()
+    assert world.status()[name][1] == "healthy"
+    assert command("verify", name, "--registry", world.root).code == 0
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("blob/main/b.safetensors", {*TEXTS, "tokenizer.json", "b.safetensors"}),
+        ("resolve/main/b.safetensors", {*TEXTS, "tokenizer.json", "b.safetensors"}),
+        ("blob/main/tokenizer.json", {"README.md", "tokenizer.json"}),
+        ("tree/main/v2", {"README.md", "v2/config.json", "v2/model.safetensors"}),
+        ("tree/main/onnx", {*TEXTS, "tokenizer.json", "onnx/model.onnx"}),
+        ("blob/main/gguf/m-Q4_K_M.gguf", {*TEXTS, "tokenizer.json", "gguf/m-Q4_K_M.gguf"}),
+    ],
+)
+def test_d23_a_url_takes_the_file_or_folder_that_it_names(world: World, page: str, expected: set[str]) -> None:
+    more = {"b.safetensors": pickle("b"), "onnx/model.onnx": pickle("o"), "v2/model.safetensors": pickle("v")}
+    many = {f"gguf/m-{kind.upper()}.gguf": gguf(kind, kind) for kind in ("q4_k_m", "q8_0")}
+    world.serve({**PLAIN, **more, **many, "v2/config.json": b"{}"}, REPO)
+    download(world, f"{world.hub.url}/{REPO}/{page}")
+    assert brought(world) == expected
+    assert world.plan().changes == {}
+
+
+def test_d23_a_url_of_nothing_names_what_is_near(world: World) -> None:
+    world.serve(PLAIN, REPO)
+    refused = download(world, f"{world.hub.url}/{REPO}/blob/main/modle.safetensors", code=1)
+    assert "model.safetensors" in refused.err
+
+
+def test_d26_examples_stay_away_unless_asked_and_warn_of_nothing(world: World) -> None:
+    world.serve({**PLAIN, "examples/run.py": b"print()\n", "modeling_own.py": b"x = 1\n"}, REPO)
+    planned = download(world, REPO, "--dry-run")
+    assert "examples/run.py" not in planned.out + planned.err
+    assert "modeling_own.py" in planned.out
+    download(world, REPO)
+    assert brought(world) == {*PLAIN, "modeling_own.py"}
+    download(world, REPO, "--include-optional")
+    assert "examples/run.py" in brought(world)
+
+
+def test_left_out_files_are_counted_and_named(world: World, repository_of_many: HubRepository) -> None:
+    assert repository_of_many.name == REPO
+    counted = command("analyze", REPO, "--registry", world.root)
+    assert "left out" in counted.out
+    assert "pytorch_model.bin" not in counted.out.partition("left out")[2]
+    named = command("analyze", REPO, "--registry", world.root, "-v")
+    assert "pytorch_model.bin  counterpart, model.safetensors comes" in named.out
+    found = command("analyze", REPO, "--registry", world.root, "--json").json["left_out"]
+    assert {"path": "optimizer.pt", "why": "training-state", "instead": None} in found  # type: ignore[operator]
+    world.declare("mine", source={"huggingface": REPO})
+    assert "pytorch_model.bin  counterpart" in world.reconcile("--dry-run", "-v", valid=False).out
+    assert "pytorch_model.bin" not in world.reconcile("--dry-run", valid=False).out
+
+
+@pytest.fixture(name="repository_of_many")
+def many(world: World) -> HubRepository:
+    return world.serve({**PLAIN, "pytorch_model.bin": pickle("p"), "optimizer.pt": pickle("o")}, REPO)
+
+
+def test_an_installed_model_keeps_its_files_and_gets_what_it_lacks_when_named(world: World) -> None:
+    world.serve({**PLAIN, "spk_dict.pt": pickle("spk"), "shot.png": b"png"}, REPO)
+    download(world, REPO, "--exclude", "spk_dict.pt", "--include-optional")
+    manifest = world.root / f"models/{NAME}.yaml"
+    entry = world.root / f"discovered/testhost/{NAME}.json"
+    # As an earlier version with other rules left it: the same pin, without a file that today's rules want.
+    lines = manifest.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if "exclude" not in line and "optional" not in line]
+    manifest.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    fields = json.loads(entry.read_bytes())
+    for key in ("exclude", "optional"):
+        fields["metadata"]["selection"].pop(key)
+    entry.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    world.commit("As an earlier version left it")
+    assert world.plan().changes == {}
+    world.reconcile()
+    assert brought(world) == {*PLAIN, "shot.png"}
+    planned = download(world, REPO, "--dry-run")
+    assert "repair (file-missing)" in planned.out
+    assert "1 to fetch" in planned.out
+    download(world, REPO)
+    assert brought(world) == {*PLAIN, "shot.png", "spk_dict.pt"}
+    assert world.plan().changes == {}
