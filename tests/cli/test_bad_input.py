@@ -7,10 +7,12 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from imageworks.hub.wire import Request, Response, Takeover
 from support import hub
 from support.git import assert_sound, git
 from support.registry import (
@@ -146,6 +148,30 @@ def test_a_gated_repository_blocks_before_any_byte_and_says_where_to_ask(tmp_pat
         assert_told(made.reconcile(), 1, "blocked (gated)", f"{made.hub.url}/{REPO}", "HF_TOKEN")
         assert made.meter.total() == 0
         assert_nothing_happened(made, before)
+
+
+def test_u5_a_gated_repository_whose_card_is_for_everybody_is_blocked_in_the_plan(
+    tmp_path: Path, template: Path
+) -> None:
+    with world(tmp_path / "world", template, tokens={CANARY: "ada"}, gated={REPO}) as made:
+        made.publish(REPO, {**small_model("a"), "README.md": b"# It"})
+        made.declare()
+        as_before = made.hub.intercept
+        assert as_before is not None
+
+        def card_for_everybody(request: Request) -> Response | Takeover | None:
+            if request.path.endswith("/README.md"):
+                known = replace(request, headers={**request.headers, "authorization": f"Bearer {CANARY}"})
+                return made.hub.respond(known)
+            return as_before(request)
+
+        made.hub.intercept = card_for_everybody
+        for words in (("--dry-run",), ("--yes",)):
+            done = made.run("reconcile", *words)
+            assert_told(done, 1, f"! {NAME}", "gated", f"{made.hub.url}/{REPO}", "HF_TOKEN")
+            assert "to add" not in done.stdout or "0 to add" in done.stdout, done
+        assert made.meter.total() == 0
+        assert not (made.weights / REPO).exists()
 
 
 def test_a_token_that_cannot_be_one_is_refused_without_showing_it(fresh: World) -> None:

@@ -82,7 +82,8 @@ class Sources:
         if not isinstance(upstream, Upstream) or upstream.repo is None or upstream.commit is None or not files:
             return None
         try:
-            self.open().check_fetch(upstream.repo, upstream.commit, files[0])
+            # The largest: a hub may show everybody the small files of a gated repository, as its card.
+            self.open().check_fetch(upstream.repo, upstream.commit, files[-1])
         except LinkError as error:
             reason = reason_of(error.reason, Reason.UNEXPECTED_REPLY)
             return _obstacle(reason, error) if reason in REFUSALS else None
