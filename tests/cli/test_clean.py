@@ -61,8 +61,8 @@ def test_u1_an_undeclared_unfinished_download_survives_a_reconcile_of_everything
 ) -> None:
     world.serve({"config.json": b"{}", "model.safetensors": b"other"}, "acme/other")
     world.declare("other", source={"huggingface": "acme/other"})
-    world.reconcile()  # installs another, and then has nothing to do
-    world.reconcile()
+    assert DECLARED_BY_DOWNLOAD in world.reconcile().out
+    assert DECLARED_BY_DOWNLOAD in world.reconcile().out, "with nothing to do it tells of it as well"
     assert broken_off.is_dir()
     (told,) = json.loads(command("status", "--registry", world.root, "--json").out)["unfinished"]
     assert (told["name"], told["source"], told["percent"]) == (DECLARED_BY_DOWNLOAD, REPO, 100)

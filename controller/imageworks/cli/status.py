@@ -41,7 +41,7 @@ def status_command(
     with Run.open(root, host, options) as run:
         plan = run.plan()
         statuses = model_statuses(plan, run.situation)
-        unfinished = run.unfinished()
+        unfinished = [one for one in run.unfinished() if not names or one.name in {status.name for status in statuses}]
     leftovers = () if names else leftovers_here(host.environment())
     if wrong := [one.name for one in statuses if one.wrong]:
         complain(f"error: not in order: {', '.join(wrong)}")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from imageworks.reconcile.unfinished import Unfinished
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import SUFFIXES
 from imageworks.registry.settings import RegistrySettings
@@ -44,3 +45,14 @@ def unrecorded_models(registry: RegistryState, announced: Mapping[str, Path]) ->
         for name, path in announced.items()
         if name not in known and path.exists()
     ]
+
+
+def undeclared_downloads(unfinished: Iterable[Unfinished], registry: RegistryState) -> list[str]:
+    """Tell of downloads that were broken off and that no manifest declares: no reconcile goes on with them.
+
+    Args:
+        unfinished: What interrupted runs of this registry left.
+        registry: The registry as it was read.
+    """
+    names = sorted({one.name for one in unfinished} - {*registry.manifests, *registry.blocked})
+    return [f"unfinished downloads: {', '.join(names)}: `status` tells of them, `clean` removes them"] if names else []

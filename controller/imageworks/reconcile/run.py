@@ -16,7 +16,12 @@ from imageworks.reconcile.applied import AppliedManifests
 from imageworks.reconcile.gather import Look, gather, known_names, staging_key_of, staging_owner
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.messages import commit_message, trailers
-from imageworks.reconcile.notes import uncommitted_manifests, unrecorded_models, unsupported_settings
+from imageworks.reconcile.notes import (
+    uncommitted_manifests,
+    undeclared_downloads,
+    unrecorded_models,
+    unsupported_settings,
+)
 from imageworks.reconcile.places import Places, unused_studio
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan, waves
@@ -330,6 +335,7 @@ class Run:
                 *self._unused_studio(),
                 *self._closed_window(),
                 *unrecorded_models(self._registry, self._intents.announced()),
+                *([] if self._options.names else undeclared_downloads(self.unfinished(), self._registry)),
             ),
             restore_locked=self._options.restore_locked,
             recheck=self._options.recheck,
