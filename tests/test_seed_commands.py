@@ -261,6 +261,18 @@ def test_every_section_has_its_test() -> None:
     assert sum(len(rows) for rows in page.values()) > 100
 
 
+def test_every_behaviour_of_the_prose_names_what_holds_it() -> None:
+    prose = PAGE.read_text(encoding="utf-8").split("## The prose, behaviour by behaviour")[1]
+    rows = [line.strip("| ").split(" | ") for line in prose.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 80
+    for *said, held in rows:
+        assert all(said)
+        for named in held.split(" · "):
+            file, _, test = named.partition("::")
+            source = (ROOT / "tests" / file).read_text(encoding="utf-8")
+            assert not test or re.search(rf"^def {test}\(", source, re.MULTILINE), named
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_section(section: str, shell: Shell) -> None:
     SECTIONS[section](shell)
