@@ -10,10 +10,12 @@ import pytest
 
 from imageworks.model_loader import CapabilityError, get_entry, list_models, load_registry, select_by_role, select_model
 from imageworks.model_loader.download_adapter import RecordError, record_download
+from imageworks.model_loader.models import RegistryEntry
 from imageworks.model_loader.role_selection import list_models_for_role
 from imageworks.model_loader.testing_filters import is_testing_entry
 from imageworks.tools import model_downloader
 from imageworks.tools.model_downloader import ModelDownloader
+from imageworks.tools.model_downloader.config import get_config
 from support.found import put
 from support.reconcile import MODEL, REPO, World
 
@@ -195,3 +197,14 @@ def test_p11_what_is_not_ours_says_whom_to_ask(module: str, words: str) -> None:
     done = subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True, check=False)
     assert f"ImportError: {'ColorNarrator' if 'color' in module else module} is" in done.stderr
     assert words in done.stderr
+
+
+def test_p11_folders_are_asked_for_as_other_applications_do(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert get_config().linux_wsl.root == world.weights.parent
+    assert get_config().registry_path == world.root
+    monkeypatch.setenv("IMAGEWORKS_MODEL_ROOT", str(world.folder / "elsewhere"))
+    monkeypatch.setenv("IMAGEWORKS_LMSTUDIO_ROOT", str(world.folder / "studio"))
+    assert get_config().linux_wsl.root == world.folder / "elsewhere"
+    assert get_config().windows_lmstudio.root == world.folder / "studio"
+    assert isinstance(get_config(), model_downloader.DownloaderConfig)
+    assert RegistryEntry("nothing", "unassigned").chat_template.path is None

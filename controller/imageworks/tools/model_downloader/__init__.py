@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from imageworks.model_loader.download_adapter import list_downloads, record_download, remove_download
+    from imageworks.tools.model_downloader.config import DownloaderConfig
     from imageworks.tools.model_downloader.downloader import ModelDownloader
     from imageworks.tools.model_downloader.formats import (
         FormatDetector,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DownloadedModel",
+    "DownloaderConfig",
     "FormatDetector",
     "FormatInfo",
     "ModelDownloader",
@@ -31,6 +33,7 @@ __all__ = [
 
 _ADAPTER: Final = "imageworks.model_loader.download_adapter"
 _HOMES: Final = {
+    "DownloaderConfig": "config",
     "DownloadedModel": "values",
     "FormatDetector": "formats",
     "FormatInfo": "formats",
