@@ -3,7 +3,8 @@
 ``refusing_fuse.py BACKING MOUNT RULES [TYPE]``: the rules file holds one JSON object from an operation to the errno
 that it gets, and is read again when it changes. Beside the operations by their names in FUSE there are
 ``rename_folder``, ``rename_folder_elsewhere`` (to another parent), ``rename_flags`` (no-replace and exchange),
-``statfs_zero``, ``largest_file`` (in bytes) and ``one_inode`` (hard links show one inode
+``statfs_zero``, ``largest_file`` (in bytes) and ``ignore_case`` and
+``one_inode`` (hard links show one inode
 number, as on a disk; a high-level FUSE shows one for each name, as sshfs does).
 """
 
@@ -64,7 +65,13 @@ class RefusingFilesystem(mfusepy.Operations):  # type: ignore[misc] # the librar
         self._rules = rules
 
     def _at(self, path: str) -> str:
-        return self._backing + path
+        if not self._rules.get("ignore_case") or os.path.lexists(self._backing + path):
+            return self._backing + path
+        real = self._backing
+        for part in filter(None, path.split("/")):
+            same = [name for name in _names(real) if name.casefold() == part.casefold()]
+            real += "/" + (same[0] if same else part)
+        return real
 
     def init_with_config(self, _connection: object, config: FuseConfig | None) -> None:
         if config is not None:
@@ -137,7 +144,10 @@ class RefusingFilesystem(mfusepy.Operations):  # type: ignore[misc] # the librar
             self._rules.refuse("rename_folder")
             if Path(old).parent != Path(new).parent:
                 self._rules.refuse("rename_folder_elsewhere")
-        if LIBC.renameat2(-100, os.fsencode(self._at(old)), -100, os.fsencode(self._at(new)), flags):
+        here, there = self._at(old), self._at(new)
+        if here == there:  # another spelling of one name
+            there = self._backing + new
+        if LIBC.renameat2(-100, os.fsencode(here), -100, os.fsencode(there), flags):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
 
@@ -191,6 +201,14 @@ class RefusingFilesystem(mfusepy.Operations):  # type: ignore[misc] # the librar
 
     def fsyncdir(self, _path: str, _datasync: int, _fh: int) -> None:
         self._rules.refuse("fsyncdir")
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except OSError:
+        return []
 
 
 class Fuse(mfusepy.FUSE):  # type: ignore[misc] # the library has no types

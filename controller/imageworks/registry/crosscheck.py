@@ -156,8 +156,12 @@ def check_previously(declared: Collection[Declared], files: Iterable[str]) -> It
             folded = fold(former)
             pointer: Pointer = ("previously", index)
             rival = next((other for other in claims[folded] if other is not item), None)
-            if folded == own:
-                yield at(item.document, pointer, f'"{former}" is its own former name', "remove it from previously")
+            if former == item.manifest.name:
+                message = f'"{former}" is its own former name'
+                remedy = "remove it from previously, or rename the file with `git mv` if only its case was to change"
+                yield at(item.document, pointer, message, remedy)
+            elif folded == own:
+                continue  # renamed by case alone
             elif folded in current and _leads_to(current[folded], own, current):
                 message = f'"{former}" and "{item.manifest.name}" are each other\'s former names'
                 yield at(item.document, pointer, message, "keep `previously` only in the manifest with the new name")

@@ -58,7 +58,8 @@ def complete(
     sparse = "core.sparsecheckout" in repository.config and repository.config.get_bool("core.sparsecheckout")
     reasons: dict[str, str] = {}
     index_changes: dict[str, IndexChange] = {}
-    for path, change in changes.items():
+    # What goes first: on a disk that ignores case, a file that is renamed by case alone is one file with its successor.
+    for path, change in sorted(changes.items(), key=lambda item: bool(item[1].new)):
         identifier, mode = entry_at(tree, path)
         if identifier != change.new:
             continue

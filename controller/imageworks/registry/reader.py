@@ -59,7 +59,31 @@ class WorkTreeReader:
             content = refusal or read_plain_file(path)
             if content is not None:
                 found[path.relative_to(self.root).as_posix()] = content
+        return _as_git_has_them(self.root, found)
+
+
+def _as_git_has_them(root: Path, found: dict[str, bytes | Refusal]) -> dict[str, bytes | Refusal]:
+    """Return files under the names that git has: where a disk ignores case, a folder may show another spelling."""
+    if not found or not _ignores_case(root / next(iter(found))):
         return found
+    from imageworks.registry.git_layout import locate
+    from imageworks.registry.git_values import RegistryGitError
+
+    try:
+        layout, repository = locate(root)
+    except RegistryGitError:
+        return found
+    known = {layout.registry_path(entry.path) for entry in repository.index}
+    spelled = {path.casefold(): path for path in known}
+    return {path if path in known else spelled.get(path.casefold(), path): content for path, content in found.items()}
+
+
+def _ignores_case(path: Path) -> bool:
+    other = path.with_name(path.name.swapcase())
+    try:
+        return other.name != path.name and other.samefile(path)
+    except OSError:
+        return False
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, Refusal | None]]:
