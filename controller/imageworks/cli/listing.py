@@ -102,7 +102,7 @@ def list_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the doc
 
 def _json(models: Iterable["Model"], host: "HostSettings") -> str:
     """Return models as a JSON list of one model a line, as the snapshot is: quick to write, good for ``grep``."""
-    from imageworks.registry.views import is_installed, producer_for_people, text
+    from imageworks.registry.views import is_installed, producer_for_people, quantization_of, text
     from imageworks.serving.accesses import last_accessed
 
     weights = _weights(host)
@@ -111,6 +111,7 @@ def _json(models: Iterable["Model"], host: "HostSettings") -> str:
         {
             **model,
             "installed": is_installed(model),
+            "quantization": quantization_of(model),
             "producer": producer_for_people(model, weights),
             "last_accessed": used.get(text(model, "name")),
         }

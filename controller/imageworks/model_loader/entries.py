@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from imageworks.registry.entry import ArtifactFile
 from imageworks.registry.merge import load_owners, merge_one
 from imageworks.registry.version_lock import UNLOCKED, VersionLock, read_lock
-from imageworks.registry.views import LEGACY, file_paths, is_installed, name_for_people, template_file
+from imageworks.registry.views import LEGACY, file_paths, is_installed, name_for_people, quantization_of, template_file
 
 if TYPE_CHECKING:
     from imageworks.registry.load import RegistryState
@@ -245,7 +245,7 @@ def read_registry_entry(
         served_model_id=_text(fields, "served_model_id"),
         display_name=_text(fields, "display_name"),
         family=_text(fields, "family"),
-        quantization=_text(fields, "quantization"),
+        quantization=quantization_of(fields),
         roles=_texts(fields, "roles"),
         role_priority={role: number for role, number in priority.items() if isinstance(number, int)},
         capabilities=_part(fields, "capabilities"),

@@ -50,7 +50,9 @@ _WORDS: Final[tuple[tuple[re.Pattern[str], type[OllamaError], str | None, bool],
         False,
     ),
     (
-        re.compile(r"file does not exist|model .{1,500} not found|manifest unknown"),
+        re.compile(
+            r"file does not exist|model .{1,500} not found|manifest unknown|pull model manifest: 4(?:00|10|22)\b"
+        ),
         OllamaNotFoundError,
         "Check the spelling, and that this tag exists in its registry; `ollama list` shows what is installed.",
         False,

@@ -26,6 +26,8 @@ _ACCEPT: Final = "application/vnd.docker.distribution.manifest.v2+json"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
 _ERROR_BYTES: Final = 64 * 1024
+_NEVER: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY})
+"""What a registry says of a name or tag that it will not have later either."""
 _CLOSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
@@ -57,6 +59,12 @@ class OllamaRegistries:
         reply = self._get(f"{_registry(name)}/manifests/{name.tag}", what)
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
+        if reply.status in _NEVER:
+            said = refusal(reply.status, reply.body, what)
+            raise OllamaNotFoundError(
+                f"{said.message} (HTTP {reply.status} of {name.host})",
+                remedy="It stays so: correct the name or the tag. The Hub refuses models that are split into shards.",
+            )
         if reply.status in _CLOSED:
             raise OllamaUnauthorisedError(
                 f"{what}: {name.host} does not show it to everyone (HTTP {reply.status})",

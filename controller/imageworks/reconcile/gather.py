@@ -143,6 +143,7 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
     applied = {manifest.name: manifest for manifest in registry.applied}
     sharing = Sharing(registry.entries.values())
     renamed = _renames(applied.values(), registry)
+    renamed |= _taken_over(applied.values(), registry, renamed)
     wanted = [m for name, m in sorted(applied.items()) if not names or name in names]
     announced = look.intents.announced()
     failed = Failures()
@@ -220,6 +221,32 @@ def _renames(manifests: Iterable[Manifest], registry: RegistryState) -> dict[str
                 renamed[manifest.name] = old
                 break
     return renamed
+
+
+def _taken_over(manifests: Iterable[Manifest], registry: RegistryState, renamed: Mapping[str, str]) -> dict[str, str]:
+    """Return each declared model of Ollama that an import has recorded under another name, with that name."""
+    wanted = [
+        manifest
+        for manifest in manifests
+        if isinstance(manifest.source, OllamaSource) and manifest.source.modelfile is None
+        if manifest.state is State.PRESENT and manifest.name not in {*registry.entries, *renamed}
+    ]
+    if not wanted:
+        return {}
+    from imageworks.reconcile.ollama_sight import name_key, recorded_name
+
+    theirs = {*registry.manifests, *registry.blocked, *renamed.values()}
+    imported: dict[object, list[str]] = {}
+    for name, entry in sorted(registry.entries.items()):
+        if name not in theirs and stands_in_ollama(entry) and entry.fields.get("managed") is not True:
+            imported.setdefault(name_key(recorded_name(entry)), []).append(name)
+    taken: dict[str, str] = {}
+    for manifest in wanted:
+        source = manifest.source
+        free = imported.get(name_key(source.name), []) if isinstance(source, OllamaSource) else []
+        if free:
+            taken[manifest.name] = free.pop(0)
+    return taken
 
 
 def _recorded(look: Look, manifest: Manifest, renamed: Mapping[str, str], sharing: Sharing) -> Case:

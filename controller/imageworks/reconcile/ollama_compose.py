@@ -180,7 +180,7 @@ def renamed_ollama(entry: Entry, name: str) -> Entry:
         entry: What is recorded.
         name: The name from now on.
     """
-    return Entry(name, {**entry.fields, "name": name}, entry.files)
+    return Entry(name, {**entry.fields, "name": name, "managed": True}, entry.files)
 
 
 def with_offer(entry: Entry, offer: Mapping[str, object] | None) -> Entry:

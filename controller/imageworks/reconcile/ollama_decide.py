@@ -18,6 +18,7 @@ from imageworks.reconcile.ollama_sight import (
     recorded_name,
     same,
     same_content,
+    section,
     stalled_on,
 )
 from imageworks.reconcile.plan import Action, Change, Reason
@@ -102,6 +103,8 @@ def _decide_pulled(case: Case, source: OllamaSource, sight: OllamaSight) -> Chan
         return _changed(case, source, sight, model)
     if not model.complete or sight.bad:
         return _bring_back(case, source, sight)
+    if not entry.files and (model.content or not section(entry).get("digest")):
+        return _adopt(case, model, Reason.FOUND, "recorded by its name alone; what Ollama has of it is recorded now")
     return _held(case, entry)
 
 

@@ -164,6 +164,14 @@ def same(one: str | None, other: str | None) -> bool:
     return one is not None and other is not None and same_model(one, other)
 
 
+def name_key(name: str | None) -> tuple[str, ...] | None:
+    """Return what is equal for two spellings of one model of Ollama; ``None`` for what is no name."""
+    try:
+        return None if name is None else parse_name(name).key
+    except ImageworksError:
+        return None
+
+
 def kept_name(name: str) -> str:
     """Return the name of ours under which a model is kept while another comes in its place.
 

@@ -17,6 +17,7 @@ from imageworks.registry.views import (
     is_installed,
     name_for_people,
     producer_for_people,
+    quantization_of,
     text,
     texts,
 )
@@ -67,7 +68,7 @@ def model_object(model: Model, weights: Path) -> dict[str, object]:
             "served_model_id": text(model, "served_model_id") or text(model, "name"),
             "base_url": base_url(model),
             "format": text(model, "download_format") or None,
-            "quantization": text(model, "quantization") or None,
+            "quantization": quantization_of(model),
             "roles": texts(model, "roles"),
             "capabilities": abilities(model),
             "installed": is_installed(model),
