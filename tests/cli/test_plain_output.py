@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +100,21 @@ def test_u13_a_path_of_bytes_that_are_no_text_is_shown(odd: World) -> None:
         )
         assert done.returncode == 64
         assert b"\\udce9" in done.stderr
+
+
+def test_u13_the_scripts_print_plain_signs_too(odd: World) -> None:
+    odd.reconcile()
+    script = Path(__file__).parents[2] / "scripts/start_vllm_server.py"
+    done = subprocess.run(
+        [sys.executable, script, "--model", NAME, "--print"],
+        cwd=odd.root,
+        env={**os.environ, **ASCII},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert b"Traceback" not in done.stderr, done.stderr
+    assert (done.stdout + done.stderr).isascii()
 
 
 @pytest.mark.parametrize("words", [("-q",), ("-q", "--dry-run"), ("--json", "--dry-run"), ()])

@@ -106,7 +106,6 @@ def main(application: typer.Typer | None = None) -> None:
     # a quarter of a dry run over 10,000 models.
     gc.set_threshold(COLLECT_AFTER)
     end_as_interrupted()
-    prepare_streams()
     sys.exit(run(application=application))
 
 
@@ -117,6 +116,7 @@ def run(arguments: list[str] | None = None, *, application: typer.Typer | None =
         arguments: The words after the program's name; the process's own when absent.
         application: The commands to choose from; those of ``imageworks-models`` when absent.
     """
+    prepare_streams()
     words = sys.argv[1:] if arguments is None else arguments
     with command_log(complain, words):
         return _run(arguments, application or make_application(words))
