@@ -80,6 +80,8 @@ def _lines(analysis: "Analysis", *, verbose: bool) -> Iterable[str]:
     resolved, facts = analysis.resolved, analysis.facts
     access = [word for word, is_so in (("gated", resolved.gated), ("private", resolved.private)) if is_so]
     yield f"{resolved.repo} @ {resolved.commit[:12]} ({resolved.ref})" + (f"  [{', '.join(access)}]" if access else "")
+    if analysis.renamed_from is not None:
+        yield f"  renamed       {analysis.renamed_from} is {resolved.repo} on the hub by now"
     yield f"  kind          {facts.kind.value}" + (f", {facts.task}" if facts.task else "")
     for candidate in facts.candidates:
         sure = f"{candidate.confidence:.0%} sure" if candidate.confidence < 1 else "certain"

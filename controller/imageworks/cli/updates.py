@@ -212,6 +212,8 @@ def _show(updates: "Sequence[ModelUpdate]", *, named: bool) -> None:
         if one.standing is Standing.OUTDATED:
             say(_block(one))
     for one in updates:
+        if one.renamed_from is not None:
+            complain(printable(f"{one.file}: {one.renamed_from} is {one.repo} on the hub by now"))
         if one.standing is Standing.UNKNOWN:
             complain(f"could not ask {one.name}: {one.message}")
         elif named and one.standing is not Standing.OUTDATED:

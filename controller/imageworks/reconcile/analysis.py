@@ -33,6 +33,7 @@ class Analysis:
         quantizations: The GGUF quantizations it offers, with sizes.
         name: The variant name that it would get.
         place: Where it would go, or why it cannot.
+        renamed_from: The name that was asked for, where the hub has another by now.
     """
 
     resolved: ResolvedRevision
@@ -43,6 +44,7 @@ class Analysis:
     quantizations: tuple[QuantChoice, ...]
     name: str
     place: Place | Obstacle
+    renamed_from: str | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -55,6 +57,7 @@ class Analysis:
         return {
             "format_version": FORMAT_VERSION,
             "repository": resolved.repo,
+            "renamed_from": self.renamed_from,
             "revision": resolved.commit,
             "ref": resolved.ref,
             "gated": resolved.gated,
@@ -137,6 +140,7 @@ def analyze(
         quantizations=available_quantizations(listing.files),
         name=name,
         place=places.place(manifest, container=detected, repo=resolved.repo),
+        renamed_from=wanted.repo if resolved.repo.lower() != wanted.repo.lower() else None,
     )
 
 

@@ -162,6 +162,8 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
         content = _edited(manifest, before, chosen)
         notes += _newer(manifest, analysis, wish)
     notes += (*selection.warnings, *_differing(analysis))
+    if resolved.repo.lower() != asked.repo.lower():
+        notes += (f"{asked.repo} is {resolved.repo} on the hub by now",)
     installed = entry is not None and (seen := run.observe(entry)) is not None and seen.intact
     installed = installed and not (entry is not None and _lacks(entry, resolved.commit, selection))
     beside = _other_pins(run, analysis, branch_of(asked.revision))

@@ -1,5 +1,6 @@
 """Gather the situation: registry, disk and sources looked at once, as values for the planner. Writes nothing."""
 
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from imageworks.errors import ExitCode, ImageworksError
 from imageworks.foundation.isolation import InternalError, isolated
+from imageworks.reconcile.claims import Claim, refused
 from imageworks.reconcile.decide import (
     fetched,
     has_files,
@@ -149,7 +151,8 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
     failed = Failures()
     cases = failed.without(wanted, lambda manifest: _recorded(look, manifest, renamed, sharing))
     cases = _ask(_with_ollama(cases, look, announced, failed), look, failed)
-    cases = failed.without(cases, lambda case: _with_refusals(look, _placed(look, case, announced)))
+    cases = _apart(look, failed.without(cases, lambda case: _placed(look, case, announced)))
+    cases = failed.without(cases, lambda case: _with_refusals(look, case))
     cases = _allowed(cases, look, failed)
     taken = {case.previous_name for case in cases if case.previous_name} | set(renamed.values())
     orphans = tuple(_orphans(look, names, set(applied) | taken, sharing, failed))
@@ -389,6 +392,55 @@ def _placed(look: Look, case: Case, announced: Mapping[str, Path]) -> Case:
         reuse={path: source for path, source in found.items() if source is not None},
         published_by_us=announced.get(manifest.name) == place.path,
     )
+
+
+def _apart(look: Look, cases: list[Case]) -> list[Case]:
+    """Return all cases, with an obstacle where two would be put into one folder, or one into the other's."""
+    claims = [claim for case in cases if (claim := _claim(case)) is not None]
+    if not any(claim.acts for claim in claims):
+        return cases
+    considered = {case.manifest.name for case in cases}
+    others = [one for one in look.registry.applied if one.name not in considered]
+    claims += [claim for one in others if (claim := _held(one, look.registry.entries.get(one.name))) is not None]
+    messages = refused([replace(claim, folder=os.path.realpath(claim.folder)) for claim in claims])
+    return [
+        replace(case, place=Obstacle(Reason.FOLDER_CLAIMED, messages[name]))
+        if (name := case.manifest.name) in messages
+        else case
+        for case in cases
+    ]
+
+
+def _claim(case: Case) -> Claim | None:
+    """Return the folder that a case claims; one that only says where something is claims none."""
+    manifest, entry, place = case.manifest, case.entry, case.place
+    if isinstance(manifest.source, PathSource) and manifest.location is None:
+        return None
+    if not isinstance(place, Place):
+        return _held(manifest, entry)
+    holds = has_files(entry) and entry is not None and entry.path == place.path
+    repo = case.upstream.repo if isinstance(case.upstream, Upstream) else entry.repo if entry else None
+    acts = not holds or case.upstream is not None
+    return _claim_of(manifest, place.path, repo, holds=holds, acts=acts)
+
+
+def _held(manifest: Manifest, entry: Entry | None) -> Claim | None:
+    """Return the folder in which a declared model's recorded files are."""
+    if entry is None or entry.path is None or not has_files(entry) or is_ollamas(entry):
+        return None
+    if isinstance(manifest.source, PathSource) and manifest.location is None:
+        return None
+    return _claim_of(manifest, entry.path, entry.repo, holds=True, acts=False)
+
+
+def _claim_of(manifest: Manifest, path: Path, repo: str | None, *, holds: bool, acts: bool) -> Claim:
+    source = manifest.source
+    if isinstance(source, HuggingFaceSource):
+        content: tuple[str, ...] = (repo or source.repo, source.revision)
+    else:
+        content = (source.label if source is not None else manifest.name,)
+    part = manifest.text("quantization")
+    return Claim(manifest.name, manifest.file, str(path), content, part, holds=holds, acts=acts)
 
 
 def _with_refusals(look: Look, case: Case) -> Case:

@@ -66,6 +66,7 @@ class Reason(StrEnum):
     FILE_TOO_LARGE = "file-too-large"
     LOCKED = "locked"
     UNOWNED_FILES = "unowned-files"
+    FOLDER_CLAIMED = "folder-claimed"
     SOURCE_REMOVED = "source-removed"
     SOURCE_MISSING = "source-missing"
     SOURCE_INCOMPLETE = "source-incomplete"

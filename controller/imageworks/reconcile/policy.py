@@ -8,7 +8,7 @@ from imageworks.reconcile.plan import Action, Change, Reason
 from imageworks.reconcile.situation import Case, Obstacle, Situation, Upstream
 from imageworks.registry.diagnostic import Diagnostic, whole_file
 from imageworks.registry.document import Pointer
-from imageworks.registry.manifest import State
+from imageworks.registry.manifest import HuggingFaceSource, State
 from imageworks.registry.policies import (
     LICENSES,
     Policies,
@@ -16,6 +16,7 @@ from imageworks.registry.policies import (
     Violation,
     declared_violations,
     license_violations,
+    renamed_violations,
 )
 
 if TYPE_CHECKING:
@@ -117,8 +118,38 @@ def _standing(case: Case, change: Change | None, situation: Situation) -> list[V
     found = list(declared_violations(case.manifest, policies))
     if case.manifest.text("license") is None and (case.manifest.source is not None or case.entry is not None):
         found += license_violations(_license(case), policies)
+    if isinstance(case.manifest.source, HuggingFaceSource) and (repo := present_name(case)) is not None:
+        found += renamed_violations(case.manifest.source, repo, policies)
     found += _of_files(case, change, policies)
     return policies.standing(case.manifest.name, found)
+
+
+def present_name(case: Case) -> str | None:
+    """Return the name that the hub gives a declared repository now, or gave it when it was installed."""
+    if isinstance(case.upstream, Upstream):
+        return case.upstream.repo
+    source, entry = case.manifest.source, case.entry
+    if not isinstance(source, HuggingFaceSource) or entry is None or entry.repo is None:
+        return None
+    asked = entry.part("metadata").get("source_repo") if source.is_renamed(entry.repo) else entry.repo
+    return entry.repo if isinstance(asked, str) and not source.is_renamed(asked) else None
+
+
+def rename_notes(cases: Iterable[Case]) -> tuple[str, ...]:
+    """Return which declared repositories have another name by now, one line each.
+
+    Args:
+        cases: The declared models.
+    """
+    notes = []
+    for case in cases:
+        source = case.manifest.source
+        repo = present_name(case) if isinstance(source, HuggingFaceSource) else None
+        if isinstance(source, HuggingFaceSource) and repo is not None and source.is_renamed(repo):
+            notes.append(
+                f"{case.manifest.file}: {source.repo} is {repo} on the hub by now; write that name if it is meant"
+            )
+    return tuple(notes)
 
 
 def _license(case: Case) -> str | None:

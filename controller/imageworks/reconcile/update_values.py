@@ -93,6 +93,7 @@ class ModelUpdate:
         difference: What changes; ``None`` where it could not be asked.
         message: Why, in words, where there is more to say.
         held: Whether a newer commit exists and is younger than was asked for.
+        renamed_from: The declared name of the repository, where the hub has another by now.
     """
 
     name: str
@@ -108,6 +109,7 @@ class ModelUpdate:
     difference: Difference | None = None
     message: str = ""
     held: bool = False
+    renamed_from: str | None = None
 
     @property
     def outdated(self) -> bool:
@@ -118,6 +120,7 @@ class ModelUpdate:
         """Return it in JSON's data model."""
         return {
             "name": self.name,
+            "renamed_from": self.renamed_from,
             "file": self.file,
             "standing": self.standing.value,
             "repo": self.repo or None,

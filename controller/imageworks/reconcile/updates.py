@@ -127,6 +127,8 @@ def _ask_hub(hub: "HubClient", followed: Followed, age: Age) -> ModelUpdate:
     current = followed.commit or ""
     newest = hub.resolve(followed.repo, followed.ref)
     found = replace(_unknown(followed), repo=newest.repo, latest=newest.commit, date=_date(newest))
+    if isinstance(followed.source, HuggingFaceSource) and followed.source.is_renamed(newest.repo):
+        found = replace(found, renamed_from=followed.repo)
     if newest.commit == current:
         return replace(found, standing=Standing.CURRENT, behind=0, message="")
     history = _history(hub, newest, until=current)

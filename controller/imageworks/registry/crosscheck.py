@@ -3,10 +3,12 @@
 Pure over parsed documents, so that `validate`, CI and the controller say the same of the same registry.
 """
 
+import posixpath
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 from imageworks.naming import split_ollama_tag
@@ -27,6 +29,7 @@ from imageworks.registry.settings import LMSTUDIO, PUBLISHER, Location, read_set
 from imageworks.registry.wording import suggest
 
 _ANY_HOST: Final = "\0"
+_NESTED_REMEDY: Final = "give one of them another location"
 _SHARING_REMEDY: Final = (
     "give one of them another location; only quantizations of one repository at one revision,"
     " each named by `quantization`, may share a folder"
@@ -237,6 +240,7 @@ def check_targets(declared: Iterable[Declared], settings: Document | None) -> It
         claim = _claim(item.manifest, locations, routing, labels)
         if claim is not None:
             by_target[claim.target].append((item, claim))
+    yield from _nested(by_target)
     for claims in by_target.values():
         for item, claim in claims:
             rivals = (
@@ -247,8 +251,25 @@ def check_targets(declared: Iterable[Declared], settings: Document | None) -> It
                 yield at(item.document, ("source",), message, _SHARING_REMEDY)
 
 
+def _nested(by_target: Mapping[tuple[str, ...], Sequence[tuple[Declared, _Claim]]]) -> Iterator[Diagnostic]:
+    """Yield manifests of which one's folder would be inside the other's."""
+    for target, claims in by_target.items():
+        above = [outer for depth in range(2, len(target)) for outer in by_target.get(target[:depth], ())]
+        for (item, claim), (other, rival) in product(claims, above):
+            if _meet(claim, rival):
+                files = (item.manifest.file, other.manifest.file)
+                inside = f"its files would go inside the folder of {files[1]}"
+                yield at(item.document, ("source",), inside, _NESTED_REMEDY)
+                around = f"its folder would hold the one of {files[0]}"
+                yield at(other.document, ("source",), around, _NESTED_REMEDY)
+
+
+def _meet(claim: _Claim, rival: _Claim) -> bool:
+    return bool(claim.hosts & rival.hosts) or _ANY_HOST in claim.hosts | rival.hosts
+
+
 def _may_share(item: Declared, claim: _Claim, other: Declared, rival: _Claim) -> bool:
-    if not (claim.hosts & rival.hosts or _ANY_HOST in claim.hosts | rival.hosts):
+    if not _meet(claim, rival):
         return True
     own, theirs = item.manifest.text("quantization"), other.manifest.text("quantization")
     return claim.content == rival.content and own is not None and theirs is not None and fold(own) != fold(theirs)
@@ -265,14 +286,21 @@ def _claim(
         return None
     source = manifest.source
     if isinstance(source, PathSource) and manifest.location is None:
-        target, content = ("path", fold(source.path.rstrip("/"))), ("path", source.path)
+        target: tuple[str, ...] = ("path", fold(source.path.rstrip("/")))
+        content = ("path", source.path)
     elif isinstance(source, HuggingFaceSource):
         place, layout = _place(manifest, locations, routing)
         folder = folder_name(layout, manifest.name, source.repo, source.ref)
-        target, content = (place, fold(folder)), (source.repo, source.revision)
+        target, content = _target(place, folder), (source.repo, source.revision)
     else:
         return None
     return _Claim(target, content, _hosts(manifest, labels))
+
+
+def _target(root: str, folder: str) -> tuple[str, ...]:
+    """Return a folder as its parts, the same however its root is written."""
+    path = posixpath.normpath(f"{root}/{folder}") if root.startswith(("/", "~")) else f"{root}/{folder}"
+    return tuple(fold(path).split("/"))
 
 
 def _place(manifest: Manifest, locations: Mapping[str, Location], routing: Mapping[str, object]) -> tuple[str, str]:

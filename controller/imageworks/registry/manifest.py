@@ -56,6 +56,10 @@ class HuggingFaceSource:
     exclude: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
 
+    def is_renamed(self, repo: str) -> bool:
+        """Return whether a hub answers with another repository than the declared one; letter case is no difference."""
+        return repo.lower() != self.repo.lower()
+
     @property
     def ref(self) -> str:
         """The branch or tag by which people know the revision; the revision itself where there is none."""

@@ -279,6 +279,9 @@ def declared_violations(manifest: Manifest, policies: Policies) -> Iterator[Viol
 _OR_EXCEPT: Final = ", or add an exception with an end under `policies` in registry.yaml"
 
 
+_OTHER_OWNER: Final = f"take the model of another owner{_OR_EXCEPT}"
+
+
 def license_violations(found: str | None, policies: Policies) -> Iterator[Violation]:
     """Yield what a licence is against.
 
@@ -323,10 +326,27 @@ def _owner(manifest: Manifest, policies: Policies) -> Iterator[Violation]:
     key, name = ("huggingface", source.repo) if isinstance(source, HuggingFaceSource) else ("ollama", source.name)
     parts = name.split("/")
     owner = parts[-2] if len(parts) > 1 else LIBRARY if key == "ollama" else name
-    if owner.lower() not in _lower(policies.allowed_owners):
+    if not _is_allowed(owner, policies):
         message = f"{owner} is not one of {', '.join(policies.allowed_owners)}"
-        remedy = f"take the model of another owner{_OR_EXCEPT}"
-        yield Violation(Policy.ALLOWED_OWNERS, message, remedy, ("source", key))
+        yield Violation(Policy.ALLOWED_OWNERS, message, _OTHER_OWNER, ("source", key))
+
+
+def renamed_violations(source: HuggingFaceSource, repo: str, policies: Policies) -> Iterator[Violation]:
+    """Yield what the present name of a repository is against, where the hub leads from the declared one to it.
+
+    Args:
+        source: What is declared.
+        repo: The repository's present name.
+        policies: The policies.
+    """
+    owner = repo.partition("/")[0]
+    if policies.allowed_owners and source.is_renamed(repo) and not _is_allowed(owner, policies):
+        message = f"{source.repo} is {repo} on the hub, and {owner} is not one of {', '.join(policies.allowed_owners)}"
+        yield Violation(Policy.ALLOWED_OWNERS, message, _OTHER_OWNER, ("source", "huggingface"))
+
+
+def _is_allowed(owner: str, policies: Policies) -> bool:
+    return owner.lower() in _lower(policies.allowed_owners)
 
 
 def _lower(names: Iterable[str]) -> set[str]:
