@@ -271,7 +271,7 @@ def _arrive(case: Case) -> Change:
         return _blocked(case, Obstacle(Reason.SOURCE_MISSING, "the source was not looked at"))
     wanted = {file.path for file in upstream.files}
     if case.occupant.matching >= wanted:
-        message = "found on disk, every byte verified; nothing is downloaded"
+        message = f"found on disk, every byte verified; nothing is downloaded{_told_links(case)}"
         return replace(
             _change(case, Action.ADOPT, Reason.FOUND, message),
             path=(None, str(place.path)),
@@ -280,7 +280,33 @@ def _arrive(case: Case) -> Change:
         )
     if case.occupant.differing:
         return _blocked(case, _unowned(case, place))
+    if (obstacle := _linked_away(case, place)) is not None:
+        return _blocked(case, obstacle)
     return _fetching(case, Action.INSTALL, Reason.MISSING, _what_arrives(upstream), old=None)
+
+
+def _told_links(case: Case) -> str:
+    """Say what of a found model is elsewhere: it goes when that goes."""
+    linked = case.occupant.linked
+    if not linked:
+        return ""
+    first = min(linked.values())
+    count = "all files are links" if linked.keys() >= case.occupant.matching else f"{len(linked)} are links"
+    return (
+        f"; {count}, such as to {first}, and break when that goes: "
+        "to have files of its own instead, move this folder away before"
+    )
+
+
+def _linked_away(case: Case, place: Place) -> Obstacle | None:
+    """Return why files cannot be put into a folder that is a link, where any are to come."""
+    if not case.occupant.linked_folders:
+        return None
+    first = place.path / min(case.occupant.linked_folders)
+    message = (
+        f"{first} is a link to another folder, into which nothing is put; move it away, or complete what it leads to"
+    )
+    return Obstacle(Reason.UNOWNED_FILES, message)
 
 
 def _what_arrives(upstream: Upstream) -> str:

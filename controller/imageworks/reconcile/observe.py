@@ -1,8 +1,9 @@
 """Look at the disk: how recorded files stand, and what lies where a model is to go. Reads only."""
 
+import errno
 import os
 import stat as modes
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from imageworks.reconcile.situation import FileState, Observation, Occupant
@@ -75,7 +76,7 @@ class DiskObserver:
         known = (self._known.get(f"{entry.base}/{file.path}") for file in entry.files)
         return next((fingerprint.device for fingerprint in known if fingerprint is not None), None)
 
-    def occupant(self, target: Path, wanted: Iterable[RemoteFile]) -> Occupant:
+    def occupant(self, target: Path, wanted: Collection[RemoteFile]) -> Occupant:
         """Return what lies at a target folder, compared with the wanted files.
 
         Args:
@@ -84,19 +85,33 @@ class DiskObserver:
         """
         if not target.exists():
             return Occupant(exists=os.path.lexists(target))
-        matching, differing = set(), set()
+        matching, differing, linked = set(), set(), {}
+        base = Path(os.path.realpath(target.parent), target.name)
+        folders = {folder for file in wanted if (folder := _linked_folder(target, file.path)) is not None}
         for file in wanted:
             path = target / file.path
             try:
-                found = path.lstat()
-            except OSError:
+                found = path.stat()  # right bytes are right through a link too
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # also a link that leads nowhere
+            except OSError as error:
+                if error.errno != errno.ELOOP and os.path.lexists(path):
+                    differing.add(file.path)
                 continue
             right = modes.S_ISREG(found.st_mode) and found.st_size == file.size
-            if right and self.digest(path, found, file.digest.algorithm) == file.digest:
-                matching.add(file.path)
-            else:
+            if not right or self.digest(path, found, file.digest.algorithm) != file.digest:
                 differing.add(file.path)
-        return Occupant(exists=True, matching=frozenset(matching), differing=frozenset(differing))
+                continue
+            matching.add(file.path)
+            if (real := os.path.realpath(path)) != str(base / file.path):
+                linked[file.path] = real
+        return Occupant(
+            exists=True,
+            matching=frozenset(matching),
+            differing=frozenset(differing),
+            linked=linked,
+            linked_folders=frozenset(folders),
+        )
 
     def digest(self, path: Path, found: os.stat_result, algorithm: Algorithm) -> Digest | None:
         """Return a file's digest, read from the file only when it is not known; ``None`` when it cannot be read.
@@ -124,3 +139,10 @@ class DiskObserver:
             return known.sha256
         digest = self.digest(Path(path), found, Algorithm.SHA256)
         return None if digest is None else digest.value
+
+
+def _linked_folder(target: Path, relative: str) -> str | None:
+    """Return the first folder on the way to a file that is a link, relative to the target; ``None`` for no such."""
+    parts = relative.split("/")[:-1]
+    ways = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+    return next((way for way in ways if (target / way).is_symlink()), None)

@@ -137,11 +137,15 @@ class Occupant:
         exists: Whether anything is there.
         matching: Wanted files that are there with the right bytes.
         differing: Wanted files whose name is there with other bytes.
+        linked: Where those of the matching files really are that are reached through a link.
+        linked_folders: Folders of wanted files that are links themselves; nothing is put there.
     """
 
     exists: bool = False
     matching: frozenset[str] = frozenset()
     differing: frozenset[str] = frozenset()
+    linked: Mapping[str, str] = field(default_factory=dict)
+    linked_folders: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,15 +182,16 @@ def _publish_new(area: StagingArea, target: Path) -> PublishReport:
 
 def _replace(area: StagingArea, target: Path, owned: frozenset[str], method: PublishMethod) -> PublishReport:
     foreign = [name for name in _files(target) if name not in owned]
-    in_the_way = [name for name in foreign if _is_taken(area.tree, name)]
+    # A link that leads nowhere holds nothing; it is kept aside under another name.
+    in_the_way = [name for name in foreign if _is_taken(area.tree, name) and not _leads_nowhere(target / name)]
     for name in in_the_way:
-        if not _equal(area.tree / name, target / name):
+        if not _equal(area.tree / name, target / name) and not _links_to_equal(target / name, area.tree / name):
             raise PublishError(
                 f"{target / name} is not ours, and the model has another file of that name",
                 remedy="move it away, or adopt it",
                 reason="foreign-file-in-the-way",
             )
-    carried = tuple(name for name in foreign if name not in in_the_way)
+    carried = tuple(name for name in foreign if name not in in_the_way and not _is_taken(area.tree, name))
     journal = _Journal(target, method, area.tree.stat().st_ino, owned, carried)
     journal.write(area)
     try:
@@ -493,6 +494,20 @@ def _equal(one: Path, other: Path) -> bool:
     except OSError:
         return False
     return filecmp.cmp(one, other, shallow=False)
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not os.path.exists(path)  # noqa: PTH110 # Path's raises for a circle of links
+
+
+def _links_to_equal(link: Path, other: Path) -> bool:
+    """Whether a link leads to a regular file with the content of another."""
+    try:
+        if not (link.is_symlink() and stat.S_ISREG(link.stat().st_mode) and stat.S_ISREG(other.lstat().st_mode)):
+            return False
+        return filecmp.cmp(link, other, shallow=False)
+    except OSError:
+        return False
 
 
 def _same_inode(one: Path, other: Path) -> bool:
