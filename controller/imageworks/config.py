@@ -142,9 +142,9 @@ def allow_root(root: Path) -> Path:
         if not _says(changed, {**config, "roots": [str(root), *known]}):
             raise ConfigurationError(f"{file}: {root} could not be added to roots", remedy="Add it by hand.")
         file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_name(f".{file.name}.new")
-        draft.write_text(changed, encoding="utf-8")
-        draft.replace(file)
+        from imageworks.transfer.renames import write_durably
+
+        write_durably(file, changed.encode())
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from error
     return file

@@ -66,7 +66,7 @@ STORIES: Final = {
     "repair": Story({THERE: OLD | NOTE | {SHARDS[0]: digests({"": b"damaged"})[""]}}, {THERE: OLD | NOTE}),
     "move": Story({THERE: OLD}, {THERE: {}, MOVED: OLD}),
     "move-between-notes": Story({THERE: OLD | NOTE, MOVED: NOTE}, {THERE: NOTE, MOVED: OLD | NOTE}),
-    "prune": Story({THERE: OLD | NOTE}, {THERE: NOTE}, ("--prune", "--confirm", NAME)),
+    "prune": Story({THERE: OLD | NOTE}, {THERE: NOTE}, ("--prune", "--allow-empty", "--confirm", NAME)),
 }
 
 

@@ -147,7 +147,7 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
             asked = {"--offline": offline, "--prune": prune, "--allow-empty": allow_empty, "--force-prune": force_prune}
             _save(plan, out, [*options.names, *(flag for flag, given in asked.items() if given)])
         if not options.read_only and not plan.has_changes:
-            run.tidy(plan)
+            run.tidy()
             if not _tell_of(run.publish()):
                 return ExitCode.FAILURE
         _tell_of_errors(plan, briefly=form is Format.TEXT and not quiet)

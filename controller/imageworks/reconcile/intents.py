@@ -9,9 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from imageworks.foundation.json_reading import read_json_file
-from imageworks.foundation.system_errors import naming
 from imageworks.registry.parsed import registry_key
-from imageworks.transfer.renames import sync_file
+from imageworks.transfer.renames import write_durably
 
 
 class Intents:
@@ -33,12 +32,8 @@ class Intents:
             path: The model's folder.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        draft = self._folder / f"{name}.new"
-        with naming(draft), draft.open("w", encoding="utf-8") as stream:
-            json.dump({"path": str(path)}, stream)
-            stream.flush()
-            sync_file(stream.fileno())
-        draft.replace(self.file(name))
+        content = json.dumps({"path": str(path)}).encode()
+        write_durably(self.file(name), content, draft=self._folder / f"{name}.new")
 
     def announced(self) -> dict[str, Path]:
         """Return the paths that were announced and not settled, by name."""

@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from imageworks.foundation.json_reading import read_json, read_json_file
-from imageworks.foundation.system_errors import naming
 from imageworks.log import warn
 from imageworks.registry import compat
 from imageworks.registry.entry import Entry, entry_file, render_entry
@@ -18,6 +17,7 @@ from imageworks.registry.git_library import blob_id
 from imageworks.registry.load import RegistryState
 from imageworks.registry.merge import Owners, load_owners, merge, render_snapshot, snapshot_file
 from imageworks.transfer.best_effort import set_times
+from imageworks.transfer.renames import write_durably
 
 
 class Records:
@@ -175,10 +175,7 @@ def _write(target: Path, wanted: bytes) -> None:
     with suppress(OSError):
         if target.is_file() and target.read_bytes() == wanted:
             return
-    draft = target.with_name(f".{target.name}.new")
-    with naming(target):
-        draft.write_bytes(wanted)
-    draft.replace(target)
+    write_durably(target, wanted)
 
 
 def _rules() -> str:

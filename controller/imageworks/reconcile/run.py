@@ -116,6 +116,7 @@ class Run:
         self._registry: RegistryState
         self._senses: Senses
         self._situation: Situation
+        self._planned: Plan
 
     @classmethod
     @contextmanager
@@ -343,7 +344,8 @@ class Run:
         )
         self._situation = gather(look, self._options.names)
         enabled = self._options.prune.enabled or self._registry.settings.prune
-        return make_plan(self._situation, replace(self._options.prune, enabled=enabled))
+        self._planned = make_plan(self._situation, replace(self._options.prune, enabled=enabled))
+        return self._planned
 
     def compared(self, base: str) -> "HostPlan":
         """Return what would change, with what sets it apart from what another commit would lead to here.
@@ -415,6 +417,8 @@ class Run:
         result = self._commit(outcomes) if self._options.commit else None
         if result is not None:
             self._settle(outcomes, cases)
+        if self._options.commit:
+            self._settle_recorded()
         return self._report(outcomes, result, skip)
 
     def _keep_learned(self) -> None:
@@ -460,22 +464,29 @@ class Run:
             notes=_notes_of(result),
         )
 
-    def tidy(self, plan: Plan) -> None:
-        """Clear away what killed runs left, where a plan has nothing else to do; writes nothing where nothing is left.
-
-        Args:
-            plan: A plan of this run, without changes.
-        """
-        for name, path in self._intents.announced().items():
-            entry = self._registry.entries.get(name)
-            if (entry is not None and entry.path == path) or not (plan.has_errors or path.exists()):
-                self._intents.settle(name)
+    def tidy(self) -> None:
+        """Clear away what killed runs left, where the plan has nothing to do; writes nothing where nothing is left."""
+        self._settle_recorded()
         self._recorder.records.write_compatible(self._registry)
         self._keep_learned()
         if not self._situation.records_stale:
             self._recorder.records.remember(self._registry)
         if not self._options.names:
             self._sweep(self.staging_roots())
+
+    def _settle_recorded(self) -> None:
+        """Forget what was to be published where the last plan looked, and has nothing more to do with it.
+
+        A repair that was killed before its commit leaves what is recorded already: no later change takes up its note.
+        """
+        planned = self._planned
+        left = {change.name for change in planned.changes} | set(self._situation.blocked)
+        for name, path in self._intents.announced().items():
+            if name in left or (self._options.names and name not in self._options.names):
+                continue
+            entry = self._registry.entries.get(name)
+            if (entry is not None and entry.path == path) or not (planned.has_errors or path.exists()):
+                self._intents.settle(name)
 
     def unfinished(self) -> list[Unfinished]:
         """Return what interrupted runs of this registry left at the roots of this host, which later ones resume."""

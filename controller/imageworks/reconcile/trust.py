@@ -10,7 +10,6 @@ from typing import Final
 
 from imageworks.config import HostSettings
 from imageworks.foundation.json_reading import read_json_file
-from imageworks.foundation.system_errors import naming
 from imageworks.registry.compat import consumer_models
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.git import RegistryRepository
@@ -21,6 +20,7 @@ from imageworks.registry.parsed import ParsedDocuments, cache_file, registry_key
 from imageworks.registry.settings import FILE, read_settings
 from imageworks.registry.snapshot import expected_snapshot, read_snapshot
 from imageworks.registry.validate import check_settings_file
+from imageworks.transfer.renames import write_durably
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,7 @@ class Notes:
             known: That.
         """
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._file.with_suffix(".new")
-        with naming(draft):
-            draft.write_text(json.dumps(asdict(known)), encoding="utf-8")
-        draft.replace(self._file)
+        write_durably(self._file, json.dumps(asdict(known)).encode(), draft=self._file.with_suffix(".new"))
 
     def announce(self, entries: str) -> None:
         """Say that a folder of entries is about to be committed; a kill then leaves either that or the last one.

@@ -361,6 +361,8 @@ def repair(
         wanted = [one for one in plan.changes if one.name in damaged or one.action is Action.REPAIR]
         plan = replace(plan, changes=tuple(wanted))
         report = run.apply(plan) if plan.effective else None
+        if report is None:
+            run.tidy()
     left = {change.name: change.message for change in plan.changes if change not in plan.effective}
     left |= {outcome.change.name: outcome.error or "" for outcome in (report.failed if report else ())}
     planned = {change.name for change in plan.changes}

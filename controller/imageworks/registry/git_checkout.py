@@ -3,20 +3,26 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from imageworks.failpoints import failpoint
 from imageworks.registry import git_library
 from imageworks.registry.git_commit import Change, entry_at
+from imageworks.registry.git_healing import is_generated
 from imageworks.registry.git_index import IndexBusyError, IndexChange, update_index
 from imageworks.registry.git_journal import PathChange
 from imageworks.registry.git_layout import Layout
 from imageworks.registry.git_stale import holder_of
 from imageworks.registry.git_values import LeftAlone
 from imageworks.registry.git_worktree import Target, bring_up_to_date
+from imageworks.transfer.renames import sync_filesystem
 
 if TYPE_CHECKING:
     from pygit2 import Repository, Tree
+
+
+ONE_BY_ONE: Final = 32
+"""How many files are synced each for itself; more of them are quicker at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +32,14 @@ class Checkout:
     Args:
         left_alone: Paths that the user changed, with the reason.
         notes: Lines for the user.
-        finished: Whether nothing is pending any more.
+        finished: Whether the index is as it is to be.
+        pending: Paths whose file could not be written; the next run tries again.
     """
 
     left_alone: tuple[LeftAlone, ...]
     notes: tuple[str, ...]
     finished: bool
+    pending: frozenset[str] = frozenset()
 
 
 def complete(
@@ -57,6 +65,8 @@ def complete(
     tree: Tree | None = None if repository.head_is_unborn else repository[repository.head.target].tree
     sparse = "core.sparsecheckout" in repository.config and repository.config.get_bool("core.sparsecheckout")
     reasons: dict[str, str] = {}
+    pending: set[str] = set()
+    many = len(changes) > ONE_BY_ONE
     index_changes: dict[str, IndexChange] = {}
     # What goes first: on a disk that ignores case, a file that is renamed by case alone is one file with its successor.
     for path, change in sorted(changes.items(), key=lambda item: bool(item[1].new)):
@@ -66,11 +76,17 @@ def complete(
         data = (contents or {}).get(path)
         if data is None and change.new:
             data = repository.odb.read(git_library.object_id(change.new))[1]
-        target = Target(change.olds, change.new, data)
+        target = Target(
+            change.olds, change.new, data, synced=not many, generated=is_generated(layout.registry_path(path))
+        )
         outcome = bring_up_to_date(layout.worktree, path, target, sparse=sparse)
         if outcome.reason:
             reasons[path] = outcome.reason
+        if outcome.pending:
+            pending.add(path)
         index_changes[path] = IndexChange(change.olds, change.new, mode, outcome.status)
+    if many:
+        sync_filesystem(layout.worktree)
     failpoint("git.worktree-updated")
     notes: tuple[str, ...] = ()
     finished = True
@@ -87,4 +103,4 @@ def complete(
             notes = (f"the git index could not be updated ({error}): git status shows our files as changed",)
     failpoint("git.index-updated")
     left = tuple(LeftAlone(layout.registry_path(path), reason) for path, reason in sorted(reasons.items()))
-    return Checkout(left, notes, finished)
+    return Checkout(left, notes, finished, frozenset(pending))

@@ -24,7 +24,7 @@ from imageworks.registry.git_lock import FOLDER
 from imageworks.registry.git_program import GitAnswer, GitProgram
 from imageworks.registry.git_read import DEFAULT_BLOB_LIMIT, Differing, changed_files, commit_at, read_blob
 from imageworks.registry.git_values import PLAIN_MODES, SYMLINK_MODE, RegistryGitError
-from imageworks.transfer.renames import sync_file
+from imageworks.transfer.renames import write_durably
 
 if TYPE_CHECKING:
     from pygit2 import Index, Repository
@@ -252,12 +252,7 @@ class Forwarder:
 
     def _write_note(self, move: Move) -> None:
         self._note.parent.mkdir(exist_ok=True)
-        draft = self._note.with_suffix(".draft")
-        with draft.open("w", encoding="utf-8") as stream:
-            json.dump(asdict(move), stream)
-            stream.flush()
-            sync_file(stream.fileno())
-        draft.replace(self._note)
+        write_durably(self._note, json.dumps(asdict(move)).encode(), draft=self._note.with_suffix(".draft"))
 
     def _read_note(self) -> Move | None:
         with suppress(OSError, ValueError, TypeError):

@@ -6,14 +6,14 @@ happened. So reading the journal twice, or after the user did other things, is h
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.foundation.json_reading import read_json_file
 from imageworks.registry.git_lock import FOLDER
-from imageworks.transfer.renames import sync_directory, sync_file
+from imageworks.transfer.renames import write_durably
 
 JOURNAL_FILE: Final = "pending.json"
 VERSION: Final = 1
@@ -75,13 +75,18 @@ class Journal:
             "paths": {path: {"old": sorted(c.olds), "new": c.new} for path, c in merged.items()},
         }
         self._folder.mkdir(exist_ok=True)
-        draft = self._file.with_suffix(".draft")
-        with draft.open("wb") as stream:
-            stream.write(json.dumps(document).encode())
-            stream.flush()
-            sync_file(stream.fileno())
-        draft.rename(self._file)
-        sync_directory(self._folder)
+        write_durably(self._file, json.dumps(document).encode(), draft=self._file.with_suffix(".draft"))
+
+    def keep(self, paths: Collection[str]) -> None:
+        """Forget what is done: only some paths are still pending.
+
+        Args:
+            paths: Those.
+        """
+        left = {path: change for path, change in self.read().items() if path in paths}
+        self.clear()
+        if left:
+            self.write(left)
 
     def clear(self) -> None:
         """Forget everything: nothing is pending any more."""

@@ -1,7 +1,8 @@
 """Bringing single work-tree files to what was committed, unless the user changed them.
 
-Files are not synced to disk one by one: what they hold is in git already, durably, and ``git status`` shows a file that
-a power cut tore. Folders are opened one after the other without following links, so nothing outside is ever written.
+What they hold is in git already, durably; it reaches the disk before a file gets its name, or all of it at once where
+they are many, for git takes an empty file for an edit. What a power cut tore all the same counts as no edit.
+Folders are opened one after the other without following links, so nothing outside is ever written.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from typing import Final
 
 from imageworks.registry import git_library
 from imageworks.transfer.best_effort import set_mode
+from imageworks.transfer.renames import sync_directory, sync_file
 
 LARGEST_COMPARED: Final = 64 * 1024 * 1024
 ABSENT: Final = ""
@@ -28,10 +30,12 @@ class FileOutcome:
     Args:
         status: The file's state when it now holds exactly the committed bytes; else ``None``.
         reason: Why it was left as the user has it; empty when it was not.
+        pending: Whether it could not be written, so that it is tried again.
     """
 
     status: os.stat_result | None = None
     reason: str = ""
+    pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,15 @@ class Target:
         olds: Blob ids that the file may hold now; ``""`` for no file.
         wanted: The committed blob's id; ``""`` when the file was deleted.
         data: The committed bytes; ``None`` when the file was deleted.
+        synced: Whether its bytes reach the disk before it gets its name; else all files are synced at once.
+        generated: Whether only we write it, so that an empty or torn one is no edit.
     """
 
     olds: frozenset[str]
     wanted: str
     data: bytes | None
+    synced: bool = True
+    generated: bool = False
 
 
 class UserOwnedError(Exception):
@@ -74,7 +82,7 @@ def bring_up_to_date(worktree: Path, path: str, target: Target, *, sparse: bool)
     except UserOwnedError as error:
         return FileOutcome(reason=str(error))
     except OSError as error:
-        return FileOutcome(reason=f"its file cannot be written: {error.strerror}")
+        return FileOutcome(reason=f"its file cannot be written: {error.strerror}", pending=True)
     if new is None:
         _remove_empty(worktree, folders)
     return outcome
@@ -88,7 +96,7 @@ def _bring(parent: int, name: str, target: Target) -> FileOutcome:
     found, before = _identify(parent, name)
     if found == wanted:
         return FileOutcome(status=before)
-    if found not in olds and (before is None or _without_carriage_returns(parent, name) not in olds):
+    if found not in olds and (before is None or not _is_no_edit(parent, name, target)):
         return FileOutcome(reason="you have deleted it" if before is None else "you have changed its file")
     if new is None:
         os.unlink(name, dir_fd=parent)
@@ -98,10 +106,15 @@ def _bring(parent: int, name: str, target: Target) -> FileOutcome:
         if before is not None:
             set_mode(stream.fileno(), stat.S_IMODE(before.st_mode))
         stream.write(new)
+        stream.flush()
+        if target.synced:
+            sync_file(stream.fileno())
     if _state(_stat(parent, name)) != _state(before):  # an editor saved it between our look and now
         os.unlink(draft, dir_fd=parent)
         return FileOutcome(reason="you have changed its file")
     os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
+    if target.synced:
+        sync_directory(parent)
     return FileOutcome(status=_stat(parent, name))
 
 
@@ -113,11 +126,28 @@ def _identify(parent: int, name: str) -> tuple[str, os.stat_result | None]:
     return (FOREIGN if data is None else git_library.blob_id(data)), status
 
 
-def _without_carriage_returns(parent: int, name: str) -> str:
-    # Where core.autocrlf checked the file out with CRLF, that is no edit of the user's.
+def _is_no_edit(parent: int, name: str, target: Target) -> bool:
+    """Return whether what a file holds is no edit of the user's although git has nothing like it."""
     status = _stat(parent, name)
     data = None if status is None else _read(parent, name, status)
-    return FOREIGN if data is None or b"\r\n" not in data else git_library.blob_id(data.replace(b"\r\n", b"\n"))
+    if data is None:
+        return False
+    if target.generated and is_torn(data, target.data):
+        return True
+    # Where core.autocrlf checked the file out with CRLF.
+    return b"\r\n" in data and git_library.blob_id(data.replace(b"\r\n", b"\n")) in target.olds
+
+
+def is_torn(data: bytes, wanted: bytes | None) -> bool:
+    """Return whether a file of ours is as a power cut leaves one: empty, holding bytes that were never written, or cut.
+
+    Args:
+        data: What the file holds.
+        wanted: What git has of it; ``None`` for nothing.
+    """
+    if not wanted or data == wanted:
+        return False
+    return b"\0" in data or wanted.startswith(data)
 
 
 def _stat(parent: int, name: str) -> os.stat_result | None:

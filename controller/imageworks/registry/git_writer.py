@@ -26,6 +26,7 @@ from imageworks.registry.git_commit import (
     tip_of,
     write_tree,
 )
+from imageworks.registry.git_healing import torn_files
 from imageworks.registry.git_journal import Journal, PathChange
 from imageworks.registry.git_layout import Layout
 from imageworks.registry.git_values import (
@@ -105,6 +106,17 @@ class RegistryWriter:
         branch_of(self._repository)
 
     def _recover(self) -> Recovery:
+        recovery = self._finish_commit()
+        torn = torn_files(self._repository, self._layout, self._host)
+        if not torn:
+            return recovery
+        done = complete(self._repository, self._layout, torn, index_wait=self._index_wait, unlock=self._unlock)
+        left = {item.path for item in done.left_alone}
+        healed = [path for path in map(self._layout.registry_path, torn) if path not in left]
+        notes = (f"{path}: was empty or torn, as a power cut leaves it; put back as git has it" for path in healed)
+        return Recovery((*recovery.notes, *notes, *done.notes), (*recovery.left_alone, *done.left_alone))
+
+    def _finish_commit(self) -> Recovery:
         if not self._journal.exists():
             return Recovery()
         self._interrupted = True
@@ -119,9 +131,10 @@ class RegistryWriter:
             unlock=self._unlock,
         )
         if done.finished:
-            self._journal.clear()
+            self._journal.keep(done.pending)
             self._interrupted = False
-            notes.append("completed a commit that was interrupted")
+            if not done.pending:
+                notes.append("completed a commit that was interrupted")
         return Recovery((*notes, *done.notes), done.left_alone)
 
     def _locks(self) -> tuple[Path, ...]:
@@ -227,7 +240,7 @@ class RegistryWriter:
             contents=contents,
         )
         if done.finished:
-            self._journal.clear()
+            self._journal.keep(done.pending)
         return CommitResult(
             str(commit),
             created=True,

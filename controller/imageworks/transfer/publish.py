@@ -76,14 +76,7 @@ class _Journal:
                 "carried": self.carried,
             }
         )
-        draft = area.journal.with_suffix(".new")
-        draft.unlink(missing_ok=True)
-        with draft.open("x", encoding="ascii") as stream:
-            stream.write(text)
-            stream.flush()
-            renames.sync_file(stream.fileno())
-        draft.replace(area.journal)
-        renames.sync_directory(area.path)
+        renames.write_durably(area.journal, text.encode("ascii"), draft=area.journal.with_suffix(".new"))
 
     @classmethod
     def read(cls, area: StagingArea) -> "_Journal":
