@@ -305,3 +305,30 @@ def test_an_installed_model_keeps_its_files_and_gets_what_it_lacks_when_named(wo
     download(world, REPO)
     assert brought(world) == {*PLAIN, "shot.png", "spk_dict.pt"}
     assert world.plan().changes == {}
+
+
+def test_d16_other_files_of_a_declared_model_are_not_already_here(world: World) -> None:
+    more = {"model.fp16.safetensors": pickle("f"), "v2/config.json": b"{}", "v2/model.safetensors": pickle("v")}
+    world.serve({**PLAIN, **more}, REPO)
+    download(world, f"{world.hub.url}/{REPO}/tree/main/v2")
+    (name,) = world.entries()
+    again = download(world, f"{world.hub.url}/{REPO}/tree/main/v2")
+    assert "Already here" in again.out
+    if name == NAME:  # the whole repository would get the name that the folder has
+        assert "v2" in download(world, REPO).err
+    before = brought(world)
+    refused = download(world, f"{world.hub.url}/{REPO}/blob/main/v2/config.json", code=1)
+    assert "--force" in refused.err
+    assert brought(world) == before
+
+
+def test_d8_a_scheme_as_format_by_hand_is_held_against_the_content(world: World) -> None:
+    world.serve(PLAIN, REPO)
+    world.declare("mine", source={"huggingface": REPO}, format="awq")
+    assert world.plan(code=1).changes["mine"][0] == "blocked"
+    download(world, REPO, "--format", "awq", code=1)
+
+
+def test_a_format_that_only_parts_have_is_refused(world: World) -> None:
+    world.serve({**PLAIN, "spk_dict.pt": pickle("spk")}, REPO)
+    assert "Formats of this repository: safetensors" in download(world, REPO, "--format", "pytorch", code=1).err

@@ -137,7 +137,7 @@ def select(files: Iterable[RemoteFile], request: Request, *, preference: Sequenc
             taken.add(one.path)
         else:
             left[one.path] = why
-    return _selection(every, chosen, left, request)
+    return _selection(every, parts, chosen, left, request)
 
 
 def available_quantizations(files: Iterable[RemoteFile]) -> tuple[QuantChoice, ...]:
@@ -274,7 +274,11 @@ def _is_safe(path: str) -> bool:
 
 
 def _selection(
-    every: Sequence[RemoteFile], chosen: Choice, left: dict[str, tuple[Why, str]], request: Request
+    every: Sequence[RemoteFile],
+    parts: Sequence[Part],
+    chosen: Choice,
+    left: dict[str, tuple[Why, str]],
+    request: Request,
 ) -> Selection:
     files = tuple(file for file in every if file.path in chosen.taken)
     if not files:
@@ -284,11 +288,8 @@ def _selection(
             reason="no-matching-files",
         )
     check_names(file.path for file in files)
-    labels = {
-        part.label
-        for file in files
-        if (part := read_part(file, frozenset())) is not None and part.says.role is Role.WEIGHTS
-    }
+    taken = [part for part in parts if part.path in chosen.taken]
+    labels = {part.label for part in taken if part.says.role is Role.WEIGHTS}
     container = chosen.container
     label = labels.pop() if len(labels) == 1 else None
     return Selection(
@@ -298,17 +299,20 @@ def _selection(
         left_out=tuple(
             LeftOut(file, *left.get(file.path, (Why.NOT_ASKED, ""))) for file in every if file.path not in chosen.taken
         ),
-        warnings=tuple(_pickled(files, container)),
-        unproven=request.quantization if request.quantization and container and not chosen.proven else None,
+        warnings=tuple(_pickled(taken, container)),
+        unproven=_unproven(request) if container is not None and not chosen.proven else None,
     )
 
 
-def _pickled(files: Sequence[RemoteFile], container: Container | None) -> Iterable[str]:
+def _unproven(request: Request) -> str | None:
+    """Return the quantization or the scheme that was asked for, which no name says."""
+    scheme = (request.format or "").strip().lower()
+    return request.quantization or (scheme if scheme not in set(Container) and quantization_label(scheme) else None)
+
+
+def _pickled(taken: Iterable[Part], container: Container | None) -> Iterable[str]:
     """Yield a line for each component that is a pickle while the model itself is in safetensors."""
-    if container is not Container.SAFETENSORS:
-        return
-    paths = frozenset(file.path for file in files)
-    for file in files:
-        part = read_part(file, paths)
-        if part is not None and part.container is Container.PYTORCH:
-            yield f"{file.path} is a pickle: this part of the model has no safetensors"
+    if container is Container.SAFETENSORS:
+        for part in taken:
+            if part.container is Container.PYTORCH:
+                yield f"{part.path} is a pickle: this part of the model has no safetensors"

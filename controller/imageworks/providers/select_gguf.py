@@ -36,14 +36,16 @@ def choose_gguf(parts: Sequence[Part], quantization: str | None, choice: Choice,
     sizes = {part.path: part.file.size for part in parts}
     groups = group_quants(sizes)
     variants = groups.variants if quantization is None else groups.find(quantization)
-    beside = [one for one in groups.variants if one not in variants and _is_beside(one)]
+    meant = {one.files for one in variants}
+    beside = [one for one in groups.variants if one.files not in meant and _is_beside(one)]
     chosen = variants if explicit else _one_model(variants, groups.variants, quantization, sizes)
     if not explicit:
         chosen += tuple(_best_of_each(beside, chosen))
     choice.proven = quantization is not None
     choice.taken |= {path for one in chosen for path in one.files}
+    by_model = {(one.stem, one.folder): one for one in reversed(chosen)}
     for one in groups.variants:
-        same = next((other for other in chosen if (other.stem, other.folder) == (one.stem, one.folder)), None)
+        same = by_model.get((one.stem, one.folder))
         why = (Why.PRECISION, same.files[0]) if same else (Why.OTHER_MODEL, "")
         choice.left.update({path: why for path in one.files if path not in choice.taken})
     projectors = [part for part in parts if part.says.role is Role.PROJECTOR]

@@ -65,7 +65,9 @@ def choose_weights(
 
 
 def _main_container(sets: Sequence[WeightSet], request: Request, first: Sequence[Container]) -> Container:
-    ranked = main_containers(sets, first)
+    # Beside a model at the top, what only holds parts of it is no format that the model has.
+    whole = [one for one in sets if one.first.component == WHOLE]
+    ranked = main_containers(whole if any(not one.first.home for one in whole) else sets, first)
     name = (request.format or "").strip().lower()
     if not name:
         label = quantization_label(request.quantization) if request.quantization else None
@@ -217,7 +219,7 @@ def _of_component(sets: Sequence[WeightSet], label: str | None, choice: Choice) 
     names: dict[str, list[WeightSet]] = {}
     for one in sets:
         names.setdefault(one.first.stem, []).append(one)
-    if sets[0].container is Container.GGML and len(names) > 1:
+    if len(names) > 1 and all(_is_a_model(one) for one in sets):
         raise SelectionError(
             f"the repository holds {len(names)} models",
             remedy="Name one with `weights` (`--weights`): "
@@ -225,6 +227,11 @@ def _of_component(sets: Sequence[WeightSet], label: str | None, choice: Choice) 
             reason="ambiguous-variant",
         )
     return [_one_sharding(_one_label(ones, label, choice)) for ones in names.values()]
+
+
+def _is_a_model(one: WeightSet) -> bool:
+    """Return whether a file is a whole model by itself, and not a part of one."""
+    return one.container in (Container.GGML, Container.RUNTIME) or one.first.path.endswith((".task", ".litertlm"))
 
 
 def _one_label(ones: Sequence[WeightSet], label: str | None, choice: Choice) -> list[WeightSet]:

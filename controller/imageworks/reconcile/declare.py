@@ -15,7 +15,8 @@ from imageworks.providers.select_values import LeftOut, QuantChoice, Request, Se
 from imageworks.providers.select_weights import DEFAULT_QUANTIZATION
 from imageworks.quant_labels import quantization_label
 from imageworks.reconcile.analysis import Analysis, analyze
-from imageworks.reconcile.choosing import asked_for, check_asked
+from imageworks.reconcile.choosing import asked_for, check_asked, request_of
+from imageworks.reconcile.declared_files import NAMED, named_files, same_files, shown
 from imageworks.reconcile.known import Asked, branch_of, known_name, usual_backend
 from imageworks.reconcile.places import LINUX
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
@@ -24,7 +25,7 @@ from imageworks.reconcile.run import Run
 from imageworks.reconcile.situation import Place
 from imageworks.registry.edit import Keys, edit_manifest
 from imageworks.registry.entry import Entry
-from imageworks.registry.manifest import FOLDER, HuggingFaceSource, Manifest, Source, State, is_commit
+from imageworks.registry.manifest import FOLDER, HuggingFaceSource, Manifest, State, is_commit
 from imageworks.transfer.files import RemoteFile
 
 if TYPE_CHECKING:
@@ -33,11 +34,6 @@ if TYPE_CHECKING:
 _FORMATS: Final = frozenset({"safetensors", "gguf", "mlx", "onnx", "pytorch"})
 _PLAIN: Final = re.compile(r"[A-Za-z~/][A-Za-z0-9~/._@+-]*")
 _SCHEMA: Final = ".schemas/manifest.schema.json"
-_LISTS: Final = {
-    "include": "of weights and data only these",
-    "exclude": "not these",
-    "weights": "only these weights, with what is not weights",
-}
 _COLUMN: Final = 30  # where comments begin
 
 Choose = Callable[[Sequence[QuantChoice], str | None], str]
@@ -156,6 +152,7 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
             remedy=f"Commit them, then `reconcile {analysis.name}`; or take them back.",
         )
     before = run.committed(file) if manifest is not None else None
+    notes += _check_files(manifest, chosen) if manifest is not None and before is not None else ()
     if manifest is None or before is None:
         content = _render(chosen, location, schema=_modeline(run))
     else:
@@ -403,11 +400,11 @@ def _edited(manifest: Manifest, before: bytes, chosen: _Chosen) -> bytes:
         changes["source", "huggingface"] = resolved.repo
         changes["source", "revision"] = resolved.commit
         comments["source", "revision"] = _pin_comment(chosen)
-    _check_lists(source, chosen)
-    for key, value in _lists(chosen.request).items():
-        changes["source", key] = list(value)
-    if chosen.request.subfolder:
-        changes["source", "subfolder"] = chosen.request.subfolder
+    asked_for_others = named_files(chosen.request) or chosen.label is not None
+    if asked_for_others and not same_files(manifest, chosen.request, chosen.analysis.files, chosen.selection):
+        changes.update({("source", key): value for key, value in named_files(chosen.request).items()})
+        if chosen.label is not None:
+            changes["quantization",] = chosen.label
     if wish.optional:
         changes["source", "optional"] = True
     if wish.location is not None:
@@ -419,24 +416,16 @@ def _edited(manifest: Manifest, before: bytes, chosen: _Chosen) -> bytes:
     return edit_manifest(manifest.file, before, changes, comments=comments)
 
 
-def _lists(request: Request) -> dict[str, tuple[str, ...]]:
-    """Return the globs that a request has, by their key in a manifest."""
-    globs = {"include": request.include, "exclude": request.exclude, "weights": request.weights}
-    return {key: value for key, value in globs.items() if value}
-
-
-def _check_lists(source: Source | None, chosen: _Chosen) -> None:
-    """Raise where a model is declared with other files than are asked for now: none of them goes unasked."""
-    if not isinstance(source, HuggingFaceSource) or chosen.wish.force:
-        return
-    asked = {**_lists(chosen.request), "subfolder": chosen.request.subfolder}
-    for key in (*_LISTS, "subfolder"):
-        declared = getattr(source, key) or None
-        if asked.get(key) not in (None, declared):
-            raise DeclareError(
-                f"{chosen.analysis.name} is declared with {f'{key}: {declared}' if declared else f'no {key}'}",
-                remedy=f"Change `{key}` in its manifest, or replace it with --force.",
-            )
+def _check_files(manifest: Manifest, chosen: _Chosen) -> tuple[str, ...]:
+    """Return what to say of other files than declared ones; raise where they are asked for: none goes unasked."""
+    if same_files(manifest, chosen.request, chosen.analysis.files, chosen.selection):
+        return ()
+    declared = f"{manifest.name} is declared with {shown(request_of(manifest))}"
+    if not named_files(chosen.request) and chosen.label is None:
+        return (f"{declared}; its manifest says which files come",)
+    if chosen.wish.force:
+        return ()
+    raise DeclareError(declared, remedy=f"Change {manifest.file}, or replace what it says with --force.")
 
 
 def _newer(manifest: Manifest, analysis: Analysis, wish: Wish) -> tuple[str, ...]:
@@ -496,12 +485,8 @@ def _render(chosen: _Chosen, location: str | None, *, schema: str) -> bytes:
     if ref and ref != "main" and not is_commit(ref):
         tail = resolved.repo.rpartition("/")[2]
         lines.append(_line(f'  branch: "{ref}"', f"so its folder is called {tail}@{ref.replace('/', '-')}"))
-    for key, value in _lists(chosen.request).items():
-        lines.append(_line(f"  {key}: {json.dumps(list(value), ensure_ascii=False)}", _LISTS[key]))
-    if chosen.request.subfolder:
-        lines.append(
-            _line(f"  subfolder: {json.dumps(chosen.request.subfolder)}", "the folder that files are taken from")
-        )
+    for key, value in named_files(chosen.request).items():
+        lines.append(_line(f"  {key}: {json.dumps(value, ensure_ascii=False)}", NAMED[key]))
     if wish.optional:
         lines.append(_line("  optional: true", "documents, pictures and examples too"))
     if chosen.container in _FORMATS:

@@ -169,7 +169,7 @@ def _of_files(case: Case, change: Change | None, policies: Policies) -> Iterator
     safety = safety_of(paths) if policies.forbid_pickle or policies.forbid_remote_code else None
     if safety is not None and policies.forbid_pickle and safety.pickles:
         message = f"{_some(safety.pickles)} can run code when it is loaded"
-        remedy = f"choose safetensors with `format` or `include`, {_EXCEPT}"
+        remedy = f"choose safetensors with `format`, leave it out with `exclude`, {_EXCEPT}"
         yield Violation(Policy.FORBID_PICKLE, message, remedy, _SOURCE)
     if safety is not None and policies.forbid_remote_code:
         code = tuple(file.path for file in safety.files if file.reason == "code")
