@@ -12,7 +12,7 @@ import pytest
 from imageworks.failpoints import VARIABLE
 from imageworks.providers.ollama_names import parse_name
 from support.ollama_content import Content, hex_sha256
-from support.ollama_world import SHORT, OllamaWorld, tiny
+from support.ollama_world import NAME, SHORT, OllamaWorld, tiny
 from support.reconcile import Result, command
 
 PATIENCE = 60
@@ -80,6 +80,20 @@ def test_o3_only_the_damaged_blob_comes_anew(ollama: OllamaWorld, what: str, how
     assert contents(ollama) == before
     assert fetched(ollama) == {kind(content, what)}
     assert not [asked for asked in ollama.daemon.requests if asked.method == "DELETE"]
+    assert ollama.world.plan().changes == {}
+
+
+@pytest.mark.parametrize("what", ["config", "template"])
+def test_o3_a_model_that_the_daemon_passes_over_is_not_called_gone(ollama: OllamaWorld, what: str) -> None:
+    content = installed(ollama)
+    damage(ollama, kind(content, what), "empty")
+    changes = ollama.world.plan().json["changes"]
+    assert isinstance(changes, list)
+    assert [(one["action"], one["reason"], one["bytes_to_fetch"]) for one in changes] == [
+        ("repair", "digest-mismatch", len(content.blobs[kind(content, what)]))
+    ]
+    assert ollama.world.status()[NAME][1] != "missing"
+    ollama.world.reconcile()
     assert ollama.world.plan().changes == {}
 
 
@@ -332,7 +346,7 @@ def test_o2_a_made_model_that_cannot_be_made_anew_is_as_it_was(ollama: OllamaWor
     assert blob.read_bytes() == b"Be terse."
 
 
-@pytest.mark.parametrize("point", ["ollama.set-aside", "ollama.kept", "ollama.pulled", "git.ref-moved"])
+@pytest.mark.parametrize("point", ["ollama.set-aside", "ollama.pulled", "git.ref-moved"])
 def test_o2_a_model_that_is_made_anew_survives_a_kill(ollama: OllamaWorld, point: str) -> None:
     blob = made(ollama)
     blob.write_bytes(b"Be loose.")

@@ -171,7 +171,7 @@ class OllamaHands:
             return self._compose(case, mended, "installed", proved, self._recorded_making(case))
         with (
             self._unless_nothing_came(change.name, name, before),
-            self._keeping(before if stands_in_ollama(case.entry) else None) as kept,
+            self._keeping(before if stands_in_ollama(case.entry) and not left else None) as kept,
             set_aside({path: path.with_name(f"{path.name}{ARRIVING}-aside") for path in left}),
         ):
             try:

@@ -34,7 +34,7 @@ from imageworks.reconcile.ollama_sight import (
     spec_of,
 )
 from imageworks.reconcile.plan import Reason, reason_of
-from imageworks.reconcile.situation import Case, Observation, Obstacle
+from imageworks.reconcile.situation import Case, FileState, Observation, Obstacle
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import Manifest, Modelfile, OllamaSource, State
 from imageworks.transfer.digests import Algorithm, Digest
@@ -196,7 +196,14 @@ class OllamaLook:
         Args:
             entry: What is recorded.
         """
-        return observation_of(entry, self.seen, distrusted=bool(self._distrusted.get(entry.name)))
+        found = observation_of(entry, self.seen, distrusted=bool(self._distrusted.get(entry.name)))
+        name = recorded_name(entry)
+        if found is None or found.exists or name is None or (there := self._unlisted(name)) is None:
+            return found
+        bad, missing = self._damage(there, entry)
+        damaged = {f"blobs/sha256-{digest}": FileState.DIGEST for digest in bad}
+        damaged |= {f"blobs/sha256-{digest}": FileState.MISSING for digest in missing}
+        return replace(found, exists=True, damaged=damaged) if damaged else found
 
     def sight_of(self, entry: Entry) -> OllamaSight | None:
         """Return what Ollama has of a recorded model; ``None`` for one that it never had.
