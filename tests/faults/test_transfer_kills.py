@@ -3,6 +3,7 @@
 What kills is SIGKILL, at named points of fetching and publishing and at random moments.
 """
 
+import json
 import os
 import random
 import signal
@@ -105,6 +106,23 @@ def test_killed_where_the_filesystem_cannot_exchange_the_next_run_converges(tmp_
         code, said = world.run(point)
         assert code == -signal.SIGKILL, said
         assert world.target.exists() == (point != "publish.between-renames")
+        world.check_converges()
+
+
+@pytest.mark.parametrize("point", ["publish.before-rename", "publish.after-rename", "publish.foreign-carried"])
+@pytest.mark.parametrize("shown", ["neither", "target", "tree"])
+def test_w7_killed_where_inode_numbers_change_with_each_mount_the_next_run_converges(
+    tmp_path: Path, point: str, shown: str
+) -> None:
+    with FaultServer(dict(CONTENTS)) as server:
+        world = World(tmp_path, server, present=True)
+        code, said = world.run(point)
+        assert code == -signal.SIGKILL, said
+        (journal,) = world.root.glob(".imageworks/staging/*/publish.json")
+        fields = json.loads(journal.read_bytes())
+        seen = {"neither": None, "target": world.target, "tree": journal.parent / "tree"}[shown]
+        fields["inode"] = seen.stat().st_ino if seen is not None and seen.exists() else 1
+        journal.write_text(json.dumps(fields), encoding="ascii")
         world.check_converges()
 
 

@@ -13,9 +13,9 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -64,6 +64,8 @@ class _Journal:
     inode: int
     owned: frozenset[str]
     carried: tuple[str, ...]
+    looks: Mapping[str, list[int]] = field(default_factory=dict)
+    """Size and time of the new directory's files: inode numbers may be others once the filesystem is mounted again."""
 
     def write(self, area: StagingArea) -> None:
         """Make the journal durable; half of one never bears its name."""
@@ -74,6 +76,7 @@ class _Journal:
                 "inode": self.inode,
                 "owned": sorted(self.owned),
                 "carried": self.carried,
+                "looks": dict(self.looks),
             }
         )
         renames.write_durably(area.journal, text.encode("ascii"), draft=area.journal.with_suffix(".new"))
@@ -89,6 +92,7 @@ class _Journal:
                 inode=fields["inode"],
                 owned=frozenset(fields["owned"]),
                 carried=tuple(fields["carried"]),
+                looks=dict(fields.get("looks", {})),
             )
         except (ValueError, LookupError, TypeError) as error:
             raise PublishError(
@@ -185,7 +189,8 @@ def _replace(area: StagingArea, target: Path, owned: frozenset[str], method: Pub
                 reason="foreign-file-in-the-way",
             )
     carried = tuple(name for name in foreign if name not in in_the_way and not _is_taken(area.tree, name))
-    journal = _Journal(target, method, area.tree.stat().st_ino, owned, carried)
+    looks = {name: _look(area.tree / name) for name in _files(area.tree) if name not in in_the_way}
+    journal = _Journal(target, method, area.tree.stat().st_ino, owned, carried, looks)
     journal.write(area)
     try:
         for name in carried:
@@ -313,16 +318,32 @@ def _recover_one(area: StagingArea) -> PublishReport | None:
         return _finish(area, journal)
     if not os.path.lexists(journal.target) and area.old.is_dir() and area.tree.is_dir():
         area.tree.rename(journal.target)  # killed between the two renames
-    new_in_place = os.path.lexists(journal.target) and (
-        journal.target.lstat().st_ino == journal.inode
-        if journal.method is PublishMethod.EXCHANGE
-        else area.old.is_dir() or not area.tree.is_dir()
-    )
-    if new_in_place:
+    if _is_in_place(area, journal):
         shutil.rmtree(_beside(area, journal.target), ignore_errors=True)
         return _finish(area, journal)
     _undo(area, journal)
     return None
+
+
+def _is_in_place(area: StagingArea, journal: _Journal) -> bool:
+    """Whether the new directory has its name already."""
+    if not os.path.lexists(journal.target):
+        return False
+    if journal.method is not PublishMethod.EXCHANGE or area.old.is_dir() or not area.tree.is_dir():
+        return area.old.is_dir() or not area.tree.is_dir()
+    there, here = (
+        bool(journal.looks) and all(_look(folder / name) == look for name, look in journal.looks.items())
+        for folder in (journal.target, area.tree)
+    )
+    return there if there != here else journal.target.lstat().st_ino == journal.inode
+
+
+def _look(path: Path) -> list[int]:
+    try:
+        found = path.lstat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _finish(area: StagingArea, journal: _Journal) -> PublishReport:
