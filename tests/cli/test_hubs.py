@@ -178,8 +178,9 @@ def test_d18_repair_does_without_a_hub_that_is_away(paged: World, monkeypatch: p
     seven_of_nine(paged)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert command("verify", "--repair", "--registry", paged.root).code == 0
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert command("verify", NAME, "--repair", "--registry", paged.root).code == 0
+    for variable, value in (("HF_HUB_OFFLINE", "1"), ("HF_TOKEN", "no token"), ("HF_ENDPOINT", "ftp://hub")):
+        monkeypatch.setenv(variable, value)
+        assert command("verify", NAME, "--repair", "--registry", paged.root).code == 0
 
 
 def test_d18_a_hub_that_names_nothing_with_the_commit_is_told_of(paged: World, isolated_environment: Path) -> None:

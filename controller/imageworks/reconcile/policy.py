@@ -144,8 +144,12 @@ def rename_notes(cases: Iterable[Case]) -> tuple[str, ...]:
     notes = []
     for case in cases:
         source = case.manifest.source
-        repo = present_name(case) if isinstance(source, HuggingFaceSource) else None
-        if isinstance(source, HuggingFaceSource) and repo is not None and source.is_renamed(repo):
+        if not isinstance(source, HuggingFaceSource):
+            continue
+        if case.upstream is None and (case.entry is None or case.entry.repo == source.repo):
+            continue
+        repo = present_name(case)
+        if repo is not None and source.is_renamed(repo):
             notes.append(
                 f"{case.manifest.file}: {source.repo} is {repo} on the hub by now; write that name if it is meant"
             )

@@ -252,9 +252,15 @@ class Run:
         """
         self._senses.distrust(entry)
 
-    def recheck(self) -> None:
-        """Plan from now on with what repositories list, also of models that are as recorded."""
+    def recheck(self, *, anew: bool = False) -> None:
+        """Plan from now on with what repositories list, also of models that are as recorded.
+
+        Args:
+            anew: Whether they are asked for what is known of them too.
+        """
         self._options = replace(self._options, recheck=True)
+        if anew:
+            self._senses.sources.ask_anew()
 
     def _look(self) -> None:
         """Load the registry and open what looking needs."""

@@ -45,6 +45,7 @@ class Sources:
         self._look_local = look_local
         self._reads_configs = reads_configs
         self._hub: HubClient | None = None
+        self._anew = False
         self._opening = Lock()
 
     def ask(self, case: Case) -> Upstream | Obstacle:
@@ -94,7 +95,16 @@ class Sources:
         with self._opening:
             if self._hub is None:
                 self._hub = self._open_hub()
+                if self._anew:
+                    self._hub.ask_anew()
             return self._hub
+
+    def ask_anew(self) -> None:
+        """Ask the hub for what is known of commits too, once it is asked at all."""
+        with self._opening:
+            self._anew = True
+            if self._hub is not None:
+                self._hub.ask_anew()
 
     def close(self) -> None:
         """Close what was opened."""

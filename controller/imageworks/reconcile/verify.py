@@ -344,7 +344,7 @@ def repair(
     intact = {result.name for result in results if result.verdict is Verdict.INTACT}
     if not damaged and not intact:
         return None, {}
-    options = RunOptions(names=tuple(sorted({*damaged, *intact})), any_time=True, restore_locked=True, recheck=True)
+    options = RunOptions(names=tuple(sorted({*damaged, *intact})), any_time=True, restore_locked=True)
     with Run.open(root, host, options, progress=progress, wait=wait) as run:
         registry = run.registry
         for name, result in damaged.items():
@@ -353,10 +353,7 @@ def repair(
                 problem.path for problem in result.problems if problem.path and problem.fault is not Fault.UNREADABLE
             }
             run.distrust(replace_files(registry.entries[name], wrong))
-        if len(results) == 1 and any(
-            registry.entries[name].repo for name in intact
-        ):  # all at once would spend what the hub allows in a while
-            run.hub.ask_anew()
+        run.recheck(anew=len(results) == 1)  # of all, that would spend what the hub allows in a while
         plan = run.plan()
         wanted = [one for one in plan.changes if one.name in damaged or one.action is Action.REPAIR]
         plan = replace(plan, changes=tuple(wanted))
