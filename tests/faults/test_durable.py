@@ -1,6 +1,7 @@
 """F2, F3, F12: what power cuts, unwritable folders and kills left is put back by the next run; edits never are."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -172,3 +173,25 @@ def test_f12_a_run_that_has_other_things_to_do_settles_it_too(settled: World) ->
     done = settled.reconcile()
     assert done.code == 0, done
     assert not list((settled.state / "intents").rglob("*.json"))
+
+
+DAMAGED = {"index": "index", "HEAD": "HEAD", "branch": "refs/heads/main", "objects": ""}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_f2_a_damaged_repository_is_told_with_the_command_that_helps(settled: World, what: str) -> None:
+    git(settled.root, "clone", "-q", "--bare", "--no-hardlinks", str(settled.registry), "spare.git")
+    git(settled.registry, "remote", "add", "origin", str(settled.root / "spare.git"))
+    file = settled.registry / ".git" / DAMAGED[what]
+    if what == "objects":
+        file = settled.registry / ".git/objects" / settled.head[:2] / settled.head[2:]
+        file.chmod(0o644)
+    file.write_bytes(b"")
+    done = settled.reconcile()
+    assert done.code == 1, done
+    assert "bug" not in done.output
+    commands = re.findall(r"`([^`]+)`", done.stderr)
+    assert commands, done
+    for command in commands:
+        subprocess.run(command, shell=True, cwd=settled.registry, check=True, capture_output=True)  # noqa: S602 # as told
+    settled.assert_settled()

@@ -146,7 +146,9 @@ def _run(arguments: list[str] | None, application: typer.Typer) -> int:
         _record(error)
         if debugging():
             raise
-        refused = system_refusal(error)
+        from imageworks.registry.git_damage import git_damage
+
+        refused = system_refusal(error) or git_damage(error)
         if refused is not None:
             complain(f"error: {refused.render()}")
             return ExitCode.FAILURE
@@ -165,7 +167,7 @@ def _run(arguments: list[str] | None, application: typer.Typer) -> int:
 
 
 def _record(error: Exception) -> None:
-    if not debugging():
+    if not debugging() and isinstance(error, ImageworksError):
         return  # the message is in the log as it is printed
     LOGGER.error("%s", error, exc_info=error)
     if isinstance(error, ImageworksError):
