@@ -311,8 +311,9 @@ BARE = frozenset({"x-repo-commit", "x-linked-etag", "x-linked-size", "etag"})
         {"dropped": BARE, "limited": 2},
         {"path": "/hf", "upstream_links": True, "bare_redirects": True},
         {"path": "/hf", "no_head": True, "dropped": BARE},
+        {"no_tree": True, "dropped": BARE},
     ],
-    ids=["artifactory", "nexus", "bare", "path", "no head"],
+    ids=["artifactory", "nexus", "bare", "path", "no head", "no tree"],
 )
 def test_d25_a_mirror_serves_what_the_listing_proves(
     tmp_path: Path,

@@ -23,6 +23,7 @@ class Mirror:
         xet: Files have a xetHash, which leads nowhere.
         no_expand: A query with ``expand`` is not known.
         no_head: A HEAD request is not known.
+        no_tree: It knows commits, and no trees.
         limited: How many requests are refused with the upstream's 429 first.
     """
 
@@ -34,6 +35,7 @@ class Mirror:
     xet: bool = False
     no_expand: bool = False
     no_head: bool = False
+    no_tree: bool = False
     limited: int = 0
     strayed: list[str] = field(default_factory=list)
     """Requests that were not below its path."""
@@ -52,6 +54,8 @@ class Mirror:
             self.limited -= 1
             return Response(429, (("Retry-After", "0"), ("RateLimit", '"api";r=0;t=0')))
         if (self.no_expand and "expand=" in request.query) or "xet-read-token" in request.path:
+            return Response(404)
+        if self.no_tree and "/tree/" in request.path:
             return Response(404)
         if self.no_head and request.method == "HEAD":
             return Response(405)

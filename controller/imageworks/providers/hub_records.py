@@ -228,6 +228,25 @@ def read_listing(repo: str, commit: str, entries: list[object], *, url: str) -> 
     return Listing(repo, commit, tuple(sorted(files, key=lambda file: file.path)))
 
 
+def siblings_as_tree(answer: object) -> list[object]:
+    """Return the files that a hub describes with a commit as entries of a tree; none where one is not described.
+
+    Args:
+        answer: The decoded JSON, asked with ``blobs=true``.
+    """
+    siblings = answer.get("siblings") if isinstance(answer, dict) else None
+    entries: list[object] = []
+    for one in siblings if isinstance(siblings, list) else ():
+        if not isinstance(one, dict) or "blobId" not in one:
+            return []
+        entry = {"type": "file", "path": one.get("rfilename"), "oid": one["blobId"], "size": one.get("size")}
+        lfs = one.get("lfs")
+        if isinstance(lfs, dict):
+            entry["lfs"] = {"oid": lfs.get("sha256"), "size": lfs.get("size"), "pointerSize": lfs.get("pointerSize")}
+        entries.append(entry)
+    return entries
+
+
 def confirmed(listing: Listing, siblings: tuple[str, ...] | None, *, host: str) -> Listing:
     """Return a listing that is held against what the hub says with the commit itself.
 

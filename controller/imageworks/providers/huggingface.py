@@ -14,7 +14,12 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from imageworks import __version__
 from imageworks.http import HttpPool, Reply
 from imageworks.providers.hub_cache import HubCache
-from imageworks.providers.hub_errors import DisabledError, RevisionNotFoundError, UnexpectedReplyError
+from imageworks.providers.hub_errors import (
+    DisabledError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    UnexpectedReplyError,
+)
 from imageworks.providers.hub_pace import Pace, Quota
 from imageworks.providers.hub_records import (
     COMMIT,
@@ -28,6 +33,7 @@ from imageworks.providers.hub_records import (
     read_references,
     read_reply,
     read_revision,
+    siblings_as_tree,
 )
 from imageworks.providers.hub_replies import Asked, refusal
 from imageworks.providers.hub_session import DEFAULT_ENDPOINT, HubSession, proxied
@@ -178,16 +184,33 @@ class HubClient:
             return known
         revision = self._answered.get((repo, commit)) or self.resolve(repo, commit)
         tree = f"{self._api(repo)}/tree/{commit}"
-        entries: list[object] = []
-        for page in self._pages(tree, "recursive=true", self._asked(repo, commit)):
-            entries += page
-            if len(entries) > MOST_FILES:
-                raise UnexpectedReplyError(f"{tree}: the listing does not end", remedy="Check HF_ENDPOINT.")
+        try:
+            entries = self._tree(repo, commit, tree)
+        except RepositoryNotFoundError:
+            entries = self._described(repo, commit)  # some mirrors know the commit and have no tree
+            if not entries:
+                raise
         listing = read_listing(repo, commit, entries, url=tree)
         listing = confirmed(listing, revision.siblings, host=f"{self._session.host}{proxied(tree)}")
         if listing.confirmed:
             self._cache.remember_listing(listing)
         return listing
+
+    def _tree(self, repo: str, commit: str, url: str) -> list[object]:
+        entries: list[object] = []
+        for page in self._pages(url, "recursive=true", self._asked(repo, commit)):
+            entries += page
+            if len(entries) > MOST_FILES:
+                raise UnexpectedReplyError(f"{url}: the listing does not end", remedy="Check HF_ENDPOINT.")
+        return entries
+
+    def _described(self, repo: str, commit: str) -> list[object]:
+        """Return the entries of a tree as the hub describes them with the commit, none where it does not."""
+        url = f"{self._api(repo)}/revision/{commit}"
+        reply = self._get(f"{url}?blobs=true", self._asked(repo, commit))
+        answer = read_reply(reply.body, url)
+        read_revision(answer, ref=commit, url=url)
+        return siblings_as_tree(answer)
 
     def history(self, repo: str, commit: str, *, until: str | None = None) -> tuple[HubCommit, ...]:
         """Return the commits that led to one, newest first, that one included; at most a thousand.
