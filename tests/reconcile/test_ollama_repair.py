@@ -262,6 +262,39 @@ def refusing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "open", path_opened)
 
 
+def test_o2_a_store_that_we_may_not_write_is_left_and_what_the_message_says_helps(
+    ollama: OllamaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = installed(ollama)
+    whole = contents(ollama)
+    damage(ollama, kind(content, "params"))
+    before = contents(ollama)
+    access = os.access
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: access(path, mode) and not mode & os.W_OK)
+        refused = verify(ollama, "--repair")
+    assert refused.code == 1
+    assert contents(ollama) == before
+    assert f"`ollama rm {ollama.name}`" in refused.err
+    ollama.daemon.store.remove(parse_name(ollama.name))
+    ollama.world.reconcile()
+    assert contents(ollama) == whole
+
+
+def test_o4_a_blob_that_became_unreadable_is_not_intact_from_memory(
+    ollama: OllamaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = installed(ollama)
+    assert verdict(ollama) == (0, "intact")
+    blob = ollama.daemon.store.blob(kind(content, "model"))
+    access = os.access
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: access(path, mode) and Path(path) != blob)
+        refusing(blob, patch)
+        assert verdict(ollama) == (3, "unverified")
+        assert verify(ollama, "--repair", "--full").code == 3
+
+
 @pytest.mark.parametrize("what", ["model", "params", "config", "manifest", "manifests"])
 def test_o4_what_we_may_not_read_is_neither_damaged_nor_repaired(
     ollama: OllamaWorld, monkeypatch: pytest.MonkeyPatch, what: str

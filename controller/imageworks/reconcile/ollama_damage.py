@@ -70,7 +70,9 @@ def in_the_way(case: Case, sight: OllamaSight, message: str, staying: Collection
     if not bad or sight.replaceable:
         return None
     where = sight.installed.store if sight.installed is not None else None
-    told = f"{message} ({_listed(sight, sight.installed)}), and this user may not write into {where or 'its store'}"
+    listed = _listed(sight, sight.installed)
+    what = message if listed in message else f"{message} ({listed})"
+    told = f"{what}, and this user may not write into {where or 'its store'}"
     remedy = f"run as the user of Ollama, or `ollama rm {sight.name}` and run again, which pulls all of it anew"
     return blocked_case(case, Obstacle(Reason.DIGEST_MISMATCH, f"{told}; {remedy}"))
 
