@@ -332,3 +332,16 @@ def test_d8_a_scheme_as_format_by_hand_is_held_against_the_content(world: World)
 def test_a_format_that_only_parts_have_is_refused(world: World) -> None:
     world.serve({**PLAIN, "spk_dict.pt": pickle("spk")}, REPO)
     assert "Formats of this repository: safetensors" in download(world, REPO, "--format", "pytorch", code=1).err
+
+
+def test_names_of_strangers_are_shown_without_their_control_characters(world: World) -> None:
+    odd = {"images/\x1b[31mred.png": b"1", "voices/\x1b[31mred.npy": b"2", "model-\u202eq8.gguf": b"3"}
+    world.serve({**PLAIN, **odd}, REPO)
+    said = [
+        command("analyze", REPO, "--files", "-v", "--registry", world.root),
+        download(world, REPO, "-v", "--weights", "nothing.gguf", code=1),
+        download(world, REPO, "-v", code=1),
+        download(world, REPO, "-v", "--exclude", "voices/*", "--include-optional"),
+    ]
+    assert all("\x1b" not in one.out + one.err and "\u202e" not in one.out + one.err for one in said)
+    assert brought(world) == PLAIN.keys()

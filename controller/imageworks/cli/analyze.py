@@ -58,7 +58,9 @@ def analyze_command(  # noqa: PLR0913, PLR0917 # one parameter an option
     else:
         say("\n".join(printable(line) for line in _lines(analysis, verbose=verbose)))
         if files:
-            rows = [(file.path, human_bytes(file.size), "large" if file.large else "") for file in analysis.files]
+            rows = [
+                (printable(file.path), human_bytes(file.size), "large" if file.large else "") for file in analysis.files
+            ]
             say("\n" + table(("FILE", "SIZE", ""), rows, right=frozenset({1})))
     return ExitCode.SUCCESS
 

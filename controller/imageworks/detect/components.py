@@ -48,6 +48,9 @@ _WHOLE_STEM: Final = re.compile(
     r"(?:(?:pytorch|tf|flax|rust|openvino|coreml|diffusion|diffusion_pytorch|diffusion_flax)[-_])?model[-_]?"
     r"|consolidated|saved_model|variables|weights"
 )
+_FRAMEWORK: Final = re.compile(
+    r"(?<=[-_])(?:pytorch|flax|tf)[-_](?=model$)"
+)  # open_clip_pytorch_model is open_clip_model
 _EXPORTS: Final = re.compile(
     r"(?:text_|vision_|audio_)?(?:encoder|decoder)_model(?:_merged)?|decoder_with_past(?:_model)?|embed_tokens"
 )
@@ -187,7 +190,8 @@ def read_part(file: ListedFile, paths: frozenset[str]) -> Part | None:
     stem, label = _stem(name, container) if container is not Container.COREML else (file.path.lower(), None)
     whole = container in _ALWAYS_WHOLE or form in _FORMS - {"original"} or _WHOLE_STEM.fullmatch(stem) is not None
     whole = whole or name.endswith(".nemo") or (container is Container.ONNX and _EXPORTS.fullmatch(stem) is not None)
-    return Part(file, says, container, home, WHOLE if whole else stem, stem, label or folder_label, form, step)
+    component = WHOLE if whole else _FRAMEWORK.sub("", stem)
+    return Part(file, says, container, home, component, stem, label or folder_label, form, step)
 
 
 def weight_sets(parts: Iterable[Part]) -> tuple[WeightSet, ...]:

@@ -182,7 +182,6 @@ _NOT_WEIGHTS: Final = re.compile(r"^dict\.(?:bin|pt|pth)$")
 _EXAMPLES: Final = re.compile(
     r"(?:^|/)(?:[^/]*examples?[^/]*|samples?|demos?|docs?|tests?|notebooks?|evals?|evaluations?|benchmarks?|\.github)(?:/|$)"
 )
-_PICTURE_FOLDER: Final = re.compile(r"(?:^|/)(?:assets?|images?|imgs?|figures?|figs|media|screenshots?)(?:/|$)")
 _OWN_SCRIPTS: Final = re.compile(
     r"^(?:train(?:ing)?|demo|example|test|benchmark|eval|evaluate|evaluation|finetune|fine_tune|convert|export|setup|app"
     r"|gradio)(?:[-_].*)?\.py$"
@@ -360,9 +359,7 @@ def _is_optional(name: str, folder: str) -> bool:
         return True
     if name.endswith(_SOUNDS):
         return not _VOICES.search(f"{folder}/{name}") or bool(_EXAMPLES.search(f"{folder}/{name}/"))
-    if _EXAMPLES.search(folder) or (not folder and _OWN_SCRIPTS.match(name)):
-        return True
-    return bool(_PICTURE_FOLDER.search(folder)) and name.endswith((".py", ".txt"))
+    return bool(_EXAMPLES.search(folder)) or (not folder and _OWN_SCRIPTS.match(name) is not None)
 
 
 def _classify_gguf(name: str, folder: str) -> NamedFile:

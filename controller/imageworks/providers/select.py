@@ -214,18 +214,27 @@ class _Support:
         self._used: set[str] = set()
         self._indexed: set[tuple[str, Container, str, str | None]] = set()
         self.weights = any(part.path in choice.taken for part in parts)
-        sharded: set[tuple[str, Container, str, str | None]] = set()
+        left: set[tuple[str, Container, str, str | None]] = set()
+        taken: set[tuple[str, Container, str, str | None]] = set()
         for part in parts:
-            chosen = part.path in choice.taken
             folders = _folders(part.path)
             self._held.update(folders)
             key = (part.folder, part.container, part.stem, part.label)
-            if chosen:
+            if part.path in choice.taken:
                 self._used.update(folders)
                 self._indexed.add(key)
-            elif part.says.shards:
-                sharded.add(key)
-        self._indexed -= sharded  # the one file was chosen, and the index speaks of its shards
+            if part.says.shards:
+                (taken if part.path in choice.taken else left).add(key)
+        self._indexed -= left - taken  # the one file was chosen, and the index speaks of its shards
+        self._listed = {(part.folder, part.container, part.stem) for part in parts}
+        own = {(one.folder, *said) for one in listing if (said := index_key(one.path)) is not None}
+        self._unclaimed = {
+            (part.folder, part.container)
+            for part in parts
+            if part.path in choice.taken
+            and part.says.shards
+            and (part.folder, part.container, part.stem, part.label) not in own
+        }
         self._used.update(folder for one in listing if one.path in choice.taken for folder in _folders(one.path))
 
     def passed_over(self, one: _Listed) -> bool:
@@ -235,6 +244,12 @@ class _Support:
         if any(folder in self._held and folder not in self._used for folder in _folders(one.path)):
             return True  # onnx/, another precision, original/ keep their configuration to themselves
         if one.says.role is Role.INDEX and (key := index_key(one.path)) is not None:
+            container, stem, _ = key
+            if (one.folder, container, stem) not in self._listed and stem != "consolidated":
+                return (
+                    one.folder,
+                    container,
+                ) not in self._unclaimed  # shards that are called otherwise than their index
             return (one.folder, *key) not in self._indexed
         return False
 

@@ -44,7 +44,7 @@ def choose_weights(
         sets = _without_single_files(sets, paths, choice)
         _check_whole_folders(sets, paths)
     choice.container = _main_container(sets, request, first)
-    label = quantization_label(request.quantization or "") or (request.quantization or "").strip().lower() or None
+    label = asked_label(request)
     if choice.container is Container.GGUF:
         gguf = [part for one in sets for part in one.parts if part.container is Container.GGUF]
         every = [part for part in beside if part.container is Container.GGUF]
@@ -64,15 +64,28 @@ def choose_weights(
     return choice
 
 
+def asked_label(request: Request) -> str | None:
+    """Return our spelling of the quantization that is asked for, else the word itself, as exports have their own.
+
+    Args:
+        request: What is wanted.
+    """
+    word = (request.quantization or "").strip().lower()
+    return quantization_label(word) or word or None
+
+
 def _main_container(sets: Sequence[WeightSet], request: Request, first: Sequence[Container]) -> Container:
     # Beside a model at the top, what only holds parts of it is no format that the model has.
     whole = [one for one in sets if one.first.component == WHOLE]
     ranked = main_containers(whole if any(not one.first.home for one in whole) else sets, first)
     name = (request.format or "").strip().lower()
     if not name:
-        label = quantization_label(request.quantization) if request.quantization else None
+        label = asked_label(request)
         if label and Container.GGUF in ranked and _GGML_ONLY.match(plain_label(label)):
             return Container.GGUF
+        named = {one.container for one in sets if label and one.first.label == label}
+        if label not in _PRECISIONS and named:  # a precision of equal content can be that of weights that do not say it
+            return next((one for one in main_containers(sets, first) if one in named), ranked[0])
         if ranked:
             return ranked[0]
     elif name in set(Container):
