@@ -75,7 +75,7 @@ def _windows_users() -> Iterator[Path]:
         folders = sorted((DRIVES / "c/Users").iterdir())
     except OSError:
         return
-    yield from (folder for folder in folders if folder.name.lower() not in _NOBODY and folder.is_dir())
+    yield from (folder for folder in folders if folder.name.lower() not in _NOBODY and _is_folder(folder))
 
 
 def _of_windows_user(folder: Path) -> LmStudio | None:

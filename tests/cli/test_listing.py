@@ -158,7 +158,7 @@ def test_nothing_that_fits_says_what_is_hidden(world: World) -> None:
 
 def test_json_is_the_snapshot_with_what_is_still_there(installed: World) -> None:
     (before,) = json.loads(listed(installed, "--json").out)
-    added = {"installed": True, "producer": "acme", "last_accessed": None}
+    added = {"installed": True, "unavailable": None, "quantization": None, "producer": "acme", "last_accessed": None}
     assert before == {**installed.snapshot()[NAME], **added}
     shutil.rmtree(installed.weights / REPO)
     (after,) = json.loads(listed(installed, "--json").out)

@@ -140,10 +140,9 @@ def test_w9_a_limit_that_a_disk_does_not_announce_is_found_before_the_first_byte
 def test_w9_a_disk_of_no_size_is_not_full_but_one_that_is_full_is(world: World) -> None:
     with refusing(world.folder / "fuse", {"statfs_zero": 1}, at=world.weights):
         world.reconcile("-y")
-    world.declare(location="second")
-    with mounted(world.folder / "second", "-t", "tmpfs", "-o", "size=16k", "tmpfs"):
-        world.weights.mkdir(exist_ok=True)
-        assert world.plan(code=1).changes[NAME] == ("blocked", "insufficient-space")
+        world.declare(location="second")
+        with mounted(world.folder / "second", "-t", "tmpfs", "-o", "size=16k", "tmpfs"):
+            assert world.plan(code=1).changes[NAME] == ("blocked", "insufficient-space")
 
 
 # Root may write anywhere; without these capabilities the modes of folders hold for it too.

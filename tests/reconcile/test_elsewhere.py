@@ -24,8 +24,7 @@ def installed(world: World) -> World:
     world.declare(source={"huggingface": REPO, "revision": repository.commit_id})
     world.reconcile()
     git(world.git_root, "branch", "base")
-    shutil.rmtree(world.weights)
-    world.weights.mkdir()
+    shutil.rmtree(world.weights / REPO)
     return world
 
 

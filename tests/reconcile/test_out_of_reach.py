@@ -3,10 +3,7 @@
 import os
 import shutil
 
-import pytest
-
-from imageworks.reconcile.observe import DiskObserver
-from support.reconcile import MODEL, NAME, REPO, World
+from support.reconcile import MODEL, NAME, REPO, World, command
 from support.transfer import tree, write
 
 
@@ -17,23 +14,13 @@ def installed(world: World) -> None:
     world.served.forget()
 
 
-def test_an_empty_mount_point_blocks_instead_of_filling_the_wrong_disk(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_root_that_was_emptied_is_filled_again_once_a_person_says_that_it_is_new(world: World) -> None:
+    """An emptied root looks as the mount point of a drive that is away: nothing is guessed."""
     installed(world)
     shutil.rmtree(world.weights)
     world.weights.mkdir()
-    monkeypatch.setattr(DiskObserver, "device_of", lambda _self, _entry: "another disk")
-    result = world.reconcile(code=1)
-    assert "is its drive mounted?" in result.out
-    assert world.served.files == {}
-    assert tree(world.weights) == {}
-
-
-def test_a_root_that_was_emptied_on_the_same_disk_is_filled_again(world: World) -> None:
-    installed(world)
-    shutil.rmtree(world.weights)
-    world.weights.mkdir()
+    assert world.plan(code=1).changes == {NAME: ("blocked", "location-absent")}
+    assert command("locations", "forget", "linux_wsl", "--registry", world.root).code == 0
     world.reconcile()
     assert tree(world.weights / REPO) == dict(MODEL)
 

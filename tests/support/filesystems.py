@@ -20,6 +20,7 @@ class Mount:
 
     def __init__(self, path: Path, rules: Path | None = None, backing: Path | None = None) -> None:
         self.path = path
+        self.server: subprocess.Popen[str] | None = None
         self._rules = rules
         self.backing = backing or path
 
@@ -29,6 +30,12 @@ class Mount:
         draft = self._rules.with_suffix(".new")
         draft.write_text(json.dumps(rules), encoding="utf-8")
         draft.rename(self._rules)
+
+    def die(self) -> None:
+        """Kill the program behind a FUSE of ours; its mount stays and answers nothing any more."""
+        assert self.server is not None
+        self.server.kill()
+        self.server.wait(MOUNT_SECONDS)
 
 
 def is_mounted(path: Path) -> bool:
@@ -87,6 +94,7 @@ def refusing(
         stderr=subprocess.PIPE,
         text=True,
     ) as child:
+        mount.server = child
         try:
             deadline = time.monotonic() + MOUNT_SECONDS
             while not is_mounted(path):

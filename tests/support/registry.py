@@ -243,7 +243,7 @@ class World:
         again = self.reconcile("--detailed-exitcode")
         assert again.code == 0, again
         assert "No changes" in again.stdout, again
-        assert not list(self.root.rglob(".imageworks")), "staging is left"
+        assert not list(self.root.rglob(".imageworks/staging")), "staging is left"
         assert not list(self.state.glob("intents/*/*.json")), "an intent is left"
         assert git(self.registry, "status", "--porcelain", "--", "discovered", "snapshot") == ""
 

@@ -23,6 +23,8 @@ from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.engine import TransferEngine
 from imageworks.transfer.files import LinkError, NullProgress, RemoteFile
 from imageworks.transfer.jobs import TransferOptions
+from imageworks.transfer.locations import MARKER_NAME
+from imageworks.transfer.names import STAGING_NAME
 from imageworks.transfer.publish import PublishMethod, publish, recover
 from imageworks.transfer.staging import StagingArea, write_all
 
@@ -63,10 +65,16 @@ def stage(area: StagingArea, files: dict[str, bytes]) -> None:
         area.accept(file)
 
 
+MARKER = Path(STAGING_NAME, MARKER_NAME)
+"""What tells a location's disk from others, below its root."""
+
+
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its content."""
+    """Every file below a folder with its content, but for the marker of a location."""
     return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MARKER
     }
 
 

@@ -54,6 +54,7 @@ GROUPS: Final = {
     "init": ("init",),
     "schema": ("schema",),
     "config": ("config",),
+    "locations": ("locations",),
     "serving": ("resolve", "launch", "serve"),
     "hub": ("hub",),
 }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 YES: Final = "✓"
 NO: Final = "✗"
+UNKNOWN: Final = "?"
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +56,7 @@ def list_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the doc
     ] = False,
     show_backend: Annotated[bool, typer.Option("--show-backend", help="Show the backend.")] = False,
     show_installed: Annotated[
-        bool, typer.Option("--show-installed", help=f"Show whether the files are there ({YES} or {NO}).")
+        bool, typer.Option("--show-installed", help=f"Show whether the files are there ({YES}, {NO}, or {UNKNOWN}).")
     ] = False,
     include_testing: Annotated[
         bool, typer.Option("--include-testing", help="Also show what tests and demos made.")
@@ -83,6 +84,10 @@ def list_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the doc
     recorded = read_snapshot(root, host.host)
     models = wanted.choose(recorded)
     models = views.condense(models) if dedupe else models
+    if as_json or show_installed:
+        from imageworks.serving.availability import with_availability
+
+        models = with_availability(models, host.state_dir)
     if as_json:
         say(_json(models, host))
     elif quiet:
@@ -111,6 +116,7 @@ def _json(models: Iterable["Model"], host: "HostSettings") -> str:
         {
             **model,
             "installed": is_installed(model),
+            "unavailable": model.get("unavailable"),
             "quantization": quantization_of(model),
             "producer": producer_for_people(model, weights),
             "last_accessed": used.get(text(model, "name")),
@@ -188,7 +194,7 @@ class _Columns:
         if heading == "SIZE":
             return human_bytes(views.size_of(model)) if views.size_of(model) else ""
         if heading == "INST":
-            return YES if views.is_installed(model) else NO
+            return UNKNOWN if model.get("unavailable") else YES if views.is_installed(model) else NO
         if heading == "PRODUCER":
             return printable(views.producer_for_people(model, weights) or "")
         if heading == "QUANT":

@@ -32,11 +32,13 @@ def list_roles_command(
     from imageworks.config import find_registry, load_host_settings
     from imageworks.registry import views
     from imageworks.registry.snapshot import read_snapshot
+    from imageworks.serving.availability import with_availability
 
     root = find_registry(registry)
-    host = load_host_settings(registry=root).host
+    settings = load_host_settings(registry=root)
+    host = settings.host
     wanted = views.Wanted(logical=True, patterns=os.environ.get(views.TESTING_VARIABLE))
-    rows = views.role_rows(wanted.choose(read_snapshot(root, host)))
+    rows = views.role_rows(with_availability(wanted.choose(read_snapshot(root, host)), settings.state_dir))
     if as_json:
         listed = [
             {

@@ -37,12 +37,14 @@ def stats_command(
     from imageworks.config import find_registry, load_host_settings
     from imageworks.registry import views
     from imageworks.registry.snapshot import read_snapshot
+    from imageworks.serving.availability import with_availability
 
     root = find_registry(registry)
-    host = load_host_settings(registry=root).host
+    settings = load_host_settings(registry=root)
+    host = settings.host
     patterns = os.environ.get(views.TESTING_VARIABLE)
     wanted = views.Wanted(deprecated=True, logical=True, patterns=patterns)
-    counted = views.count(wanted.choose(read_snapshot(root, host)))
+    counted = views.count(with_availability(wanted.choose(read_snapshot(root, host)), settings.state_dir))
     if as_json:
         say(json.dumps(_document(host, counted), indent=2, ensure_ascii=False))
     else:

@@ -141,6 +141,7 @@ class RegistryEntry:
         verification: What vouches for the bytes.
         managed: Whether a manifest stands behind it.
         metadata: What was found besides.
+        unavailable: Why nothing can be said of its files now, such as ``location-absent``; never written.
         last_accessed: When this host last served or resolved it, as an ISO time; kept outside git and never written.
         fields: Everything, as it was read; which attributes differ from it is what ``update_entries`` writes.
     """
@@ -175,6 +176,7 @@ class RegistryEntry:
     verification: str | None = None
     managed: bool = False
     metadata: Fields = field(default_factory=dict)
+    unavailable: str | None = field(default=None, compare=False)
     last_accessed: str | None = field(default=None, compare=False)
     fields: Fields = field(default_factory=dict, compare=False, repr=False)
 
@@ -210,8 +212,8 @@ class RegistryEntry:
 
     @property
     def installed(self) -> bool:
-        """Whether its path exists."""
-        return is_installed({"download_path": self.download_path})
+        """Whether its path exists, on the disk that this host knows."""
+        return is_installed({"download_path": self.download_path, "unavailable": self.unavailable})
 
     @property
     def title(self) -> str:

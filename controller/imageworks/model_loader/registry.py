@@ -19,6 +19,7 @@ from imageworks.registry.lookup import UnknownModelError, find_name, named
 from imageworks.registry.merge import snapshot_file
 from imageworks.registry.snapshot import read_snapshot
 from imageworks.serving.accesses import last_accessed
+from imageworks.serving.availability import with_availability
 
 if TYPE_CHECKING:
     from imageworks.reconcile.amend import Changes
@@ -84,6 +85,10 @@ def load_registry(*, force: bool = False, registry: Path | None = None) -> dict[
             models = map(read, read_snapshot(*key))
             known = _SESSION.read[key] = (signature, {model.name: model for model in models})
         shown = _with_unsaved(known[1], _SESSION.unsaved.get(key, {}))
+    for model in with_availability((entry.fields for entry in shown.values()), host.state_dir):
+        if (away := views.text(model, "unavailable")) and views.text(model, "name") in shown:
+            name = views.text(model, "name")
+            shown[name] = replace(shown[name], unavailable=away)
     used = last_accessed(host.state_dir)
     return shown | {name: replace(shown[name], last_accessed=when) for name, when in used.items() if name in shown}
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,10 @@ from imageworks.foundation.system_errors import system_refusal
 from imageworks.log import event
 from imageworks.providers.local import LocalSource
 from imageworks.reconcile.compose import compose_entry, emptied_entry, moved_entry
+from imageworks.reconcile.decide import has_files
 from imageworks.reconcile.gather import staging_key_of
 from imageworks.reconcile.intents import Intents
-from imageworks.reconcile.places import Places
+from imageworks.reconcile.places import CUSTOM, Places
 from imageworks.reconcile.plan import Action, Change, Reason
 from imageworks.reconcile.report import Outcome
 from imageworks.reconcile.sharing import Sharing
@@ -33,10 +34,11 @@ from imageworks.transfer.digests import Algorithm, Digest, hash_file
 from imageworks.transfer.engine import TransferEngine
 from imageworks.transfer.errors import TransferError
 from imageworks.transfer.files import Progress, RemoteFile
+from imageworks.transfer.paths import is_there
 from imageworks.transfer.probing import check_publishable
 from imageworks.transfer.publish import publish
 from imageworks.transfer.removal import move_directory, remove_owned
-from imageworks.transfer.staging import About, StagingArea
+from imageworks.transfer.staging import About, Reuse, StagingArea
 from imageworks.transfer.state import StateDatabase
 
 if TYPE_CHECKING:
@@ -156,8 +158,11 @@ def _carry_out(change: Change, case: Case | None, entries: Mapping[str, Entry], 
         return _remove(change, entries[change.previous_name or change.name], tools)
     if change.action is Action.MOVE and case is not None and case.entry is not None and not case.entry.files:
         return emptied_entry(case.entry, change.name)
+    if change.action is Action.MOVE and case is None and change.path[0] is not None:
+        return _relocate(entries[change.name], Path(change.path[0]), tools)
     if case is None or not isinstance(case.place, Place):
         raise ApplyError(f"{change.name}: nothing is known of where it belongs")
+    _check_present(case.place.root, tools)
     if change.action is Action.MOVE:
         return _move(change, case, case.place, tools)
     if not isinstance(case.upstream, Upstream):
@@ -167,6 +172,21 @@ def _carry_out(change: Change, case: Case | None, entries: Mapping[str, Entry], 
     else:
         entry = _bring(change, case, case.place, case.upstream, tools)
     return entry if case.ollama is None else _hands(change, tools).offer_brought(case, entry)
+
+
+def _check_here(path: Path, tools: Tools) -> None:
+    """Refuse to work in a recorded folder whose drive went away since the plan was made."""
+    root = tools.places.locations.root_of(path)
+    if root is not None:
+        _check_present(root, tools)
+
+
+def _check_present(root: Path, tools: Tools) -> None:
+    """Refuse to work at a root whose drive went away since the plan was made: its folder may be on another disk."""
+    state = tools.places.locations.look_again(root)
+    if not state.present:
+        remedy = state.remedy[:1].upper() + state.remedy[1:]
+        raise ApplyError(state.why, remedy=f"Nothing was touched. {remedy}.", reason=Reason(state.reason))
 
 
 def _hands(change: Change, tools: Tools) -> "OllamaHands":
@@ -213,6 +233,7 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
                 tools.state.claim((path, sha256) for path, sha256 in claims.items() if sha256 is not None)
             raise
     failpoint("apply.published")
+    tools.state.relinked(found for found in seen.values() if found.st_nlink > 1)
     _remember(tools.state, place.path, artifacts, upstream.files, seen=seen)
     old = case.entry
     if old is not None and old.path not in {None, place.path} and old.installed_by_us:
@@ -267,7 +288,9 @@ def _take(
             area.place(file).unlink()  # linked by a killed run, and possibly written to since
         try:
             known = _known(tools.state, source, file)
-            area.link_or_copy(source, file, known=known)
+            before = source.stat()
+            if area.link_or_copy(source, file, known=known) is Reuse.HARD_LINK:
+                tools.state.relinked([before])
             taken[file.path] = area.place(file).lstat()
         except (TransferError, OSError) as error:
             tools.progress.note(change.name, f"{source} is not reused ({error}); {file.path} is fetched instead")
@@ -389,9 +412,14 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
     entry = case.entry
     if entry is None or entry.path is None:
         raise ApplyError(f"{change.name}: nothing is recorded that could move")
+    if case.relocated_from is not None:
+        _relocate(entry, case.relocated_from, tools)
+        if entry.path == place.path:
+            return moved_entry(entry, change.name, place)
     found = change.reason is Reason.LOCATION_CHANGED and case.occupant.matching >= {f.path for f in entry.files}
     if change.reason is Reason.LOCATION_CHANGED and not found:
         _check_allowed(entry.path, tools)
+        _check_here(entry.path, tools)
         place.root.mkdir(parents=True, exist_ok=True)
         with tools.sharing.turn(entry.path, place.path):
             shared = frozenset(tools.sharing.owners(entry))
@@ -423,14 +451,31 @@ def _move(change: Change, case: Case, place: Place, tools: Tools) -> Entry:
     return moved_entry(entry, change.name, place, adopted=found and not case.published_by_us)
 
 
+def _relocate(entry: Entry, before: Path, tools: Tools) -> Entry:
+    """Return an entry that says where its drive stands now, and remember there what was known of its files."""
+    if entry.path is None:
+        raise ApplyError(f"{entry.name}: nothing is recorded that could be elsewhere")
+    former = replace(entry, fields={**entry.fields, "download_path": str(before)})
+    claimed = [file for file in entry.files if _is_claimed(former.base, file, tools.state)]
+    tools.state.claim((entry.base / file.path, file.sha256) for file in claimed)
+    tools.state.disclaim(former.base / file.path for file in claimed)
+    tools.state.forget(former.base / file.path for file in entry.files)
+    root = tools.places.locations.root_of(entry.path) or entry.path.parent
+    location = tools.places.locations.roots.get(root, CUSTOM)
+    place = Place(root, entry.path, CUSTOM if location.startswith("/") else location, filesystem="")
+    return moved_entry(entry, entry.name, place)
+
+
 def _left_behind(change: Change, entry: Entry, place: Place) -> bool:
     """Return whether a run was killed after a move's new place was complete, and ours still stands in the old one."""
-    if change.reason is not Reason.LOCATION_CHANGED or not entry.installed_by_us or not entry.base.exists():
+    if change.reason is not Reason.LOCATION_CHANGED or not entry.installed_by_us or not is_there(entry.base):
         return False
     return not entry.base.samefile(place.path)  # one folder under two names is the model itself
 
 
 def _remove(change: Change, entry: Entry, tools: Tools) -> Entry | None:
+    if has_files(entry) and change.drop:
+        _check_here(entry.base, tools)
     if change.drop and tools.ollama is not None and "ollama" in entry.part("metadata"):
         tools.ollama().withdraw(entry)
     if (entry.installed_by_us or change.drop) and entry.path is not None:
@@ -447,13 +492,16 @@ def _remove_files(entry: Entry, tools: Tools, *, asked: bool = False) -> None:
     is told of, unless a person asked for just this model's files to go.
     """
     _check_allowed(entry.base, tools)
+    _check_here(entry.base, tools)
     with tools.sharing.turn(entry.base):
         others = tools.sharing.owners(entry)
         owned = [file for file in entry.files if file.path not in others]
         proven = [file for file in owned if asked or _is_claimed(entry.base, file, tools.state)]
         going = [file.path for file in proven if _is_as_recorded(entry.base / file.path, file, tools.state)]
+        linked = [found for path in going if (found := (entry.base / path).lstat()).st_nlink > 1]
         remove_owned(entry.base, going, tools.places.root_of(entry.base))
         tools.sharing.leave(entry)
+    tools.state.relinked(linked)
     staying = [file.path for file in owned if file not in proven and (entry.base / file.path).exists()]
     if staying:
         tools.progress.note(

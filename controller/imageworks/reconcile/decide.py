@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from imageworks.reconcile.plan import Action, Change, Reason
@@ -84,6 +85,8 @@ def needs_upstream(case: Case) -> bool:
         return True
     if isinstance(case.manifest.source, OllamaSource) or stands_in_ollama(case.entry):
         return False
+    if case.observation is not None and case.observation.unknown is not None:
+        return False
     if not has_files(case.entry) or staleness(case) is not None:
         return True
     return case.observation is None or not case.observation.intact
@@ -161,6 +164,8 @@ def _decide_files(case: Case) -> Change | None:
     if entry is not None and stands_in_ollama(entry):
         message = f"{entry.name} is recorded as a model of Ollama, and its manifest now says {manifest.source.label}"
         return _blocked(case, Obstacle(Reason.SOURCE_CHANGED, f"{message}; remove it first, or choose another name"))
+    if case.observation is not None and case.observation.unknown is not None:
+        return _blocked(case, case.observation.unknown)
     if isinstance(case.place, Obstacle):
         return _blocked(case, case.place)
     if not has_files(entry):
@@ -191,7 +196,7 @@ def _maintain(case: Case) -> Change | None:
     if moved and isinstance(source, PathSource) and case.manifest.location and not entry.installed_by_us:
         message = f"copied from {observation.path}, which stays as it is"
         return _fetching(case, Action.UPDATE, Reason.LOCATION_CHANGED, message, old=entry)
-    if moved or case.previous_name:
+    if moved or case.previous_name or case.relocated_from is not None:
         return _moved(case, place, observation)
     return None
 
@@ -200,24 +205,34 @@ def _moved(case: Case, place: Place, observation: Observation) -> Change:
     moved = place.path != observation.path
     if moved and case.occupant.differing:
         return _blocked(case, _unowned(case, place))
-    reason = Reason.LOCATION_CHANGED if moved else Reason.RENAMED
+    relocated = case.relocated_from is not None
+    reason = Reason.LOCATION_CHANGED if moved or relocated else Reason.RENAMED
     message = (
         f"from {observation.path} to {place.path}" if moved else f"{case.previous_name} is now {case.manifest.name}"
     )
+    if relocated and not moved:
+        message = relocation(case.relocated_from, place.path)
     copied = case.crosses and moved and not case.occupant.matching
     return replace(
         _change(case, Action.MOVE, reason, message),
         bytes_reused=case.entry.size if case.entry and copied else 0,
-        path=(str(observation.path), str(place.path)),
+        path=(str(case.relocated_from or observation.path), str(place.path)),
         keep=len(case.entry.files) if case.entry else 0,
         filesystem=place.filesystem,
     )
+
+
+def relocation(before: Path | None, now: Path | None) -> str:
+    """Return what is said of a model whose drive stands elsewhere now."""
+    return f"its drive is at another place now: {before} is {now}; no file is touched"
 
 
 def _absent(case: Case) -> Change | None:
     entry = case.entry
     if entry is None or not has_files(entry):
         return None if case.previous_name is None else _renamed(case)
+    if case.observation is not None and case.observation.unknown is not None:
+        return _blocked(case, case.observation.unknown)
     message = "declared absent: the entry stays, the files go"
     if not entry.installed_by_us:
         message = "declared absent: the entry stays; its files were there before us and stay"

@@ -18,7 +18,7 @@ from imageworks.reconcile.analysis import Analysis, analyze
 from imageworks.reconcile.choosing import asked_for, check_asked, request_of
 from imageworks.reconcile.declared_files import NAMED, named_files, same_files, shown
 from imageworks.reconcile.known import Asked, branch_of, known_name, usual_backend
-from imageworks.reconcile.places import LINUX
+from imageworks.reconcile.places import LINUX, NOT_TO_BE_USED
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.run import Run
@@ -363,7 +363,7 @@ def _location(run: Run, chosen: _Chosen) -> tuple[str | None, tuple[str, ...]]:
     place = chosen.analysis.place
     if isinstance(place, Place):
         return (place.location if place.location in known else None), ()
-    if place.reason in {Reason.LOCATION_UNAVAILABLE, Reason.LOCATION_UNKNOWN} and LINUX in known:
+    if place.reason in NOT_TO_BE_USED and LINUX in known:
         return LINUX, (f"{place.message}; {LINUX} is taken instead",)
     return None, ()
 

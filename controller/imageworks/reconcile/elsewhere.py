@@ -203,11 +203,6 @@ class TheirDisk(DiskObserver):
         """Return that an entry's files are all intact; ``None`` when it records none."""
         return Observation(path=entry.path, exists=True) if entry.path is not None and entry.files else None
 
-    def device_of(self, entry: Entry) -> str | None:
-        """Return that nobody knows the disk."""
-        del entry
-        return None  # an answer, not the absence of one
-
     def occupant(self, target: Path, wanted: Iterable[RemoteFile]) -> Occupant:
         """Return which wanted files a target has by the listing of what is recorded there.
 
@@ -259,6 +254,15 @@ class TheirPlaces(Places):
         if recorded is not None and recorded.path is not None and _may_be(recorded, location, folder, expected):
             expected = recorded.path
         return Place(root=Path(location.path), path=expected, location=location.name, filesystem=_UNSEEN)
+
+    def obstacle_at(self, path: Path) -> Obstacle | None:
+        """Return that every place can be spoken of: it is spoken of as recorded."""
+        del path
+        return None  # an answer, not the absence of one
+
+    def current(self, entry: Entry) -> Entry:
+        """Return an entry as it is recorded."""
+        return entry
 
     def allows(self, path: Path) -> bool:
         """Return that everything is allowed: that host decides for itself."""

@@ -12,6 +12,7 @@ from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256, dir
 from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Digest
 from imageworks.transfer.names import UnsafeNameError, check_names
+from imageworks.transfer.paths import is_there
 
 
 def lists_files_only(entry: Entry | None) -> bool:
@@ -58,7 +59,7 @@ def verify_list(ledger: Ledger, entry: Entry, told: Told | None) -> tuple[Entry,
 
 
 def _unread(name: str, path: Path) -> Problem:
-    if path.exists():
+    if is_there(path):
         return Problem(Fault.UNREADABLE, "cannot be read", name)
     return Problem(Fault.MISSING, "is gone", name)
 

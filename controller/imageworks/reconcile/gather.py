@@ -47,6 +47,7 @@ from imageworks.registry.manifest import HuggingFaceSource, Manifest, OllamaSour
 from imageworks.registry.parsed import registry_key
 from imageworks.transfer.content import ContentIndex
 from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.paths import is_folder
 from imageworks.transfer.staging import StagingArea, staging_key
 
 if TYPE_CHECKING:
@@ -143,6 +144,12 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
     registry = look.registry
     names = known_names(registry, names)
     applied = {manifest.name: manifest for manifest in registry.applied}
+    current = {name: look.places.current(entry) for name, entry in registry.entries.items()}
+    moved = {name: entry.path for name, entry in registry.entries.items() if current[name] is not entry}
+    recorded = registry
+    if moved:
+        registry = replace(registry, entries=current)
+        look = replace(look, registry=registry)
     sharing = Sharing(registry.entries.values())
     renamed = _renames(applied.values(), registry)
     renamed |= _taken_over(applied.values(), registry, renamed)
@@ -150,9 +157,12 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
     announced = look.intents.announced()
     failed = Failures()
     cases = failed.without(wanted, lambda manifest: _recorded(look, manifest, renamed, sharing))
+    if moved:
+        cases = [replace(case, relocated_from=moved.get(case.entry.name) if case.entry else None) for case in cases]
     cases = _ask(_with_ollama(cases, look, announced, failed), look, failed)
-    cases = _apart(look, failed.without(cases, lambda case: _placed(look, case, announced)))
-    cases = failed.without(cases, lambda case: _with_refusals(look, case))
+    placed = failed.without(cases, lambda case: _reached(case, lambda: _placed(look, case, announced)))
+    cases = _apart(look, placed)
+    cases = failed.without(cases, lambda case: _reached(case, lambda: _with_refusals(look, case)))
     cases = _allowed(cases, look, failed)
     taken = {case.previous_name for case in cases if case.previous_name} | set(renamed.values())
     orphans = tuple(_orphans(look, names, set(applied) | taken, sharing, failed))
@@ -172,8 +182,9 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
         staged_bytes=staged,
         policies=registry.settings.policies.on(datetime.now(UTC).date()),
         documents=registry.documents,
-        records_stale=look.records.stale(registry),
+        records_stale=look.records.stale(recorded),
         strangers=() if names else tuple(strangers(look.places, registry, _folders(cases))),
+        relocated={n: path for n, path in moved.items() if n not in applied and path and (not names or n in names)},
     )
 
 
@@ -361,6 +372,16 @@ def _answer(look: Look, case: Case) -> Upstream | Obstacle:
         return obstacle_of(error)
 
 
+def _reached(case: Case, look: Callable[[], Case]) -> Case:
+    """Return what a look gives; a disk that stops answering meanwhile stops nobody else's models."""
+    try:
+        return look()
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        message = f"{where}{os.strerror(error.errno or 0)} while it was looked at"
+        return replace(case, place=Obstacle(Reason.LOCATION_UNREADABLE, message))
+
+
 def _placed(look: Look, case: Case, announced: Mapping[str, Path]) -> Case:
     """Return a case with its place and, where bytes are to come, what lies there and what can be reused."""
     manifest, entry, upstream = case.manifest, case.entry, case.upstream
@@ -460,6 +481,8 @@ def _claim_of(manifest: Manifest, path: Path, repo: str | None, *, holds: bool, 
 
 def _with_refusals(look: Look, case: Case) -> Case:
     """Return a case with what its disks would refuse; they are not asked where nothing has to be done."""
+    if case.observation is not None and case.observation.unknown is not None:
+        return case
     if look.refusals is None or case.manifest.source is None or is_ollamas(case.entry):
         return case
     entry, place = case.entry, case.place
@@ -475,22 +498,15 @@ def _with_refusals(look: Look, case: Case) -> Case:
 
 
 def _unreachable(look: Look, case: Case, place: Place) -> Obstacle | None:
-    """Return why what is recorded is out of reach: its drive is away, or it lies where this host allows nothing."""
+    """Return why what is recorded is out of reach: it lies where this host allows nothing."""
     entry, observation = case.entry, case.observation
     if entry is None or entry.path is None or observation is None:
         return None
-    if entry.path != place.path and not look.places.allows(entry.path):
+    if entry.path != place.path and observation.unknown is None and not look.places.allows(entry.path):
         message = f"its recorded folder {entry.path} is outside the folders that this host allows, so it is not moved"
         return Obstacle(
             Reason.ROOT_NOT_ALLOWED, f"{message}; add it to roots in the user's config.toml if that is meant"
         )
-    if not observation.exists and entry.path.is_relative_to(place.root) and look.places.is_empty(place.root):
-        known = look.disk.device_of(entry)
-        if known is not None and known != str(place.root.stat().st_dev):
-            message = (
-                f"{place.root} is empty and on another disk than when {entry.name} was put there: is its drive mounted?"
-            )
-            return Obstacle(Reason.LOCATION_UNAVAILABLE, message)
     return None
 
 
@@ -560,10 +576,13 @@ def _staged(case: Case, host: str) -> int:
     if not isinstance(case.place, Place) or not isinstance(case.upstream, Upstream):
         return 0
     area = StagingArea(case.place.root, staging_key_of(case.manifest.name, host, case.upstream))
-    if not area.path.is_dir():
+    if not is_folder(area.path):
         return 0
     total = sum(file.size for file in case.upstream.files)
-    return max(0, total - area.bytes_to_write(case.upstream.files))
+    try:
+        return max(0, total - area.bytes_to_write(case.upstream.files))
+    except OSError:
+        return 0
 
 
 def staging_key_of(name: str, host: str, upstream: Upstream) -> str:

@@ -31,7 +31,7 @@ def hash_all(paths: Iterable[Path], ledger: Ledger, told: Told) -> Mapping[Path,
         except OSError as error:
             known[path] = f"{path}: {error.strerror}"
             continue
-        value = ledger.state.verified_digest(path, stats[path])
+        value = _known(path, stats[path], ledger)
         if value is not None:
             known[path] = Digest(Algorithm.SHA256, value)
     unread = [path for path in stats if path not in known]
@@ -56,6 +56,18 @@ def hash_all(paths: Iterable[Path], ledger: Ledger, told: Told) -> Mapping[Path,
     finally:
         _remember(ledger, verified)
     return known
+
+
+def _known(path: Path, found: os.stat_result, ledger: Ledger) -> str | None:
+    """Return the sha256 of a file that looks as it did, as far as its disk's numbers mean anything."""
+    known = ledger.state.fingerprint(path)
+    if known is None or known.sha256 is None or known.matches(found):
+        return known.sha256 if known is not None else None
+    if not known.matches(found, ledger.places.locations.numbers(path)):
+        return None
+    if not ledger.read_only:
+        ledger.state.renew([(path, known, found)])
+    return known.sha256
 
 
 def _remember(ledger: Ledger, verified: list[tuple[Path, os.stat_result, Digest]]) -> None:

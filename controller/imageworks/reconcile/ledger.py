@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Self
 
 from imageworks.config import HostSettings
+from imageworks.reconcile.decide import is_ollamas
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.recorder import Recorder, Recording
+from imageworks.reconcile.senses import known_locations
 from imageworks.reconcile.sync import Synchronizer, publish
 from imageworks.reconcile.trust import refuse_unsigned
 from imageworks.registry.entry import Entry
@@ -18,6 +20,7 @@ from imageworks.registry.git_lock import hold
 from imageworks.registry.git_propose import Proposed
 from imageworks.registry.git_values import CommitResult
 from imageworks.registry.load import RegistryState
+from imageworks.transfer.paths import is_there
 from imageworks.transfer.state import STATE_FILE, StateDatabase
 
 
@@ -74,8 +77,18 @@ class Ledger:
         self._recorder = Recorder(repository, host)
         self.state = state
         self.registry = self._recorder.load()
-        self.places = Places(self.registry.settings, host, invalid=self.registry.settings_problem)
+        locations = known_locations(self.registry, state)
+        self.places = Places(self.registry.settings, host, invalid=self.registry.settings_problem, locations=locations)
         self.notes = (*notes, *state.notes)
+
+    def away(self, entry: Entry) -> str | None:
+        """Return why nothing can be said of an entry's files now; ``None`` where they can be looked at.
+
+        Args:
+            entry: What is recorded.
+        """
+        obstacle = self.places.obstacle_at(entry.path) if entry.path is not None and not is_ollamas(entry) else None
+        return None if obstacle is None else f"{obstacle.reason.value}: {obstacle.message}"
 
     @property
     def root(self) -> Path:
@@ -89,7 +102,9 @@ class Ledger:
             root: The folder.
         """
         self.host = replace(self.host, roots=(*self.host.roots, root))
-        self.places = Places(self.registry.settings, self.host, invalid=self.registry.settings_problem)
+        locations = self.places.locations
+        problem = self.registry.settings_problem
+        self.places = Places(self.registry.settings, self.host, invalid=problem, locations=locations)
 
     def uncommitted(self, file: str) -> bool:
         """Return whether a file of the registry differs from the checked-out commit.
@@ -170,6 +185,18 @@ class Ledger:
             return None
         return self._repository.branches.propose(branch, edits.manifests, base=base, message=edits.message)
 
+    def _mark(self, entries: Iterable[Entry]) -> None:
+        """Remember which disks the models are on that were recorded."""
+        locations = self.places.locations
+        paths = [entry.path for entry in entries if entry.path is not None and entry.files and not is_ollamas(entry)]
+        for path in paths:
+            if locations.root_of(path) is None and is_there(path):
+                locations.remember_mount(path, self.state)
+        roots = {root for path in paths if (root := locations.root_of(path)) is not None}
+        for root in sorted(roots):
+            if self.host.allows(root):
+                locations.mark(root, self.state)
+
     def commit(self, edits: Edits) -> CommitResult | None:
         """Commit edits with the snapshot that follows from them; ``None`` when there is nothing to commit.
 
@@ -198,6 +225,7 @@ class Ledger:
             return None
         result, self.registry = committed
         self._recorder.save()
+        self._mark(edits.written.values())
         sent = publish(Synchronizer(self._repository, self._recorder, os.environ), self.registry, asked=None)
         if sent.problem is not None:
             raise sent.problem

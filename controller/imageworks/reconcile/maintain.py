@@ -40,6 +40,8 @@ class Prepared:
 def prepare(ledger: Ledger, found: Iterable[EntryChange | Kept], title: str) -> Prepared:
     """Return what would be committed; a model whose manifest cannot be changed now stays as it is.
 
+    So does one whose drive is away: no record of it goes before anybody can look.
+
     Args:
         ledger: What is recorded.
         found: What maintenance decided.
@@ -51,6 +53,11 @@ def prepare(ledger: Ledger, found: Iterable[EntryChange | Kept], title: str) -> 
     manifests: dict[str, bytes | None] = {}
     decided: list[EntryChange | Kept] = []
     for one in found:
+        entry = ledger.registry.entries.get(one.name)
+        loses = isinstance(one, EntryChange) and one.deed in {Deed.REMOVE, Deed.DEPRECATE}
+        if loses and entry is not None and (away := ledger.away(entry)) is not None:
+            decided.append(Kept(one.name, away))
+            continue
         try:
             if isinstance(one, EntryChange) and one.manifest is not None:
                 manifests |= _changed(ledger, one.manifest)

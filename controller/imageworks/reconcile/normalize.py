@@ -15,6 +15,7 @@ from imageworks.registry.entry import ArtifactFile, Entry
 from imageworks.registry.maintenance import Kept, Seen
 from imageworks.registry.purges import is_of_ollama
 from imageworks.transfer.digests import Digest
+from imageworks.transfer.paths import is_folder, is_there
 
 
 def look_again(
@@ -34,14 +35,14 @@ def look_again(
     seen: dict[str, Seen] = {}
     kept: list[Kept] = []
     present: list[Entry] = []
-    for entry in ledger.registry.entries.values():
+    for entry in map(ledger.places.current, ledger.registry.entries.values()):
         if entry.path is None or is_of_ollama(entry):
             continue  # Ollama's models share one folder, and `import-ollama` looks at them again
-        if entry.path.exists():
-            if entry.files or (rebuild and _is_ours_to_rebuild(entry)):
-                present.append(entry)
-        elif missing:
-            seen[entry.name] = Seen(exists=False, reachable=ledger.places.root_of(entry.path).is_dir())
+        looked = _looked_for(ledger, entry.path, entry)
+        if looked.exists and (entry.files or (rebuild and _is_ours_to_rebuild(entry))):
+            present.append(entry)
+        elif not looked.exists and missing:
+            seen[entry.name] = looked
     listed: dict[str, LocalModel | str] = {}
     if rebuild:
         owners = owners_of_files(ledger.registry.entries.values())
@@ -57,6 +58,14 @@ def look_again(
         except OSError as error:
             kept.append(Kept(entry.name, f"{error.filename or entry.path}: {error.strerror or error}"))
     return seen, tuple(kept)
+
+
+def _looked_for(ledger: Ledger, path: Path, entry: Entry) -> Seen:
+    """Return whether a model's path is there, or why that cannot be said."""
+    away = ledger.away(entry)
+    if away is not None:
+        return Seen(exists=False, reachable=False, away=away)
+    return Seen(exists=is_there(path), reachable=is_folder(ledger.places.root_of(path)))
 
 
 def _is_ours_to_rebuild(entry: Entry) -> bool:

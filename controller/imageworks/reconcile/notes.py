@@ -7,6 +7,7 @@ from imageworks.reconcile.unfinished import Unfinished
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import SUFFIXES
 from imageworks.registry.settings import RegistrySettings
+from imageworks.transfer.paths import is_there
 
 
 def uncommitted_manifests(changed: Iterable[str]) -> list[str]:
@@ -43,7 +44,7 @@ def unrecorded_models(registry: RegistryState, announced: Mapping[str, Path]) ->
         f"{path} was put there by an interrupted run for {name}, which is not declared any more: "
         "declare it again, or remove the folder"
         for name, path in announced.items()
-        if name not in known and path.exists()
+        if name not in known and is_there(path)
     ]
 
 

@@ -1,5 +1,6 @@
 """Where models belong on this host: locations as roots that exist or can be made, within what the host allows."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,12 @@ from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSet
 from imageworks.lmstudio import find_lmstudio
 from imageworks.reconcile.plan import Reason
 from imageworks.reconcile.situation import Obstacle, Place
+from imageworks.registry.entry import Entry
 from imageworks.registry.layout import target_folder
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, PathSource
 from imageworks.registry.settings import Location, RegistrySettings
-from imageworks.transfer.paths import filesystem_key, free_bytes, nearest_existing
+from imageworks.transfer.locations import Locations
+from imageworks.transfer.paths import filesystem_key, free_bytes, is_folder, nearest_existing
 
 LINUX: Final = "linux_wsl"
 WINDOWS: Final = "windows_lmstudio"
@@ -104,6 +107,18 @@ def unused_roots(settings: RegistrySettings, host: HostSettings) -> list[str]:
     return found
 
 
+NOT_TO_BE_USED: Final = frozenset(
+    {
+        Reason.LOCATION_UNKNOWN,
+        Reason.LOCATION_UNAVAILABLE,
+        Reason.LOCATION_ABSENT,
+        Reason.LOCATION_CHANGED_DISK,
+        Reason.LOCATION_UNREADABLE,
+    }
+)
+"""Why a location itself cannot be used; another one can."""
+
+
 class Places:
     """Resolves locations on one host, looking at each root once.
 
@@ -111,15 +126,28 @@ class Places:
         settings: The registry's settings for this host.
         host: This host's own settings; its roots bound everything.
         invalid: What is wrong with registry.yaml; then nothing is placed anywhere.
+        locations: Knows which disks stand at the roots.
     """
 
-    def __init__(self, settings: RegistrySettings, host: HostSettings, *, invalid: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: RegistrySettings,
+        host: HostSettings,
+        *,
+        invalid: str | None = None,
+        locations: Locations | None = None,
+    ) -> None:
         self._settings = on_host(settings, host)
         self._invalid = invalid
         self._host = host
         self._roots: dict[str, Location | Obstacle] = {}
         self._filesystems: dict[str, str] = {}
         self.free: dict[str, tuple[str, int]] = {}
+        self.locations = locations if locations is not None else Locations()
+        for name in (LINUX, WINDOWS, *self._settings.locations):
+            if (location := self._named(name)) is not None:
+                root = os.path.expanduser(location.path)  # noqa: PTH111 # one of no such user stays as it is
+                self.locations.add(Path(root), name)
 
     def place(self, manifest: Manifest, *, container: str | None, repo: str | None) -> Place | Obstacle:
         """Return where a model belongs.
@@ -137,6 +165,8 @@ class Places:
             if not self._host.allows(path):
                 return self._forbidden(path, manifest.file)
             root = path.parent
+            if (obstacle := self.obstacle_at(path)) is not None:
+                return obstacle
             return Place(root=root, path=path, location=CUSTOM, filesystem=self._filesystem(root))
         wanted = manifest.location or self._settings.route(container) or LINUX
         if wanted not in self._roots:
@@ -153,6 +183,26 @@ class Places:
         """Return the root that this host itself names for one of the locations that every host has."""
         return {LINUX: self._host.model_root, WINDOWS: self._host.lmstudio_root}.get(location)
 
+    def obstacle_at(self, path: Path) -> Obstacle | None:
+        """Return why nothing can be said of what is recorded at a path: its disk is away, another, or does not answer.
+
+        Args:
+            path: A recorded model's folder or file.
+        """
+        state = self.locations.state_of(path)
+        return None if state.present else Obstacle(Reason(state.reason), state.message)
+
+    def current(self, entry: Entry) -> Entry:
+        """Return an entry as it is true now: where its drive stands at the root of another location, it is there.
+
+        Args:
+            entry: What is recorded.
+        """
+        now = self.locations.relocated(entry.path) if entry.path is not None and entry.files else None
+        if now is None or not self._host.allows(now):
+            return entry
+        return replace(entry, fields={**entry.fields, "download_path": str(now)})
+
     def existing_roots(self, manifests: Iterable[Manifest] = ()) -> list[Path]:
         """Return the roots of all locations that exist on this host and that it allows.
 
@@ -162,7 +212,11 @@ class Places:
         named = [self._settings.locations.get(LINUX, BUILT_IN[LINUX]), *self._settings.locations.values()]
         named += [Location(CUSTOM, m.location) for m in manifests if m.location and m.location.startswith(("/", "~"))]
         roots = dict.fromkeys(Path(location.path).expanduser() for location in named)
-        return [root for root in roots if root.is_dir() and self._host.allows(root)]
+        return [
+            root
+            for root in roots
+            if is_folder(root) and self._host.allows(root) and self.locations.state_at(root).present
+        ]
 
     def measure(self, root: Path) -> str:
         """Return the key of a folder's filesystem, and know its free space from then on.
@@ -178,7 +232,7 @@ class Places:
         named += [self._host.lmstudio_root] if self._host.lmstudio_root is not None else []
         named += [DEFAULT_WINDOWS_LMSTUDIO, *(found.models for found in find_lmstudio())]
         folders = dict.fromkeys(path.expanduser() for path in named)
-        return [folder for folder in folders if folder.is_dir() and self._host.allows(folder)]
+        return [folder for folder in folders if is_folder(folder) and self._host.allows(folder)]
 
     def is_lmstudio(self, place: Place) -> bool:
         """Return whether a place is in LM Studio's folder."""
@@ -197,14 +251,6 @@ class Places:
     def allows(self, path: Path) -> bool:
         """Return whether this host lets the controller work at a path."""
         return self._host.allows(path)
-
-    @staticmethod
-    def is_empty(root: Path) -> bool:
-        """Return whether a root exists and holds nothing, as a mount point does while its drive is away."""
-        try:
-            return not any(root.iterdir())
-        except OSError:
-            return False
 
     def root_of(self, path: Path) -> Path:
         """Return the root that a recorded folder lies below: a location's, else the host's own.
@@ -226,11 +272,16 @@ class Places:
         root = Path(location.path).expanduser()
         if not self._host.allows(root):
             return self._forbidden(root, file)
+        if location.name == CUSTOM:
+            self.locations.add(root, str(root))
+        state = self.locations.state_at(root)
+        if not state.present:
+            return Obstacle(Reason(state.reason), f"location {location.name}: {state.message}")
         existing = nearest_existing(root)
         if existing != root and (why := _not_mounted(root, existing)):
             message = f"location {location.name}: {root} is not there and is not made: {why}"
             return Obstacle(Reason.LOCATION_UNAVAILABLE, message)
-        if not existing.is_dir():
+        if not is_folder(existing):
             return Obstacle(Reason.LOCATION_UNAVAILABLE, f"location {location.name}: {existing} is not a folder")
         return Location(name=location.name, path=str(root), layout=location.layout, kind=location.kind)
 
@@ -271,6 +322,6 @@ def _not_mounted(root: Path, existing: Path) -> str | None:
     if link is not None:
         return f"{link} is a link to {link.readlink()}, which is not there; mount its drive, or correct the link"
     mount_point = existing.parent in MOUNT_PARENTS - {Path("/")} and not existing.is_mount()
-    if mount_point and existing.is_dir() and not any(existing.iterdir()):
+    if mount_point and is_folder(existing) and not any(existing.iterdir()):
         return f"nothing is mounted at {existing}, which is empty; mount it, or make {root} yourself"
     return None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from imageworks.foundation.isolation import InternalError, isolated
-from imageworks.reconcile.decide import decide, is_ollamas, removal
+from imageworks.reconcile.decide import decide, is_ollamas, relocation, removal
 from imageworks.reconcile.plan import Action, Change, Drift, FilesystemTotal, Plan, Reason
 from imageworks.reconcile.policy import policy_notes, policy_obstacle, rename_notes, within_host_limit
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Orphan, PruneOptions, Situation, obstacle_of
@@ -38,6 +38,7 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
     changes += [_obstructed(name, obstacle) for name, obstacle in situation.blocked.items()]
     changes = _enough_space(changes, situation)
     removals, drift = _orphans(situation, prune)
+    removals += _relocations(situation, {change.name for change in removals})
     changes = within_host_limit(sorted([*changes, *removals], key=lambda change: change.name), situation)
     suspended = sum(1 for case in situation.cases if case.manifest.state is State.SUSPENDED)
     unchanged = sum(1 for case, change in decided if change is None) - suspended
@@ -155,17 +156,42 @@ def _blocked_instead(change: Change, reason: Reason, message: str) -> Change:
     )
 
 
+def _relocations(situation: Situation, decided: Collection[str]) -> Iterable[Change]:
+    """Yield the new places of models that no manifest declares and whose drive stands elsewhere now."""
+    entries = [entry for entry, _ in situation.unmanaged] + [orphan.entry for orphan in situation.orphans]
+    for entry in entries:
+        before = situation.relocated.get(entry.name)
+        if before is not None and entry.name not in decided:
+            yield Change(
+                name=entry.name,
+                action=Action.MOVE,
+                reason=Reason.LOCATION_CHANGED,
+                message=relocation(before, entry.path),
+                source=entry.text("source_provider") or "",
+                backend=entry.text("backend") or "",
+                revision=(entry.revision, entry.revision),
+                path=(str(before), str(entry.path)),
+                keep=len(entry.files),
+            )
+
+
 def _orphans(situation: Situation, prune: PruneOptions) -> tuple[list[Change], list[Drift]]:
     removals: list[Change] = []
     drift: list[Drift] = []
     protected = {orphan.entry.name: _protected(orphan, situation, prune) for orphan in situation.orphans}
-    going = {name for name, why in protected.items() if why is None}
+    reached = {o.entry.name for o in situation.orphans if o.observation is None or o.observation.unknown is None}
+    going = {name for name, why in protected.items() if why is None and name in reached}
     takers = {o.entry.name for o in situation.orphans if o.entry.name in going and o.entry.installed_by_us}
     for orphan in situation.orphans:
         reason = Reason.HOST_EXCLUDED if orphan.excluded else Reason.UNDECLARED
         why = protected[orphan.entry.name]
         if why is not None:
             drift.append(Drift(orphan.entry.name, reason, why))
+            continue
+        if orphan.observation is not None and orphan.observation.unknown is not None:
+            away = orphan.observation.unknown
+            said = _told(orphan)
+            drift.append(Drift(orphan.entry.name, away.reason, f"{said}; not removed now: {away.message}"))
             continue
         shared = _staying(orphan, going)
         change = _removal(_without_leaving(orphan, going, takers), reason, shared)
@@ -262,7 +288,9 @@ def _without_source(situation: Situation) -> Iterable[Drift]:
 
 def _damaged_unmanaged(situation: Situation) -> Iterable[Drift]:
     for entry, observation in situation.unmanaged:
-        if observation is not None and not observation.intact:
+        if observation is not None and observation.unknown is not None:
+            yield Drift(entry.name, observation.unknown.reason, observation.unknown.message)
+        elif observation is not None and not observation.intact:
             yield Drift(entry.name, *_told_damage(entry, observation))
 
 

@@ -28,6 +28,7 @@ from imageworks.registry.legacy_fields import PROVIDERS
 from imageworks.registry.load import RegistryState
 from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Digest
+from imageworks.transfer.paths import is_there
 
 if TYPE_CHECKING:
     from imageworks.registry.document import JsonValue
@@ -97,6 +98,9 @@ def record_model(ledger: Ledger, said: Described, told: Told) -> tuple[Entry, Ed
         RecordError: Nothing that can be recorded stands there, or a manifest or a lock has a say in it.
         ImportSkipped: A test or a demo made it.
     """
+    away = ledger.places.obstacle_at(said.path)
+    if away is not None:
+        raise RecordError(f"{said.path}: nothing can be recorded there now: {away.message}")
     candidate = _candidate(said)
     testing = _is_testing(said, candidate)
     if testing and not said.include_testing:
@@ -108,7 +112,7 @@ def record_model(ledger: Ledger, said: Described, told: Told) -> tuple[Entry, Ed
     missing = next((problem.message for problem in facts.problems if problem.kind in INCOMPLETE), None)
     if missing is not None:
         raise RecordError(f"{said.path}: incomplete: {missing}", remedy="Complete it, then record it.")
-    name, old = _place_in_registry(ledger.registry, said, candidate, facts)
+    name, old = _place_in_registry(ledger, said, candidate, facts)
     _check_manifest(ledger.registry, name, old)
     backend = _backend(said, old)
     finding = Finding(name, backend, candidate, facts, old, testing)
@@ -208,12 +212,13 @@ def _name(said: Described, candidate: Candidate, facts: ModelFacts, backend: str
 
 
 def _place_in_registry(
-    registry: RegistryState, said: Described, candidate: Candidate, facts: ModelFacts
+    ledger: Ledger, said: Described, candidate: Candidate, facts: ModelFacts
 ) -> tuple[str, Entry | None]:
     """Return the name to record a model under, and the entry that this replaces.
 
     An entry without a backend gives way to one with a backend; the same files for another backend are another variant.
     """
+    registry = ledger.registry
     here = [entry for entry in registry.entries.values() if entry.path == said.path]
     if said.backend == UNASSIGNED:
         known = next(iter(sorted(here, key=lambda entry: (not entry.managed, entry.name))), None)
@@ -226,7 +231,8 @@ def _place_in_registry(
     if served is not None:
         return served.name, served
     kind = (_family(said, facts), facts.download_format, facts.quantization)
-    return name, next((entry for entry in _unassigned(registry.entries.values(), said.path, kind)), None)
+    entries = [entry for entry in registry.entries.values() if ledger.away(entry) is None]
+    return name, next((entry for entry in _unassigned(entries, said.path, kind)), None)
 
 
 def _unassigned(entries: Iterable[Entry], path: Path, kind: tuple[str | None, ...]) -> Iterable[Entry]:
@@ -235,7 +241,7 @@ def _unassigned(entries: Iterable[Entry], path: Path, kind: tuple[str | None, ..
         if entry.managed or entry.text("backend") != UNASSIGNED:
             continue
         same_kind = tuple(entry.text(key) for key in ("family", "download_format", "quantization")) == kind
-        if entry.path == path or (same_kind and not (entry.path is not None and entry.path.exists())):
+        if entry.path == path or (same_kind and not (entry.path is not None and is_there(entry.path))):
             yield entry
 
 

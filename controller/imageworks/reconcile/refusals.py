@@ -12,7 +12,7 @@ from imageworks.registry.entry import Entry
 from imageworks.transfer.files import RemoteFile
 from imageworks.transfer.mounts import Mount, largest_file, mount_of, mounts
 from imageworks.transfer.names import STAGING_NAME
-from imageworks.transfer.paths import nearest_existing
+from imageworks.transfer.paths import is_folder, nearest_existing
 
 
 class DiskRefusals:
@@ -39,7 +39,7 @@ class DiskRefusals:
         """
         parents = {PurePosixPath(file.path).parent for file in entry.files}
         folders = (entry.base / parent for parent in sorted(parents))
-        return next((why for folder in folders if folder.is_dir() and (why := not_writable(folder))), None)
+        return next((why for folder in folders if is_folder(folder) and (why := not_writable(folder))), None)
 
     def _mounted(self, place: Place) -> Obstacle | None:
         target = Path(os.path.realpath(place.path))
@@ -99,7 +99,7 @@ def not_writable(folder: Path) -> Obstacle | None:
 
 def _not_ours_to_rename(target: Path, above: Path) -> Obstacle | None:
     """Return why a present folder cannot trade places: that needs the right to write to it, and its owner's in /tmp."""
-    if not target.is_dir():
+    if not is_folder(target):
         return None
     if (why := not_writable(target)) is not None:
         return why

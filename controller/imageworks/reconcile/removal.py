@@ -74,6 +74,7 @@ def prepare(run: Run, name: str, *, delete_files: bool, purge: bool, whole: bool
     except UnknownModelError as error:
         raise RemoveError(error.message, remedy=error.remedy) from error
     entry, manifest = registry.entries.get(name), registry.manifests.get(name)
+    entry = run.places.current(entry) if entry is not None else None
     if problems := registry.blocked.get(name):
         raise RemoveError(f"{name}: {problems[0].render()}", remedy="Put that right first; nothing was removed.")
     manifests, said = _manifests(run, manifest, name, purge=purge)
@@ -174,7 +175,7 @@ def _change(run: Run, entry: Entry, reason: Reason, *, delete_files: bool) -> tu
     if delete_files and stands_in_ollama(entry):
         return _from_ollama(run, entry, reason)
     if not delete_files or not has_files(entry):
-        stays = _elsewhere(entry) or ((f"its files stay at {entry.path}",) if has_files(entry) else ())
+        stays = _elsewhere(entry) or ((_staying(run, entry),) if has_files(entry) else ())
         return replace(removal(entry, reason, "", None), drop=(), bytes_freed=0, keep=len(entry.files)), stays
     if entry.managed and not entry.installed_by_us and entry.part("metadata").get("source_path") is not None:
         stays = (f"its files stay at {entry.path}: they are the source itself, and nothing could bring them back",)
@@ -183,6 +184,11 @@ def _change(run: Run, entry: Entry, reason: Reason, *, delete_files: bool) -> tu
         raise RemoveError(f"{entry.name}: {refused.message}", remedy="Nothing was removed.")
     run.distrust(entry)
     observation = run.observe(entry) or Observation(entry.base, exists=False)
+    if observation.unknown is not None:
+        raise RemoveError(
+            f"{entry.name}: its files cannot be deleted now: {observation.unknown.message}",
+            remedy=f"Nothing was removed. Without --delete-files, `remove {entry.name}` leaves them where they are.",
+        )
     owners = Sharing(run.registry.entries.values()).owners(entry)
     drop = tuple(f.path for f in entry.files if f.path not in owners and f.path not in observation.damaged)
     change = replace(removal(entry, reason, "", observation, shared=frozenset(owners)), drop=drop, asked=True)
@@ -194,6 +200,14 @@ def _change(run: Run, entry: Entry, reason: Reason, *, delete_files: bool) -> tu
     if changed:
         said.append(f"{', '.join(changed[:LISTED])}: not as recorded, so not ours to delete")
     return replace(change, bytes_freed=freed_bytes(entry, drop)), tuple(said)
+
+
+def _staying(run: Run, entry: Entry) -> str:
+    """Return what is said of files that nobody asked to delete."""
+    away = run.places.obstacle_at(entry.base) if entry.path is not None else None
+    if away is None:
+        return f"its files stay at {entry.path}"
+    return f"its files at {entry.path} stay as they are, wherever their drive is now ({away.reason.value})"
 
 
 def _from_ollama(run: Run, entry: Entry, reason: Reason) -> tuple[Change, tuple[str, ...]]:

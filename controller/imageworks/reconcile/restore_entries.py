@@ -10,6 +10,7 @@ from imageworks.reconcile.plan import Action, Change, Reason
 from imageworks.reconcile.report import Outcome
 from imageworks.reconcile.situation import Observation
 from imageworks.registry.entry import Entry
+from imageworks.transfer.paths import is_there
 
 Observe = Callable[[Entry], Observation | None]
 MISSING: Final = "Missing"
@@ -83,6 +84,8 @@ def _without(now: Entry, *, declared: bool, observe: Observe) -> EntryDeed:
     if declared:
         return EntryDeed(now.name, Deed.KEEP, "declared")
     seen = observe(now)
+    if seen is not None and seen.unknown is not None:
+        return EntryDeed(now.name, Deed.KEEP, f"was not recorded then; {seen.unknown.message}")
     if (seen is not None and seen.exists) or (seen is None and now.text("download_path") is not None):
         return EntryDeed(now.name, Deed.KEEP, f"was not recorded then; its files are at {now.text('download_path')}")
     return EntryDeed(now.name, Deed.REMOVE, "was not recorded then, and has no files")
@@ -93,8 +96,8 @@ def _claimed(wanted: Entry, now: Entry | None, observe: Observe) -> EntryDeed | 
     if wanted.text("download_path") is None:
         return EntryDeed(wanted.name, deed, "recorded as it was; it claims no files", wanted)
     seen = observe(wanted)
-    if seen is None:
-        return _unseen(wanted, deed)
+    if seen is None or seen.unknown is not None:
+        return _unseen(wanted, deed, away=seen.unknown.message if seen is not None and seen.unknown else None)
     if seen.intact:
         return EntryDeed(
             wanted.name, deed, f"recorded as it was; its files are at {wanted.text('download_path')}", wanted
@@ -110,11 +113,12 @@ def _claimed(wanted: Entry, now: Entry | None, observe: Observe) -> EntryDeed | 
     return _emptied(wanted, now, deed, f"its files {gone}")
 
 
-def _unseen(wanted: Entry, deed: Deed) -> EntryDeed:
-    """Decide on an entry whose files nobody can compare: none were listed, or Ollama does not answer."""
-    if wanted.path is not None and not wanted.path.exists():
+def _unseen(wanted: Entry, deed: Deed, *, away: str | None = None) -> EntryDeed:
+    """Decide on an entry whose files nobody can compare: none were listed, Ollama does not answer, a drive is away."""
+    if away is None and wanted.path is not None and not is_there(wanted.path):
         return _emptied(wanted, None, deed, f"{wanted.path} is gone") or EntryDeed(wanted.name, Deed.KEEP, "gone")
     message = f"{wanted.text('download_path')} could not be compared when the entry was restored"
+    message += f": {away}" if away is not None else ""
     condition = {"type": "Ready", "status": "Unknown", "reason": UNCHECKED, "message": message}
     fields = {**wanted.fields, "conditions": [condition], "verification": "unverified"}
     why = f"recorded as it was, but not checked: {message}"

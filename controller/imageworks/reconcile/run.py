@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from imageworks.config import HostSettings
 from imageworks.config_layers import PROJECT_FILE
 from imageworks.reconcile.applied import AppliedManifests
+from imageworks.reconcile.decide import is_ollamas
 from imageworks.reconcile.gather import Look, gather, known_names, staging_key_of, staging_owner
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.messages import commit_message, trailers
@@ -25,6 +26,7 @@ from imageworks.reconcile.notes import (
 from imageworks.reconcile.places import Places, unused_studio
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan, waves
+from imageworks.reconcile.reading import ReadingProgress
 from imageworks.reconcile.recorder import Recorder, Recording
 from imageworks.reconcile.refusals import DiskRefusals
 from imageworks.reconcile.report import Outcome, Report
@@ -43,6 +45,7 @@ from imageworks.registry.load import NOTHING_DECLARED, RegistryState
 from imageworks.registry.manifest import FOLDER as MODELS
 from imageworks.registry.manifest import State
 from imageworks.transfer.files import NullProgress, Progress
+from imageworks.transfer.paths import is_folder, is_there
 from imageworks.transfer.staging import sweep_stale
 from imageworks.transfer.state import STATE_FILE, StateDatabase, StateError
 
@@ -281,6 +284,7 @@ class Run:
             closing=self._open,
             offline=self._options.offline,
             read_only=read_only,
+            hashing=ReadingProgress(self._progress, read_only=read_only),
         )
         if not read_only:
             self._recover()
@@ -320,8 +324,11 @@ class Run:
         from imageworks.transfer.publish import recover
 
         for root in self._senses.places.existing_roots(self._registry.manifests.values()):
-            for report in recover(root, on_error=lambda error: self._notes.append(error.render())):
-                self._notes.append(f"{report.target}: finished a publish that was interrupted")
+            try:
+                for report in recover(root, on_error=lambda error: self._notes.append(error.render())):
+                    self._notes.append(f"{report.target}: finished a publish that was interrupted")
+            except OSError as error:
+                self._notes.append(f"{_told(error, root)}; nothing was finished there")
 
     def plan(self) -> Plan:
         """Return what would change."""
@@ -370,7 +377,7 @@ class Run:
         self._registry = replace(old, entries=now[0].entries, recorded=now[0].recorded)
         known = {*old.manifests, *now[0].entries, *old.blocked}
         names = tuple(name for name in self._options.names if name in known)
-        self._senses.places = Places(old.settings, self._host, invalid=old.settings_problem)
+        self._senses.places = self._senses.places_for(old, self._host)
         self._options = replace(self._options, names=names)
         before = self.plan() if names or not now[2].names else Plan(self._host.host, revision)
         earlier = self._situation if names or not now[2].names else Situation(self._host.host, revision)
@@ -420,7 +427,12 @@ class Run:
             last = [change for change in last if change.name not in pruned]
         outcomes += [*self._carry_out(last, cases), *also]
         outcomes.sort(key=lambda outcome: outcome.change.name)
+        done = (cases[outcome.change.name] for outcome in outcomes if outcome.done and outcome.change.name in cases)
+        with suppress(StateError):
+            self._mark({case.place.root for case in done if isinstance(case.place, Place)})
         result = self._commit(outcomes) if self._options.commit else None
+        with suppress(StateError):
+            self._mark_known()
         if result is not None:
             self._settle(outcomes, cases)
         if self._options.commit:
@@ -428,10 +440,10 @@ class Run:
         return self._report(outcomes, result, skip)
 
     def _keep_learned(self) -> None:
-        """Remember what was hashed while looking; where the state takes nothing now, it is only hashed again."""
-        if self._senses.disk.learned:
-            with suppress(StateError):
-                self._state.remember_all(self._senses.disk.learned)
+        """Remember what looking taught; where the state takes nothing now, it is only looked at again."""
+        with suppress(StateError):
+            self._mark_known()
+            self._senses.disk.keep(self._state)
 
     def _send_the_rest(self) -> None:
         """Send what was committed, where the command did not see to it."""
@@ -491,7 +503,7 @@ class Run:
             if name in left or (self._options.names and name not in self._options.names):
                 continue
             entry = self._registry.entries.get(name)
-            if (entry is not None and entry.path == path) or not (planned.has_errors or path.exists()):
+            if (entry is not None and entry.path == path) or not (planned.has_errors or is_there(path)):
                 self._intents.settle(name)
 
     def unfinished(self) -> list[Unfinished]:
@@ -512,7 +524,27 @@ class Run:
     def staging_roots(self) -> list[Path]:
         """Return the roots at which something may gather: locations, and folders that `download` was once given."""
         located = self._senses.places.existing_roots(self._registry.manifests.values())
-        return list(dict.fromkeys(map(Path.resolve, (*located, *filter(Path.is_dir, self._host.roots)))))
+        return list(dict.fromkeys(map(Path.resolve, (*located, *filter(is_folder, self._host.roots)))))
+
+    def _mark_known(self) -> None:
+        """Remember the disks that recorded models are on."""
+        locations = self._senses.places.locations
+        entries = (entry for entry in self._registry.entries.values() if entry.files and not is_ollamas(entry))
+        roots = set()
+        for path in {entry.path for entry in entries if entry.path is not None}:
+            root = locations.root_of(path)
+            if root is not None:
+                roots.add(root)
+            elif is_there(path):
+                locations.remember_mount(path, self._state)
+        self._mark(roots)
+
+    def _mark(self, roots: Iterable[Path]) -> None:
+        """Leave markers at the roots of locations that have none, and remember which disk is there."""
+        locations = self._senses.places.locations
+        for root in sorted(roots):
+            if root in locations.roots and self._host.allows(root):
+                locations.mark(root, self._state)
 
     def _sweep(self, roots: Iterable[Path]) -> None:
         """Remove what interrupted runs left of declared models and none would resume, and what is old.
@@ -528,9 +560,12 @@ class Run:
                 unknown.add(case.manifest.name)
         owner = staging_owner(self._host.host, self._repository.root)
         declared = {owner + case.manifest.name for case in self._situation.cases}
-        for root in filter(Path.is_dir, roots):
-            young = {one.owner for one in find_unfinished([root]) if one.owner not in declared and not one.is_old()}
-            sweep_stale(root, keys, owner=owner, spare=young | {owner + name for name in unknown})
+        for root in filter(is_folder, roots):
+            try:
+                young = {one.owner for one in find_unfinished([root]) if one.owner not in declared and not one.is_old()}
+                sweep_stale(root, keys, owner=owner, spare=young | {owner + name for name in unknown})
+            except OSError as error:
+                self._notes.append(f"{_told(error, root)}; nothing was swept there")
 
     def _carry_out(self, changes: list[Change], cases: Mapping[str, Case]) -> list[Outcome]:
         # Imported here: a run with nothing to do is not to load the engine and the detection, half of its start-up.
@@ -562,7 +597,9 @@ class Run:
                 registry=self._repository.root,
                 ollama=self._ollama_hands,
             )
-            return apply_changes(changes, cases, self._registry.entries, tools, jobs=jobs)
+            places, registry = self._senses.places, self._registry
+            entries = {name: places.current(entry) for name, entry in registry.entries.items()}
+            return apply_changes(changes, cases, entries, tools, jobs=jobs)
 
     def _commit(self, outcomes: Collection[Outcome]) -> CommitResult | None:
         """Commit entries and snapshot, with what was declared."""
@@ -604,6 +641,10 @@ class Run:
 def _has_arrived(outcome: Outcome) -> bool:
     """Return whether the files of a model came, though something that follows from them failed."""
     return outcome.recorded and outcome.entry is not None and bool(outcome.entry.files)
+
+
+def _told(error: OSError, root: Path) -> str:
+    return f"{error.filename or root}: {os.strerror(error.errno or 0)}"
 
 
 def _prunes(change: Change) -> bool:

@@ -26,12 +26,12 @@ from imageworks.reconcile.ledger import Edits, Ledger
 from imageworks.reconcile.places import CUSTOM, LINUX, LMSTUDIO, WINDOWS
 from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
-from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, PathSource
 from imageworks.registry.validate import check_recordable
 from imageworks.registry.views import display_after
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.paths import is_folder, is_there
 
 GGUF: Final = "gguf"
 DEFAULT_BACKEND: Final = "vllm"
@@ -114,7 +114,10 @@ def survey(ledger: Ledger, options: ScanOptions) -> Survey:
     Raises:
         ScanError: The folder is not there, or this host does not allow models in it.
     """
-    if not options.base.is_dir():
+    state = ledger.places.locations.state_below(options.base)
+    if not state.present:
+        raise ScanError(f"{options.base}: nothing can be recorded there now: {state.message}")
+    if not is_folder(options.base):
         raise ScanError(f"{options.base}: there is no such folder", remedy="Name one with --base.")
     if not ledger.host.allows(options.base):
         if not options.named or Path.home().resolve().is_relative_to(options.base.resolve()):
@@ -124,7 +127,7 @@ def survey(ledger: Ledger, options: ScanOptions) -> Survey:
                 remedy="Name the folder that holds the models; or add it to roots in the user's config.toml.",
             )
         ledger.allow(options.base)
-    surveyor = _Surveyor(ledger.registry, options, ledger.places.lmstudio_folders())
+    surveyor = _Surveyor(ledger, options, ledger.places.lmstudio_folders())
     for found in find_candidates(options.base):
         if isinstance(found, Passed):
             surveyor.passed.append(found)
@@ -137,7 +140,7 @@ def survey(ledger: Ledger, options: ScanOptions) -> Survey:
 class _Surveyor:
     """Decides one candidate after the other; the names that it gives are taken for the next."""
 
-    registry: RegistryState
+    ledger: Ledger
     options: ScanOptions
     studios: Sequence[Path] = ()
     findings: list[Finding] = field(default_factory=list)
@@ -145,6 +148,7 @@ class _Surveyor:
     recorded: int = 0
 
     def __post_init__(self) -> None:
+        self.registry = self.ledger.registry
         self._filters = compile_testing_patterns(self.options.patterns)
         self._taken = {*self.registry.entries, *self.registry.manifests, *self.registry.blocked}
         self._owners = owners_of_files(self.registry.entries.values())
@@ -163,7 +167,9 @@ class _Surveyor:
         self._unassigned = {
             _kind(entry): entry
             for entry in self.registry.entries.values()
-            if not entry.managed and entry.text("backend") == UNASSIGNED and not (entry.path and entry.path.exists())
+            if not entry.managed
+            and entry.text("backend") == UNASSIGNED
+            and not (entry.path and (is_there(entry.path) or self.ledger.away(entry)))
         }
 
     def look(self, candidate: Candidate) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imageworks.config import HostSettings
 from imageworks.reconcile.decide import is_ollamas
-from imageworks.reconcile.observe import DiskObserver
+from imageworks.reconcile.observe import DiskObserver, Hashing
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.situation import Observation, Upstream
 from imageworks.reconcile.upstream import Sources
@@ -18,11 +18,28 @@ from imageworks.registry.load import RegistryState
 from imageworks.transfer.content import ContentIndex, ollama_stores
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.folders import FolderIndex
+from imageworks.transfer.locations import Locations
 from imageworks.transfer.state import StateDatabase
 
 if TYPE_CHECKING:
     from imageworks.providers.huggingface import HubClient
     from imageworks.reconcile.ollama_look import OllamaLook
+
+
+def known_locations(registry: RegistryState, state: StateDatabase) -> Locations:
+    """Return what this host knows of the disks that its locations are on.
+
+    Args:
+        registry: The registry as it was read.
+        state: What was verified on this host.
+    """
+
+    def verified_on(path: Path) -> str | None:
+        return next((known.device for known in state.load_below(path).values()), None)
+
+    entries = [entry for entry in registry.entries.values() if entry.files and not is_ollamas(entry)]
+    recorded = [path for entry in entries if (path := entry.path) is not None]
+    return Locations(state.locations(), recorded=recorded, verified_on=verified_on)
 
 
 class Senses:
@@ -37,9 +54,10 @@ class Senses:
         closing: Closes what was opened, when the run ends.
         offline: Whether the network may not be used.
         read_only: Whether nothing may be written, anywhere.
+        hashing: Told of each file that has to be read.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # what a run looks with
         self,
         host: HostSettings,
         registry: RegistryState,
@@ -50,6 +68,7 @@ class Senses:
         closing: ExitStack,
         offline: bool,
         read_only: bool,
+        hashing: Hashing | None = None,
     ) -> None:
         self._host = host
         self._told = told
@@ -58,8 +77,9 @@ class Senses:
         self._offline = offline
         self._read_only = read_only
         self._state = state
-        self.places = Places(registry.settings, host, invalid=registry.settings_problem)
-        self.disk = DiskObserver(state)
+        locations = known_locations(registry, state)
+        self.places = Places(registry.settings, host, invalid=registry.settings_problem, locations=locations)
+        self.disk = DiskObserver(state, locations, hashing)
         self.sources = Sources(
             self._open_hub, self._look_local, reads_configs=registry.settings.policies.forbid_remote_code
         )
@@ -73,7 +93,17 @@ class Senses:
             host: The settings.
         """
         self._host = host
-        self.places = Places(registry.settings, host, invalid=registry.settings_problem)
+        self.places = self.places_for(registry, host)
+
+    def places_for(self, registry: RegistryState, host: HostSettings) -> Places:
+        """Return the locations of this host by other settings, over the same look at its disks.
+
+        Args:
+            registry: The registry as it was read.
+            host: The settings.
+        """
+        locations = self.places.locations
+        return Places(registry.settings, host, invalid=registry.settings_problem, locations=locations)
 
     def observe(self, entry: Entry) -> Observation | None:
         """Return how a recorded model's files stand; ``None`` when it records none.

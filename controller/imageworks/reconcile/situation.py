@@ -70,6 +70,7 @@ class FileState(Enum):
     MISSING = "missing"
     SIZE = "size"
     DIGEST = "digest"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +82,19 @@ class Observation:
         exists: Whether it is there at all.
         damaged: The files that are not as recorded, by relative path.
         linked: The files that have a name elsewhere too, so that removing them here frees nothing.
+        unknown: Why nothing can be said of the files; what is unknown is neither intact nor damaged nor gone.
     """
 
     path: Path
     exists: bool
     damaged: Mapping[str, FileState] = field(default_factory=dict)
     linked: frozenset[str] = frozenset()
+    unknown: Obstacle | None = None
 
     @property
     def intact(self) -> bool:
         """Whether every recorded file is as recorded."""
-        return self.exists and not self.damaged
+        return self.exists and not self.damaged and self.unknown is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,7 @@ class Case:
         ollama: What Ollama has of it; ``None`` where neither manifest nor entry speaks of Ollama.
         not_brought: Why its place takes no files, where some would come.
         not_removed: Why its recorded files cannot leave where they are, where they would.
+        relocated_from: The recorded folder, where its drive stands elsewhere now; the entry says where.
     """
 
     manifest: Manifest
@@ -185,6 +189,7 @@ class Case:
     ollama: "OllamaSight | None" = None
     not_brought: Obstacle | None = None
     not_removed: Obstacle | None = None
+    relocated_from: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +235,7 @@ class Situation:
         documents: The manifests as documents, by name, for the places in messages.
         records_stale: Whether entries or snapshot differ from what they should be although no model changes.
         strangers: Models that another program brought here, and that nobody recorded or declared.
+        relocated: Where entries without a manifest were recorded whose drive stands elsewhere now, by name.
     """
 
     host: str
@@ -247,6 +253,7 @@ class Situation:
     documents: Mapping[str, Document] = field(default_factory=dict)
     records_stale: bool = False
     strangers: tuple[Drift, ...] = ()
+    relocated: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Health(StrEnum):
     HEALTHY = "healthy"
     DAMAGED = "damaged"
     MISSING = "missing"
+    UNKNOWN = "unknown"
     NONE = "no-files"
 
 
@@ -85,6 +86,8 @@ def model_statuses(plan: Plan, situation: Situation) -> list[ModelStatus]:
 def _health(observation: Observation | None) -> Health:
     if observation is None:
         return Health.NONE
+    if observation.unknown is not None:
+        return Health.UNKNOWN
     if not observation.exists:
         return Health.MISSING
     return Health.DAMAGED if observation.damaged else Health.HEALTHY

@@ -14,6 +14,7 @@ from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.reconcile.compose import emptied_entry
 from imageworks.reconcile.decide import has_files, stands_in_ollama
 from imageworks.reconcile.ledger import Edits, Ledger
+from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Action
 from imageworks.reconcile.report import Report
 from imageworks.reconcile.run import Run, RunOptions
@@ -23,6 +24,8 @@ from imageworks.registry.lookup import find_in
 from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Algorithm, Digest, hash_files
 from imageworks.transfer.files import Progress
+from imageworks.transfer.locations import Locations
+from imageworks.transfer.paths import NOT_THERE, is_there
 from imageworks.transfer.state import STATE_FILE, Fingerprint, StateDatabase
 
 FORMAT_VERSION: Final = 1
@@ -48,6 +51,9 @@ class Fault(StrEnum):
     SIZE = "size-mismatch"
     DIGEST = "digest-mismatch"
     UNREADABLE = "unreadable"
+    LOCATION_ABSENT = "location-absent"
+    LOCATION_CHANGED_DISK = "location-changed-disk"
+    LOCATION_UNREADABLE = "location-unreadable"
     LOCK = "version-lock"
     NO_RECORD = "nothing-recorded"
     INTERNAL = "internal-error"
@@ -114,14 +120,31 @@ class _Look:
     """What looking at files has found so far.
 
     Args:
+        locations: Knows which disks the files are on, and what their numbers are worth.
+        away: Why nothing can be said of a model, by its name.
         faults: Fault and message by path.
         stats: What each file to hash looks like.
         digests: sha256 by path, known or computed.
+        renewed: Files whose digests hold although they look otherwise than when they were hashed.
     """
 
+    locations: Locations
+    away: Mapping[str, Problem]
     faults: dict[Path, tuple[Fault, str]] = field(default_factory=dict)
     stats: dict[Path, os.stat_result] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
+    renewed: list[tuple[Path, Fingerprint, os.stat_result]] = field(default_factory=list)
+
+    def is_as_it_was(self, path: Path, known: Fingerprint, found: os.stat_result) -> bool:
+        """Return whether a file looks as when it was hashed, as far as its disk's numbers mean anything."""
+        if not _may_read(path):
+            return False
+        if known.matches(found):
+            return True
+        if not known.matches(found, self.locations.numbers(path)):
+            return False
+        self.renewed.append((path, known, found))
+        return True
 
 
 def verify(
@@ -149,15 +172,13 @@ def verify(
         registry = ledger.registry
         name = None if name is None else find_in(registry, name)
         known = {} if full else ledger.state.load_below(Path("/"))
-        wanted = _wanted(registry, name)
-        listed = [
-            _isolated(entry, lambda entry: verify_list(ledger, entry, told)[1])
-            for entry in wanted
-            if lists_files_only(entry)
-        ]
-    entries = [entry for entry in wanted if not lists_files_only(entry)]
-    look = _Look()
-    looked = [_isolated(entry, lambda entry: _look(entry, look, known)) for entry in entries]
+        wanted = [ledger.places.current(entry) for entry in _wanted(registry, name)]
+        away = {entry.name: why for entry in wanted if (why := _away(entry, ledger.places)) is not None}
+        lists = [entry for entry in wanted if lists_files_only(entry) and entry.name not in away]
+        listed = [_isolated(entry, lambda entry: verify_list(ledger, entry, told)[1]) for entry in lists]
+        entries = [entry for entry in wanted if entry not in lists]
+        look = _Look(ledger.places.locations, away)
+        looked = [_isolated(entry, lambda entry: _look(entry, look, known)) for entry in entries]
     unseen = {failed.name: failed for failed in looked if failed is not None}
     _hash(look, host, told)
     entries = [entry for entry in entries if entry.name not in unseen]
@@ -193,24 +214,31 @@ def _isolated(entry: Entry, work: Callable[[Entry], Result]) -> Result | Verifie
         return Verified(entry.name, Verdict.UNVERIFIED, problems=(Problem(Fault.INTERNAL, error.render()),))
 
 
+def _away(entry: Entry, places: Places) -> Problem | None:
+    """Return why nothing can be said of a model: its disk is away, another, or does not answer."""
+    if entry.path is None or stands_in_ollama(entry):
+        return None
+    obstacle = places.obstacle_at(entry.path)
+    return None if obstacle is None else Problem(Fault(obstacle.reason.value), obstacle.message)
+
+
 def _look(entry: Entry, look: _Look, known: Mapping[str, Fingerprint]) -> None:
     """Look at every file once, however many models record it, without reading any."""
-    for file in entry.files if has_files(entry) else ():
+    for file in entry.files if has_files(entry) and entry.name not in look.away else ():
         path = entry.base / file.path
         if path in look.faults or path in look.stats or path in look.digests:
             continue
         try:
             found = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            look.faults[path] = (Fault.MISSING, "is gone")
-            continue
         except OSError as error:
-            look.faults[path] = (Fault.UNREADABLE, f"cannot be looked at: {error.strerror}")
+            gone = error.errno in NOT_THERE
+            what = (Fault.MISSING, "is gone") if gone else (Fault.UNREADABLE, f"cannot be looked at: {error.strerror}")
+            look.faults[path] = what
             continue
-        fingerprint = known.get(str(path))
+        fingerprint = known.get(str(path)) or known.get(str(look.locations.former(path)))
         if found.st_size != file.size:
             look.faults[path] = (Fault.SIZE, f"has {found.st_size} bytes, recorded are {file.size}")
-        elif fingerprint is not None and fingerprint.sha256 and fingerprint.matches(found) and _may_read(path):
+        elif fingerprint is not None and fingerprint.sha256 and look.is_as_it_was(path, fingerprint, found):
             look.digests[path] = fingerprint.sha256
         else:
             look.stats[path] = found
@@ -223,6 +251,9 @@ def _may_read(path: Path) -> bool:
 
 def _hash(look: _Look, host: HostSettings, told: Told | None) -> None:
     """Read what must be read, on all cores, and remember what it is."""
+    if look.renewed:
+        with StateDatabase.open(host.state_dir / STATE_FILE) as state:
+            state.renew(look.renewed)
     if not look.stats:
         return
     total, done = sum(found.st_size for found in look.stats.values()), 0
@@ -245,6 +276,9 @@ def _hash(look: _Look, host: HostSettings, told: Told | None) -> None:
 
 
 def _judge(entry: Entry, look: _Look, registry: RegistryState) -> Verified:
+    if entry.name in look.away:
+        away = (look.away[entry.name],)
+        return Verified(entry.name, Verdict.UNVERIFIED, len(entry.files), entry.size, problems=away)
     if not has_files(entry):
         why = "no files are recorded, so there is nothing to compare"
         if stands_in_ollama(entry):
@@ -319,7 +353,9 @@ def clear_missing(
         return ()
     with Ledger.open(root, host, read_only=False, wait=wait) as ledger:
         entries = [ledger.registry.entries[name] for name in sorted(gone & set(ledger.registry.entries))]
-        still = [entry for entry in entries if has_files(entry) and not _any_left(entry)]
+        entries = [ledger.places.current(entry) for entry in entries]
+        here = [entry for entry in entries if _away(entry, ledger.places) is None]
+        still = [entry for entry in here if has_files(entry) and not _any_left(entry)]
         cleared = {entry.name: emptied_entry(entry, entry.name, "FilesMissing", "files are gone") for entry in still}
         title = f"Verify {host.host}: clear what is gone"
         ledger.commit(Edits(written=cleared, title=title, lines=tuple(f"- {name}" for name in cleared)))
@@ -327,7 +363,7 @@ def clear_missing(
 
 
 def _any_left(entry: Entry) -> bool:
-    return any(os.path.lexists(entry.base / file.path) for file in entry.files)
+    return any(is_there(path) or os.path.lexists(path) for path in (entry.base / file.path for file in entry.files))
 
 
 def repair(

@@ -13,7 +13,7 @@ from typing import Final
 from imageworks.registry.document import JsonValue
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256, directory_checksum
 from imageworks.registry.manifest import Manifest
-from imageworks.registry.views import display_after, file_paths, richness
+from imageworks.registry.views import display_after, file_paths, is_installed, richness
 
 PLACEHOLDER: Final = re.compile(r"model-ollama-gguf.*")
 ABSENT: Final = "none"
@@ -85,6 +85,7 @@ class Seen:
     Args:
         exists: Whether its path is there.
         reachable: Whether the place that it stands in is there; an unmounted drive is not.
+        away: Why nothing can be said of that place, where something is known.
         download_format: The container that its files say now; ``None`` when they say nothing.
         quantization: The quantization likewise.
         described: What else detection says, for ``metadata``.
@@ -93,6 +94,7 @@ class Seen:
 
     exists: bool
     reachable: bool = True
+    away: str = ""
     download_format: str | None = None
     quantization: str | None = None
     described: Mapping[str, object] | None = None
@@ -171,7 +173,7 @@ def _pruned(group: list[Entry], declared: Container[str]) -> Iterable[EntryChang
     for entry in rest:
         if entry.managed or entry.name in declared:
             yield Kept(entry.name, why_kept(declared=entry.name in declared))
-        elif entry.path is not None and entry.path.exists() and not set(file_paths(entry.fields)) <= own:
+        elif entry.path is not None and is_installed(entry.fields) and not set(file_paths(entry.fields)) <= own:
             yield Kept(entry.name, f"has files of its own at {entry.path}")
         else:
             yield EntryChange(entry.name, Deed.REMOVE, f"says no more than {first.name}")
@@ -197,6 +199,8 @@ def normalize(entries: Iterable[Entry], seen: Mapping[str, Seen], *, prune_missi
 
 
 def _missing(entry: Entry, seen: Seen, *, prune: bool) -> EntryChange | Kept | None:
+    if seen.away:
+        return Kept(entry.name, f"{entry.path} is out of reach: {seen.away}")
     if entry.managed:
         return Kept(entry.name, f"{entry.path} is gone; it is declared, so `reconcile` brings it back")
     if not seen.reachable:

@@ -183,9 +183,12 @@ def is_installed(model: Model) -> bool:
         conditions = model.get("conditions")
         told = conditions if isinstance(conditions, list) else []
         return any(part({"it": one}, "it").get("type") == "Ready" and one.get("status") == "True" for one in told)
-    if not path.startswith("/") or not Path(path).exists():
+    if model.get("unavailable"):
         return False
-    return text(model, "source_provider") != OLLAMA or all(Path(file).exists() for file in file_paths(model))
+    # A disk that does not answer has nothing to offer: os.path says so, where Path raises by the version of Python.
+    if not path.startswith("/") or not os.path.exists(path):  # noqa: PTH110
+        return False
+    return text(model, "source_provider") != OLLAMA or all(map(os.path.exists, file_paths(model)))
 
 
 def is_of_format(model: Model, wanted: str) -> bool:
@@ -369,7 +372,7 @@ def count(models: Iterable[Model]) -> Statistics:
 def _bytes_on_disk(models: Iterable[Model]) -> int:
     seen: dict[tuple[int, int], int] = {}
     for model in models:
-        for path in file_paths(model):
+        for path in file_paths(model) if not model.get("unavailable") else ():
             try:
                 found = os.stat(path)  # noqa: PTH116 # tens of thousands of files: a Path for each costs more than the call
             except OSError:

@@ -4,8 +4,12 @@ import contextlib
 import errno
 import os
 from pathlib import Path
+from typing import Final
 
 from imageworks.transfer.errors import StagingError
+
+NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+"""What the system says of a path that is not there; any other answer says nothing of it."""
 
 
 def check_below(root: Path, target: Path) -> Path:
@@ -69,7 +73,7 @@ def make_folder(root: Path, parts: tuple[str, ...]) -> Path:
 
 
 def nearest_existing(path: Path) -> Path:
-    """Return the path, or the closest folder above it that exists."""
+    """Return the path, or the closest folder above it that exists; one that does not answer does."""
     while not _exists(path):
         path = path.parent
     return path
@@ -77,9 +81,28 @@ def nearest_existing(path: Path) -> Path:
 
 def _exists(path: Path) -> bool:
     try:
-        return path.exists()
+        path.stat()
     except PermissionError:
         return False  # the folder above may not be entered, and is what there is to tell of
+    except OSError as error:
+        return error.errno not in NOT_THERE
+    return True
+
+
+def is_there(path: Path) -> bool:
+    """Return whether something is at a path; where a disk does not answer, that is not to be denied."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno not in NOT_THERE
+    except ValueError:  # a name that no filesystem has
+        return False
+    return True
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a folder is at a path and answers."""
+    return os.path.isdir(path)  # noqa: PTH112 # Path's raises for a disk that does not answer, by the version of Python
 
 
 def filesystem_key(path: Path) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from imageworks.errors import ImageworksError
 from imageworks.transfer.digests import Algorithm, Digest
@@ -18,16 +18,29 @@ if TYPE_CHECKING:
     import sqlite3
 
 STATE_FILE = "state.sqlite3"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_SECONDS = 30.0
+_LOCATIONS = """
+CREATE TABLE IF NOT EXISTS locations (
+    root BLOB PRIMARY KEY, name TEXT NOT NULL, marker TEXT, device TEXT, inode TEXT, renumbers INTEGER NOT NULL,
+    mounted INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS fingerprints (
     path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode BLOB NOT NULL, device BLOB NOT NULL,
-    sha256 TEXT, git_blob TEXT
+    sha256 TEXT, git_blob TEXT, ctime_ns INTEGER
 ) WITHOUT ROWID;
+{_LOCATIONS}
 CREATE INDEX IF NOT EXISTS fingerprints_by_sha256 ON fingerprints (sha256) WHERE sha256 IS NOT NULL;
 CREATE TABLE IF NOT EXISTS published (path BLOB PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS accesses (name TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+# Version 2 knew no ctime: what it verified is believed as it was then, until a run that may write looks at it again.
+_FROM_VERSION_2 = f"""
+ALTER TABLE fingerprints ADD COLUMN ctime_ns INTEGER;
+{_LOCATIONS}
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
@@ -49,6 +62,44 @@ class StateError(ImageworksError):
         )
 
 
+class Numbers(NamedTuple):
+    """Which of the numbers that tell files apart hold from one mount of a disk to the next.
+
+    Args:
+        device: Whether the device number does.
+        inode: Whether inode numbers do.
+    """
+
+    device: bool
+    inode: bool
+
+
+STABLE: Final = Numbers(device=True, inode=True)
+
+
+class Remembered(NamedTuple):
+    """What this host remembers of the root of a location.
+
+    Args:
+        root: The root, as it is written.
+        name: The location's name.
+        marker: The id of the marker that stands there; ``None`` where none could be written, or none is expected.
+        device: The device number of the marker, or of the root where there is no marker; ``None`` when anything may be
+            at the root, because a person said so.
+        inode: The marker's inode number.
+        renumbers: Whether inode numbers were seen to change while the marker stayed.
+        mounted: Whether it is no location but the mount point of a disk with models outside of all locations.
+    """
+
+    root: Path
+    name: str
+    marker: str | None
+    device: str | None
+    inode: str | None
+    renumbers: bool
+    mounted: bool = False
+
+
 class Fingerprint(NamedTuple):
     """What a file looked like when its content was hashed; a tuple, because reconcile loads tens of thousands."""
 
@@ -59,14 +110,22 @@ class Fingerprint(NamedTuple):
     device: str
     sha256: str | None
     git_blob: str | None
+    ctime_ns: int | None = None
 
-    def matches(self, stat: os.stat_result) -> bool:
-        """Whether the file still looks the same, so that its digests still hold."""
+    def matches(self, stat: os.stat_result, numbers: Numbers = STABLE) -> bool:
+        """Whether the file still looks the same, so that its digests still hold.
+
+        Args:
+            stat: What it looks like now.
+            numbers: Which of the numbers that tell files apart still mean something on its disk.
+        """
         return (
             self.size == stat.st_size
             and self.mtime_ns == stat.st_mtime_ns
-            and self.inode == str(stat.st_ino)
-            and self.device == str(stat.st_dev)
+            # The times of a file are anybody's to set back, but for this one.
+            and self.ctime_ns in {None, stat.st_ctime_ns}
+            and (self.inode == str(stat.st_ino) or not numbers.inode)
+            and (self.device == str(stat.st_dev) or not numbers.device)
         )
 
 
@@ -134,19 +193,23 @@ class StateDatabase:
     def remember_all(self, verified: Iterable[tuple[Path, os.stat_result, Digest]]) -> None:
         """Record many files in one transaction; a digest of the other algorithm is kept while the file is the same."""
         statement = """
-            INSERT INTO fingerprints VALUES (:path, :size, :mtime_ns, :inode, :device, :sha256, :git_blob)
+            INSERT INTO fingerprints (path, size, mtime_ns, ctime_ns, inode, device, sha256, git_blob)
+            VALUES (:path, :size, :mtime_ns, :ctime_ns, :inode, :device, :sha256, :git_blob)
             ON CONFLICT (path) DO UPDATE SET
-                sha256 = CASE WHEN :sha256 IS NULL AND size = :size AND mtime_ns = :mtime_ns AND inode = :inode
+                sha256 = CASE WHEN :sha256 IS NULL AND size = :size AND mtime_ns = :mtime_ns
+                    AND COALESCE(ctime_ns, :ctime_ns) = :ctime_ns AND inode = :inode
                     AND device = :device THEN sha256 ELSE :sha256 END,
-                git_blob = CASE WHEN :git_blob IS NULL AND size = :size AND mtime_ns = :mtime_ns AND inode = :inode
+                git_blob = CASE WHEN :git_blob IS NULL AND size = :size AND mtime_ns = :mtime_ns
+                    AND COALESCE(ctime_ns, :ctime_ns) = :ctime_ns AND inode = :inode
                     AND device = :device THEN git_blob ELSE :git_blob END,
-                size = :size, mtime_ns = :mtime_ns, inode = :inode, device = :device
+                size = :size, mtime_ns = :mtime_ns, ctime_ns = :ctime_ns, inode = :inode, device = :device
         """
         rows = [
             {
                 "path": os.fsencode(path),
                 "size": stat.st_size,
                 "mtime_ns": stat.st_mtime_ns,
+                "ctime_ns": stat.st_ctime_ns,
                 "inode": str(stat.st_ino),  # as text: Windows drives have 64-bit unsigned ones, SQLite does not
                 "device": str(stat.st_dev),
                 "sha256": digest.value if digest.algorithm is Algorithm.SHA256 else None,
@@ -156,6 +219,65 @@ class StateDatabase:
         ]
         with self._transaction() as connection:
             connection.executemany(statement, rows)
+
+    def renew(self, renewed: Iterable[tuple[Path, Fingerprint, os.stat_result]]) -> None:
+        """Record how files look now whose digests still hold, so that nobody reads them again.
+
+        Args:
+            renewed: Where each stands, what was known of it, perhaps at another path, and what it looks like.
+        """
+        rows = [
+            (os.fsencode(path), f.size, f.mtime_ns, f.sha256, f.git_blob, s.st_ctime_ns, str(s.st_ino), str(s.st_dev))
+            for path, f, s in renewed
+        ]
+        columns = "path, size, mtime_ns, sha256, git_blob, ctime_ns, inode, device"
+        with self._transaction() as connection:
+            connection.executemany(
+                f"INSERT OR REPLACE INTO fingerprints ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 # our own names
+                rows,
+            )
+
+    def relinked(self, before: Iterable[os.stat_result]) -> None:
+        """Keep what is known of files that got or lost a name through us: that alone moves their ctime.
+
+        Args:
+            before: How each looked before.
+        """
+        for old in before:
+            rows = self._select(
+                f"SELECT {_COLUMNS} FROM fingerprints WHERE inode = ? AND device = ? AND ctime_ns = ?",  # noqa: S608
+                (str(old.st_ino), str(old.st_dev), old.st_ctime_ns),
+            )
+            renewed = []
+            for known in map(_fingerprint, rows):
+                try:
+                    now = os.lstat(known.path)
+                except OSError:
+                    continue
+                if known._replace(ctime_ns=None).matches(now):
+                    renewed.append((Path(known.path), known, now))
+            if renewed:
+                self.renew(renewed)
+
+    def locations(self) -> list[Remembered]:
+        """Return what is remembered of the roots of locations."""
+        rows = self._select(
+            "SELECT root, name, marker, device, inode, renumbers, mounted FROM locations ORDER BY root", ()
+        )
+        return [
+            Remembered(Path(os.fsdecode(root)), name, marker, device, inode, bool(renumbers), bool(mounted))
+            for root, name, marker, device, inode, renumbers, mounted in rows
+        ]
+
+    def remember_location(self, location: Remembered) -> None:
+        """Record which disk stands at the root of a location.
+
+        Args:
+            location: What is known of it.
+        """
+        row = (os.fsencode(location.root), *location[1:5], int(location.renumbers), int(location.mounted))
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO locations VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def forget(self, paths: Iterable[Path]) -> None:
         """Drop what is known of these files."""
@@ -199,14 +321,17 @@ class StateDatabase:
             folder: The folder, absolute.
         """
         prefix = os.fsencode(folder).rstrip(b"/") + b"/"
-        rows = self._select("SELECT * FROM fingerprints WHERE path > ? AND path < ?", (prefix, prefix[:-1] + b"0"))
+        rows = self._select(
+            f"SELECT {_COLUMNS} FROM fingerprints WHERE path > ? AND path < ?",  # noqa: S608 # our own names
+            (prefix, prefix[:-1] + b"0"),
+        )
         decode = os.fsdecode
         return {(path := decode(row[0])): Fingerprint(path, *row[1:]) for row in rows}
 
     def fingerprint(self, path: Path) -> Fingerprint | None:
         """Return what is known of one file."""
-        rows = self._select("SELECT * FROM fingerprints WHERE path = ?", (os.fsencode(path),))
-        return Fingerprint(str(path), *rows[0][1:]) if rows else None
+        rows = self._select(f"SELECT {_COLUMNS} FROM fingerprints WHERE path = ?", (os.fsencode(path),))  # noqa: S608
+        return _fingerprint(rows[0]) if rows else None
 
     def verified_digest(self, path: Path, stat: os.stat_result) -> str | None:
         """Return a file's sha256, or ``None`` when it is not known or the file has changed since.
@@ -220,10 +345,9 @@ class StateDatabase:
 
     def locate(self, sha256: str) -> list[Path]:
         """Return the regular files that hold this content, each looked at again: none that changed since."""
-        rows = self._select("SELECT * FROM fingerprints WHERE sha256 = ? ORDER BY path", (sha256,))
+        rows = self._select(f"SELECT {_COLUMNS} FROM fingerprints WHERE sha256 = ? ORDER BY path", (sha256,))  # noqa: S608
         found = []
-        for row in rows:
-            known = Fingerprint(os.fsdecode(row[0]), *row[1:])
+        for known in map(_fingerprint, rows):
             path = Path(known.path)
             try:
                 if known.matches(path.lstat()):
@@ -284,21 +408,48 @@ class StateDatabase:
         self._connection = _connect(":memory:" if self._path is None else str(self._path))
 
 
+_COLUMNS: Final = "path, size, mtime_ns, inode, device, sha256, git_blob, ctime_ns"
+
+
+def _fingerprint(row: tuple[Any, ...]) -> Fingerprint:
+    return Fingerprint(os.fsdecode(row[0]), *row[1:])
+
+
 def _connect(target: str) -> "sqlite3.Connection":
     import sqlite3
 
-    connection = sqlite3.connect(target, uri=target.startswith("file:"), timeout=BUSY_SECONDS, check_same_thread=False)
+    reads = target.startswith("file:")
+    connection = sqlite3.connect(target, uri=reads, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0 and not target.startswith("file:"):
+        if version == 0 and not reads:
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        elif version == SCHEMA_VERSION - 1:
+            if reads:  # brought up to date in memory: nothing is written
+                copy = sqlite3.connect(":memory:", check_same_thread=False)
+                connection.backup(copy)
+                connection.close()
+                connection = copy
+            _migrate(connection)
         elif version != SCHEMA_VERSION:
             raise sqlite3.DatabaseError(f"the state database has schema version {version}, expected {SCHEMA_VERSION}")
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _migrate(connection: "sqlite3.Connection") -> None:
+    """Bring a database of the version before up to date, unless another process just did."""
+    usual, connection.isolation_level = connection.isolation_level, None
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == SCHEMA_VERSION - 1:
+        for statement in _FROM_VERSION_2.split(";"):
+            connection.execute(statement)
+    connection.execute("COMMIT")
+    connection.isolation_level = usual
 
 
 def _set_aside(path: Path) -> str:
