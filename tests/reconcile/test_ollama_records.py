@@ -1,10 +1,12 @@
 """What is recorded of Ollama's models: one entry a model, whoever recorded it first, and all that is known of it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from imageworks.providers.ollama_names import parse_name
+from support.legacy import found_model, legacy_model
 from support.ollama_world import NAME, SHORT, OllamaWorld, tiny
 from support.reconcile import HOST, command
 
@@ -128,3 +130,36 @@ def test_p3_a_store_that_cannot_be_seen_from_here_is_recorded_once(ollama: Ollam
     ollama.elsewhere()
     ollama.world.reconcile()
     assert ollama.world.plan().changes == {}
+
+
+@pytest.mark.parametrize("path", ["ollama://qwen3:8b", "{store}/qwen3:8b", "{store}", "/gone/.ollama/models/qwen3:8b"])
+def test_p3_a_migrated_model_of_ollama_is_adopted_whatever_path_it_had(
+    ollama: OllamaWorld, tmp_path: Path, path: str
+) -> None:
+    ollama.daemon.install("qwen3:8b", tiny())
+    theirs: dict[str, object] = {
+        "backend": "ollama",
+        "backend_config": {"port": 11434, "model_path": "", "host": "host.docker.internal"},
+        "served_model_id": "qwen3:8b",
+        "source_provider": "ollama",
+        "quantization": None,
+        "source": None,
+        "model_aliases": [],
+    }
+    where = path.replace("{store}", str(ollama.daemon.store.folder))
+    found = {**found_model("q-ollama-gguf", None), **theirs, "download_path": where, "download_format": "gguf"}
+    found["artifacts"] = {"aggregate_sha256": "", "files": []}
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    layers = {"discovered": [found], "curated": [{**legacy_model("q-ollama-gguf", None), **theirs}]}
+    for layer, models in layers.items():
+        (folder / f"model_registry.{layer}.json").write_text(json.dumps(models), encoding="utf-8")
+    (folder / "model_registry.json").write_text(json.dumps(layers["discovered"]), encoding="utf-8")
+    root = tmp_path / "migrated"
+    assert command("migrate", folder, "--registry", root).code == 0
+    done = command("reconcile", "--yes", "--registry", root)
+    assert done.code == 0, done
+    assert command("verify", "--registry", root).code == 0
+    (model,) = json.loads(command("list", "--json", "--registry", root).out)
+    assert (model["installed"], model["download_path"]) == (True, str(ollama.daemon.store.folder))
+    assert command("reconcile", "--detailed-exitcode", "--registry", root).code == 0

@@ -73,7 +73,7 @@ def choices(record: Record, found: Record | None, around: Surroundings) -> Itera
         around: The registry.
     """
     path = _path(record) or (_path(found) if found else None)
-    name = _ollama_name(record, path)
+    name = _ollama_name(record, found, path)
     repo, evidence = _repo(record, found, path)
     if name is not None:
         quantization = _text(record, "quantization")
@@ -176,10 +176,12 @@ def _path(record: Record) -> str | None:
     return None
 
 
-def _ollama_name(record: Record, path: str | None) -> str | None:
+def _ollama_name(record: Record, found: Record | None, path: str | None) -> str | None:
+    """Return what Ollama calls a model; the path of one that came from Ollama is made up, or its whole store."""
     if path is not None and path.startswith(_SCHEME):
         return path.removeprefix(_SCHEME)
-    if path is None and OLLAMA in {_text(record, "backend"), _text(record, "source_provider")}:
+    providers = {_text(one, "source_provider") for one in (record, found) if one is not None}
+    if OLLAMA in providers or (path is None and _text(record, "backend") == OLLAMA):
         served = _text(record, "served_model_id")
         return served if served != "None" else None
     return None
