@@ -162,9 +162,12 @@ def _choose_projectors(
 def _fitting(projectors: Sequence[Part], model: QuantVariant, every: Sequence[QuantVariant]) -> list[Part]:
     folder = model.files[0].rpartition("/")[0]
     own = [part for part in projectors if part.folder == folder]
-    candidates = (
-        own if own and folder else [part for part in projectors if _above(part.folder, folder)] or list(projectors)
-    )
+    above = [part for part in projectors if _above(part.folder, folder)]
+    others = {one.files[0].rpartition("/")[0] for one in every} - {
+        folder
+    }  # a projector beside another model is its own
+    apart = [part for part in projectors if part.folder not in others or _telling(part) - _MODALITIES]
+    candidates = own if own and folder else above or apart
     words = frozenset(_WORD.split(model.stem)) | frozenset(_WORD.split(folder.lower().replace("/", "-")))
     scored = [(len(_telling(part) - _MODALITIES), part) for part in candidates if _telling(part) - _MODALITIES <= words]
     if scored:
