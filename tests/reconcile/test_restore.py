@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from imageworks.hub.wire import Response
 from support.git import assert_sound, git, user_work
 from support.hub import HubRepository
 from support.reconcile import HOST, MODEL, NAME, REPO, Result, World, command
@@ -197,10 +198,14 @@ def test_the_whole_registry_goes_back_behind_a_rename_without_moving_a_byte(
 
 def test_a_transfer_that_fails_commits_nothing(moved_on: tuple[World, HubRepository]) -> None:
     world, _ = moved_on
-    shutil.rmtree(world.folder / "hub" / REPO)
     head = world.head()
+    world.hub.intercept = lambda request: Response(404) if "/resolve/" in request.path else None
     result = back(world, "restore", NAME, "--from", "good", code=1)
     assert "nothing was committed" in result.err
+    world.hub.intercept = None
+    shutil.rmtree(world.folder / "hub" / REPO)  # of which the plan asks, before anything is fetched
+    result = back(world, "restore", NAME, "--from", "good", code=1)
+    assert "repository-not-found" in result.err
     assert tree(world.weights / REPO)["config.json"] == NEW_CONFIG
     assert world.head() == head
     back(world, "restore", NAME, "--from", "good", "--no-reconcile")

@@ -11,6 +11,7 @@ from imageworks.foundation.json_reading import read_json
 from imageworks.providers.hub_errors import InconsistentListingError, RepositoryNotFoundError, UnexpectedReplyError
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import RemoteFile
+from imageworks.transfer.names import check_names
 
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
@@ -257,6 +258,7 @@ def confirmed(listing: Listing, siblings: tuple[str, ...] | None, *, host: str) 
 
     Raises:
         InconsistentListingError: They do not name the same files: a page is missing, cut, or another commit's.
+        UnsafeNameError: A file that only the listing has would leave its directory.
     """
     if not siblings:
         return replace(listing, confirmed=False)
@@ -264,6 +266,7 @@ def confirmed(listing: Listing, siblings: tuple[str, ...] | None, *, host: str) 
     missing, more = sorted(named - listed), sorted(listed - named)
     if not missing and (not more or len(named) >= MOST_SIBLINGS):
         return listing
+    check_names(more)  # a name that leads out of its folder says more than that it is one too many
     kinds = (("missing from the listing", missing), ("only in the listing", more))
     differing = "; ".join(f"{len(paths)} {what}, {paths[0]!a} for one" for what, paths in kinds if paths)
     raise InconsistentListingError(
