@@ -372,3 +372,17 @@ def test_errors_are_of_one_family(world: World) -> None:
         world.ollama.pull(world.registry.name(f"{OWNER}/nothing:here"))
     assert not isinstance(caught.value, OllamaBrokenStreamError)
     assert caught.value.remedy
+
+
+def test_o2_a_pull_takes_a_damaged_blob_for_a_good_one(world: World) -> None:
+    if world.store is None:
+        pytest.skip("the daemon's store is not on this machine")
+    content = model(WEIGHTS, licenses=("a licence that no other model has",))
+    name = world.offer("damaged:1b", content)
+    world.ollama.pull(name)
+    digest = hex_sha256(b"a licence that no other model has")
+    blob = world.store / "blobs" / f"sha256-{digest}"
+    blob.write_bytes(b"A licence that no other model has")
+    world.ollama.pull(name)
+    assert blob.read_bytes() == b"A licence that no other model has", "so that it must be put right in the store"
+    assert world.ollama.upload_blob(blob, digest) is False
