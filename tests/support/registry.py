@@ -360,10 +360,11 @@ def _declare_attic(made: World) -> None:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Return every file below a folder with its content's digest; a folder that is not there has none."""
+    """Return every file below a folder with its content's digest, but for the marker of a location."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink():
+        marker = path == folder / ".imageworks/location.json"
+        if path.is_file() and not path.is_symlink() and not marker:
             found[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
