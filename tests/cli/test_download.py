@@ -272,7 +272,7 @@ def test_a_path_is_allowed_from_then_on_and_that_is_said(
 def test_a_path_where_nothing_can_be_put_is_not_allowed_from_then_on(world: World, isolated_environment: Path) -> None:
     config = isolated_environment / ".config/imageworks/config.toml"
     before = config.read_text(encoding="utf-8")
-    assert "(insufficient-space)" in download(world, REPO, "--location", "/proc/models", code=1).err
+    assert "(read-only)" in download(world, REPO, "--location", "/proc/models", code=1).err
     assert config.read_text(encoding="utf-8") == before
 
 

@@ -208,7 +208,8 @@ def known_names(registry: RegistryState, asked: Collection[str]) -> tuple[str, .
             names.append(find_in(registry, name, exit_code=ExitCode.USAGE))
         except UnknownModelError as error:
             if not error.matches:
-                error.remedy = f"{error.remedy} A new manifest counts once it is committed."
+                new = "A new manifest" if "/" in name else f"A new models/{name}.yaml"
+                error.remedy = f"{error.remedy} {new} counts once it is committed."
             raise
     return tuple(dict.fromkeys(names))
 

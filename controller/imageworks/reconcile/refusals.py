@@ -10,7 +10,7 @@ from imageworks.reconcile.plan import Reason
 from imageworks.reconcile.situation import Obstacle, Place
 from imageworks.registry.entry import Entry
 from imageworks.transfer.files import RemoteFile
-from imageworks.transfer.mounts import Mount, largest_file, mount_of, mounts
+from imageworks.transfer.mounts import KEEPS_NO_FILES, Mount, largest_file, mount_of, mounts
 from imageworks.transfer.names import STAGING_NAME
 from imageworks.transfer.paths import is_folder, nearest_existing
 
@@ -58,6 +58,9 @@ class DiskRefusals:
     def _unwritable(self, place: Place) -> Obstacle | None:
         staging = nearest_existing(place.root / STAGING_NAME / "staging")
         above = nearest_existing(place.path.parent)
+        if (kind := mount_of(above, self._mounts).kind) in KEEPS_NO_FILES:
+            message = f"{above} is of the system ({kind}) and keeps no files"
+            return Obstacle(Reason.READ_ONLY, f"{message}; choose another location")
         for folder in (above, staging):
             if (why := not_writable(folder)) is not None:
                 return why

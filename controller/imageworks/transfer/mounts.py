@@ -10,6 +10,8 @@ _ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 FAT: Final = frozenset({"vfat", "msdos", "fat", "fusefat", "fat32"})
 LARGEST_ON_FAT: Final = 2**32 - 1
 _MANY_BITS: Final = 64
+KEEPS_NO_FILES: Final = frozenset({"proc", "sysfs", "devpts", "cgroup", "cgroup2", "securityfs", "tracefs", "debugfs"})
+"""The kernel's own: they have no size, and call themselves writable."""
 
 
 class Mount(NamedTuple):
