@@ -144,10 +144,10 @@ def test_i5_only_what_an_entry_owns_is_ever_deleted(fresh: World) -> None:
     assert tree(fresh.attic / REPO) == NEW
     (fresh.attic / REPO / "added.txt").write_bytes(b"mine too")
     fresh.write_manifest(NAME, None)
-    kept_back = fresh.reconcile("--prune")
+    kept_back = fresh.reconcile("--prune", "--allow-empty")
     assert kept_back.code == 0, kept_back
     assert tree(fresh.attic / REPO) == NEW | digests({"added.txt": b"mine too"})
-    assert fresh.reconcile("--prune", "--confirm", NAME).code == 0
+    assert fresh.reconcile("--prune", "--allow-empty", "--confirm", NAME).code == 0
     assert tree(fresh.attic / REPO) == digests({"added.txt": b"mine too"})
     assert (mine.stat().st_ino, neighbour.stat().st_ino) == kept
 
@@ -162,7 +162,7 @@ def test_i5_what_was_found_and_adopted_stays_when_its_manifest_goes(fresh: World
     assert "adopt" in fresh.converge().stdout
     assert fresh.meter.total() == 0
     fresh.write_manifest(NAME, None)
-    done = fresh.reconcile("--prune", "--confirm", NAME)
+    done = fresh.reconcile("--prune", "--allow-empty", "--confirm", NAME)
     assert done.code == 0, done
     assert tree(fresh.target) == digests(files)
     assert not (fresh.registry / f"discovered/testhost/{NAME}.json").exists()
@@ -217,7 +217,8 @@ def test_i8_no_name_from_a_hub_leads_outside_its_directory(fresh: World) -> None
     assert footprint(fresh.root, but=("registry", "state", "cache", "weights")) == before
     assert not list(fresh.root.rglob("*escaped*")), "a hostile name reached the disk"
     assert not Path("/escaped.safetensors").exists()
-    assert sorted(path.name for path in fresh.weights.iterdir()) == ["acme"]
+    assert sorted(path.name for path in fresh.weights.iterdir()) == [".imageworks", "acme"]
+    assert [path.name for path in (fresh.weights / ".imageworks").iterdir()] == ["location.json"]
     assert tree(fresh.target) == digests(small_model("good"))
 
 
