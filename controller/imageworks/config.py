@@ -60,6 +60,7 @@ class HostSettings:
         max_concurrent_downloads: Large files at once; the registry's when absent.
         preferred_formats: Which format a download takes of several, the preferred one first.
         require_signed: Whether only signed manifests count, whatever a registry says.
+        allowed_launch_options: Options that load code, read files or open the machine, and that a registry may say.
     """
 
     host: str
@@ -77,6 +78,7 @@ class HostSettings:
     max_concurrent_downloads: int | None = None
     preferred_formats: tuple[str, ...] = ()
     require_signed: bool = False
+    allowed_launch_options: frozenset[str] = frozenset()
 
     def origin_of(self, name: str) -> str:
         """Return where a setting comes from, in words.
@@ -188,6 +190,7 @@ def load_host_settings(*, registry: Path | None = None, start: Path | None = Non
         max_connections=layers.number("max_connections"),
         max_concurrent_downloads=layers.number("max_concurrent_downloads"),
         require_signed=layers.flag("require_signed"),
+        allowed_launch_options=frozenset(layers.texts("allowed_launch_options")),
         preferred_formats=tuple(form.lower() for form in layers.texts("preferred_formats")),
         settings=(),
     )

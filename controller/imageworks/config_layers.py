@@ -70,6 +70,7 @@ KEYS: Final = {
         Key("preferred_formats", Kind.TEXTS, "IMAGEWORKS_PREFERRED_FORMATS", project=True),
         Key("hub_endpoint", Kind.TEXT, "HF_ENDPOINT"),
         Key("require_signed", Kind.FLAG),
+        Key("allowed_launch_options", Kind.TEXTS),
         Key("state_dir", Kind.PATH, "IMAGEWORKS_STATE_DIR"),
         Key("cache_dir", Kind.PATH, "IMAGEWORKS_CACHE_DIR"),
         Key("log_dir", Kind.PATH, "IMAGEWORKS_LOG_DIR"),
@@ -253,6 +254,12 @@ def _from_variable(key: Key, said: str) -> str | int | tuple[str, ...]:
     return said
 
 
+_LIST_EXAMPLES: Final = {
+    "preferred_formats": '["awq", "safetensors"]',
+    "allowed_launch_options": '["--trust-remote-code"]',
+}
+
+
 def _from_file(key: Key, layer: Layer) -> str | int | tuple[str, ...]:
     value = layer.values[key.name]
     where = f"{layer.file}: {'.'.join((*layer.table, key.name))}"
@@ -272,7 +279,7 @@ def _from_file(key: Key, layer: Layer) -> str | int | tuple[str, ...]:
             raise ConfigurationError(f"{where} must be text", remedy=f'Write {key.name} = "…".')
         return _placed(value, layer) if key.kind is Kind.PATH else value
     if not isinstance(value, list) or not all(isinstance(item, str) and _usable(item) for item in value):
-        example = '["/data/models"]' if key.kind is Kind.PATHS else '["awq", "safetensors"]'
+        example = _LIST_EXAMPLES.get(key.name, '["/data/models"]')
         raise ConfigurationError(f"{where} must be a {key.kind}", remedy=f"Write {key.name} = {example}.")
     return tuple(_placed(item, layer) if key.kind is Kind.PATHS else item for item in value)
 

@@ -72,12 +72,13 @@ def test_the_last_use_never_reaches_git(world: World, model: Path) -> None:
 
 
 def test_all_shows_the_order_and_counts_as_no_use(world: World, model: Path) -> None:
-    world.declare("logical", source=None, roles=["caption"], role_priority={"caption": 99})
+    world.declare("not-here", roles=["caption"], role_priority={"caption": 99})
     result = command("resolve", "--role", "caption", "--all", "--json", "--registry", world.root)
     assert (result.json["format_version"], result.json["role"]) == (1, "caption")
     models = result.json["models"]
     assert isinstance(models, list)
-    (one,) = models
+    one, other = models
+    assert (other["name"], other["installed"]) == ("not-here", False)
     assert one == {
         "name": NAME,
         "display_name": one["display_name"],
@@ -123,7 +124,7 @@ def test_print_shows_what_would_run_and_writes_nothing(world: World, model: Path
     result = command("launch", "vllm", NAME, "--print", "--registry", world.root, "--", "--max-model-len=4096")
     assert result.code == 0
     assert shlex.split(result.out) == [
-        *("vllm", "serve", str(model), "--served-model-name", "qwen", "--host", "127.0.0.1", "--port", "24001"),
+        *("vllm", "serve", str(model), "--served-model-name=qwen", "--host=127.0.0.1", "--port=24001"),
         "--max-model-len=4096",
     ]
     assert "warning: qwen-vl-vllm: no generation_config.json" in result.err
@@ -147,8 +148,8 @@ def test_the_server_takes_the_process_over_with_its_words_and_exit_code(world: W
     done = launched(world, "vllm", "qwen", "--port", "9", "--", "--api-key", "sk-1", programs=record.parent)
     assert done.returncode == 7
     assert record.read_text(encoding="utf-8").splitlines() == [
-        *("serve", str(model), "--served-model-name", "qwen", "--host", "127.0.0.1"),
-        *("--max-model-len", "8192", "--port", "9", "--api-key", "sk-1"),
+        *("serve", str(model), "--served-model-name=qwen", "--host=127.0.0.1"),
+        *("--max-model-len", "8192", "--port=9", "--api-key", "sk-1"),
     ]
     assert used() == [NAME]
     log = (load_host_settings().log_dir / "model_downloader.log").read_text(encoding="utf-8")

@@ -366,9 +366,8 @@ def test_a_server_is_not_started_as_a_forged_snapshot_says(signing: World) -> No
     models = json.loads((signing.root / f"snapshot/{HOST}.json").read_bytes())
     models[0]["backend_config"]["extra_args"] = ["--trust-remote-code"]
     signing.write(f"snapshot/{HOST}.json", json.dumps(models))
-    refused = command(*words)
-    assert refused.code == 1
-    assert "is not what signed manifests" in refused.err
-    assert "--trust-remote-code" not in refused.out
-    signing.reconcile()
     assert command(*words).out == honest.out
+    signing.declare(backend="vllm", backend_config={"port": 9})
+    for refused in (command(*words), command("resolve", "--role", "caption", "--registry", signing.root)):
+        assert (refused.code, refused.out) == (1, "")
+        assert "sign" in refused.err

@@ -1,36 +1,40 @@
 """The command lines that serve models, from a record and a folder."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from imageworks.config import HostSettings, load_host_settings
+from imageworks.registry.entry import Entry
 from imageworks.serving.launch import LaunchError, Server, Wishes, command_line, target_of
 from imageworks.serving.preflight import check, declared_template
-from imageworks.serving.session import prepare
+from imageworks.serving.session import NOTHING_RECORDED, Recorded, prepare
 from support.serving import TEMPLATE, chat_model, merged
 from support.weights import safetensors_file
 
 
 def line(model: Mapping[str, object], server: Server = Server.VLLM, **wishes: object) -> list[str]:
-    target, _ = target_of(model, server)
+    target, _ = target_of(model, server, recorded=model)
     return command_line(server, target, Wishes(**wishes))  # type: ignore[arg-type] # by the names of its fields
+
+
+def recorded(model: Mapping[str, object]) -> Recorded:
+    return Recorded([model], {str(model["name"]): Entry(str(model["name"]), model)})
 
 
 def test_vllm_gets_path_names_and_a_loopback_address() -> None:
     model = merged("m", "/my models/m", served_model_id="qwen", model_aliases=["qwen-vl", "qwen"])
     assert line(model) == [
-        *("vllm", "serve", "/my models/m", "--served-model-name", "qwen", "qwen-vl", "--host", "127.0.0.1")
+        *("vllm", "serve", "/my models/m", "--served-model-name", "qwen", "qwen-vl", "--host=127.0.0.1")
     ]
 
 
 def test_lmdeploy_has_its_own_words_for_the_same() -> None:
-    model = merged("m", "/w/m", backend="lmdeploy", backend_config={"port": 24001, "host": "10.0.0.7"})
+    model = merged("m", "/w/m", backend="lmdeploy", backend_config={"port": 24001, "host": "127.0.0.7"})
     assert line(model, Server.LMDEPLOY) == [
-        *("lmdeploy", "serve", "api_server", "/w/m", "--model-name", "m"),
-        *("--server-name", "10.0.0.7", "--server-port", "24001"),
+        *("lmdeploy", "serve", "api_server", "/w/m", "--model-name=m"),
+        *("--server-name=127.0.0.7", "--server-port=24001"),
     ]
 
 
@@ -43,14 +47,14 @@ def test_ollama_is_asked_for_the_name_it_knows() -> None:
 
 @pytest.mark.parametrize("name", ["host", "port"])
 def test_options_win_over_the_manifests_arguments_and_words_after_the_dashes_over_both(name: str) -> None:
-    extra = ["--host", "10.0.0.1", "--port=1", "--max-model-len", "8192"]
+    extra = ["--host", "127.0.0.3", "--port=1", "--max-model-len", "8192"]
     model = merged("m", "/w/m", backend_config={"port": 24001, "host": "localhost", "extra_args": extra})
     own = line(model)
-    assert own[5:] == extra
+    assert own[4:] == extra
     asked = line(model, host="127.0.0.2", port=9)
-    assert asked[5:] == ["--max-model-len", "8192", "--host", "127.0.0.2", "--port", "9"]
+    assert asked[4:] == ["--max-model-len", "8192", "--host=127.0.0.2", "--port=9"]
     words = line(model, host="127.0.0.2", port=9, extra=(f"--{name}", "7", "--max_model_len=1"))
-    assert words.count(f"--{name}") == 1
+    assert [word for word in words if word.startswith(f"--{name}")] == [f"--{name}"]
     assert words[-3:] == [f"--{name}", "7", "--max_model_len=1"]
     assert "8192" not in words
 
@@ -164,7 +168,7 @@ def test_a_declared_template_is_given_to_vllm_and_silences_the_warning(tmp_path:
     checked = check(Server.VLLM, target_of(model, Server.VLLM)[0], template=template)
     assert checked.warnings == ()
     words = command_line(Server.VLLM, checked.target, Wishes())
-    assert words[-2:] == ["--chat-template", str(tmp_path / "registry/templates/my own.jinja")]
+    assert words[-1] == f"--chat-template={tmp_path}/registry/templates/my own.jinja"
 
 
 @pytest.mark.parametrize("name", ["chat_template.jinja", "chat_template.json"])
@@ -199,7 +203,7 @@ def test_lmdeploy_takes_its_own_description(tmp_path: Path, host: HostSettings) 
     template = declared_template(model, tmp_path, host)
     checked = check(Server.LMDEPLOY, target_of(model, Server.LMDEPLOY)[0], template=template)
     words = command_line(Server.LMDEPLOY, checked.target, Wishes())
-    assert words[-2:] == ["--chat-template", str(folder / "own.json")]
+    assert words[-1] == f"--chat-template={folder}/own.json"
 
 
 def test_a_template_that_is_not_there_is_refused(tmp_path: Path, host: HostSettings) -> None:
@@ -223,32 +227,30 @@ def test_a_template_outside_what_the_host_allows_is_refused(tmp_path: Path, host
 
 def test_a_path_is_served_without_any_registry(isolated_environment: Path, host: HostSettings) -> None:
     folder = chat_model(isolated_environment / "ai-models/weights/existing/Qwen 2 AWQ", generation=False)
-    launch = prepare(None, host, Server.VLLM, "~/ai-models/weights/existing/Qwen 2 AWQ", Wishes(port=8))
+    launch = prepare(
+        NOTHING_RECORDED, None, host, Server.VLLM, "~/ai-models/weights/existing/Qwen 2 AWQ", Wishes(port=8)
+    )
     assert launch.model is None
     assert list(launch.words) == [
-        *("vllm", "serve", str(folder), "--served-model-name", "Qwen 2 AWQ", "--host", "127.0.0.1", "--port", "8")
+        *("vllm", "serve", str(folder), "--served-model-name=Qwen 2 AWQ", "--host=127.0.0.1", "--port=8")
     ]
     assert launch.warnings == ("Qwen 2 AWQ: no generation_config.json: the server's own sampling defaults apply",)
 
 
 def test_a_model_of_ollamas_needs_no_look_at_files(tmp_path: Path, host: HostSettings) -> None:
-    (tmp_path / "snapshot").mkdir()
     model = merged("q-ollama-gguf", "ollama://q:7b", backend="ollama", served_model_id="q:7b")
-    (tmp_path / f"snapshot/{host.host}.json").write_text(json.dumps([model]), encoding="utf-8")
-    launch = prepare(tmp_path, host, Server.OLLAMA, "q:7b", Wishes())
+    launch = prepare(recorded(model), tmp_path, host, Server.OLLAMA, "q:7b", Wishes())
     assert (launch.model, launch.words, launch.warnings) == ("q-ollama-gguf", ("ollama", "run", "q:7b"), ())
 
 
 def test_the_path_of_a_recorded_model_is_served_as_it_is_declared(tmp_path: Path, host: HostSettings) -> None:
     folder = chat_model(tmp_path / "w/m")
-    (tmp_path / "snapshot").mkdir()
     model = merged("m-vllm", folder, served_model_id="m", backend_config={"port": 5})
-    (tmp_path / f"snapshot/{host.host}.json").write_text(json.dumps([model]), encoding="utf-8")
-    launch = prepare(tmp_path, host, Server.VLLM, f"{folder}/", Wishes())
+    launch = prepare(recorded(model), tmp_path, host, Server.VLLM, f"{folder}/", Wishes())
     assert launch.model == "m-vllm"
-    assert launch.words[-2:] == ("--port", "5")
+    assert launch.words[-1] == "--port=5"
 
 
 def test_a_path_that_is_not_there_is_told(tmp_path: Path, host: HostSettings) -> None:
     with pytest.raises(LaunchError, match="gone is not there"):
-        prepare(None, host, Server.VLLM, f"{tmp_path}/gone", Wishes())
+        prepare(NOTHING_RECORDED, None, host, Server.VLLM, f"{tmp_path}/gone", Wishes())

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from imageworks.registry.snapshot import read_snapshot
 from imageworks.serving.catalogue import Catalogue, Offered
 from imageworks.serving.server import MOST_CONNECTIONS, ModelServer, ServeError
 from support.serving import merged
@@ -27,9 +28,14 @@ def record(root: Path, *models: Mapping[str, object]) -> None:
     draft.replace(file)
 
 
+def catalogue_of(root: Path, offered: Offered | None = None) -> Catalogue:
+    """Return a catalogue of what :func:`record` wrote last."""
+    return Catalogue(lambda: read_snapshot(root, HOST), offered or Offered(), root / "weights")
+
+
 @contextmanager
 def serving(root: Path, offered: Offered | None = None) -> Iterator[str]:
-    catalogue = Catalogue(root, HOST, offered or Offered(), root / "weights")
+    catalogue = catalogue_of(root, offered)
     with ModelServer(catalogue) as server:
         yield server.url
 
@@ -249,7 +255,7 @@ def test_a_bug_cuts_its_own_connection_and_is_logged(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Catalogue, "document", broken)
     record(tmp_path, merged("m", tmp_path))
     said: list[str] = []
-    with ModelServer(Catalogue(tmp_path, HOST, Offered(), tmp_path), log=said.append) as server:
+    with ModelServer(catalogue_of(tmp_path), log=said.append) as server:
         with pytest.raises(http.client.RemoteDisconnected):
             ask(server.url, "/v1/models")
         assert ask(server.url, "/health")[0] == 200
@@ -258,19 +264,19 @@ def test_a_bug_cuts_its_own_connection_and_is_logged(tmp_path: Path, monkeypatch
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     with serving(tmp_path) as url, pytest.raises(ServeError, match="cannot listen on 127") as caught:
-        ModelServer(Catalogue(tmp_path, HOST, Offered(), tmp_path), port=urlsplit(url).port or 0)
+        ModelServer(catalogue_of(tmp_path), port=urlsplit(url).port or 0)
     assert "--port" in str(caught.value.remedy)
 
 
 def test_an_address_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match="cannot listen on 256"):
-        ModelServer(Catalogue(tmp_path, HOST, Offered(), tmp_path), host="256.0.0.1")
+        ModelServer(catalogue_of(tmp_path), host="256.0.0.1")
 
 
 def test_it_serves_ipv6(tmp_path: Path) -> None:
     if not os.path.exists("/proc/net/if_inet6"):  # noqa: PTH110 # no other way to ask
         pytest.skip("no IPv6 here")
     record(tmp_path, merged("m", tmp_path))
-    with ModelServer(Catalogue(tmp_path, HOST, Offered(), tmp_path), host="::1") as server:
+    with ModelServer(catalogue_of(tmp_path), host="::1") as server:
         assert server.url.startswith("http://[::1]:")
         assert ids(server.url) == ["m"]

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageworks.config import RegistryNotFoundError, find_registry, load_host_settings
-from imageworks.reconcile.trust import refuse_foreign_snapshot
+from imageworks.reconcile.recorded import recorded_models
 from imageworks.serving.accesses import touch
 from imageworks.serving.launch import Server, Wishes
 from imageworks.serving.process import start
-from imageworks.serving.session import prepare
+from imageworks.serving.session import NOTHING_RECORDED, prepare
 
 if TYPE_CHECKING:
     import subprocess
@@ -72,9 +72,8 @@ def _start(server: Server, name: str, wishes: Wishes, registry: Path | None) -> 
     except RegistryNotFoundError:
         root = None  # a path can be served without one
     settings = load_host_settings(registry=root)
-    if root is not None:
-        refuse_foreign_snapshot(root, settings)
-    prepared = prepare(root, settings, server, name, wishes)
+    recorded = recorded_models(root, settings) if root is not None else NOTHING_RECORDED
+    prepared = prepare(recorded, root, settings, server, name, wishes)
     for warning in prepared.warnings:
         warnings.warn(warning, stacklevel=3)  # where the caller's own code stands
     process = start(prepared.words)

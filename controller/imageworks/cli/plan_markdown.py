@@ -64,8 +64,9 @@ def _host(one: HostPlan) -> Iterator[str]:
         yield from (_row(change, one.details.get(change.name, Detail())) for change in one.changes)
         yield ""
     else:
-        yield "No changes."
+        yield "No changes of files." if one.launched else "No changes."
         yield ""
+    yield from _starts(one)
     yield from _section("Blocked", (c for c in one.changes if c.action is Action.BLOCKED), _blocked)
     yield from _told("Licences and safety", one, _concerns)
     yield from _told("Files", one, _files, folded=True)
@@ -76,6 +77,17 @@ def _host(one: HostPlan) -> Iterator[str]:
         yield ""
     yield from _totals(one)
     yield from (f"> {_code(note)}" for note in one.notes)
+    yield ""
+
+
+def _starts(one: HostPlan) -> Iterator[str]:
+    if not one.launched:
+        return
+    yield from ("**How servers are started**", "")
+    for model in one.launched:
+        was = f" instead of {_code(model.before)}" if model.before and model.before != model.after else ""
+        yield f"- {_code(model.name)}: {_code(model.after) or 'not by `launch`'}{was}"
+        yield from (f"  - not obeyed unless the host allows it: {_code(told)}" for told in model.reaching)
     yield ""
 
 

@@ -54,14 +54,14 @@ def resolve_command(
     Exits with 1 when there is none. The model counts as used now.
     """
     from imageworks.config import find_registry, load_host_settings
-    from imageworks.registry.snapshot import read_snapshot
+    from imageworks.reconcile.recorded import recorded_models
     from imageworks.registry.views import TESTING_VARIABLE, text
     from imageworks.serving.accesses import touch
     from imageworks.serving.roles import candidates, choose
 
     root = find_registry(registry)
     host = load_host_settings(registry=root)
-    models, patterns = read_snapshot(root, host.host), os.environ.get(TESTING_VARIABLE)
+    models, patterns = recorded_models(root, host).models, os.environ.get(TESTING_VARIABLE)
     chosen = choose(models, role, patterns=patterns)
     head = {"format_version": FORMAT_VERSION, "host": host.host, "role": role}
     if every:
@@ -107,19 +107,18 @@ def launch_command(
     manifest's extra_args, and those over what follows from the model.
     """
     from imageworks.log import event, safe_words, start_logging
-    from imageworks.reconcile.trust import refuse_foreign_snapshot
+    from imageworks.reconcile.recorded import recorded_models
     from imageworks.serving.accesses import touch
     from imageworks.serving.launch import Server, Wishes
     from imageworks.serving.process import become, find_program
-    from imageworks.serving.session import prepare
+    from imageworks.serving.session import NOTHING_RECORDED, prepare
 
     root, settings = _found(registry)
     wishes = Wishes(host=host, port=port, extra=tuple(extra or ()))
     if not show:
         start_logging(settings.log_dir)
-    if root is not None:
-        refuse_foreign_snapshot(root, settings)
-    prepared = prepare(root, settings, Server(server.value), name, wishes)
+    recorded = recorded_models(root, settings) if root is not None else NOTHING_RECORDED
+    prepared = prepare(recorded, root, settings, Server(server.value), name, wishes)
     for warning in prepared.warnings:
         complain(f"warning: {warning}")
     if show:
@@ -177,6 +176,7 @@ def serve_command(
     import threading
 
     from imageworks.config import DEFAULT_WEIGHTS, find_registry, load_host_settings
+    from imageworks.reconcile.recorded import RecordedModels
     from imageworks.registry.views import TESTING_VARIABLE
     from imageworks.serving.catalogue import Catalogue, Offered
     from imageworks.serving.server import ModelServer
@@ -189,7 +189,8 @@ def serve_command(
         deprecated=deprecated,
         patterns=os.environ.get(TESTING_VARIABLE),
     )
-    catalogue = Catalogue(root, settings.host, offered, settings.model_root or DEFAULT_WEIGHTS.expanduser())
+    recorded = RecordedModels(root, settings)
+    catalogue = Catalogue(lambda: recorded.now().models, offered, settings.model_root or DEFAULT_WEIGHTS.expanduser())
     server = ModelServer(catalogue, host=host, port=port, log=None if quiet else complain)
     count = len(catalogue.shown())
     ended = threading.Event()

@@ -1,15 +1,22 @@
 """What a commit would do to a host, compared with another commit: for the comment on a pull request. Pure."""
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from imageworks.errors import ImageworksError
 from imageworks.reconcile.plan import Action, Change, Plan
 from imageworks.reconcile.situation import Case, Situation, Upstream
-from imageworks.registry.manifest import HuggingFaceSource, is_commit
+from imageworks.registry.manifest import HuggingFaceSource, OllamaSource, is_commit
+from imageworks.registry.server_options import ADDRESS_OPTIONS, reaching_options
+from imageworks.registry.views import part, text, texts
+from imageworks.serving.launch import Server, Wishes, command_line, target_of
+from imageworks.serving.roles import base_url
 
 _LINE: Final = re.compile(r":\d+:\d+:")
+_STARTS: Final = ("backend", "backend_config", "served_model_id", "model_aliases")
 BRINGS: Final = frozenset({Action.INSTALL, Action.UPDATE, Action.ADOPT})
 
 
@@ -37,6 +44,23 @@ class Detail:
 
 
 @dataclass(frozen=True, slots=True)
+class Launched:
+    """A model that would be started or offered otherwise than before.
+
+    Args:
+        name: The model.
+        before: The command line at the base; empty where the model was not declared, or nothing starts it.
+        after: The command line now, or what is wrong with it.
+        reaching: The options that do more than tune a server.
+    """
+
+    name: str
+    before: str
+    after: str
+    reaching: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HostPlan:
     """A host's plan, and which of it a pull request brings.
 
@@ -49,6 +73,7 @@ class HostPlan:
         settled: Names of what the base would change and this commit does not.
         diagnostics: What is invalid, and is not in the base.
         notes: What else there is to say, and is not said of the base.
+        launched: Models that `launch` would start otherwise than at the base.
     """
 
     plan: Plan
@@ -59,11 +84,12 @@ class HostPlan:
     settled: tuple[str, ...] = ()
     diagnostics: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    launched: tuple[Launched, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to review."""
-        return not self.changes and not self.settled and not self.diagnostics
+        return not self.changes and not self.settled and not self.diagnostics and not self.launched
 
 
 def compare(
@@ -99,7 +125,44 @@ def compare(
         settled=tuple(change.name for change in before.changes if change.name not in still) if before else (),
         diagnostics=tuple(line for line in plan.diagnostics if line not in known),
         notes=tuple(line for line in plan.notes if _LINE.sub(":", line) not in told),
+        launched=tuple(_launched(cases, declared)) if earlier is not None else (),
     )
+
+
+def _launched(cases: Mapping[str, Case], declared: Mapping[str, Case]) -> Iterator[Launched]:
+    """Yield the models whose manifests would have `launch` run something else, or clients sent somewhere else."""
+    for name, case in sorted(cases.items()):
+        said = case.manifest.fields
+        was = declared[name].manifest.fields if name in declared else {}
+        if all(said.get(key) == was.get(key) for key in _STARTS) or not any(key in said for key in _STARTS[1:]):
+            continue
+        options = texts(part(said, "backend_config"), "extra_args")
+        host = part(said, "backend_config").get("host")
+        words = [*([f"--host={host}"] if isinstance(host, str) else []), *options]
+        server = str(said.get("backend") or Server.VLLM)
+        reaching = tuple(f"{one.option} {one.effect}" for one in reaching_options(server, words))
+        yield Launched(name, _command(name, was, case) if was else "", _command(name, said, case), reaching)
+
+
+def _command(name: str, said: Mapping[str, object], case: Case) -> str:
+    """Return what `launch` would run of a manifest, whose files need not be here: their place is not the question."""
+    entry = case.entry
+    model = {**(entry.fields if entry else {}), **said, "name": name, "source_provider": ""}
+    backend = str(said.get("backend") or text(model, "backend") or Server.VLLM)
+    if backend not in set(Server):
+        return ""
+    model |= {"backend": backend, "download_path": text(model, "download_path") or f"/{name}"}
+    source = case.manifest.source
+    named = {"served_model_id": source.name} if isinstance(source, OllamaSource) else {}
+    recorded = entry.fields if entry is not None else named
+    try:
+        target, _ = target_of(model, Server(backend), recorded=recorded)
+        every = {one.option for one in reaching_options(backend, target.extra)} | {ADDRESS_OPTIONS.get(backend, "")}
+        line = shlex.join(command_line(Server(backend), target, Wishes(), allowed=every))
+    except ImageworksError as error:
+        return error.message
+    url = base_url(model)
+    return f"{line}  ({url})" if url else line
 
 
 def _key(change: Change) -> tuple[object, ...]:

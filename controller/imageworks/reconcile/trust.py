@@ -10,15 +10,13 @@ from typing import Final
 
 from imageworks.config import HostSettings
 from imageworks.foundation.json_reading import read_json_file
-from imageworks.registry.compat import consumer_models
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_messages import RECONCILED_REVISION
 from imageworks.registry.git_values import UntrustedRegistryError
-from imageworks.registry.load import RegistryState, load_registry
-from imageworks.registry.parsed import ParsedDocuments, cache_file, registry_key
+from imageworks.registry.load import RegistryState
+from imageworks.registry.parsed import registry_key
 from imageworks.registry.settings import FILE, read_settings
-from imageworks.registry.snapshot import expected_snapshot, read_snapshot
 from imageworks.registry.validate import check_settings_file
 from imageworks.transfer.renames import write_durably
 
@@ -152,32 +150,6 @@ def _required_before(repository: RegistryRepository, registry: RegistryState) ->
     if checked is None or checked.document is None or not isinstance(checked.document.value, dict):
         return False
     return read_settings(checked.document.value, registry.host).require_signed
-
-
-def refuse_foreign_snapshot(root: Path, host: HostSettings) -> None:
-    """Refuse a snapshot that somebody else has changed, where signatures are demanded: servers start as it says.
-
-    Args:
-        root: The registry folder.
-        host: This host's settings.
-
-    Raises:
-        UntrustedRegistryError: It is not what signed manifests and this host's own entries give.
-    """
-    if not (host.require_signed or Notes(host, root).read().required):
-        return
-    repository = RegistryRepository.open(root, host=host.host)
-    cache = ParsedDocuments(cache_file(host.cache_dir, repository.root))
-    registry = load_registry(repository, host.host, revision=repository.head(), cache=cache)
-    Trust(repository, host).check(registry, remember=False)
-    expected = json.loads(expected_snapshot(registry))
-    shown = read_snapshot(repository.root, host.host)
-    # Where entries have a branch of their own, what is shown is the copy in the shape of the predecessor's consumers.
-    if shown not in (expected, consumer_models(expected, registry=repository.root, allows=host.allows)):
-        raise UntrustedRegistryError(
-            f"{repository.root}: the snapshot of {host.host} is not what signed manifests and its own entries give",
-            remedy="Write it anew: imageworks-models reconcile",
-        )
 
 
 def refuse_unsigned(registry: RegistryState, host: HostSettings, manifests: Iterable[str]) -> None:

@@ -274,6 +274,24 @@ def declared_violations(manifest: Manifest, policies: Policies) -> Iterator[Viol
     if roles and not set(roles) & set(manifest.texts("roles")):
         message = f"it has none of the roles {', '.join(roles)}"
         yield Violation(Policy.REQUIRED_ROLES, message, f"add one under `roles`{_OR_EXCEPT}", ("roles",))
+    if policies.forbid_remote_code:
+        yield from _launch_options(manifest)
+
+
+def _launch_options(manifest: Manifest) -> Iterator[Violation]:
+    """Yield the options that would have a server load code; which server starts it is only known by the backend."""
+    config = manifest.fields.get("backend_config")
+    said = config.get("extra_args") if isinstance(config, Mapping) else None
+    words = [word for word in said if isinstance(word, str)] if isinstance(said, list) else []
+    if not words:
+        return
+    from imageworks.registry.server_options import Effect, reaching_options  # most manifests say none
+
+    for one in reaching_options(manifest.text("backend") or "", words):
+        if one.effect is Effect.CODE:
+            pointer: Pointer = ("backend_config", "extra_args", words.index(one.words[0]))
+            message = f"{one.option} may have a server load code or another model"
+            yield Violation(Policy.FORBID_REMOTE_CODE, message, f"leave it out{_OR_EXCEPT}", pointer)
 
 
 _OR_EXCEPT: Final = ", or add an exception with an end under `policies` in registry.yaml"

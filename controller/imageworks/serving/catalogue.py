@@ -1,15 +1,11 @@
 """A host's models as OpenAI's ``/v1/models`` shows them, under the names that ``list`` shows."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from threading import Lock
 
 from imageworks.registry.lookup import named
-from imageworks.registry.merge import snapshot_file
-from imageworks.registry.snapshot import read_snapshot
 from imageworks.registry.views import (
     Model,
     Wanted,
@@ -84,29 +80,24 @@ def _seconds(moment: str) -> int:
 
 
 class Catalogue:
-    """What one registry offers now: the recorded snapshot is read again when it has changed, files are looked at anew.
+    """What one registry offers now; files are looked at anew each time.
 
     Args:
-        root: The registry folder.
-        host: The host's name.
+        recorded: Returns the models as they are recorded now.
         offered: Which models are shown.
         weights: The root whose folders are named by owner.
     """
 
-    def __init__(self, root: Path, host: str, offered: Offered, weights: Path) -> None:
-        self._root = root
-        self._host = host
+    def __init__(self, recorded: Callable[[], Sequence[Model]], offered: Offered, weights: Path) -> None:
+        self._recorded = recorded
         self._offered = offered
         self._weights = weights
-        self._lock = Lock()
-        self._seen: tuple[int, ...] | None = None
-        self._models: Sequence[Model] = ()
 
     def document(self) -> dict[str, object]:
         """Return the list of all models.
 
         Raises:
-            SnapshotError: What is recorded cannot be read.
+            ImageworksError: What is recorded cannot be read.
         """
         return {"object": "list", "data": [model_object(model, self._weights) for model in self.shown()]}
 
@@ -117,7 +108,7 @@ class Catalogue:
             asked: The name.
 
         Raises:
-            SnapshotError: What is recorded cannot be read.
+            ImageworksError: What is recorded cannot be read.
         """
         shown = self.shown()
         exact = [model for model in shown if text(model, "name") == asked]
@@ -127,18 +118,3 @@ class Catalogue:
     def shown(self) -> list[Model]:
         """Return the models that are shown now."""
         return self._offered.choose(self._recorded())
-
-    def _recorded(self) -> Sequence[Model]:
-        with self._lock:
-            seen = self._look()
-            if seen != self._seen or seen is None:
-                self._models = read_snapshot(self._root, self._host)
-                self._seen = seen
-            return self._models
-
-    def _look(self) -> tuple[int, ...] | None:
-        try:
-            stat = os.stat(self._root / snapshot_file(self._host))  # noqa: PTH116 # on every request
-        except OSError:
-            return None
-        return (stat.st_mtime_ns, stat.st_size, stat.st_ino)

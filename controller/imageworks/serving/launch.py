@@ -1,17 +1,22 @@
 """The command line that serves a model with vLLM, LMDeploy or Ollama, made from what is recorded. Pure.
 
-Precedence of options, weakest first: what follows from the entry, its ``extra_args``, the words after ``--``.
+Precedence of options, weakest first: what follows from the entry, its ``extra_args``, the words after ``--``. What a
+registry says only tunes a server: no word of it is taken for an option that it is not, and what could load code or open
+the machine is a person's to say, on the command line or in this host's settings.
 """
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
-from imageworks.errors import ImageworksError
+from imageworks.errors import ImageworksError, UsageError
+from imageworks.registry.server_arguments import merge_options, split_options
+from imageworks.registry.server_options import ADDRESS_OPTIONS, Reaching, reaching_options
 from imageworks.registry.views import Model, part, text, texts
-from imageworks.serving.arguments import merge_options
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -29,8 +34,8 @@ class Server(StrEnum):
 
 
 _WORDS: Final = {
-    Server.VLLM: (("vllm", "serve"), "--host", "--port"),
-    Server.LMDEPLOY: (("lmdeploy", "serve", "api_server"), "--server-name", "--server-port"),
+    Server.VLLM: (("vllm", "serve"), "--served-model-name", "--port"),
+    Server.LMDEPLOY: (("lmdeploy", "serve", "api_server"), "--model-name", "--server-port"),
 }
 
 
@@ -70,12 +75,16 @@ class Wishes:
     extra: tuple[str, ...] = ()
 
 
-def target_of(model: Model, server: Server) -> tuple[Target, tuple[str, ...]]:
+def target_of(
+    model: Model, server: Server, *, recorded: Mapping[str, object] = MappingProxyType({})
+) -> tuple[Target, tuple[str, ...]]:
     """Return what is served of a recorded model, and what a person should know of it.
 
     Args:
         model: The merged model.
         server: What serves it.
+        recorded: The entry's own fields: a manifest may give a model another name for clients, and Ollama would pull
+            whatever is called so.
 
     Raises:
         LaunchError: It has no files, or they are not the server's to read.
@@ -84,14 +93,7 @@ def target_of(model: Model, server: Server) -> tuple[Target, tuple[str, ...]]:
     served = tuple(dict.fromkeys([text(model, "served_model_id") or name, *texts(model, "model_aliases")]))
     path = text(model, "download_path")
     if server is Server.OLLAMA:
-        if backend != Server.OLLAMA:
-            raise LaunchError(
-                f"{name} is not one of Ollama's models: its backend is {backend or 'unassigned'}",
-                remedy=f"Serve it with `imageworks-models launch {backend}`, or give Ollama a copy first."
-                if backend in set(Server)
-                else "Launch it with vllm or lmdeploy.",
-            )
-        return Target(name, None, served[:1]), ()
+        return _in_ollama(model, recorded)
     if text(model, "source_provider") == Server.OLLAMA:
         raise LaunchError(
             f"{name} is in Ollama's store, which only Ollama reads",
@@ -110,23 +112,106 @@ def target_of(model: Model, server: Server) -> tuple[Target, tuple[str, ...]]:
     return Target(name, Path(path), served, config=config, extra=extra), tuple(notes)
 
 
-def command_line(server: Server, target: Target, wishes: Wishes) -> list[str]:
+def _in_ollama(model: Model, recorded: Mapping[str, object]) -> tuple[Target, tuple[str, ...]]:
+    name, backend = text(model, "name"), text(model, "backend")
+    if backend != Server.OLLAMA:
+        raise LaunchError(
+            f"{name} is not one of Ollama's models: its backend is {backend or 'unassigned'}",
+            remedy=f"Serve it with `imageworks-models launch {backend}`, or give Ollama a copy first."
+            if backend in set(Server)
+            else "Launch it with vllm or lmdeploy.",
+        )
+    known = text(recorded, "served_model_id")
+    if not known:
+        raise LaunchError(
+            f"{name} is not recorded in Ollama's store", remedy=f"Bring it: imageworks-models reconcile {name}"
+        )
+    notes = []
+    if texts(part(model, "backend_config"), "extra_args"):
+        notes.append(
+            f"{name}: `ollama run` takes no extra_args; what Ollama serves a model with stands in its modelfile"
+        )
+    return Target(name, None, (known,)), tuple(notes)
+
+
+def command_line(
+    server: Server, target: Target, wishes: Wishes, *, allowed: Collection[str] = frozenset()
+) -> list[str]:
     """Return the words that start a server.
 
     Args:
         server: What serves it.
         target: What is served.
         wishes: What the person asks for.
+        allowed: Options beyond tuning that this host takes from a registry.
+
+    Raises:
+        UsageError: The server cannot do what the person asks.
+        LaunchError: The registry asks for what only the person or this host's settings may.
     """
     if server is Server.OLLAMA:
-        return ["ollama", "run", target.served[0], *wishes.extra]
-    own, host_option, port_option = _WORDS[server]
-    host = target.config.get("host")
-    port = target.config.get("port")
-    names = ["--served-model-name", *target.served] if server is Server.VLLM else ["--model-name", target.served[0]]
-    follows = [*names, host_option, host if isinstance(host, str) else LOOPBACK]  # these servers let everybody in
-    follows += [port_option, str(port)] if isinstance(port, int) else []
-    follows += ["--chat-template", str(target.template)] if target.template else []
-    asked = [host_option, wishes.host] if wishes.host else []
-    asked += [port_option, str(wishes.port)] if wishes.port is not None else []
+        _refuse_address(wishes)
+        return ["ollama", "run", _word(target, "served_model_id", target.served[0]), *wishes.extra]
+    own, name_option, port_option = _WORDS[server]
+    host_option = ADDRESS_OPTIONS[server]
+    host, port = target.config.get("host"), target.config.get("port")
+    names = [_word(target, "served_model_id or model_aliases", name) for name in target.served]
+    # Only a list cannot be written as one word with its option.
+    several = server is Server.VLLM and len(names) > 1
+    asked = [f"{host_option}={wishes.host}"] if wishes.host else []
+    asked += [f"{port_option}={wishes.port}"] if wishes.port is not None else []
+    registry = [f"{host_option}={_word(target, 'backend_config.host', host)}"] if isinstance(host, str) else []
+    registry += target.extra
+    _refuse_reaching(
+        server, target, registry, {option.name for option in split_options([*asked, *wishes.extra])}, allowed
+    )
+    follows = [name_option, *names] if several else [f"{name_option}={names[0]}"]
+    follows += [f"{host_option}={host if isinstance(host, str) else LOOPBACK}"]  # these servers let everybody in
+    follows += [f"{port_option}={port}"] if isinstance(port, int) else []
+    follows += [f"--chat-template={target.template}"] if target.template else []
     return [*own, str(target.path), *merge_options(follows, target.extra, asked, wishes.extra)]
+
+
+def _refuse_address(wishes: Wishes) -> None:
+    """Refuse an address for ``ollama run``, which has none: it asks a daemon that runs already."""
+    said = [name for name, value in (("--host", wishes.host), ("--port", wishes.port)) if value is not None]
+    if said:
+        raise UsageError(
+            f"`launch ollama` takes no {' and no '.join(said)}: Ollama's daemon serves its models, wherever it listens",
+            remedy="Say where it listens when it starts, `OLLAMA_HOST=127.0.0.1:11434 ollama serve`, and set the same "
+            "OLLAMA_HOST here.",
+        )
+
+
+def _word(target: Target, field_name: str, value: str) -> str:
+    """Return a value of the registry that no server can take for an option."""
+    if value.startswith("-"):
+        raise LaunchError(
+            f"{target.name}: {field_name} is {value!r}, which a server would take for an option",
+            remedy=f"Correct {field_name} in the manifest.",
+        )
+    return value
+
+
+def _refuse_reaching(
+    server: Server, target: Target, registry: list[str], replaced: Collection[str], allowed: Collection[str]
+) -> None:
+    """Refuse options of a registry that do more than tune, unless a person says the same or this host allows them."""
+    found = [
+        one for one in reaching_options(server, registry) if one.option not in replaced and one.option not in allowed
+    ]
+    if not found:
+        return
+    shown = "; ".join(f"{shlex.join(one.words)} {one.effect}" for one in found)
+    raise LaunchError(
+        f"{target.name}: only you or this host's settings may say: {shown}", remedy=_permit(server, target, found)
+    )
+
+
+def _permit(server: Server, target: Target, found: list[Reaching]) -> str:
+    words = shlex.join(word for one in found for word in one.words)
+    names = ", ".join(f'"{name}"' for name in dict.fromkeys(one.option for one in found))
+    again = shlex.join(["imageworks-models", "launch", server.value, target.name])
+    return (
+        f"If it is meant: {again} -- {words}; for good: allowed_launch_options = [{names}] in the user's config.toml."
+    )

@@ -1,14 +1,31 @@
 """From a name to a checked command line: what ``launch``, its scripts and the Python door have in common."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imageworks.config import HostSettings
+from imageworks.registry.entry import Entry
 from imageworks.registry.lookup import UnknownModelError, find_model
-from imageworks.registry.snapshot import read_snapshot
-from imageworks.registry.views import text
+from imageworks.registry.views import Model, text
 from imageworks.serving.launch import LaunchError, Server, Target, Wishes, command_line, target_of
 from imageworks.serving.preflight import check, declared_template
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What manifests and entries give for a host: what everything that acts goes by, whatever its snapshot says.
+
+    Args:
+        models: The merged models, sorted by name.
+        entries: What the controller recorded alone, by name.
+    """
+
+    models: Sequence[Model] = ()
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+
+
+NOTHING_RECORDED = Recorded()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +43,14 @@ class Launch:
     warnings: tuple[str, ...]
 
 
-def prepare(root: Path | None, host: HostSettings, server: Server, asked: str, wishes: Wishes) -> Launch:
+def prepare(
+    recorded: Recorded, root: Path | None, host: HostSettings, server: Server, asked: str, wishes: Wishes
+) -> Launch:
     """Return the command line that serves a model, having looked at its files.
 
     Args:
-        root: The registry; without one, only a path can be served.
+        recorded: The models.
+        root: The registry, in which chat templates may stand; without one, only a path can be served.
         host: This host's settings.
         server: What serves it.
         asked: A model's name, or the path of its folder or file.
@@ -39,19 +59,20 @@ def prepare(root: Path | None, host: HostSettings, server: Server, asked: str, w
     Raises:
         UnknownModelError: No model is called so.
         LaunchError: It cannot be served as asked.
+        UsageError: The server cannot do what is asked.
     """
-    models = read_snapshot(root, host.host) if root else []
     path = Path(asked).expanduser()
     try:
-        model = find_model(models, str(path.absolute()) if _is_path(asked) else asked)
+        model = find_model(recorded.models, str(path.absolute()) if _is_path(asked) else asked)
     except UnknownModelError:
         if not _is_path(asked) or server is Server.OLLAMA:
             raise
         return _at_path(server, path.absolute(), wishes)
-    target, notes = target_of(model, server)
+    entry = recorded.entries.get(text(model, "name"))
+    target, notes = target_of(model, server, recorded=entry.fields if entry else {})
     template = declared_template(model, root, host) if root and target.path else None
     checked = check(server, target, template=template)
-    words = command_line(server, checked.target, wishes)
+    words = command_line(server, checked.target, wishes, allowed=host.allowed_launch_options)
     return Launch(text(model, "name"), tuple(words), (*notes, *checked.warnings))
 
 

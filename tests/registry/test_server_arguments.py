@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageworks.serving.arguments import merge_options, split_options
+from imageworks.registry.server_arguments import merge_options, split_options
 
 
 @pytest.mark.parametrize(
