@@ -33,6 +33,7 @@ def program(*words: str, cwd: Path, env: dict[str, str]) -> subprocess.Completed
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
+@pytest.mark.timeout(600)  # some fifty programs, one after the other
 def test_every_command_of_the_how_to_runs(tmp_path: Path) -> None:
     HubRepository(tmp_path / "hub", "sentence-transformers/all-MiniLM-L6-v2", FILES)
     registry = tmp_path / "registry"
@@ -51,6 +52,20 @@ def test_every_command_of_the_how_to_runs(tmp_path: Path) -> None:
             done = program(*words[1:], cwd=registry, env=env)
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert (tmp_path / "weights/sentence-transformers/all-MiniLM-L6-v2/model.safetensors").read_bytes() == b"weights"
+
+
+def test_every_promise_names_tests_that_there_are() -> None:
+    page = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+ \| ([^|]*`[^|]*) \|$", page, re.MULTILINE)
+    modules = list((ROOT / "tests").rglob("test_*.py"))
+    known = {path.name for path in modules}
+    everything = "\n".join(path.read_text(encoding="utf-8") for path in modules)
+    assert len(rows) > 20
+    for row in rows:
+        names = re.findall(r"`([^`]+)`", row)
+        assert names
+        for name in names:
+            assert name in known or f"def {name}" in everything, name
 
 
 def test_the_readme_names_every_command_and_no_other(tmp_path: Path) -> None:
