@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +25,9 @@ ROOT = Path(__file__).parent.parent
 ACTION = ROOT / ".github/actions/plan/action.yml"
 WORKFLOW = ROOT / "docs/ci/github.yml"
 GITLAB = ROOT / "docs/ci/gitlab.yml"
+HOOKS = ROOT / ".pre-commit-hooks.yaml"
 TOKEN = "t0ken-canary"  # noqa: S105 # no secret: it is looked for where it must not be
+HUB_TOKEN = "hf_hubcanary"  # noqa: S105 # likewise
 SETTINGS = "schema_version: 1\nlocations: {linux_wsl: {path: ~/weights}}\nhosts: {workstation: {}, laptop: {}}\n"
 ANCHOR = "<!-- imageworks-plan: all hosts -->"
 
@@ -149,10 +153,20 @@ def environment(tmp_path: Path, hub: HubServer) -> dict[str, str]:
     """What a runner gives to its steps; the program is on its path."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name, words in (("imageworks-models", f"'{sys.executable}' -m imageworks"), ("python", f"'{sys.executable}'")):
-        (programs / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
+    # As pip installs it: Python looks into the folder of the program first. What each one was given is written down.
+    command = f"'{sys.executable}' '{Path(sys.executable).with_name('imageworks-models')}'"
+    for name, words in (("imageworks-models", command), ("python", f"'{sys.executable}'")):
+        note = f'{{ echo "{name} $*"; pwd; env; }} > "{tmp_path}/ran-{name}-$$"'
+        (programs / name).write_text(f'#!/bin/sh\n{note}\nexec {words} "$@"\n', encoding="utf-8")
         (programs / name).chmod(0o755)
-    return {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "HF_ENDPOINT": hub.url}
+    return {
+        **os.environ,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "HF_ENDPOINT": hub.url,
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+        "GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig"),  # the steps write to it
+    }
 
 
 def load(file: Path) -> dict[str, object]:
@@ -189,18 +203,19 @@ def on_github(registry: Registry, service: Service, environment: Mapping[str, st
         "${{ github.event.pull_request.base.sha }}": registry.first,
         "${{ inputs.hosts }}": "",
         "${{ inputs.token }}": token,
+        "${{ inputs.hf_token }}": HUB_TOKEN,
+        "${{ inputs.package }}": "imageworks-models",  # is here already, so nothing is fetched
         "${{ github.event.pull_request.number }}": "1",
     }
     runs = load(ACTION)["runs"]
     assert isinstance(runs, dict)
     code = 0
     for step in runs["steps"]:
-        if step["name"] == "Install":
-            continue
         outputs = dict(line.split("=", 1) for line in _lines(files["GITHUB_OUTPUT"]))
         known = given | {f"${{{{ steps.plan.outputs.{key} }}}}": value for key, value in outputs.items()}
         done = shell(step["run"], registry.checkout, env | {k: known[v] for k, v in step.get("env", {}).items()})
         assert TOKEN not in done.stdout + done.stderr
+        assert HUB_TOKEN not in done.stdout + done.stderr
         assert "Traceback" not in done.stderr or token != TOKEN, done.stderr
         code = done.returncode
         if step["name"] != "Result":
@@ -225,10 +240,14 @@ def on_gitlab(registry: Registry, service: Service, environment: Mapping[str, st
         "CI_PROJECT_ID": "42",
         "CI_MERGE_REQUEST_IID": "1",
         "CI_MERGE_REQUEST_DIFF_BASE_SHA": base,
+        "CI_PROJECT_DIR": str(registry.checkout),
+        "IMAGEWORKS_PACKAGE": "imageworks-models",  # is here already, so nothing is fetched
         "IMAGEWORKS_GITLAB_TOKEN": token,
+        "HF_TOKEN": HUB_TOKEN,
     }
-    (script,) = job["script"]
-    done = shell(script, registry.checkout, env, "sh", "-e")
+    # A runner makes one script of both.
+    done = shell("\n".join([*job["before_script"], *job["script"]]), registry.checkout, env, "sh", "-e")
+    assert HUB_TOKEN not in done.stdout + done.stderr
     assert TOKEN not in done.stdout + done.stderr
     assert ANCHOR in done.stdout
     (registry.checkout / "imageworks-plan.md").unlink()
@@ -297,3 +316,103 @@ def test_the_workflow_gives_only_what_the_action_takes() -> None:
     assert step["with"].keys() <= inputs.keys()
     assert (ROOT / step["uses"].partition("imageworks-models/")[2].partition("@")[0] / "action.yml").is_file()
     assert load(WORKFLOW)["permissions"] == {"contents": "read", "pull-requests": "write"}
+
+
+HOSTILE = (
+    *("json.py", "os.py", "secrets.py", "pip/__main__.py", "pip/__init__.py", "imageworks/__init__.py", "pip.py"),
+    *("urllib/__init__.py", "typer.py", "sitecustomize.py", "usercustomize.py", "encodings/__init__.py", "http.py"),
+)
+
+
+def _plant(registry: Registry, canary: Path) -> None:
+    """Put modules where a Python that is not isolated takes them, as the first thing that it does."""
+    code = f"import builtins\nbuiltins.open({str(canary)!r}, 'a').write(__name__)\n"
+    for file in HOSTILE:
+        registry.write(file, code)
+
+
+@pytest.mark.parametrize("run", [on_github, on_gitlab])
+def test_x2_the_python_of_a_request_is_never_run(
+    run: Callable[..., int], registry: Registry, service: Service, environment: dict[str, str], tmp_path: Path
+) -> None:
+    canary = tmp_path / "hostile code ran"
+    _plant(registry, canary)
+    registry.write("pyproject.toml", "[project]\nname = 'imageworks-models'\nversion = '9'\n")
+    registry.write("pip.conf", "[global]\nindex-url = http://127.0.0.1:9/\n")
+    registry.write(f"models/{NAME}.yaml", f"schema_version: 1\nsource: {{huggingface: {REPO}}}\nbackend: vllm\n")
+    assert run(registry, service, environment) == 0
+    assert not canary.exists()
+    assert len(service.ours) == 2
+    # The canary is good: not isolated, the same files do run.
+    shell("python -m pip --version || python -c 'import json'", registry.checkout, environment)
+    assert canary.exists()
+
+
+@pytest.mark.parametrize("run", [on_github, on_gitlab])
+def test_x2_each_secret_is_known_to_the_one_program_that_needs_it(
+    run: Callable[..., int], registry: Registry, service: Service, environment: dict[str, str], tmp_path: Path
+) -> None:
+    registry.write(f"models/{NAME}.yaml", f"schema_version: 1\nsource: {{huggingface: {REPO}}}\nbackend: vllm\n")
+    assert run(registry, service, environment) == 0
+    ran = [file.read_text(encoding="utf-8") for file in tmp_path.glob("ran-*")]
+    assert {one.splitlines()[0].split(" -", 1)[0] for one in ran} == {
+        *("python", "imageworks-models validate", "imageworks-models reconcile")
+    }
+    assert not [one for one in ran if Path(one.splitlines()[1]).is_relative_to(registry.checkout)]
+    for secret, owner in ((TOKEN, "python -I -\n"), (HUB_TOKEN, "imageworks-models reconcile ")):
+        holders = [one for one in ran if secret in one]
+        assert len(holders) == 1
+        assert holders[0].startswith(owner)
+        assert secret not in holders[0].splitlines()[0]
+
+
+def test_x2_a_plan_is_not_written_through_a_link_of_the_request(
+    registry: Registry, service: Service, environment: dict[str, str], tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("kept", encoding="utf-8")
+    (registry.clone / "imageworks-plan.md").symlink_to(victim)
+    registry.write(f"models/{NAME}.yaml", f"schema_version: 1\nsource: {{huggingface: {REPO}}}\nbackend: vllm\n")
+    assert on_gitlab(registry, service, environment) == 0
+    assert victim.read_text(encoding="utf-8") == "kept"
+    assert len(service.ours) == 2
+
+
+def test_x2_the_hooks_for_other_repositories_run_no_python_of_theirs(
+    registry: Registry, environment: dict[str, str], tmp_path: Path
+) -> None:
+    canary = tmp_path / "hostile code ran"
+    _plant(registry, canary)
+    hooks = YAML(typ="safe").load(HOOKS)
+    assert len(hooks) == 2
+    for hook in hooks:
+        program, *_ = shlex.split(hook["entry"])
+        assert program == "imageworks-models"  # a console script; `python -m` would look into the checkout first
+        words = " registry.yaml" if hook["pass_filenames"] else ""
+        done = shell(hook["entry"] + words, registry.clone, environment)
+        assert done.returncode in {0, 1}, done
+        assert "Traceback" not in done.stderr
+    assert not canary.exists()
+
+
+def test_x2_all_that_the_templates_use_is_pinned_by_commit() -> None:
+    workflow = load(WORKFLOW)
+    jobs = workflow["jobs"]
+    assert isinstance(jobs, dict)
+    assert workflow.keys() & {"on", "env"} == {"on"}
+    assert isinstance(workflow["on"], dict)
+    assert set(workflow["on"]) == {"pull_request"}  # pull_request_target would have secrets beside a stranger's files
+    steps = [step for job in jobs.values() for step in job["steps"]]
+    for step in steps:
+        assert re.fullmatch(r"[^@]+@[0-9a-f]{40}", step["uses"]), step
+        assert "secrets." not in str(step.get("env"))
+    (checkout,) = [step for step in steps if step["uses"].startswith("actions/checkout@")]
+    assert checkout["with"]["persist-credentials"] is False
+    gitlab = load(GITLAB)["plan-models"]
+    assert isinstance(gitlab, dict)
+    assert re.fullmatch(r"git\+https://[^@]+@[0-9a-f]{40}", gitlab["variables"]["IMAGEWORKS_PACKAGE"])
+    runs = load(ACTION)["runs"]
+    assert isinstance(runs, dict)
+    scripts = [step["run"] for step in runs["steps"]] + gitlab["before_script"] + gitlab["script"]
+    for line in "\n".join(scripts).splitlines():
+        assert not re.search(r"\bpython3?\b(?! -I\b)", line.partition("#")[0]), line
