@@ -60,6 +60,26 @@ def test_it_says_what_a_repository_is(
     assert facts["metadata"]["architecture"]["num_layers"] == 4
 
 
+def test_o12_it_says_which_servers_can_serve_it_and_with_what(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "auto_map": {"AutoModel": "x.Y"}}
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    packed = {"config.json": json.dumps(config).encode(), "model.safetensors": safetensors("U8", MIB)}
+    HubRepository(tmp_path / "hub", "owner/tiny-bnb", {**FILES, **packed})
+    servers = analyzed(hub, monkeypatch, capsys, "owner/tiny-bnb")["servers"]
+    assert isinstance(servers, dict)
+    assert {name: one["answer"] for name, one in servers.items()} == {"vllm": "with", "lmdeploy": "no", "ollama": "no"}
+    assert servers["vllm"]["options"] == ["--trust-remote-code"]
+    assert {one["trait"] for one in servers["vllm"]["reasons"]} == {"bitsandbytes", "remote_code"}
+    assert all(one["source"] for server in servers.values() for one in server["reasons"])
+    with HubServer(tmp_path / "hub") as again:
+        monkeypatch.setenv("HF_ENDPOINT", again.url)
+        assert run(["analyze", "owner/tiny-bnb"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  served by")]
+    assert [line[2] for line in lines] == ["vllm", "lmdeploy", "ollama"]
+
+
 def test_it_reads_headers_by_range_and_no_weights(
     hub: HubServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

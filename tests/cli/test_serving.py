@@ -209,6 +209,37 @@ def test_the_documented_scripts_take_a_path_or_a_name(isolated_environment: Path
     assert "no chat template" in done.stderr
 
 
+def test_o12_what_a_server_needs_is_told_before_it_starts_and_no_longer_once_it_is_given(
+    world: World, tmp_path: Path
+) -> None:
+    folder = chat_model(tmp_path / "Qwen3-Reranker-0.6B")
+    config = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "auto_map": {"AutoModel": "x.Y"}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    record = program(world.folder / "some programs", "vllm")
+    done = launched(world, "vllm", str(folder), programs=record.parent)
+    assert done.returncode == 0
+    needed = next(line for line in done.stderr.splitlines() if "--hf_overrides" in line)
+    assert "--runner pooling" in needed
+    assert "`--trust-remote-code`" in done.stderr
+    overrides = shlex.split(needed.partition("`")[2].partition("`")[0])
+    done = launched(world, "vllm", str(folder), "--", *overrides, "--trust-remote-code", programs=record.parent)
+    assert record.read_text(encoding="utf-8").splitlines()[-5:] == [*overrides, "--trust-remote-code"]
+    assert "--hf_overrides" not in done.stderr.partition("starting:")[0]
+
+
+@pytest.mark.usefixtures("isolated_environment")
+def test_o12_what_surely_cannot_be_served_is_refused_with_the_server_that_can(tmp_path: Path) -> None:
+    folder = chat_model(tmp_path / "m-bnb")
+    said = {"model_type": "llama", "quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+    (folder / "config.json").write_text(json.dumps(said), encoding="utf-8")
+    refused = command("launch", "lmdeploy", str(folder), "--print")
+    assert (refused.code, refused.out) == (1, "")
+    assert f"launch vllm {folder}" in refused.err
+    taken = command("launch", "vllm", str(folder), "--print")
+    assert taken.code == 0
+    assert "vllm-bnb-plugin" in taken.err
+
+
 # --- serve -------------------------------------------------------------------------------------------------------
 
 

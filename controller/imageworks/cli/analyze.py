@@ -1,6 +1,7 @@
 """The ``analyze`` command: what a repository is, without downloading its weights."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -96,6 +97,7 @@ def _lines(analysis: "Analysis", *, verbose: bool) -> Iterable[str]:
         yield f"  offers        {choice.label}: {human_bytes(choice.size)} in {counted(choice.files, 'file')}"
     yield from _traits(facts)
     yield from _cautions(facts)
+    yield from _servers(analysis)
     yield from _outcome(analysis)
     yield from _left_out(analysis, verbose=verbose)
 
@@ -125,6 +127,17 @@ def _cautions(facts: "ModelFacts") -> Iterable[str]:
         yield from (f"  preflight     {backend}: {text}" for text in missing)
     for warning in facts.warnings:
         yield f"  warning       {warning}"
+
+
+def _servers(analysis: "Analysis") -> Iterable[str]:
+    """Which servers can serve it, and with what."""
+    from imageworks.serving.compatibility import VERSIONS
+
+    for one in analysis.servers:
+        told = [", ".join(filter(None, (shlex.join(rule.options), rule.said))) for rule in one.rules]
+        yield f"  served by     {one.server} {VERSIONS[one.server]}: {one.answer.word}" + (
+            f": {'; '.join(told)}" if told else ""
+        )
 
 
 def _outcome(analysis: "Analysis") -> Iterable[str]:

@@ -15,6 +15,7 @@ from imageworks.reconcile.choosing import asked_for, check_asked, describe_remot
 from imageworks.reconcile.places import Places
 from imageworks.reconcile.situation import Obstacle, Place
 from imageworks.registry.manifest import HuggingFaceSource, Manifest
+from imageworks.serving.compatibility import Verdict, traits_of, verdicts
 from imageworks.transfer.files import RemoteFile
 
 FORMAT_VERSION = 1
@@ -82,8 +83,14 @@ class Analysis:
             "target": str(self.place.path) if isinstance(self.place, Place) else None,
             "target_problem": self.place.message if isinstance(self.place, Obstacle) else None,
             "problems": [problem.message for problem in self.facts.problems],
+            "servers": {one.server: one.document() for one in self.servers},
             "facts": self.facts.entry_fields(),
         }
+
+    @property
+    def servers(self) -> list[Verdict]:
+        """What each server says to it."""
+        return verdicts(traits_of(self.facts, self.resolved.repo))
 
 
 def analyze(

@@ -1,5 +1,6 @@
 """What a server will miss in a model's folder, told before it loads gigabytes; reads names, configs and headers."""
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 from imageworks.config import HostSettings
 from imageworks.detect.local import describe_folder
 from imageworks.registry.views import Model, part, text
+from imageworks.serving.compatibility import Answer, Trait, Verdict, traits_of, verdict, verdicts
 from imageworks.serving.launch import LaunchError, Server, Target
 
 _FATAL: Final = frozenset({"missing-weights", "missing-shard", "empty-file", "truncated-file"})
@@ -21,10 +23,12 @@ class Checked:
     Args:
         target: What is served, with the template and the file that the server is given.
         warnings: What it will miss.
+        verdict: What the server needs for such a model; ``None`` for what Ollama keeps itself.
     """
 
     target: Target
     warnings: tuple[str, ...]
+    verdict: Verdict | None = None
 
 
 def check(server: Server, target: Target, *, template: Path | None = None) -> Checked:
@@ -49,24 +53,40 @@ def check(server: Server, target: Target, *, template: Path | None = None) -> Ch
         raise LaunchError(
             f"{target.name}: {path} is not complete: {'; '.join(fatal)}", remedy=_BRING_BACK.format(name=target.name)
         )
+    traits = traits_of(facts, target.name)
+    known = verdict(server.value, traits)
+    if known.answer is Answer.REFUSES:
+        raise LaunchError(f"{target.name}: {'; '.join(known.sentences())}", remedy=_elsewhere(path, traits))
     warnings = [problem.message for problem in facts.problems]
     if facts.download_format == "gguf":
-        target, told = _one_file(server, target, path)
+        target, told = _one_file(target, path)
         warnings.append(told)
     warnings += facts.preflight.get(server.value, ())
     if template is not None:
         target, more = _with_template(server, target, path, template)
         warnings = [one for one in warnings if not one.startswith(_NO_TEMPLATE)] + more
-    return Checked(target, tuple(dict.fromkeys(f"{target.name}: {warning}" for warning in warnings)))
+    return Checked(target, tuple(dict.fromkeys(f"{target.name}: {warning}" for warning in warnings)), known)
+
+
+def _elsewhere(path: Path, traits: frozenset[Trait]) -> str:
+    """Return which server a model can be served with instead."""
+    others = [one for one in verdicts(traits) if one.answer <= Answer.NEEDS]
+    if not others:
+        return "None of vLLM, LMDeploy and Ollama serves it; docs/servers.md has what each takes."
+    told = [
+        f"`imageworks-models launch {one.server} {shlex.quote(str(path))}`"
+        if one.server != "ollama"
+        else f"Ollama, {one.rules[0].said}"
+        for one in others
+    ]
+    return f"Serve it with {', or '.join(told)}."
 
 
 _BRING_BACK: Final = "See `imageworks-models verify {name}`; `verify {name} --repair` brings back what is missing."
 
 
-def _one_file(server: Server, target: Target, path: Path) -> tuple[Target, str]:
+def _one_file(target: Target, path: Path) -> tuple[Target, str]:
     """Return the target with the one GGUF file that vLLM wants to be named."""
-    if server is Server.LMDEPLOY:
-        raise LaunchError(f"{target.name}: LMDeploy reads no GGUF files", remedy="Serve it with Ollama or vLLM.")
     found = sorted(path.rglob("*.gguf")) if path.is_dir() else [path]
     weights = [file for file in found if "mmproj" not in file.name.lower()]
     if len(weights) != 1:

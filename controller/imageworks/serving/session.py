@@ -9,7 +9,7 @@ from imageworks.registry.entry import Entry
 from imageworks.registry.lookup import UnknownModelError, find_model
 from imageworks.registry.views import Model, text
 from imageworks.serving.launch import LaunchError, Server, Target, Wishes, command_line, target_of
-from imageworks.serving.preflight import check, declared_template
+from imageworks.serving.preflight import Checked, check, declared_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,13 @@ def prepare(
     template = declared_template(model, root, host) if root and target.path else None
     checked = check(server, target, template=template)
     words = command_line(server, checked.target, wishes, allowed=host.allowed_launch_options)
-    return Launch(text(model, "name"), tuple(words), (*notes, *checked.warnings))
+    return Launch(text(model, "name"), tuple(words), (*notes, *checked.warnings, *_needed(checked, words)))
+
+
+def _needed(checked: Checked, words: Sequence[str]) -> list[str]:
+    """Return what the server needs for such a model and its command line does not give."""
+    told = checked.verdict.sentences(words) if checked.verdict is not None else []
+    return [f"{checked.target.name}: {one}" for one in told]
 
 
 def _is_path(asked: str) -> bool:
@@ -84,4 +90,5 @@ def _at_path(server: Server, path: Path, wishes: Wishes) -> Launch:
     if not path.exists():
         raise LaunchError(f"{path} is not there", remedy="Give a model's name, or the folder of its weights.")
     checked = check(server, Target(path.name, path, (path.name,)))
-    return Launch(None, tuple(command_line(server, checked.target, wishes)), checked.warnings)
+    words = command_line(server, checked.target, wishes)
+    return Launch(None, tuple(words), (*checked.warnings, *_needed(checked, words)))
