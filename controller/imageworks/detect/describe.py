@@ -39,6 +39,7 @@ def describe(
     *,
     subject: Subject | None = None,
     most_headers: int = 2,
+    heads: Mapping[str, bytes] | None = None,
 ) -> ModelFacts:
     """Return what a set of files is; give the files of one variant for an answer about that variant.
 
@@ -48,10 +49,13 @@ def describe(
         read_header: Gives the beginnings of weights; without it, names and configs must do.
         subject: What is known besides the files.
         most_headers: The most headers to read: few over a network, many on a disk.
+        heads: The first bytes of files that are here, for what names do not say of code in them.
     """
     listed = sorted(files, key=lambda file: file.path)  # the answer does not depend on their order
     listing = {file.path: file.size for file in listed}
-    return _Description(listed, listing, read_small, read_header, subject or Subject(), most_headers).facts()
+    return _Description(
+        listed, listing, read_small, read_header, subject or Subject(), most_headers, heads or {}
+    ).facts()
 
 
 @dataclass
@@ -64,6 +68,7 @@ class _Description:
     read_header: HeaderReader | None
     subject: Subject
     most_headers: int
+    heads: Mapping[str, bytes]
     warnings: list[str] = field(default_factory=list)
     truncated: list[Problem] = field(default_factory=list)
     parsed: dict[str, Mapping[str, object] | None] = field(default_factory=dict)
@@ -189,7 +194,7 @@ class _Description:
             license=self._license(),
             readme_file=self.readme_path,
             readme=self.readme,
-            safety=safety_of(self.files, configs),
+            safety=safety_of(self.files, configs, heads=self.heads),
             problems=problems,
             warnings=tuple(dict.fromkeys(warnings)),
             total_size=sum(self.files.values()),

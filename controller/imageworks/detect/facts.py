@@ -155,7 +155,7 @@ class ModelFacts:
                 "confidence": self.detection.confidence,
                 "evidence": [f"{item.source}: {item.text}" for item in self.detection.evidence],
             },
-            "safety": self.safety.fields() if self.safety.files or self.safety.remote_code else None,
+            "safety": self.safety.fields() if self.safety.is_worth_recording else None,
             "warnings": list(self.warnings) or None,
             "preflight": {backend: list(missing) for backend, missing in self.preflight.items()} or None,
         }

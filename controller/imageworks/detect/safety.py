@@ -1,24 +1,68 @@
-"""Which files of a model can run code when they are loaded. Told by names and configs; nothing is ever unpickled."""
+"""Which files of a model can run code when they are loaded, by names, configs and first bytes. Nothing is unpickled.
 
+Names are judged by what cannot run: a file that is neither of those nor known to run code may hold anything. Its first
+bytes decide, where they are here; a name never clears bytes.
+"""
+
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from imageworks.detect.containers import refined_container
-from imageworks.detect.filenames import Container, classify
+from imageworks.detect.filenames import Container, Role, classify
 from imageworks.detect.jsons import EMPTY
+from imageworks.detect.pickles import Content, content_of
 
-_BY_SUFFIX: Final[Mapping[str, str]] = {
-    ".pt": "pickle", ".pth": "pickle", ".ckpt": "pickle", ".pkl": "pickle", ".pickle": "pickle", ".joblib": "pickle",
-    ".dill": "pickle", ".nemo": "pickle", ".mar": "pickle", ".pdparams": "pickle", ".npy": "may hold a pickle",
-    ".keras": "Keras layers can hold code", ".h5": "Keras layers can hold code",
-    ".hdf5": "Keras layers can hold code", ".py": "code", ".so": "native code", ".dll": "native code",
-    ".dylib": "native code", ".exe": "program", ".sh": "program", ".bat": "program", ".ps1": "program",
-    ".llamafile": "program", ".ipynb": "notebook", ".whl": "package", ".jar": "program", ".plan": "native code",
-    ".engine": "native code",
-}  # fmt: skip
+PICKLE: Final = "pickle"
+UNPROVEN: Final = "may hold a pickle"
+KERAS: Final = "Keras layers can hold code"
+NATIVE: Final = "native code"
+PROGRAM: Final = "program"
 
-
+_BY_SUFFIX: Final[Mapping[str, str]] = (
+    dict.fromkeys((".pt", ".pth", ".pt2", ".th", ".ckpt", ".awq", ".distcp", ".nemo", ".mar", ".ptl", ".torch"), PICKLE)
+    | dict.fromkeys((".pkl", ".pickle", ".pck", ".joblib", ".dill", ".cloudpickle", ".skops", ".pdparams"), PICKLE)
+    | dict.fromkeys((".npy", ".ot", ".pdopt"), UNPROVEN)
+    | dict.fromkeys((".keras", ".h5", ".hdf5"), KERAS)
+    | dict.fromkeys((".py", ".pyc", ".pyx", ".pyz"), "code")
+    | dict.fromkeys((".so", ".dll", ".dylib", ".pyd", ".node", ".plan", ".engine", ".o", ".a"), NATIVE)
+    | dict.fromkeys((".exe", ".sh", ".bash", ".bat", ".cmd", ".ps1", ".llamafile", ".jar", ".com", ".msi"), PROGRAM)
+    | {".ipynb": "notebook", ".whl": "package", ".egg": "package"}
+)
+_PACKED: Final = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".tar", ".tgz", ".7z", ".rar", ".lzma", ".z", ".br")
+_SHARED_LIBRARY: Final = re.compile(r"\.(?:so|dylib)(?:\.\d+)+$")
+_HARMLESS: Final = frozenset(
+    (  # noqa: SIM905 # a list would take a hundred lines
+        # text and markup
+        ".json .jsonl .txt .md .rst .yaml .yml .toml .xml .cfg .ini .csv .tsv .jinja .jinja2 .html .css .log .tex .bib "
+        ".chk .lock .license .sha256 .md5 .svg .pdf .docx .pptx .template .merges .vocab .codes .bpe .tiktoken .spm "
+        ".model .conf .properties .proto .mlir .lora .tags .js .ts .map "
+        # pictures, sounds, fonts
+        ".png .jpg .jpeg .gif .webp .bmp .tiff .tif .heic .avif .ico .mp4 .webm .mov .avi .mkv .wav .mp3 .flac .ogg "
+        ".opus .m4a .ttf .otf .woff .woff2 "
+        # weights whose bytes are data
+        ".safetensors .gguf .ggml .onnx .onnx_data .ort .msgpack .tflite .litertlm .task .mlmodel .mnn .pb .pbtxt "
+        ".pdiparams .pdmodel .param .tensorrt .dduf .npz .parquet .arrow .tfevents .mil .pte .rknn .hef .dlc .om"
+    ).split()
+)
+_DATA: Final = frozenset(
+    {
+        *(Container.GGUF, Container.SAFETENSORS, Container.MLX, Container.ONNX, Container.OPENVINO, Container.FLAX),
+        *(Container.COREML, Container.TFLITE, Container.METAL),
+    }
+)
+_TEXT_ROLES: Final = frozenset(
+    {
+        *(Role.INDEX, Role.CONFIG, Role.QUANTIZATION_CONFIG, Role.TOKENIZER, Role.CHAT_TEMPLATE, Role.README),
+        *(Role.LICENSE, Role.DATA),
+    }
+)
+_PLAIN_TEXT: Final = frozenset(
+    {".gitattributes", ".gitignore", ".gitkeep", ".dockerignore", "dockerfile", "makefile", "version", "readme"}
+    | {"params", "template", "system"}  # layers of Ollama's as files
+)
+_PLAIN_NAMES: Final = re.compile(r"^(?:modelfile|events\.out\.tfevents\.)")
 _PICKLED_STATE: Final = frozenset({"training_args.bin", "optimizer.bin", "scheduler.bin"})
 
 
@@ -41,6 +85,7 @@ class Safety:
 
     Args:
         files: The files, sorted by path.
+        cleared: Files whose names prove nothing, and whose first bytes are of a format that runs nothing.
         remote_code: Whether the config asks the loader to import the repository's own code (``auto_map``).
         classes: The classes that it would import.
     """
@@ -48,11 +93,22 @@ class Safety:
     files: tuple[RiskyFile, ...] = ()
     remote_code: bool = False
     classes: tuple[str, ...] = ()
+    cleared: tuple[str, ...] = ()
 
     @property
     def pickles(self) -> tuple[str, ...]:
         """The files that are, or may hold, pickles."""
         return tuple(file.path for file in self.files if "pickle" in file.reason)
+
+    @property
+    def loading_runs(self) -> tuple[str, ...]:
+        """The files that can run code of their own where they are loaded: pickles, what may be one, Keras layers."""
+        return tuple(file.path for file in self.files if "pickle" in file.reason or file.reason == KERAS)
+
+    @property
+    def is_worth_recording(self) -> bool:
+        """Whether there is anything that an entry should say."""
+        return bool(self.files or self.remote_code or self.cleared)
 
     def fields(self) -> dict[str, object]:
         """Return what an entry records of it."""
@@ -60,35 +116,88 @@ class Safety:
             "runs_code": [{"path": file.path, "reason": file.reason} for file in self.files],
             "remote_code": self.remote_code,
             "remote_classes": list(self.classes),
-        }
+        } | ({"cleared": list(self.cleared)} if self.cleared else {})
 
 
-def safety_of(paths: Iterable[str], configs: Iterable[Mapping[str, object]] = ()) -> Safety:
+def safety_of(
+    paths: Iterable[str],
+    configs: Iterable[Mapping[str, object]] = (),
+    *,
+    heads: Mapping[str, bytes] | None = None,
+    cleared: Iterable[str] = (),
+) -> Safety:
     """Return what can run code when a model is loaded.
 
     Args:
         paths: The listing's relative paths.
         configs: Parsed ``config.json``, ``tokenizer_config.json`` and the like.
+        heads: The first bytes of files that are here, by path.
+        cleared: Files whose bytes were looked at before.
     """
-    listed = frozenset(paths)
-    risky = [RiskyFile(path, reason) for path in sorted(listed) if (reason := _reason(path, listed))]
+    listed, heads, known = frozenset(paths), heads or {}, frozenset(cleared)
+    risky, harmless = [], []
+    for path in sorted(listed):
+        by_name = _by_name(path, listed)
+        reason = _by_bytes(path, by_name, heads[path]) if path in heads else by_name
+        if reason is None or (by_name == reason == UNPROVEN and path in known):
+            harmless += [path] if by_name == UNPROVEN else []
+        else:
+            risky.append(RiskyFile(path, reason))
     classes: list[str] = []
     for config in configs:
         mapped = config.get("auto_map", EMPTY)
         values = mapped.values() if isinstance(mapped, Mapping) else mapped if isinstance(mapped, list) else ()
         for value in values:
             classes += [name[:160] for name in (value if isinstance(value, list) else [value]) if isinstance(name, str)]
-    return Safety(tuple(risky), bool(classes), tuple(dict.fromkeys(classes))[:32])
+    return Safety(tuple(risky), bool(classes), tuple(dict.fromkeys(classes))[:32], tuple(harmless))
 
 
-def _reason(path: str, listed: frozenset[str]) -> str | None:
-    """Return how a file can run code, or ``None`` when it cannot."""
-    container = classify(path).container
+def _by_name(path: str, listed: frozenset[str]) -> str | None:
+    """Return how a file can run code as far as its name says, or ``None`` for a kind of file that runs nothing."""
+    named = classify(path)
     name = path.rpartition("/")[2].lower()
-    suffix = name[name.rfind(".") :] if "." in name else ""
+    while (packed := _suffix(name)) in _PACKED:
+        name = name.removesuffix(packed)
+        if _suffix(name) not in _HARMLESS | _BY_SUFFIX.keys() | set(_PACKED):
+            return UNPROVEN
+    suffix = _suffix(name)
+    if name in _PICKLED_STATE:
+        return PICKLE
+    if _SHARED_LIBRARY.search(name):
+        return NATIVE
+    container = named.container
     if suffix == ".bin":
-        pickled = container is Container.PYTORCH and refined_container(path, container, listed) is container
-        return "pickle" if pickled or name in _PICKLED_STATE else None
-    if container is Container.MLX:
+        if container is Container.PYTORCH:
+            container = refined_container(path, container, listed)
+        return None if container in _DATA else PICKLE if container is Container.PYTORCH else UNPROVEN
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+    if suffix in _HARMLESS or container in _DATA | {Container.TENSORFLOW} or named.role in _TEXT_ROLES:
         return None
-    return _BY_SUFFIX.get(suffix)
+    return None if name in _PLAIN_TEXT or _PLAIN_NAMES.match(name) else UNPROVEN
+
+
+def _suffix(name: str) -> str:
+    """Return the end of a name from its last dot on; a name that begins with its only dot is all suffix."""
+    return name[name.rfind(".") :] if "." in name else ""
+
+
+def _by_bytes(path: str, by_name: str | None, head: bytes) -> str | None:
+    """Return how a file can run code by its first bytes; what they leave open is as its name says."""
+    content, suffix = content_of(head), _suffix(path.lower())
+    if content in {Content.PICKLE, Content.OBJECTS}:
+        # Words that happen to be opcodes are text to whoever reads them as text.
+        is_text = (
+            by_name is None and classify(path).container is None and not head.startswith((b"\x80", b"PK", b"\x93"))
+        )
+        return by_name if is_text else PICKLE
+    if content is Content.NATIVE:
+        return NATIVE if by_name in {None, UNPROVEN} and b"\x00" in head else by_name
+    if content is Content.HDF5:
+        return KERAS if by_name in {None, UNPROVEN} else by_name
+    if content in {Content.ZIP, Content.PACKED}:
+        expected = suffix in _PACKED or suffix in {".npz", ".docx", ".pptx", ".task", ".litertlm", ".mar", ".keras"}
+        return by_name if by_name is not None or expected or b"\x00" not in head else UNPROVEN
+    if by_name == UNPROVEN and (content is Content.WEIGHTS or not head):
+        return None
+    return by_name

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageworks.config import HostSettings
+from imageworks.detect.pickles import HEAD_BYTES
 from imageworks.errors import ImageworksError
 from imageworks.failpoints import failpoint
 from imageworks.foundation.isolation import isolated
@@ -23,11 +24,13 @@ from imageworks.reconcile.gather import staging_key_of
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.places import CUSTOM, Places
 from imageworks.reconcile.plan import Action, Change, Reason
+from imageworks.reconcile.policy import BRINGS, NO_PICKLE, unsafe_by_bytes
 from imageworks.reconcile.report import Outcome
 from imageworks.reconcile.sharing import Sharing
 from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.manifest import is_commit
+from imageworks.registry.policies import NO_POLICIES, Policies
 from imageworks.registry.validate import check_recordable
 from imageworks.registry.version_lock import lock_of
 from imageworks.transfer.digests import Algorithm, Digest, hash_file
@@ -77,6 +80,7 @@ class Tools:
         sharing: Which models stand in one folder.
         registry: The registry folder, in which no model ever stands.
         ollama: Gives the hands that reach Ollama, where a change needs them.
+        policies: Which models the registry accepts today.
     """
 
     engine: TransferEngine
@@ -90,6 +94,7 @@ class Tools:
     sharing: Sharing = field(default_factory=Sharing)
     registry: Path | None = None
     ollama: "Callable[[], OllamaHands] | None" = None
+    policies: Policies = NO_POLICIES
 
 
 def apply_changes(
@@ -213,6 +218,8 @@ def _bring(change: Change, case: Case, place: Place, upstream: Upstream, tools: 
     tools.engine.fetch(name, upstream.source, upstream.files, area, tools.progress)
     artifacts = [_artifact(area.place(file), file) for file in upstream.files]
     _check_lock(case, artifacts)
+    if change.action in BRINGS:
+        _check_bytes(case, {file.path: area.place(file) for file in upstream.files}, tools)
     described = tools.describe(area.tree, artifacts, upstream)
     seen = {file.path: area.place(file).lstat() for file in upstream.files}
     _check_taken(area, taken, seen, by_path)
@@ -374,8 +381,11 @@ def _adopt(case: Case, place: Place, upstream: Upstream, tools: Tools) -> Entry:
     base = place.path if place.path.is_dir() else place.root
     in_place = upstream.source if case.manifest.location is None else None
     artifacts, seen = [], {}
+    local = in_place if isinstance(in_place, LocalSource) else None
+    paths = {file.path: local.place(file) if local else base / file.path for file in upstream.files}
+    _check_bytes(case, paths, tools)
     for file in upstream.files:
-        path = in_place.place(file) if isinstance(in_place, LocalSource) else base / file.path
+        path = paths[file.path]
         seen[file.path] = _unchanged(path, file.digest, tools.state)
         artifacts.append(_artifact(path, file))
     _check_lock(case, artifacts)
@@ -393,6 +403,23 @@ def _check_lock(case: Case, artifacts: Iterable[ArtifactFile]) -> None:
             f"{case.manifest.file}: version_lock expects {expected}, and the source offers {found}",
             remedy="Nothing was published. Declare the revision that is meant, or unlock it.",
             reason=Reason.LOCKED,
+        )
+
+
+def _check_bytes(case: Case, paths: Mapping[str, Path], tools: Tools) -> None:
+    """Refuse files whose bytes are against a policy that their names were not against."""
+    if not tools.policies.forbid_pickle:
+        return
+    heads = {}
+    for name, path in paths.items():
+        with path.open("rb") as stream:
+            heads[name] = stream.read(HEAD_BYTES)
+    against = unsafe_by_bytes(case.manifest, heads, tools.policies)
+    if against is not None:
+        raise ApplyError(
+            f"{case.manifest.file}: {against}",
+            remedy=f"Nothing was published; {NO_PICKLE}.",
+            reason=Reason.POLICY_VIOLATED,
         )
 
 

@@ -1,10 +1,12 @@
 """The second pass: look at verified files and say what the model is, in an entry's own fields."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from imageworks.detect.describe import describe as describe_files
 from imageworks.detect.facts import ModelFacts, Subject
+from imageworks.detect.pickles import HEAD_BYTES
 from imageworks.reconcile.situation import Upstream
 from imageworks.registry.entry import ArtifactFile
 
@@ -24,7 +26,7 @@ def describe(folder: Path, files: Iterable[ArtifactFile], upstream: Upstream) ->
 
 
 def look_at(folder: Path, files: Iterable[ArtifactFile], upstream: Upstream) -> ModelFacts:
-    """Return what files are; configs and headers are read, weights are not.
+    """Return what files are; configs, headers and first bytes are read, weights are not.
 
     Args:
         folder: Where the files stand.
@@ -44,6 +46,10 @@ def look_at(folder: Path, files: Iterable[ArtifactFile], upstream: Upstream) -> 
             stream.seek(offset)
             return stream.read(length)
 
+    heads = {}
+    for path in sizes:
+        with suppress(OSError):  # what cannot be read is judged by its name
+            heads[path] = read_header(path, 0, HEAD_BYTES)
     ref = upstream.ref if upstream.ref not in {None, upstream.commit} else None
     subject = Subject(
         repo=upstream.repo or folder.name,
@@ -53,4 +59,4 @@ def look_at(folder: Path, files: Iterable[ArtifactFile], upstream: Upstream) -> 
         fallback_container=upstream.container,
         fallback_quantization=upstream.quantization,
     )
-    return describe_files(listed, read_small, read_header, subject=subject, most_headers=MOST_HEADERS)
+    return describe_files(listed, read_small, read_header, subject=subject, most_headers=MOST_HEADERS, heads=heads)

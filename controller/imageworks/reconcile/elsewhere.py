@@ -125,7 +125,10 @@ def _plan(
             host.environment(), cache_dir=host.cache_dir, write_cache=False, offline=asked.offline
         )
 
-    sources = Sources(open_hub, _look_nowhere, reads_configs=registry.settings.policies.forbid_remote_code)
+    policies = registry.settings.policies
+    sources = Sources(
+        open_hub, _look_nowhere, reads_configs=policies.forbid_remote_code, reads_heads=policies.forbid_pickle
+    )
     look = Look(
         registry=registry,
         places=TheirPlaces(registry, host),

@@ -1,6 +1,6 @@
 """What the registry's policies say of a plan: what may not come, and what is here against them. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -8,7 +8,7 @@ from imageworks.reconcile.plan import Action, Change, Reason
 from imageworks.reconcile.situation import Case, Obstacle, Situation, Upstream
 from imageworks.registry.diagnostic import Diagnostic, whole_file
 from imageworks.registry.document import Pointer
-from imageworks.registry.manifest import HuggingFaceSource, State
+from imageworks.registry.manifest import HuggingFaceSource, Manifest, State
 from imageworks.registry.policies import (
     LICENSES,
     Policies,
@@ -28,6 +28,7 @@ CUSTOM_CODE: Final = "custom_code"
 SHOWN: Final = 3
 _SOURCE: Final[Pointer] = ("source",)
 _EXCEPT: Final = "or add an exception with an end under `policies` in registry.yaml"
+NO_PICKLE: Final = f"choose safetensors with `format`, leave it out with `exclude`, {_EXCEPT}"
 
 
 def policy_obstacle(case: Case, change: Change, situation: Situation) -> Obstacle | None:
@@ -170,11 +171,11 @@ def _of_files(case: Case, change: Change | None, policies: Policies) -> Iterator
     upstream = case.upstream if isinstance(case.upstream, Upstream) else None
     recorded = case.entry.files if case.entry is not None else ()
     paths = [file.path for file in (upstream.files if upstream is not None else recorded)]
-    safety = safety_of(paths) if policies.forbid_pickle or policies.forbid_remote_code else None
-    if safety is not None and policies.forbid_pickle and safety.pickles:
-        message = f"{_some(safety.pickles)} can run code when it is loaded"
-        remedy = f"choose safetensors with `format`, leave it out with `exclude`, {_EXCEPT}"
-        yield Violation(Policy.FORBID_PICKLE, message, remedy, _SOURCE)
+    cleared = upstream.cleared if upstream is not None else _recorded_cleared(case)
+    safety = safety_of(paths, cleared=cleared) if policies.forbid_pickle or policies.forbid_remote_code else None
+    if safety is not None and policies.forbid_pickle and safety.loading_runs:
+        message = f"{_some(safety.loading_runs)} can run code when it is loaded"
+        yield Violation(Policy.FORBID_PICKLE, message, NO_PICKLE, _SOURCE)
     if safety is not None and policies.forbid_remote_code:
         code = tuple(file.path for file in safety.files if file.reason == "code")
         named = _some(code) if code else "its configuration names code to import"
@@ -186,6 +187,30 @@ def _of_files(case: Case, change: Change | None, policies: Policies) -> Iterator
         message = f"it takes {size} bytes, of {policies.max_model_bytes} that are allowed"
         remedy = f"choose a smaller quantization, {_EXCEPT}"
         yield Violation(Policy.MAX_MODEL_BYTES, message, remedy, _SOURCE)
+
+
+def _recorded_cleared(case: Case) -> list[str]:
+    """Return the files that were cleared by their bytes when they came."""
+    safety = case.entry.part("metadata").get("safety") if case.entry is not None else None
+    cleared = safety.get("cleared") if isinstance(safety, dict) else None
+    return [str(path) for path in cleared] if isinstance(cleared, list) else []
+
+
+def unsafe_by_bytes(manifest: Manifest, heads: Mapping[str, bytes], policies: Policies) -> str | None:
+    """Return what the first bytes of a model's files are against, ``None`` where nothing is.
+
+    Args:
+        manifest: What is declared.
+        heads: The files' first bytes, by path.
+        policies: The policies as they hold today.
+    """
+    from imageworks.detect.safety import safety_of
+
+    runs = safety_of(heads, heads=heads).loading_runs
+    message = f"{_some(runs)} can run code when it is loaded, as its bytes show"
+    found = [Violation(Policy.FORBID_PICKLE, message, NO_PICKLE, _SOURCE)] if runs else []
+    standing = policies.standing(manifest.name, found)
+    return f"policies.{Policy.FORBID_PICKLE.value}: {standing[0].message}" if standing else None
 
 
 def _asks_for_code(case: Case, upstream: Upstream | None) -> bool:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -596,6 +596,7 @@ class Run:
                 sharing=Sharing(self._registry.entries.values()),
                 registry=self._repository.root,
                 ollama=self._ollama_hands,
+                policies=self._registry.settings.policies.on(datetime.now(UTC).date()),
             )
             places, registry = self._senses.places, self._registry
             entries = {name: places.current(entry) for name, entry in registry.entries.items()}

@@ -80,8 +80,12 @@ class Senses:
         locations = known_locations(registry, state)
         self.places = Places(registry.settings, host, invalid=registry.settings_problem, locations=locations)
         self.disk = DiskObserver(state, locations, hashing)
+        policies = registry.settings.policies
         self.sources = Sources(
-            self._open_hub, self._look_local, reads_configs=registry.settings.policies.forbid_remote_code
+            self._open_hub,
+            self._look_local,
+            reads_configs=policies.forbid_remote_code,
+            reads_heads=policies.forbid_pickle,
         )
         closing.callback(self.sources.close)
 

@@ -115,6 +115,7 @@ class Upstream:
         pipeline_tag: The task that the source names.
         left_out: The files that are not wanted, a line each, with the reason.
         remote_code: Whether its configuration asks to import its code; looked at only where a policy forbids that.
+        cleared: Files whose names prove nothing and whose first bytes run nothing; looked at only where a policy asks.
     """
 
     files: tuple[RemoteFile, ...]
@@ -130,6 +131,7 @@ class Upstream:
     pipeline_tag: str | None = None
     left_out: tuple[str, ...] = ()
     remote_code: bool = False
+    cleared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from imageworks.providers.huggingface import HubClient
 
 MOST_TOLD: Final = 5  # risky files, each a line of the plan
+MOST_HEADS: Final = 32  # files whose names prove nothing, of one model
 REFUSALS: Final = frozenset({Reason.GATED, Reason.UNAUTHORISED, Reason.REPOSITORY_NOT_FOUND, Reason.DISABLED})
 
 
@@ -32,6 +34,7 @@ class Sources:
         open_hub: Makes the hub's client, once, when the first hub source is asked.
         look_local: Returns what a local path offers.
         reads_configs: Whether configurations are read for code that they ask to import; costs a request a file.
+        reads_heads: Whether first bytes are read of files whose names prove nothing; costs a request a file.
     """
 
     def __init__(
@@ -40,10 +43,12 @@ class Sources:
         look_local: Callable[[Path], Upstream],
         *,
         reads_configs: bool = False,
+        reads_heads: bool = False,
     ) -> None:
         self._open_hub = open_hub
         self._look_local = look_local
         self._reads_configs = reads_configs
+        self._reads_heads = reads_heads
         self._hub: HubClient | None = None
         self._anew = False
         self._opening = Lock()
@@ -62,7 +67,8 @@ class Sources:
                 return self._hugging_face(case, source)
             if isinstance(source, PathSource):
                 local = self._look_local(Path(source.path).expanduser())
-                return replace(local, warnings=(*local.warnings, *_unsafe(local.files)))
+                cleared = self._cleared(local.files, partial(_local_head, local))
+                return replace(local, cleared=cleared, warnings=(*local.warnings, *_unsafe(local.files, cleared)))
         except LinkError as error:
             return _obstacle(reason_of(error.reason, Reason.UNEXPECTED_REPLY), error)
         except SelectionError as error:
@@ -126,6 +132,7 @@ class Sources:
             subject = subject_of(resolved, source.ref)
             facts = describe_remote(selection.files, source_of_bytes, subject=subject, only_configs=True)
             check_asked(hub, resolved.repo, selection, facts)
+        cleared = self._cleared(selection.files, partial(_hub_head, source_of_bytes))
         return Upstream(
             files=selection.files,
             commit=resolved.commit,
@@ -134,13 +141,41 @@ class Sources:
             container=selection.container,
             quantization=selection.quantization,
             source=source_of_bytes,
-            warnings=(*_unconfirmed(listing), *selection.warnings, *_unsafe(selection.files)),
+            warnings=(*_unconfirmed(listing), *selection.warnings, *_unsafe(selection.files, cleared)),
             license=resolved.license,
             tags=resolved.tags,
             pipeline_tag=resolved.pipeline_tag,
             left_out=tuple(str(one) for one in selection.left_out),
             remote_code=self._reads_configs and _imports_code(selection.files, source_of_bytes),
+            cleared=cleared,
         )
+
+    def _cleared(self, files: Iterable[RemoteFile], head_of: Callable[[RemoteFile], bytes | None]) -> frozenset[str]:
+        """Return the files whose names prove nothing and whose first bytes run nothing."""
+        if not self._reads_heads:
+            return frozenset()
+        from imageworks.detect.safety import UNPROVEN, safety_of
+
+        by_path = {file.path: file for file in files}
+        unproven = [one.path for one in safety_of(by_path).files if one.reason == UNPROVEN][:MOST_HEADS]
+        heads = {path: head for path in unproven if (head := head_of(by_path[path])) is not None}
+        return frozenset(safety_of(by_path, heads=heads).cleared)
+
+
+def _hub_head(source: "HubSource", file: RemoteFile) -> bytes:
+    from imageworks.detect.pickles import HEAD_BYTES
+
+    return source.read(file, 0, HEAD_BYTES)
+
+
+def _local_head(local: Upstream, file: RemoteFile) -> bytes | None:
+    from imageworks.detect.pickles import HEAD_BYTES
+    from imageworks.providers.local import LocalSource
+
+    if not isinstance(local.source, LocalSource):
+        return None
+    with local.source.place(file).open("rb") as stream:
+        return stream.read(HEAD_BYTES)
 
 
 def _unconfirmed(listing: "Listing") -> list[str]:
@@ -160,11 +195,11 @@ def _imports_code(files: Iterable[RemoteFile], source: "HubSource") -> bool:
     return safety_of((), (config for config in read if config is not None)).remote_code
 
 
-def _unsafe(files: Iterable[RemoteFile]) -> list[str]:
+def _unsafe(files: Iterable[RemoteFile], cleared: Iterable[str] = ()) -> list[str]:
     """Tell which files can run code when the model is loaded, as far as names say it."""
     from imageworks.detect.safety import safety_of
 
-    risky = safety_of(file.path for file in files).files
+    risky = safety_of((file.path for file in files), cleared=cleared).files
     told = [f"{file.path} can run code when it is loaded: {file.reason}" for file in risky[:MOST_TOLD]]
     return told if len(risky) <= MOST_TOLD else [*told, f"{len(risky) - MOST_TOLD} more files can run code when loaded"]
 

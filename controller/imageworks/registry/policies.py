@@ -86,7 +86,7 @@ class Policies:
         allowed_licenses: Only these, when there are any.
         denied_licenses: None of these.
         require_pins: Whether every revision must be a full commit id.
-        forbid_pickle: Whether weights in pickle formats are refused.
+        forbid_pickle: Whether what runs code where it is loaded is refused: pickles, what may hold one, Keras files.
         forbid_remote_code: Whether models that bring code of their own are refused.
         allowed_owners: Only repositories of these, when there are any.
         max_model_bytes: The largest model.
