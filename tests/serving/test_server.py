@@ -11,7 +11,10 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from imageworks.errors import UsageError
 from imageworks.registry.snapshot import read_snapshot
+from imageworks.serving import server
+from imageworks.serving.api import Api, Asked, origin_of
 from imageworks.serving.catalogue import Catalogue, Offered
 from imageworks.serving.server import MOST_CONNECTIONS, ModelServer, ServeError
 from support.serving import merged
@@ -34,16 +37,20 @@ def catalogue_of(root: Path, offered: Offered | None = None) -> Catalogue:
 
 
 @contextmanager
-def serving(root: Path, offered: Offered | None = None) -> Iterator[str]:
+def serving(root: Path, offered: Offered | None = None, *, origins: tuple[str, ...] = ()) -> Iterator[str]:
     catalogue = catalogue_of(root, offered)
-    with ModelServer(catalogue) as server:
+    with ModelServer(catalogue, origins=origins) as server:
         yield server.url
 
 
-def ask(url: str, path: str, method: str = "GET", body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
+def ask(
+    url: str, path: str, method: str = "GET", body: bytes | None = None, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
-    connection.request(method, path, body=body)
+    connection.request(
+        method, path, body=body, headers={name.replace("_", "-"): said for name, said in headers.items()}
+    )
     reply = connection.getresponse()
     said = reply.status, dict(reply.getheaders()), reply.read()
     connection.close()
@@ -177,11 +184,11 @@ def test_head_has_the_headers_and_no_body(tmp_path: Path) -> None:
     assert "python" not in head[1]["Server"].lower()
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "BREW"])
 def test_other_methods_are_refused(tmp_path: Path, method: str) -> None:
     with serving(tmp_path) as url:
         status, headers, body = ask(url, "/v1/models", method, b"x" * 100_000)
-    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+    assert (status, headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
     assert "read-only" in json.loads(body)["error"]["message"]
 
 
@@ -190,6 +197,155 @@ def test_there_is_nothing_else(tmp_path: Path, path: str) -> None:
     with serving(tmp_path) as url:
         status, _, body = ask(url, path)
     assert (status, json.loads(body)["error"]["type"]) == (404, "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1//models", "//v1/models", "/v1/models//", "/v1/models/", "///v1///models///?a=//"]
+)
+def test_o15_slashes_too_many_lead_to_the_same_list(tmp_path: Path, path: str) -> None:
+    record(tmp_path, merged("m", tmp_path))
+    with serving(tmp_path) as url:
+        assert [one["id"] for one in json.loads(ask(url, path)[2])["data"]] == ["m"]
+
+
+PAGE = "http://localhost:3000"
+
+
+def test_o15_only_pages_that_were_named_may_read(tmp_path: Path) -> None:
+    record(tmp_path, merged("m", tmp_path))
+    with serving(tmp_path) as url:
+        assert "Access-Control-Allow-Origin" not in ask(url, "/v1/models", Origin=PAGE)[1]
+        status, headers, body = ask(url, "/v1/models", "OPTIONS", Origin=PAGE, Access_Control_Request_Method="GET")
+        assert (status, "Access-Control-Allow-Origin" in headers) == (403, False)
+        assert "--cors" in json.loads(body)["error"]["message"]
+        assert ask(url, "/v1/models", "OPTIONS")[:2][0] == 204
+    with serving(tmp_path, origins=(PAGE,)) as url:
+        for path in ("/v1/models", "/v1/models/m", "/nothing"):
+            headers = ask(url, path, Origin=PAGE)[1]
+            assert (headers["Access-Control-Allow-Origin"], headers["Vary"]) == (PAGE, "Origin")
+        for other in ("http://localhost:3001", "https://localhost:3000", "null", "http://evil.example"):
+            headers = ask(url, "/v1/models", Origin=other)[1]
+            assert ("Access-Control-Allow-Origin" in headers, headers["Vary"]) == (False, "Origin")
+        wanted = "authorization, content-type, x-stainless-os"
+        status, headers, body = ask(
+            url,
+            "/v1/models",
+            "OPTIONS",
+            Origin=PAGE,
+            Access_Control_Request_Method="GET",
+            Access_Control_Request_Headers=wanted,
+        )
+    assert (status, body, headers["Access-Control-Allow-Origin"]) == (204, b"", PAGE)
+    assert headers["Access-Control-Allow-Headers"] == wanted
+    assert "*" not in str(headers)
+
+
+@pytest.mark.parametrize(
+    "said", ["*", "null", "localhost:3000", "http://", "http://a/path", "http://a@b", "http://a:port"]
+)
+def test_o15_what_is_no_origin_is_refused(said: str) -> None:
+    with pytest.raises(UsageError):
+        origin_of(said)
+
+
+@pytest.mark.parametrize(
+    ("said", "origin"),
+    [
+        ("HTTP://LocalHost:3000/", "http://localhost:3000"),
+        ("https://chat.example:443", "https://chat.example"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_o15_an_origin_is_taken_as_browsers_send_it(said: str, origin: str) -> None:
+    assert origin_of(said) == origin
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1//embeddings/", "/v1/responses", "/v1/rerank"])
+def test_o15_a_post_says_where_the_model_is_served(tmp_path: Path, path: str) -> None:
+    record(
+        tmp_path,
+        merged("m-vllm", tmp_path, served_model_id="m", backend_config={"port": 24001}),
+        merged("no-port", tmp_path, backend="lmdeploy"),
+    )
+    with serving(tmp_path) as url:
+        status, _, body = ask(url, path, "POST", json.dumps({"model": "m", "messages": []}).encode())
+        error = json.loads(body)["error"]
+        assert (status, error["code"], error["param"]) == (404, "not_served_here", "model")
+        for part in ("http://localhost:24001/v1", "'m'", "imageworks-models launch vllm m-vllm"):
+            assert part in error["message"]
+        _, _, body = ask(url, path, "POST", b'{"model": "no-port"}')
+        assert "launch lmdeploy no-port" in json.loads(body)["error"]["message"]
+        status, _, body = ask(url, path, "POST", b'{"model": "unknown"}')
+        assert (status, json.loads(body)["error"]["code"]) == (404, "model_not_found")
+        for nonsense in (b"", b"[" * 100_000, b"\xff", b'{"model": 7}', b"x" * 3_000_000):
+            status, _, body = ask(url, path, "POST", nonsense)
+            assert (status, json.loads(body)["error"]["code"]) == (404, "not_served_here")
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:1", 200),
+        ("127.0.0.1:8100", 200),
+        ("[::1]:8100", 200),
+        ("localhost.", 200),
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("localhost@evil.example", 403),
+        ("192.168.1.5", 403),
+        ("[", 403),
+        ("", 403),
+    ],
+)
+def test_x14_only_loopback_names_and_the_own_address_are_answered(tmp_path: Path, host: str, status: int) -> None:
+    record(tmp_path, merged("m", tmp_path))
+    with serving(tmp_path, origins=("http://evil.example",)) as url:
+        found = ask(url, "/v1/models", Host=host)
+        assert found[0] == status
+        assert found[1]["X-Content-Type-Options"] == "nosniff"
+        assert (b'"m"' in found[2]) is (status == 200)
+        if host != "[":  # http.client would not send that
+            assert ask(url, f"http://{host or 'x'}/v1/models")[0] == status
+
+
+def test_x14_two_hosts_are_none(tmp_path: Path) -> None:
+    with serving(tmp_path) as url:
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+            connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")
+            assert b" 400 " in connection.recv(1000).splitlines()[0]
+
+
+@pytest.mark.parametrize(("name", "status"), [("10.1.2.3", 200), ("host.docker.internal", 200), ("evil.example", 403)])
+def test_x14_a_server_for_all_addresses_takes_addresses_and_no_names_of_others(
+    tmp_path: Path, name: str, status: int
+) -> None:
+    api = Api(catalogue_of(tmp_path), "0.0.0.0")  # noqa: S104 # nothing listens
+    assert api.answer(Asked("GET", "/v1/models", {"host": f"{name}:8100"})).status == status
+
+
+def test_x14_a_request_that_drips_gives_its_place_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.3)
+    record(tmp_path, merged("m", tmp_path))
+    with serving(tmp_path) as url:
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+            connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n")
+            ended = False
+            for _ in range(1000):  # a byte more often than any single read would wait
+                try:
+                    connection.sendall(b"a")
+                    connection.settimeout(0.02)
+                    ended = connection.recv(1) == b""
+                except TimeoutError:
+                    continue
+                except ConnectionError:
+                    ended = True
+                if ended:
+                    break
+            assert ended
+        assert ids(url) == ["m"]
 
 
 def test_a_broken_snapshot_is_told_and_mended_without_a_restart(tmp_path: Path) -> None:

@@ -164,13 +164,17 @@ def serve_command(
         ),
     ] = False,
     deprecated: Annotated[bool, typer.Option("--include-deprecated", help="Also deprecated models.")] = False,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option("--cors", metavar="ORIGIN", help="A page that may read answers, such as http://localhost:3000."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not tell of requests.")] = False,
     registry: Annotated[Path | None, typer.Option("--registry", metavar="DIR", help="The registry to use.")] = None,
 ) -> None:
     """Serve this host's models as OpenAI's /v1/models, under the names that list shows, until interrupted.
 
     Read-only, for OpenWebUI and other clients; new commits show without a restart. It lists models and answers no chat:
-    each model's base_url says where its own server is.
+    each model's base_url says where its own server is, and so does the answer to a chat that is sent here.
     """
     import signal
     import threading
@@ -178,9 +182,11 @@ def serve_command(
     from imageworks.config import DEFAULT_WEIGHTS, find_registry, load_host_settings
     from imageworks.reconcile.recorded import RecordedModels
     from imageworks.registry.views import TESTING_VARIABLE
+    from imageworks.serving.api import origin_of
     from imageworks.serving.catalogue import Catalogue, Offered
     from imageworks.serving.server import ModelServer
 
+    origins = [origin_of(said) for said in cors or ()]
     root = find_registry(registry)
     settings = load_host_settings(registry=root)
     offered = Offered(
@@ -191,7 +197,7 @@ def serve_command(
     )
     recorded = RecordedModels(root, settings)
     catalogue = Catalogue(lambda: recorded.now().models, offered, settings.model_root or DEFAULT_WEIGHTS.expanduser())
-    server = ModelServer(catalogue, host=host, port=port, log=None if quiet else complain)
+    server = ModelServer(catalogue, host=host, port=port, log=None if quiet else complain, origins=origins)
     count = len(catalogue.shown())
     ended = threading.Event()
 

@@ -1,25 +1,26 @@
-"""A small read-only HTTP server for ``/v1/models``: GET and HEAD, so many connections at once, each for one request."""
+"""A small read-only HTTP server for ``/v1/models``: so many connections, each for one request, each only so long."""
 
+import io
 import json
 import socket
 import socketserver
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import unquote, urlsplit
 
 from imageworks.errors import ImageworksError
+from imageworks.serving.api import Api, Asked, Reply, error_document
 from imageworks.serving.catalogue import Catalogue
 
-PREFIX: Final = "/v1/models"
 MOST_CONNECTIONS: Final = 32
 PATIENCE_SECONDS: Final = 10.0
-LARGEST_IGNORED_BODY: Final = 1 << 20
+LARGEST_BODY: Final = 1 << 20
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 
 
@@ -35,14 +36,21 @@ class ModelServer:
         host: Address to listen on.
         port: Port; 0 picks a free one.
         log: Called with one line for each answered request.
+        origins: Pages that may read answers, as `origin_of` gives them.
     """
 
     def __init__(
-        self, catalogue: Catalogue, *, host: str = "127.0.0.1", port: int = 0, log: Callable[[str], None] | None = None
+        self,
+        catalogue: Catalogue,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        log: Callable[[str], None] | None = None,
+        origins: Iterable[str] = (),
     ) -> None:
         self._host = host
         try:
-            self._listener = _Listener(catalogue, host, port, log)
+            self._listener = _Listener(Api(catalogue, host, origins), host, port, log)
         except (OSError, OverflowError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             message = f"cannot listen on {host}:{port}: {why or error}"
@@ -75,8 +83,8 @@ class _Listener(socketserver.ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, catalogue: Catalogue, host: str, port: int, log: Callable[[str], None] | None) -> None:
-        self.catalogue = catalogue
+    def __init__(self, api: Api, host: str, port: int, log: Callable[[str], None] | None) -> None:
+        self.api = api
         self.log = log
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._room = threading.BoundedSemaphore(MOST_CONNECTIONS)
@@ -104,6 +112,25 @@ class _Listener(socketserver.ThreadingTCPServer):
             self.log(f"error: {type(error).__name__}: {error}")
 
 
+class _TimedReader(io.RawIOBase):
+    """Reads a connection until one moment: whoever sends a byte now and then holds a place no longer than others."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        super().__init__()
+        self._connection = connection
+        self._until = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # what a BufferedReader hands over
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers one request with JSON."""
 
@@ -111,68 +138,60 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = PATIENCE_SECONDS
 
+    def setup(self) -> None:
+        """Read the whole request within one time."""
+        super().setup()
+        self.rfile = io.BufferedReader(_TimedReader(self.connection, PATIENCE_SECONDS))
+
     def version_string(self) -> str:
         """Return what stands in ``Server``: no versions, which only help those who look for old ones."""
         return "imageworks-models"
 
-    def do_GET(self) -> None:
-        """Answer with a document."""
-        self._answer(*self._reply())
-
-    def do_HEAD(self) -> None:
-        """Answer as to GET, without the body."""
-        self._answer(*self._reply())
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        """Answer whatever method there is: the base looks for ``do_METHOD``."""
+        if name.startswith("do_"):
+            return self._handle
+        raise AttributeError(name)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """Answer with an error in OpenAI's form; other methods than GET and HEAD are refused by their name."""
-        if code == HTTPStatus.NOT_IMPLEMENTED:
-            code, message = HTTPStatus.METHOD_NOT_ALLOWED, "this server is read-only: GET and HEAD"
-            self._leave_body()
-        self._answer(HTTPStatus(code), _error(message or HTTPStatus(code).phrase, code))
+        """Answer what is no request with an error in OpenAI's form."""
+        status = HTTPStatus(code)
+        self._send(Reply(status, error_document(message or status.phrase, status)))
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 # named so by the base
         """Hand the line to whoever asked for it."""
         if self.server.log is not None:
             self.server.log(format % arguments)
 
-    def _reply(self) -> tuple[HTTPStatus, dict[str, object]]:
-        path = urlsplit(self.path).path.rstrip("/") or "/"
-        try:
-            if path == "/health":
-                return HTTPStatus.OK, {"status": "ok", "models": len(self.server.catalogue.shown())}
-            if path == PREFIX:
-                return HTTPStatus.OK, self.server.catalogue.document()
-            if path.startswith(f"{PREFIX}/"):
-                asked = unquote(path.removeprefix(f"{PREFIX}/"))
-                found = self.server.catalogue.find(asked)
-                if found is not None:
-                    return HTTPStatus.OK, dict(found)
-                return HTTPStatus.NOT_FOUND, _error(f"The model {asked!r} does not exist", 404, "model_not_found")
-        except (ImageworksError, OSError) as error:
-            return HTTPStatus.SERVICE_UNAVAILABLE, _error(str(error), HTTPStatus.SERVICE_UNAVAILABLE)
-        return HTTPStatus.NOT_FOUND, _error(f"there is only {PREFIX}, {PREFIX}/ID and /health", HTTPStatus.NOT_FOUND)
+    def _handle(self) -> None:
+        if len(self.headers.get_all("Host", [])) > 1:
+            self.send_error(HTTPStatus.BAD_REQUEST, "several Host headers")
+            return
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self._send(self.server.api.answer(Asked(self.command, self.path, headers, self._body())))
 
-    def _answer(self, status: HTTPStatus, document: dict[str, object]) -> None:
-        body = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    def _body(self) -> bytes:
+        """Return what was sent along; left unread, closing the connection would take the answer from the client."""
+        length = self.headers.get("Content-Length", "")
+        return self.rfile.read(min(int(length), LARGEST_BODY)) if length.isascii() and length.isdigit() else b""
+
+    def _send(self, reply: Reply) -> None:
+        body = b"" if reply.document is None else _encoded(reply.document)
         self.close_connection = True
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
+        self.connection.settimeout(PATIENCE_SECONDS)
+        self.send_response(reply.status)
+        if reply.document is not None:
+            self.send_header("Content-Type", "application/json; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Connection", "close")
-        if status is HTTPStatus.METHOD_NOT_ALLOWED:
-            self.send_header("Allow", "GET, HEAD")
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def _leave_body(self) -> None:
-        """Read what was sent along, or closing the connection would take the answer from the client."""
-        length = self.headers.get("Content-Length", "") if hasattr(self, "headers") else ""
-        if length.isascii() and length.isdigit():
-            self.rfile.read(min(int(length), LARGEST_IGNORED_BODY))
 
-
-def _error(message: str, code: int, kind: str | None = None) -> dict[str, object]:
-    told = "invalid_request_error" if code < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
-    return {"error": {"message": message, "type": told, "param": None, "code": kind}}
+def _encoded(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
