@@ -172,6 +172,122 @@ def test_d10_models_of_two_folders_are_told_apart_and_the_remedy_works(world: Wo
     assert brought(world) == {"german/model-Q4_K_M.gguf"}
 
 
+@pytest.fixture(name="duo")
+def two_models(world: World) -> dict[str, bytes]:
+    """Return a repository of two models in two quantizations, each with its projector."""
+    files = {"README.md": b"# Duo\n", "config.json": b"{}"}
+    for size in ("2B", "8B"):
+        files |= {f"Duo-VL-{size}-{kind}.gguf": gguf(kind.lower(), size + kind) for kind in ("Q4_K_M", "Q8_0")}
+        files[f"mmproj-Duo-VL-{size}-f16.gguf"] = content(f"projector {size}", 900)
+    world.serve(files, DUO)
+    return files
+
+
+DUO = "acme/Duo-VL-GGUF"
+SHARED = {"README.md", "config.json"}
+
+
+def duo_files(*models: str) -> set[str]:
+    """Return the files of models such as 2B-Q8_0, each with the projector of its size."""
+    own = {f"Duo-VL-{model}.gguf" for model in models}
+    return SHARED | own | {f"mmproj-Duo-VL-{model.partition('-')[0]}-f16.gguf" for model in models}
+
+
+def test_d9_d10_several_models_of_a_repository_stand_side_by_side(world: World, duo: dict[str, bytes]) -> None:
+    download(world, DUO, "--weights", "Duo-VL-8B-Q4_K_M.gguf")
+    download(world, DUO, "--weights", "Duo-VL-2B-Q8_0.gguf")
+    download(world, f"{world.hub.url}/{DUO}/blob/main/Duo-VL-2B-Q4_K_M.gguf")
+    assert brought(world, DUO) == duo_files("8B-Q4_K_M", "2B-Q8_0", "2B-Q4_K_M")
+    names = ["duo-vl-2b-gguf-q4_k_m", "duo-vl-2b-gguf-q8_0", "duo-vl-8b-gguf-q4_k_m"]
+    assert world.entries() == names
+    shown = {name: model["display_name"] for name, model in world.snapshot().items()}
+    assert shown == dict(zip(names, ("duo-vl 2b (Q4 K M)", "duo-vl 2b (Q8 0)", "duo-vl 8b (Q4 K M)"), strict=True))
+    assert world.plan().changes == {}
+    assert command("verify", "--registry", world.root).code == 0
+    for model in ("8B-Q4_K_M", "2B-Q8_0", "2B-Q4_K_M"):
+        assert "Already here" in download(world, DUO, "--weights", f"Duo-VL-{model}.gguf").out
+    assert brought(world, DUO) < duo.keys()
+
+
+def test_d9_d10_one_of_several_models_goes_and_what_they_share_stays(world: World, duo: dict[str, bytes]) -> None:
+    for model in ("8B-Q4_K_M", "2B-Q8_0", "2B-Q4_K_M"):
+        download(world, DUO, "--weights", f"Duo-VL-{model}.gguf")
+    gone = command("remove", "duo-vl-2b-gguf-q8_0", "--delete-files", "--yes", "--registry", world.root)
+    assert gone.code == 0, gone
+    assert brought(world, DUO) == duo_files("8B-Q4_K_M", "2B-Q4_K_M")
+    world.delete("duo-vl-8b-gguf-q4_k_m")
+    world.reconcile("--prune", "--confirm", "duo-vl-8b-gguf-q4_k_m")
+    assert brought(world, DUO) == duo_files("2B-Q4_K_M")
+    assert world.plan().changes == {}
+    assert {name: (world.weights / DUO / name).read_bytes() for name in brought(world, DUO)}.items() <= duo.items()
+
+
+def test_d9_d10_models_that_share_a_folder_are_named_and_weights_that_both_take_are_refused(
+    world: World, duo: dict[str, bytes]
+) -> None:
+    assert duo
+    world.declare("eight", source={"huggingface": DUO, "weights": ["Duo-VL-8B-Q8_0.gguf"]})
+    world.declare("two", source={"huggingface": DUO, "include": ["Duo-VL-2B-Q8_0.gguf", "mmproj-Duo-VL-2B-f16.gguf"]})
+    world.reconcile()
+    assert brought(world, DUO) == duo_files("8B-Q8_0", "2B-Q8_0")
+    for clash in (["Duo-VL-2B-*.gguf"], ["*.gguf"], ["Duo-VL-2B-Q8_0.gguf", "Duo-VL-2B-Q4_K_M.gguf"]):
+        world.declare("three", source={"huggingface": DUO, "weights": clash})
+        assert command("validate", "--registry", world.root).code == 1
+    world.declare("three", source={"huggingface": DUO, "weights": ["Duo-VL-2B-Q4*.gguf"]})
+    world.reconcile()
+    assert world.plan().changes == {}
+
+
+def test_d9_d10_a_model_that_was_declared_under_another_name_keeps_it(world: World, duo: dict[str, bytes]) -> None:
+    source = {"huggingface": DUO, "revision": world.serve(duo, DUO).commit_id}
+    world.declare("duo-vl-gguf-q4_k_m", source={**source, "weights": ["Duo-VL-8B-Q4_K_M.gguf"]})
+    world.reconcile()
+    assert "Already here" in download(world, DUO, "--weights", "Duo-VL-8B-Q4_K_M.gguf").out
+    download(world, DUO, "--weights", "Duo-VL-2B-Q4_K_M.gguf")
+    assert world.entries() == ["duo-vl-2b-gguf-q4_k_m", "duo-vl-gguf-q4_k_m"]
+
+
+@pytest.mark.parametrize("asked", [(DUO,), (f"{DUO}:Q8_0",)])
+def test_d9_d10_an_open_choice_is_said_whole_and_each_answer_works(
+    world: World, duo: dict[str, bytes], asked: tuple[str, ...]
+) -> None:
+    refused = download(world, *asked, code=1)
+    models = {name for name in duo if name.startswith("Duo") and ("Q8_0" in name or "Q8_0" not in asked[0])}
+    assert all(name in refused.err for name in models)
+    assert "mmproj" not in refused.err
+    question = command("analyze", *asked, "--registry", world.root).out.partition("open question")[2]
+    assert all(name in question for name in models)
+    for name in sorted(models):
+        download(world, DUO, "--weights", name)
+    assert len(world.entries()) == len(models)
+    assert world.plan().changes == {}
+
+
+def test_d10_models_of_two_folders_stand_side_by_side(world: World) -> None:
+    files = {f"{one}/model-Q4_K_M.gguf": gguf("q4_k_m", one) for one in ("english", "german")}
+    world.serve(files, REPO)
+    for one in files:
+        download(world, REPO, "--weights", one)
+    assert brought(world) == files.keys()
+    assert world.entries() == ["plain-english-gguf-q4_k_m", "plain-german-gguf-q4_k_m"]
+    assert world.plan().changes == {}
+
+
+def test_d10_d23_two_folders_and_the_files_of_a_collection_stand_side_by_side(world: World) -> None:
+    more = {
+        f"{one}/{name}": pickle(one + name) for one in ("v1", "v2") for name in ("config.json", "model.safetensors")
+    }
+    more = {name: b"{}" if name.endswith(".json") else data for name, data in more.items()}
+    collection = {f"loras/style_{one}.safetensors": pickle(one) for one in "ab"}
+    world.serve({**more, **collection, "README.md": b"# M\n"}, REPO)
+    for page in ("tree/main/v1", "tree/main/v2", "blob/main/loras/style_a.safetensors"):
+        download(world, f"{world.hub.url}/{REPO}/{page}")
+    download(world, REPO, "--weights", "loras/style_b.safetensors")
+    assert brought(world) == {*more, *collection, "README.md"}
+    assert len(world.entries()) == 4
+    assert world.plan().changes == {}
+
+
 def test_d11_one_precision_comes_and_the_others_can_be_chosen(world: World) -> None:
     files = {"config.json": b"{}", **{f"model{end}.onnx": pickle(end) for end in ("", "_quantized", "_bnb4")}}
     world.serve(files, REPO)
@@ -314,11 +430,10 @@ def test_d16_other_files_of_a_declared_model_are_not_already_here(world: World) 
     (name,) = world.entries()
     again = download(world, f"{world.hub.url}/{REPO}/tree/main/v2")
     assert "Already here" in again.out
-    if name == NAME:  # the whole repository would get the name that the folder has
-        assert "v2" in download(world, REPO).err
+    assert name in download(world, REPO, code=1).err  # the whole repository has the same weights in the same folder
     before = brought(world)
     refused = download(world, f"{world.hub.url}/{REPO}/blob/main/v2/config.json", code=1)
-    assert "--force" in refused.err
+    assert name in refused.err
     assert brought(world) == before
 
 

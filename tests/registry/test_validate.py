@@ -170,11 +170,39 @@ PIN = "a" * 40
 SAME = "source: {huggingface: owner/repo}\nlocation: linux_wsl"
 PINNED = SAME.replace("repo}", f'repo, revision: "{PIN}"}}')
 FLAT = SAME.replace("linux_wsl", "flat_place")
+
+
+def part(rest: str) -> str:
+    """Return a manifest of a part of the repository."""
+    return SAME.replace("repo}", f"repo, {rest}}}")
+
+
 TARGETS: list[tuple[str, dict[str, str], bool]] = [
     ("same repository twice", {"a": SAME, "b": SAME}, True),
     ("different quantizations share", {"a": SAME + "\nquantization: q4", "b": SAME + "\nquantization: q8"}, False),
     ("same quantization", {"a": SAME + "\nquantization: q4", "b": SAME + "\nquantization: Q4"}, True),
     ("only one says which", {"a": SAME + "\nquantization: q4", "b": SAME}, True),
+    ("d9 other weights", {"a": part("weights: [a.gguf]"), "b": part("weights: [b.gguf]")}, False),
+    ("d9 the same weights", {"a": part("weights: [a.gguf]"), "b": part("weights: [A.gguf, b.gguf]")}, True),
+    ("d9 all weights beside some", {"a": part("weights: [a.gguf]"), "b": SAME}, True),
+    ("d9 some in any folder", {"a": part("weights: [x/a.gguf]"), "b": part("weights: [a.gguf]")}, True),
+    ("d10 a name in two folders", {"a": part("weights: [x/a.gguf]"), "b": part("include: [y/a.gguf]")}, False),
+    ("d10 two folders", {"a": part("subfolder: x"), "b": part("subfolder: y/")}, False),
+    ("d10 a folder in a folder", {"a": part("subfolder: x"), "b": part("subfolder: x/y")}, True),
+    ("d10 a file outside a folder", {"a": part("subfolder: x"), "b": part("weights: [y/a.gguf]")}, False),
+    ("d10 a file inside a folder", {"a": part("subfolder: x"), "b": part("weights: [x/a.gguf]")}, True),
+    ("d9 globs that cannot meet", {"a": part("weights: [a-*.gguf]"), "b": part("weights: [b-*.gguf]")}, False),
+    ("d9 globs that may meet", {"a": part("weights: [a*.gguf]"), "b": part("weights: ['*b.gguf']")}, True),
+    ("d9 a glob and what it matches", {"a": part("weights: ['*8B*.gguf']"), "b": part("weights: [m-8B.gguf]")}, True),
+    ("d9 small files may be the same", {
+        "a": part("include: [a.gguf, '*.json']"), "b": part("include: [b.gguf, '*.json']")}, False),
+    ("d9 anything is no name", {"a": part("include: ['*']"), "b": part("weights: [b.gguf]")}, True),
+    ("d9 a quantization and weights of another", {
+        "a": SAME + "\nquantization: q8_0", "b": part("weights: [m-Q4_K_M.gguf]")}, False),
+    ("d9 a quantization and weights of it", {
+        "a": SAME + "\nquantization: q4", "b": part("weights: [m-Q4_K_M.gguf]")}, True),
+    ("d9 a quantization and weights of none", {
+        "a": SAME + "\nquantization: q4", "b": part("weights: [m.gguf]")}, True),
     ("case twins of the repository", {"a": SAME, "b": SAME.replace("owner", "Owner")}, True),
     ("another repository", {"a": SAME, "b": SAME.replace("repo", "repo2")}, False),
     ("a branch has its own folder", {"a": SAME, "b": SAME.replace("repo}", "repo, revision: dev}")}, False),

@@ -6,9 +6,10 @@ from typing import Final
 
 from imageworks.detect.components import Part, says_noise
 from imageworks.detect.filenames import UNLABELLED, QuantVariant, Role, group_quants
-from imageworks.providers.select_values import Choice, QuantChoice, SelectionError, Why
+from imageworks.providers.select_values import DEFAULT_QUANTIZATION, Choice, QuantChoice, SelectionError, Why
 
 SMALL: Final = 100_000_000  # bytes, below which a tenth of a GB says nothing
+_MOST_NAMED: Final = 16
 _PROJECTOR_PREFERENCE: Final = ("fp16", "bf16", "fp32", None)
 _PART_NAME: Final = re.compile(
     r"(?:^|[-_.])(?:vae|vocoder|wavtokenizer|token2wav|codec|snac|clip_[lg]|t5xxl|umt5|text_encoder)(?=[-_.]|\d|$)"
@@ -37,7 +38,7 @@ def choose_gguf(parts: Sequence[Part], quantization: str | None, choice: Choice,
     groups = group_quants(sizes)
     variants = groups.variants if quantization is None else groups.find(quantization)
     meant = {one.files for one in variants}
-    beside = [one for one in groups.variants if one.files not in meant and _is_beside(one)]
+    beside = [one for one in groups.variants if one.files not in meant and is_beside(one)]
     chosen = variants if explicit else _one_model(variants, groups.variants, quantization, sizes)
     if not explicit:
         chosen += tuple(_best_of_each(beside, chosen))
@@ -55,8 +56,12 @@ def choose_gguf(parts: Sequence[Part], quantization: str | None, choice: Choice,
         _choose_projectors(projectors, chosen[0], groups.variants, choice)
 
 
-def _is_beside(variant: QuantVariant) -> bool:
-    """Return whether a GGUF file is a part beside a model, such as a vocoder, rather than a model."""
+def is_beside(variant: QuantVariant) -> bool:
+    """Return whether a GGUF file is a part beside a model, such as a vocoder, rather than a model.
+
+    Args:
+        variant: A GGUF file with its shards.
+    """
     return bool(_PART_NAME.search(variant.stem)) or any(
         _PART_FOLDER.fullmatch(one) for one in variant.folder.split("/")
     )
@@ -76,26 +81,56 @@ def _one_model(
             reason="no-such-quantization",
             choices=choices,
         )
-    models = [one for one in variants if not _is_beside(one)] or list(variants)
-    labels = {one.label for one in models}
-    if len(labels) > 1:
+    by_label: dict[str, list[QuantVariant]] = {}
+    for one in [one for one in variants if not is_beside(one)] or variants:
+        by_label.setdefault(one.label, []).append(one)
+    models = {label: _one_sharding(ones) for label, ones in by_label.items()}
+    if len(models) == 1:
+        label, ones = models.popitem()
+        if len(ones) > 1 and not _belong_together(ones):
+            raise SelectionError(
+                f"{len(ones)} models of this repository have the quantization {label}",
+                remedy=f"Name one with `weights` (`--weights`): {named(ones)}.",
+                reason="ambiguous-quantization",
+            )
+        return tuple(ones)
+    settled = [label for label, ones in models.items() if len(ones) == 1 or _belong_together(ones)]
+    offered = [one for one in choices if one.label in settled]
+    if len(settled) == len(models) or DEFAULT_QUANTIZATION in settled:
         raise SelectionError(
-            f"{quantization!r} could mean {len(labels)} quantizations of this repository"
+            f"{quantization!r} could mean {len(models)} quantizations of this repository"
             if quantization
-            else f"this repository has {len(labels)} quantizations, and none is named",
-            remedy=f"Write `quantization:` (`--quant`) with one of: {listed(choices)}.",
+            else f"this repository has {len(models)} quantizations, and none is named",
+            remedy=f"Write `quantization:` (`--quant`) with one of: {listed(offered)}.",
             reason="ambiguous-quantization",
-            choices=[one for one in choices if one.label in labels],
+            choices=offered,
         )
-    whole = _one_sharding(models)
-    if len(whole) > 1 and not all(says_noise(one.files[0]) for one in whole):
-        raise SelectionError(
-            f"{len(whole)} models of this repository have the quantization {models[0].label}",
-            remedy=f"Name one with `weights` (`--weights`): {', '.join(one.files[0] for one in whole[:5])}"
-            f"{', …' if len(whole) > 5 else ''}.",  # noqa: PLR2004 # as many as were named
-            reason="ambiguous-quantization",
-        )
-    return tuple(whole)
+    every_one = sorted((one for ones in models.values() for one in ones), key=lambda one: (one.stem, one.files))
+    count = len({(one.stem, one.folder) for one in every_one})
+    alone = f" Or write `quantization:` (`--quant`) with one of: {listed(offered)}." if offered else ""
+    raise SelectionError(
+        f"this repository has {count} models in {len(models)} quantizations, and "
+        + ("none is named" if quantization is None else f"{quantization!r} does not say which"),
+        remedy=f"Name one with `weights` (`--weights`): {named(every_one)}.{alone}",
+        reason="ambiguous-variant",
+    )
+
+
+def _belong_together(variants: Iterable[QuantVariant]) -> bool:
+    return all(says_noise(one.files[0]) for one in variants)
+
+
+def named(variants: Sequence[QuantVariant]) -> str:
+    """Return models as `weights` names each of them with all its shards, for a message.
+
+    Args:
+        variants: What there is.
+    """
+    shown = [
+        re.sub(r"\d{4,6}(?=-of-\d)", "*", one.files[0]) if len(one.files) > 1 else one.files[0] for one in variants
+    ]
+    more = f" and {len(shown) - _MOST_NAMED} more" if len(shown) > _MOST_NAMED else ""
+    return ", ".join(shown[:_MOST_NAMED]) + more
 
 
 def _one_sharding(variants: Iterable[QuantVariant]) -> list[QuantVariant]:

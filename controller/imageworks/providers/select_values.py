@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from imageworks.detect.filenames import Container
 from imageworks.errors import ImageworksError
 from imageworks.transfer.files import RemoteFile
+
+DEFAULT_QUANTIZATION: Final = "q4_k_m"
+"""What `download` proposes for a repository of many quantizations; a manifest has to say."""
 
 
 @dataclass(frozen=True, slots=True)

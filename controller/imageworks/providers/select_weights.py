@@ -10,9 +10,6 @@ from imageworks.providers.select_gguf import choose_gguf, choose_projectors, lis
 from imageworks.providers.select_values import Choice, QuantChoice, Request, SelectionError, Why
 from imageworks.quant_labels import is_ggml_label, plain_label, quantization_label
 
-DEFAULT_QUANTIZATION: Final = "q4_k_m"
-"""What `download` proposes for a repository of many quantizations; a manifest has to say."""
-
 _PRECISIONS: Final = ("fp16", "bf16", "fp32", "fp64")  # of equal content, so that one may be taken unasked
 _GGML_ONLY: Final = re.compile(r"t?i?q[1-9]|mxfp4")  # no safetensors name means a llama.cpp quantization
 _PIPELINE_PARTS: Final = frozenset({"unet", "transformer", "prior"})
@@ -232,7 +229,7 @@ def _of_component(sets: Sequence[WeightSet], label: str | None, choice: Choice) 
     names: dict[str, list[WeightSet]] = {}
     for one in sets:
         names.setdefault(one.first.stem, []).append(one)
-    if len(names) > 1 and all(_is_a_model(one) for one in sets):
+    if len(names) > 1 and all(is_a_model(one.first) for one in sets):
         raise SelectionError(
             f"the repository holds {len(names)} models",
             remedy="Name one with `weights` (`--weights`): "
@@ -242,9 +239,13 @@ def _of_component(sets: Sequence[WeightSet], label: str | None, choice: Choice) 
     return [_one_sharding(_one_label(ones, label, choice)) for ones in names.values()]
 
 
-def _is_a_model(one: WeightSet) -> bool:
-    """Return whether a file is a whole model by itself, and not a part of one."""
-    return one.container in (Container.GGML, Container.RUNTIME) or one.first.path.endswith((".task", ".litertlm"))
+def is_a_model(part: Part) -> bool:
+    """Return whether a file is a whole model by itself, and not a part of one.
+
+    Args:
+        part: A file of weights.
+    """
+    return part.container in (Container.GGML, Container.RUNTIME) or part.path.endswith((".task", ".litertlm"))
 
 
 def _one_label(ones: Sequence[WeightSet], label: str | None, choice: Choice) -> list[WeightSet]:

@@ -10,6 +10,7 @@ from imageworks.naming import default_variant_name
 from imageworks.providers.hub_records import ResolvedRevision
 from imageworks.providers.huggingface import HubClient
 from imageworks.providers.select import available_quantizations, select
+from imageworks.providers.select_models import model_of
 from imageworks.providers.select_values import QuantChoice, Request, Selection, SelectionError
 from imageworks.reconcile.choosing import asked_for, check_asked, describe_remote, subject_of
 from imageworks.reconcile.places import Places
@@ -35,6 +36,7 @@ class Analysis:
         name: The variant name that it would get.
         place: Where it would go, or why it cannot.
         renamed_from: The name that was asked for, where the hub has another by now.
+        model: What the chosen one of several models of the repository is called.
     """
 
     resolved: ResolvedRevision
@@ -46,6 +48,7 @@ class Analysis:
     name: str
     place: Place | Obstacle
     renamed_from: str | None = None
+    model: str | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -121,7 +124,7 @@ def analyze(
     asked = replace(request or Request(), format=container, quantization=wanted.quantization)
     source = hub.source(resolved.repo, resolved.commit)
     subject = subject_of(resolved, wanted.revision)
-    selection, question = _select(listing.files, asked, wanted.path)
+    selection, question, asked = _select(listing.files, asked, wanted.path)
     facts = describe_remote(selection.files if selection else listing.files, source, subject=subject)
     if selection is not None:
         try:
@@ -129,8 +132,9 @@ def analyze(
         except SelectionError as error:
             selection, question = None, error.render()
     detected = facts.download_format or (selection.container if selection else None)
+    model = model_of(resolved.repo, listing.files, selection, asked) if selection is not None else None
     name = default_variant_name(
-        resolved.repo,
+        model or resolved.repo,
         backend or _backend(detected, facts.kind),
         revision=wanted.revision,
         download_format=detected,
@@ -147,15 +151,19 @@ def analyze(
         quantizations=available_quantizations(listing.files),
         name=name,
         place=places.place(manifest, container=detected, repo=resolved.repo),
+        model=model,
         renamed_from=wanted.repo if resolved.repo.lower() != wanted.repo.lower() else None,
     )
 
 
-def _select(files: tuple[RemoteFile, ...], request: Request, path: str | None) -> tuple[Selection | None, str | None]:
+def _select(
+    files: tuple[RemoteFile, ...], request: Request, path: str | None
+) -> tuple[Selection | None, str | None, Request]:
     try:
-        return select(files, asked_for(request, path, files)), None
+        request = asked_for(request, path, files)
+        return select(files, request), None, request
     except SelectionError as error:
-        return None, error.render()
+        return None, error.render(), request
 
 
 def _backend(container: str | None, kind: Kind) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from imageworks.registry.crosscheck import fold
+from imageworks.registry.portion import Portion, are_disjoint
 
 REMEDY = "give one of them another `location`, or delete one"
 
@@ -23,7 +24,7 @@ class Claim:
         file: The manifest.
         folder: The folder, with all links followed.
         content: What is to be in it, for two that may share it.
-        part: The quantization that the manifest names, ``None`` where it takes all.
+        portion: What the manifest names of it.
         holds: Whether its recorded files are there already.
         acts: Whether this run would put or change files there.
     """
@@ -32,7 +33,7 @@ class Claim:
     file: str
     folder: str
     content: tuple[str, ...]
-    part: str | None
+    portion: Portion
     holds: bool
     acts: bool
 
@@ -64,8 +65,7 @@ def refused(claims: Iterable[Claim]) -> dict[str, str]:
 
 
 def _may_share(one: Claim, other: Claim) -> bool:
-    parts = one.part is not None and other.part is not None and fold(one.part) != fold(other.part)
-    return parts and one.content == other.content
+    return one.content == other.content and are_disjoint(one.portion, other.portion)
 
 
 def _message(claim: Claim, rival: Claim) -> str:

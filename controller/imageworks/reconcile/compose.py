@@ -79,7 +79,7 @@ def compose_entry(
             **_provenance(case, place, upstream, acquisition),
         },
     }
-    fields["display_name"] = simple_names(fields)[1]
+    fields["display_name"] = simple_names({**fields, "family": manifest.text("family") or fields.get("family")})[1]
     return Entry(manifest.name, {key: value for key, value in fields.items() if value is not None}, listed)
 
 
@@ -121,7 +121,7 @@ def undeclared_entry(entry: Entry, registry: RegistryState) -> Entry:
         registry: The registry in which it is declared for this run only.
     """
     manifest = registry.manifests[entry.name]
-    said = {key: value for key in ("backend", "display_name") if (value := manifest.text(key)) is not None}
+    said = {key: value for key in ("backend", "display_name", "family") if (value := manifest.text(key)) is not None}
     return Entry(entry.name, {**entry.fields, **said, "managed": False}, entry.files)
 
 

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Final
 from imageworks.detect.filenames import Container
 from imageworks.errors import ImageworksError, UsageError
 from imageworks.identifiers import HubIdentifier
+from imageworks.naming import family_of
 from imageworks.providers.select import select
-from imageworks.providers.select_values import LeftOut, QuantChoice, Request, Selection, SelectionError
-from imageworks.providers.select_weights import DEFAULT_QUANTIZATION
+from imageworks.providers.select_values import (
+    DEFAULT_QUANTIZATION,
+    LeftOut,
+    QuantChoice,
+    Request,
+    Selection,
+    SelectionError,
+)
 from imageworks.quant_labels import quantization_label
 from imageworks.reconcile.analysis import Analysis, analyze
 from imageworks.reconcile.choosing import asked_for, check_asked, request_of
@@ -139,7 +146,8 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
     analysis = look(form, label)
     check_asked(hub, resolved.repo, selection, analysis.facts)
     container = selection.container.value if selection.container is not None else None
-    meant = Asked(analysis, asked.revision, container, label, wish.backend)
+    same = _same_files(run, analysis, request, selection)
+    meant = Asked(analysis, asked.revision, container, label, wish.backend, same)
     analysis = replace(analysis, name=known_name(run.registry, meant))
     entry = run.registry.entries.get(analysis.name)
     chosen = _Chosen(analysis, selection, label, wish, request)
@@ -345,6 +353,19 @@ def _lacks(entry: Entry, commit: str, selection: Selection) -> bool:
     return not {file.path for file in selection.files} <= {file.path for file in entry.files}
 
 
+def _same_files(run: Run, analysis: Analysis, request: Request, selection: Selection) -> frozenset[str]:
+    """Return the manifests that name files of the repository, and declare just what was chosen."""
+    repo = analysis.resolved.repo.lower()
+    manifests = (one for one in run.registry.manifests.values() if named_files(request_of(one)))
+    return frozenset(
+        one.name
+        for one in manifests
+        if isinstance(one.source, HuggingFaceSource)
+        and one.source.repo.lower() == repo
+        and same_files(one, request, analysis.files, selection)
+    )
+
+
 def _location(run: Run, chosen: _Chosen) -> tuple[str | None, tuple[str, ...]]:
     """Return what a new manifest says of the location, and what a person should know of it."""
     known = run.registry.settings.locations
@@ -489,6 +510,9 @@ def _render(chosen: _Chosen, location: str | None, *, schema: str) -> bytes:
         lines.append(_line(f"  {key}: {json.dumps(value, ensure_ascii=False)}", NAMED[key]))
     if wish.optional:
         lines.append(_line("  optional: true", "documents, pictures and examples too"))
+    if analysis.model is not None:
+        family = family_of(analysis.model, download_format=chosen.container, quantization=chosen.label)
+        lines.append(_line(f"family: {json.dumps(family)}", "one of several models of the repository"))
     if chosen.container in _FORMATS:
         lines.append(_line(f"format: {chosen.container}", "how the weights are packed"))
     if chosen.label:

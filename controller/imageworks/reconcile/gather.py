@@ -45,6 +45,7 @@ from imageworks.registry.load import RegistryState
 from imageworks.registry.lookup import UnknownModelError, find_in
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, OllamaSource, PathSource, Prune, State
 from imageworks.registry.parsed import registry_key
+from imageworks.registry.portion import portion_of
 from imageworks.transfer.content import ContentIndex
 from imageworks.transfer.files import RemoteFile
 from imageworks.transfer.paths import is_folder
@@ -476,8 +477,7 @@ def _claim_of(manifest: Manifest, path: Path, repo: str | None, *, holds: bool, 
         content: tuple[str, ...] = (repo or source.repo, source.revision)
     else:
         content = (source.label if source is not None else manifest.name,)
-    part = manifest.text("quantization")
-    return Claim(manifest.name, manifest.file, str(path), content, part, holds=holds, acts=acts)
+    return Claim(manifest.name, manifest.file, str(path), content, portion_of(manifest), holds=holds, acts=acts)
 
 
 def _with_refusals(look: Look, case: Case) -> Case:

@@ -23,6 +23,7 @@ class Asked:
         container: How the chosen weights are packed.
         label: The quantization that was chosen of several, if there was a choice.
         backend: What is to serve it, if that was said.
+        same: Manifests that name files of the repository, and declare just those that were chosen.
     """
 
     analysis: Analysis
@@ -30,6 +31,7 @@ class Asked:
     container: str | None
     label: str | None
     backend: str | None
+    same: frozenset[str] = frozenset()
 
 
 def known_name(registry: RegistryState, asked: Asked) -> str:
@@ -45,7 +47,8 @@ def known_name(registry: RegistryState, asked: Asked) -> str:
     usual = asked.analysis.name
     if usual in registry.manifests and _is_other(registry.manifests[usual], asked):
         usual = f"{usual}-{asked.label}"
-    if usual in registry.manifests or usual in registry.blocked:
+    taken = usual in registry.manifests or usual in registry.blocked
+    if taken and (not asked.same or usual in asked.same):
         return usual
     same = [one for one in registry.manifests.values() if registry.applies(one) and _is_declared(one, asked)]
     if same:
@@ -59,7 +62,7 @@ def known_name(registry: RegistryState, asked: Asked) -> str:
                 one.name,
             ),
         ).name
-    if usual in registry.entries:
+    if taken or usual in registry.entries:
         return usual
     found = (one.name for one in registry.entries.values() if not one.managed and _is_recorded(one, asked))
     return min(found, default=usual)
@@ -95,13 +98,17 @@ def _is_declared(manifest: Manifest, asked: Asked) -> bool:
     source = manifest.source
     if not isinstance(source, HuggingFaceSource) or source.repo.lower() != asked.analysis.resolved.repo.lower():
         return False
-    if source.include or source.weights or source.subfolder or branch_of(source.ref) != branch_of(asked.ref):
+    if branch_of(source.ref) != branch_of(asked.ref):
+        return False
+    if (source.include or source.weights or source.subfolder) and manifest.name not in asked.same:
         return False
     if asked.backend is not None and manifest.text("backend") != asked.backend:
         return False
     if manifest.text("format") not in {None, asked.container}:
         return False
     label = manifest.text("quantization")
+    if manifest.name in asked.same:
+        return True
     shown = {None, asked.label, asked.analysis.facts.quantization} if asked.label is None else {asked.label}
     return (quantization_label(label) or label if label else None) in shown
 

@@ -25,14 +25,15 @@ from imageworks.registry.manifest import (
     read_manifest,
 )
 from imageworks.registry.policies import check_exceptions
+from imageworks.registry.portion import are_disjoint, portion_of
 from imageworks.registry.settings import LMSTUDIO, PUBLISHER, Location, read_settings
 from imageworks.registry.wording import suggest
 
 _ANY_HOST: Final = "\0"
 _NESTED_REMEDY: Final = "give one of them another location"
 _SHARING_REMEDY: Final = (
-    "give one of them another location; only quantizations of one repository at one revision,"
-    " each named by `quantization`, may share a folder"
+    "give one of them another location; only different weights of one repository at one revision,"
+    " each named by `quantization`, `weights`, `include` or `subfolder`, may share a folder"
 )
 
 
@@ -225,7 +226,7 @@ def _ollama_key(name: str) -> str:
 def check_targets(declared: Iterable[Declared], settings: Document | None) -> Iterator[Diagnostic]:
     """Yield manifests whose files would go to one folder on one host.
 
-    Several quantizations of one repository at one revision may share their folder; anything else may not.
+    Different weights of one repository at one revision may share their folder; anything else may not.
 
     Args:
         declared: The schema-valid manifests.
@@ -271,8 +272,7 @@ def _meet(claim: _Claim, rival: _Claim) -> bool:
 def _may_share(item: Declared, claim: _Claim, other: Declared, rival: _Claim) -> bool:
     if not _meet(claim, rival):
         return True
-    own, theirs = item.manifest.text("quantization"), other.manifest.text("quantization")
-    return claim.content == rival.content and own is not None and theirs is not None and fold(own) != fold(theirs)
+    return claim.content == rival.content and are_disjoint(portion_of(item.manifest), portion_of(other.manifest))
 
 
 def _claim(
