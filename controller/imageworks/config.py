@@ -19,6 +19,7 @@ from typing import Final
 
 from imageworks.config_layers import ConfigurationError, Found, Layer, Layers, Setting, find_project, read_toml
 from imageworks.errors import ImageworksError, UsageError
+from imageworks.foundation.home import expanded
 from imageworks.lmstudio import HOMES, find_lmstudio
 from imageworks.log import warn
 from imageworks.registry.foreign import refuse_foreign
@@ -231,7 +232,7 @@ def _told(layers: Layers, name: str, default: str) -> str:
 
 
 def _folder(layers: Layers, name: str, default: Path) -> Path:
-    return Path(layers.text(name) or _told(layers, name, str(default))).expanduser()
+    return expanded(layers.text(name) or _told(layers, name, str(default)))
 
 
 def _root(layers: Layers, own: str, home: str, below: str = "") -> _Root | None:
@@ -246,7 +247,7 @@ def _root(layers: Layers, own: str, home: str, below: str = "") -> _Root | None:
 
 
 def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
+    return expanded(path).absolute()
 
 
 def _checked_host(host: str) -> str:
@@ -265,10 +266,10 @@ def _roots(layers: Layers, *own: _Root | None) -> tuple[Path, ...]:
     found = layers.find("roots")
     extra = found.value if found is not None and isinstance(found.value, tuple) else ()
     origins = {
-        **{Path(root).expanduser(): found.origin for root in extra if found is not None},
+        **{expanded(root): found.origin for root in extra if found is not None},
         # What LM Studio's own settings name is this user's word too: no registry and no project writes there.
         **{studio.models: "LM Studio's settings" for studio in find_lmstudio()},
-        **{root.expanduser(): "default" for root in usual},
+        **{expanded(root): "default" for root in usual},
         **trusted,
     }
     layers.settings = [one for one in layers.settings if one.name != "roots"]
@@ -326,11 +327,11 @@ def registry_to_make() -> Path:
     """Return where the first download makes a registry: where environment or user config say, else the usual place."""
     file = user_config_file()
     named = Layers(os.environ, (Layer(file, read_toml(file)),)).text("registry")
-    return Path(named or DEFAULT_REGISTRY).expanduser().absolute()
+    return expanded(named or DEFAULT_REGISTRY).absolute()
 
 
 def _named_registry(path: Path, named_by: str) -> Path:
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     for candidate in (path, path / "registry"):
         if (candidate / REGISTRY_FILE).is_file():
             return candidate
@@ -344,7 +345,7 @@ def _named_registry(path: Path, named_by: str) -> Path:
 
 def _registry_origin(registry: Path) -> str:
     variable = os.environ.get(REGISTRY_VARIABLE)
-    if variable and Path(variable).expanduser().absolute() in (registry, registry.parent):
+    if variable and expanded(variable).absolute() in (registry, registry.parent):
         return f"environment {REGISTRY_VARIABLE}"
     if registry == DEFAULT_REGISTRY.expanduser():
         return "default"

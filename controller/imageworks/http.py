@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from imageworks.errors import ImageworksError
 from imageworks.log import detail
@@ -28,6 +28,7 @@ CONNECT_SECONDS: Final = 15.0
 READ_SECONDS: Final = 30.0
 LARGEST_BODY_BYTES: Final = 32 * 1024 * 1024
 CUT: Final = "the connection was cut"
+_IN_ADDRESSES: Final = "".join(map(chr, range(ord("!"), ord("~") + 1)))
 
 
 class HttpError(ImageworksError):
@@ -100,6 +101,21 @@ def origin(url: str) -> tuple[str, str, int]:
     """
     parts = urlsplit(url)
     return parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def led_to(url: str, location: str) -> str:
+    """Return where a ``Location`` leads, as an address that can be asked: in ASCII, as browsers send it.
+
+    Args:
+        url: What answered with it.
+        location: The header's value, as it is read.
+
+    Raises:
+        ValueError: It is no address.
+    """
+    target = urljoin(url, quote(location.encode("latin-1", "replace"), safe=_IN_ADDRESSES))
+    origin(target)
+    return target
 
 
 class HttpPool:

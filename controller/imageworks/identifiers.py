@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from imageworks.errors import ExitCode, ImageworksError
 from imageworks.quant_labels import quantization_label
@@ -133,7 +133,7 @@ def _below_endpoint(text: str, endpoints: Iterable[str]) -> str | None:
     schemed = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text)
     if schemed and schemed.group().lower() not in {"http://", "https://"}:
         raise IdentifierError(text, "only http and https URLs can be read")
-    mirrors = [urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}") for endpoint in endpoints]
+    mirrors = [parts for endpoint in endpoints if (parts := _address(endpoint)) is not None]
     if not schemed and text.split("/", 1)[0].lower() not in HUB_HOSTS | {mirror.netloc.lower() for mirror in mirrors}:
         return None
     try:
@@ -153,6 +153,17 @@ def _below_endpoint(text: str, endpoints: Iterable[str]) -> str | None:
         f"{host or 'it'} is not the Hugging Face Hub",
         remedy="Give a huggingface.co URL, or set HF_ENDPOINT when this is a mirror.",
     )
+
+
+def _address(endpoint: str) -> SplitResult | None:
+    """Return a mirror's address in parts, ``None`` for what is none: whoever asks it says so."""
+    endpoint = endpoint.strip()
+    try:
+        parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        usable = parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable else None
 
 
 def _short_form(text: str) -> HubIdentifier:

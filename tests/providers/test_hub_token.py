@@ -40,6 +40,8 @@ def library_token(environment: Mapping[str, str], home: Path) -> str | None:
         {"HF_TOKEN": "hf_one", "HUGGING_FACE_HUB_TOKEN": "hf_two"},
         {"HUGGING_FACE_HUB_TOKEN": " hf_two\n"},
         {"HF_TOKEN": ""},
+        {"HF_TOKEN": " \n"},
+        {"HF_TOKEN": " ", "HUGGING_FACE_HUB_TOKEN": "hf_two"},
         {"HF_HOME": "{home}/elsewhere"},
         {"HF_TOKEN_PATH": "$HOME/given", "HF_HOME": "{home}/elsewhere"},
         {"XDG_CACHE_HOME": "{home}/xdg"},
@@ -64,6 +66,23 @@ def test_no_login_means_no_token(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(" \n")
     assert find_token({"HF_HOME": str(tmp_path)}) is None
     assert token_file({"HF_HOME": str(tmp_path)}) == tmp_path / "token"
+
+
+@pytest.mark.parametrize("variable", ["HF_TOKEN_PATH", "HF_HOME", "XDG_CACHE_HOME"])
+def test_d21_an_empty_variable_about_the_token_is_none(variable: str, isolated_environment: Path) -> None:
+    file = isolated_environment / ".cache/huggingface/token"
+    file.parent.mkdir(parents=True)
+    file.write_text("hf_usual\n")
+    found = find_token({variable: ""})
+    assert found is not None
+    assert found.value == "hf_usual"
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_d21_a_token_in_quotes_is_told(quote: str) -> None:
+    with pytest.raises(UnauthorisedError, match="HF_TOKEN: ") as caught:
+        find_token({"HF_TOKEN": f"{quote}{CANARY}{quote}"})
+    assert CANARY not in caught.value.render()
 
 
 def test_a_token_that_no_header_can_hold_is_refused_unseen(tmp_path: Path) -> None:

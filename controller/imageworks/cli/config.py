@@ -9,6 +9,7 @@ import typer
 
 from imageworks.cli.output import complain, say, table
 from imageworks.errors import UsageError
+from imageworks.foundation.home import expanded
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +57,7 @@ def config_command(
 
 
 def _folder(given: Path) -> Path:
-    folder = Path(os.path.normpath(given.expanduser().absolute()))
+    folder = Path(os.path.normpath(expanded(given).absolute()))
     if folder.parent == folder:
         raise UsageError(f"--allow {given}: that is every folder of this machine")
     return folder

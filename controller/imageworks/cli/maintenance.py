@@ -17,6 +17,7 @@ from imageworks.cli.edits import (
     tell_of_backup,
 )
 from imageworks.errors import ExitCode, UsageError
+from imageworks.foundation.home import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,7 +162,7 @@ def purge_hf_command(
         found = purge_hf(
             ledger.registry.entries.values(),
             {*ledger.registry.manifests, *ledger.registry.blocked},
-            root=Path(os.path.abspath(root.expanduser())),  # noqa: PTH100 # `..` must go, links must stay
+            root=Path(os.path.abspath(expanded(root))),  # noqa: PTH100 # `..` must go, links must stay
             backend=backend.lower() if backend else None,
         )
         carry_out(ledger, found, "Purge models below the weights root", apply=not dry_run, told=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imageworks.cli.output import complain, printable, say
+from imageworks.foundation.home import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,7 +59,7 @@ def migrate_command(
     host = load_host_settings(registry=root)
     if not dry_run:
         start_logging(host.log_dir)
-    result = migrate(folder.expanduser().absolute(), root, host, dry_run=dry_run, wait=wait)
+    result = migrate(expanded(folder).absolute(), root, host, dry_run=dry_run, wait=wait)
     for note in (*result.notes, *result.migration.notes):
         complain(f"note: {note}")
     if as_json:
@@ -77,7 +78,7 @@ def _root(given: Path | None) -> Path:
             return find_registry()
         except RegistryNotFoundError:
             return registry_to_make()
-    path = given.expanduser().absolute()
+    path = expanded(given).absolute()
     return path / "registry" if (path / "registry" / REGISTRY_FILE).is_file() else path
 
 

@@ -9,6 +9,7 @@ import typer
 
 from imageworks.cli.output import complain, human_bytes, printable, say
 from imageworks.errors import ExitCode, UsageError
+from imageworks.foundation.home import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -132,7 +133,7 @@ def scan_options(
     if where is None:
         raise UsageError("this host has no weights root", remedy="Name the folder to scan.")
     return ScanOptions(
-        base=where.expanduser().absolute(),
+        base=expanded(where).absolute(),
         backend=backend.value if backend else None,
         fallback=fallback,
         include_testing=include_testing,

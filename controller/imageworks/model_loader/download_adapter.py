@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from imageworks.config import find_registry, load_host_settings
+from imageworks.foundation.home import expanded
 from imageworks.model_loader.entries import RegistryEntry, recorded_entry
 from imageworks.model_loader.registry import DEFAULT_WAIT_SECONDS, load_registry
 from imageworks.reconcile.ledger import Ledger
@@ -114,7 +115,7 @@ def record_download(  # noqa: PLR0913 # the documented signature, all of it by n
         LockHeldError: Another process still holds the registry after waiting.
     """
     said = Described(
-        path=Path(os.path.normpath(Path(path).expanduser().absolute())),
+        path=Path(os.path.normpath(expanded(path).absolute())),
         backend=backend,
         repo=hf_id,
         container=format_type,

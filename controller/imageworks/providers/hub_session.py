@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from http import HTTPStatus
 from typing import Final, TypeVar
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
-from imageworks.http import HttpError, HttpPool, OpenReply, Reply, origin, shown_url
+from imageworks.http import HttpError, HttpPool, OpenReply, Reply, led_to, origin, shown_url
 from imageworks.providers.hub_errors import HubError, HubUnreachableError, OfflineError, UnexpectedReplyError
 from imageworks.providers.hub_pace import LONGEST_WAIT_SECONDS, Pace, Quota, asked_wait, too_long
 from imageworks.providers.hub_token import Token, renewed
@@ -39,14 +39,16 @@ def checked_endpoint(text: str) -> str:
         HubUnreachableError: It is no http or https address, or has a password in it.
     """
     endpoint = text.strip().rstrip("/")
-    parts = urlsplit(endpoint)
     try:
+        parts = urlsplit(endpoint)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and origin(endpoint)[2] > 0
+        usable = usable and endpoint.isascii() and not ("@" in parts.netloc or parts.query or parts.fragment)
     except ValueError:
         usable = False
-    if not usable or "@" in parts.netloc or parts.query or parts.fragment or not endpoint.isascii():
+    if not usable:
+        shown = re.split(r"[?#]", endpoint)[0].rpartition("@")[2]  # what stands before may be a password
         raise HubUnreachableError(
-            f"HF_ENDPOINT: {shown_url(endpoint) if usable else endpoint!r} cannot be the address of a hub",
+            f"HF_ENDPOINT: {shown!a} cannot be the address of a hub",
             remedy=f"Write it as {DEFAULT_ENDPOINT}, without user, password, query or fragment.",
         )
     return endpoint
@@ -288,9 +290,20 @@ def redirect_target(reply: Reply | OpenReply) -> str | None:
 
     Args:
         reply: The answer.
+
+    Raises:
+        UnexpectedReplyError: It sends us to what is no address.
     """
     location = reply.headers.get("location")
-    return urljoin(reply.url, location) if reply.status in REDIRECTS and location else None
+    if reply.status not in REDIRECTS or not location:
+        return None
+    try:
+        return led_to(reply.url, location)
+    except ValueError:
+        raise UnexpectedReplyError(
+            f"{shown_url(reply.url)}: HTTP {reply.status} redirects to what is no address",
+            remedy="Something between changes answers: check the proxy or mirror, and HF_ENDPOINT.",
+        ) from None
 
 
 def _drain(reply: OpenReply) -> None:

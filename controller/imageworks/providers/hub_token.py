@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from imageworks.foundation.home import expanded
 from imageworks.log import keep_secret
 from imageworks.providers.hub_errors import UnauthorisedError
 
 _TRUE: Final = frozenset({"1", "ON", "YES", "TRUE"})  # huggingface_hub's own reading of a switch
-_VISIBLE: Final = re.compile(r"[!-~]+")
+_VISIBLE: Final = re.compile(r"[!#-&(-~]+")  # none has quotes: they are what a file of variables had around it
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,9 @@ def find_token(environment: Mapping[str, str]) -> Token | None:
     if environment.get("HF_OIDC_RESOURCE"):
         value = _ask_library()
         return None if value is None else _checked(value, "HF_OIDC_RESOURCE", renewable=True)
-    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        if environment.get(variable):
-            return _checked(environment[variable], variable)
+    variable = "HF_TOKEN" if environment.get("HF_TOKEN") else "HUGGING_FACE_HUB_TOKEN"
+    if (token := _checked(environment.get(variable, ""), variable)) is not None:
+        return token
     file = token_file(environment)
     try:
         return _checked(file.read_text(encoding="utf-8"), str(file), renewable=True)
@@ -76,9 +77,9 @@ def token_file(environment: Mapping[str, str]) -> Path:
     Args:
         environment: The process's environment variables.
     """
-    cache = environment.get("XDG_CACHE_HOME", "~/.cache")
-    home = environment.get("HF_HOME", f"{cache}/huggingface")
-    return Path(os.path.expandvars(environment.get("HF_TOKEN_PATH", f"{home}/token"))).expanduser()
+    cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
+    home = environment.get("HF_HOME") or f"{cache}/huggingface"
+    return expanded(os.path.expandvars(environment.get("HF_TOKEN_PATH") or f"{home}/token"))
 
 
 def renewed(token: Token) -> Token | None:

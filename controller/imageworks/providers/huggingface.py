@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode
 
 from imageworks import __version__
 from imageworks.http import HttpPool, Reply
@@ -338,4 +338,4 @@ def _next_query(reply: Reply) -> str:
     Only the query is taken: the address stays ours, so that no link of a hub or mirror can lead the token elsewhere.
     """
     match = _LINK.search(reply.headers.get("link", ""))
-    return "" if match is None else urlencode(parse_qs(urlsplit(match[1]).query), doseq=True)
+    return "" if match is None else urlencode(parse_qs(match[1].partition("#")[0].partition("?")[2]), doseq=True)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from imageworks import __version__
 from imageworks.detect.jsons import parse_object
-from imageworks.http import HttpError, HttpPool, OpenReply, Reply, shown_url
+from imageworks.http import HttpError, HttpPool, OpenReply, Reply, led_to, shown_url
 from imageworks.providers.ollama_address import is_loopback
 from imageworks.providers.ollama_errors import (
     OllamaBrokenStreamError,
@@ -145,7 +145,13 @@ def _redirected(reply: Reply | OpenReply, what: str) -> str | None:
     location = reply.headers.get("location")
     if reply.status not in _REDIRECTS or not location:
         return None
-    target = urljoin(reply.url, location)
+    try:
+        target = led_to(reply.url, location)
+    except ValueError:
+        raise OllamaError(
+            f"{what}: {shown_url(reply.url)} redirects to what is no address",
+            remedy="Something between changes answers: check the proxy.",
+        ) from None
     parts, local = urlsplit(target), urlsplit(reply.url).scheme == "http"
     if parts.scheme == "https" or (local and parts.scheme == "http" and _is_local(parts.netloc)):
         return target

@@ -15,6 +15,7 @@ from imageworks.config import (
     registry_to_make,
 )
 from imageworks.errors import UsageError
+from imageworks.foundation.home import expanded
 from imageworks.identifiers import HubIdentifier, parse_hub_identifier
 from imageworks.reconcile.declare import Proposal, Wish
 from imageworks.reconcile.run import Run
@@ -60,7 +61,7 @@ def declared_location(given: str | None) -> str | None:
     """
     if given is None or ("/" not in given and not given.startswith(("~", "."))):
         return given
-    path = Path(os.path.normpath(Path(given).expanduser().absolute()))
+    path = Path(os.path.normpath(expanded(given).absolute()))
     if path.parent == path:
         raise UsageError(f"location {given}: models cannot be strewn over the whole filesystem")
     home = Path.home()
@@ -94,7 +95,7 @@ def keep_allowed(host: HostSettings, wish: Wish, told: Callable[[str], None]) ->
 
 def _named_root(wish: Wish) -> Path | None:
     named = wish.location
-    return Path(named).expanduser() if named and named.startswith(("/", "~")) else None
+    return expanded(named) if named and named.startswith(("/", "~")) else None
 
 
 def registry_or_new(given: Path | None, told: Callable[[str], None]) -> Path:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from imageworks.foundation.home import expanded
 from imageworks.registry import git_history, git_library, git_read, git_revisions
 from imageworks.registry.foreign import refuse_foreign
 from imageworks.registry.git_commit import Change, branch_of, entry_at, full_name, tip_of
@@ -471,7 +472,7 @@ def init_repository(path: Path, *, branch: str | None = None, host: str | None =
     Raises:
         UnsupportedRepositoryError: The repository that the folder is in cannot be worked with.
     """
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     path.mkdir(parents=True, exist_ok=True)
     try:
         return RegistryRepository.open(path, host=host)

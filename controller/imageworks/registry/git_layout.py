@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from imageworks.foundation.home import expanded
 from imageworks.registry import git_library
 from imageworks.registry.git_values import NotARegistryRepositoryError, UnsupportedRepositoryError
 
@@ -50,7 +51,7 @@ def locate(root: Path) -> tuple[Layout, "Repository"]:
         NotARegistryRepositoryError: The folder does not exist, or is in no git repository, or is ignored by it.
         UnsupportedRepositoryError: The repository is bare, foreign-owned, partial or of an unknown format.
     """
-    root = root.expanduser()
+    root = expanded(root)
     if not root.is_dir():
         raise _not_a_repository(root, f"{root}: there is no such folder")
     root = root.resolve()

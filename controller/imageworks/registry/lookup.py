@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ExitCode, ImageworksError
+from imageworks.foundation.home import expanded_or_none
 from imageworks.registry.views import Model, name_for_people, part, text, texts
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def _plain(asked: str) -> str:
 
 
 def _is_at(model: Named, asked: str) -> bool:
-    return asked.startswith(("/", "~")) and model.path.startswith("/") and Path(model.path) == Path(asked).expanduser()
+    return asked.startswith(("/", "~")) and model.path.startswith("/") and Path(model.path) == expanded_or_none(asked)
 
 
 def _is_called(model: Named, plain: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Final
 
 from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSettings
 from imageworks.errors import ImageworksError
+from imageworks.foundation.home import expanded
 from imageworks.lmstudio import find_lmstudio
 from imageworks.registry.foreign import refuse_foreign
 from imageworks.registry.git import RegistryRepository, init_repository
@@ -191,7 +192,7 @@ def find_locations(host: HostSettings) -> dict[str, Location]:
 
 def _below_home(path: Path) -> str:
     """Return a path as registry.yaml should have it: with ``~`` where it is below the home folder."""
-    full = path.expanduser()
+    full = expanded(path)
     home = Path.home()
     return f"~/{full.relative_to(home).as_posix()}" if full.is_relative_to(home) and full != home else full.as_posix()
 
@@ -254,7 +255,7 @@ def make_registry(path: Path, host: HostSettings) -> Scaffold:
         ScaffoldConflictError: Files of another content stand where the registry's would be; nothing was changed.
         ForeignFilesError: The predecessor's files are there; nothing was changed.
     """
-    root = path.expanduser().absolute()
+    root = expanded(path).absolute()
     refuse_foreign(root, registry=False)
     files = render_files(find_locations(host), host=host.host, prefix=_prefix_of(root))
     kept = tuple(name for name in _LEFT_ALONE_WHEN_PRESENT if name in files and os.path.lexists(root / name))

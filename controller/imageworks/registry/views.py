@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from imageworks.foundation.home import expanded, expanded_or_none
 from imageworks.naming import (
     compile_testing_patterns,
     display_name,
@@ -411,7 +412,9 @@ def template_file(
     single = part(model, "metadata").get("single_file") is True
     folder = Path(path).parent if single else Path(path)
     places = [place for place in (folder, registry) if place is not None and place.is_absolute()]
-    given = Path(named).expanduser()
+    given = expanded_or_none(named)
+    if given is None:
+        return None
     found = next((place / given for place in places if (place / given).is_file()), None)
     if found is None:
         return None
@@ -423,4 +426,4 @@ def _is_at(model: Model, location: str) -> bool:
     if not location.startswith(("/", "~")):
         return text(model, "download_location") == location
     path = text(model, "download_path")
-    return path.startswith("/") and Path(path).is_relative_to(Path(location).expanduser())
+    return path.startswith("/") and Path(path).is_relative_to(expanded(location))

@@ -7,6 +7,7 @@ from typing import Final
 
 from imageworks.config import HostSettings
 from imageworks.detect.local import describe_folder
+from imageworks.foundation.home import expanded
 from imageworks.registry.views import Model, part, text
 from imageworks.serving.compatibility import Answer, Trait, Verdict, traits_of, verdict, verdicts
 from imageworks.serving.launch import LaunchError, Server, Target
@@ -113,7 +114,7 @@ def declared_template(model: Model, root: Path, host: HostSettings) -> Path | No
     named = declared.get("path")
     if declared.get("source") != "external" or not isinstance(named, str):
         return None
-    folder, given = Path(text(model, "download_path")), Path(named).expanduser()
+    folder, given = Path(text(model, "download_path")), expanded(named)
     found = next((place for place in (folder / given, root / given) if place.is_file()), None)
     if found is None:
         raise LaunchError(

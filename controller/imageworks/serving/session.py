@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imageworks.config import HostSettings
+from imageworks.foundation.home import expanded_or_none
 from imageworks.registry.entry import Entry
 from imageworks.registry.lookup import UnknownModelError, find_model
 from imageworks.registry.views import Model, text
@@ -61,11 +62,11 @@ def prepare(
         LaunchError: It cannot be served as asked.
         UsageError: The server cannot do what is asked.
     """
-    path = Path(asked).expanduser()
+    path = expanded_or_none(asked) if _is_path(asked) else None
     try:
-        model = find_model(recorded.models, str(path.absolute()) if _is_path(asked) else asked)
+        model = find_model(recorded.models, asked if path is None else str(path.absolute()))
     except UnknownModelError:
-        if not _is_path(asked) or server is Server.OLLAMA:
+        if path is None or server is Server.OLLAMA:
             raise
         return _at_path(server, path.absolute(), wishes)
     entry = recorded.entries.get(text(model, "name"))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from imageworks.foundation.home import expanded
 from imageworks.transfer.digests import Algorithm
 from imageworks.transfer.files import RemoteFile
 from imageworks.transfer.folders import FolderIndex
@@ -75,9 +76,9 @@ def hub_cache_folder(environment: Mapping[str, str]) -> Path:
     """
     explicit = environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE")
     if explicit:
-        return Path(explicit).expanduser()
+        return expanded(explicit)
     cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(environment.get("HF_HOME") or f"{cache}/huggingface").expanduser() / "hub"
+    return expanded(environment.get("HF_HOME") or f"{cache}/huggingface") / "hub"
 
 
 def ollama_stores(environment: Mapping[str, str]) -> tuple[Path, ...]:
@@ -88,5 +89,5 @@ def ollama_stores(environment: Mapping[str, str]) -> tuple[Path, ...]:
     """
     named = environment.get("OLLAMA_MODELS", "").strip().strip("\"'")  # as Ollama's envconfig.Var does
     if named:
-        return (Path(named).expanduser(),)
-    return (Path("~/.ollama/models").expanduser(), OLLAMA_SYSTEM_STORE)
+        return (expanded(named),)
+    return (expanded("~/.ollama/models"), OLLAMA_SYSTEM_STORE)
