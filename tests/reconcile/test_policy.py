@@ -42,12 +42,16 @@ def exception(policy: str, expires: date | None = None, name: str = "m") -> Poli
         (("apache-2.0",), (), None, None, False),
         (("apache-2.0",), (), "apache-2.0", None, True),
         (("apache-2.0",), (), "cc-by-nc-4.0", "apache-2.0", False),
+        (("apache-2.0",), (), "apache-2.0", "cc-by-nc-4.0", False),
+        ((), ("cc-by-nc-4.0",), "mit", "cc-by-nc-4.0", False),
+        ((), ("cc-by-nc-4.0",), "MIT", "mit", True),
+        (("apache-2.0",), (), "Apache-2.0", "other", True),
         ((), ("cc-by-nc-4.0",), None, "CC-BY-NC-4.0", False),
         ((), ("cc-by-nc-4.0",), None, "mit", True),
         ((), ("cc-by-nc-4.0",), None, None, True),
     ],
 )
-def test_licences(
+def test_x8_licences(
     allowed: tuple[str, ...], denied: tuple[str, ...], declared: str | None, offered: str | None, comes: bool
 ) -> None:
     fields: dict[str, Any] = {} if declared is None else {"license": declared}

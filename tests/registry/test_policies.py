@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from imageworks.registry.manifest import read_manifest
+from imageworks.registry.ollama_sources import ollama_key
 from imageworks.registry.policies import Policies, declared_violations
 from imageworks.registry.reader import WorkTreeReader
 from imageworks.registry.validate import validate_files, validate_registry
@@ -105,12 +106,38 @@ def test_an_exception_that_cannot_be_read_is_told(tmp_path: Path, exception: str
         ({"ollama": "qwen2.5vl:7b", "digest": "sha256:" + "a" * 64}, {"allowed_owners"}),
         ({"ollama": "acme/it:7b", "digest": "sha256:" + "a" * 64}, set()),
         ({"ollama": "hf.co/acme/it:Q4_K_M"}, {"require_pins"}),
-        ({"ollama": "mine", "modelfile": {"from": "acme/it"}}, {"allowed_owners"}),
+        ({"ollama": "mine", "modelfile": {"from": "acme/it"}}, {"require_pins", "allowed_owners"}),
+        ({"ollama": "acme/mine", "modelfile": {"from": "ACME/pinned"}}, set()),
+        ({"ollama": "acme/mine", "modelfile": {"from": "acme/pinned:7b"}}, {"require_pins"}),
+        ({"ollama": "acme/mine", "modelfile": {"from": "evil/it"}}, {"require_pins", "allowed_owners"}),
+        ({"ollama": "acme/mine", "modelfile": {"from": "evil.example/acme/it"}}, {"require_pins", "allowed_owners"}),
+        ({"ollama": "acme/mine", "modelfile": {"from": "/models/it.gguf"}}, set()),
+        ({"ollama": "evil.example:8443/acme/it", "digest": "a" * 64}, {"allowed_owners"}),
+        ({"ollama": "http://evil.example:8443/acme/it", "digest": "a" * 64}, {"allowed_owners"}),
+        ({"ollama": "evil.example/acme/it:acme", "digest": "a" * 64}, {"allowed_owners"}),
+        ({"ollama": "registry.ollama.ai/acme/it", "digest": "a" * 64}, set()),
+        ({"ollama": "HF.co/Acme/it", "digest": "a" * 64}, set()),
+        ({"ollama": "ours.example:5000/team/it", "digest": "a" * 64}, set()),
+        ({"ollama": "ours.example/team/it", "digest": "a" * 64}, {"allowed_owners"}),
         ({"huggingface": "gpt2", "revision": "a" * 40}, {"allowed_owners"}),
         ({"path": "/models/it"}, set()),
     ],
 )
-def test_every_kind_of_source_is_held_to_pins_and_owners(source: dict[str, object], rules: set[str]) -> None:
-    policies = Policies(require_pins=True, allowed_owners=("acme",))
-    found = declared_violations(read_manifest("models/m.yaml", {"source": source}), policies)
+def test_x7_every_kind_of_source_is_held_to_pins_and_owners(source: dict[str, object], rules: set[str]) -> None:
+    policies = Policies(require_pins=True, allowed_owners=("acme", "ours.example:5000/team"))
+    found = declared_violations(
+        read_manifest("models/m.yaml", {"source": source}), policies, pinned={ollama_key("acme/pinned")}
+    )
     assert {violation.policy.value for violation in found} == rules
+
+
+def test_x7_a_base_is_pinned_by_a_manifest_of_its_own(tmp_path: Path) -> None:
+    settings = "schema_version: 1\npolicies: {require_pins: true}\n"
+    made = "schema_version: 1\nsource:\n  ollama: mine\n  modelfile: {from: 'acme/base:7b'}\n"
+    base = f"schema_version: 1\nsource: {{ollama: 'acme/base:7b', digest: {'a' * 64}}}\n"
+    (found,) = validate_registry(WorkTreeReader(registry(tmp_path / "r", settings, m=made))).diagnostics
+    assert (found.file, found.line) == ("models/m.yaml", 4)
+    assert "require_pins" in found.message
+    assert validate_registry(WorkTreeReader(registry(tmp_path / "s", settings, m=made, b=base))).diagnostics == ()
+    gone = f"{base}state: absent\n"
+    assert len(validate_registry(WorkTreeReader(registry(tmp_path / "t", settings, m=made, b=gone))).diagnostics) == 1

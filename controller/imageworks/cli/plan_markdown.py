@@ -152,6 +152,8 @@ def _concerns(change: Change, detail: Detail) -> Iterator[str]:
             yield f"licence {old} -> {new or 'not known'}"
         elif old is None:
             yield f"licence {new or 'not known'}"
+        if detail.source_license is not None:
+            yield f"the source says another licence: {detail.source_license}"
     yield from (f"{path} can run code ({why})" for path, why in detail.risky)
 
 

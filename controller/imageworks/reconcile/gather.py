@@ -44,6 +44,7 @@ from imageworks.registry.entry import Entry
 from imageworks.registry.load import RegistryState
 from imageworks.registry.lookup import UnknownModelError, find_in
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, OllamaSource, PathSource, Prune, State
+from imageworks.registry.ollama_sources import pinned_names
 from imageworks.registry.parsed import registry_key
 from imageworks.registry.portion import portion_of
 from imageworks.transfer.content import ContentIndex
@@ -183,6 +184,7 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
         staged_bytes=staged,
         policies=registry.settings.policies.on(datetime.now(UTC).date()),
         documents=registry.documents,
+        pinned=pinned_names(applied.values()),
         records_stale=look.records.stale(recorded),
         strangers=() if names else tuple(strangers(look.places, registry, _folders(cases))),
         relocated={n: path for n, path in moved.items() if n not in applied and path and (not names or n in names)},

@@ -7,7 +7,7 @@ from typing import Final
 from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.reconcile.decide import decide, is_ollamas, relocation, removal
 from imageworks.reconcile.plan import Action, Change, Drift, FilesystemTotal, Plan, Reason
-from imageworks.reconcile.policy import policy_notes, policy_obstacle, rename_notes, within_host_limit
+from imageworks.reconcile.policy import license_notes, policy_notes, policy_obstacle, rename_notes, within_host_limit
 from imageworks.reconcile.situation import Case, Observation, Obstacle, Orphan, PruneOptions, Situation, obstacle_of
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import Prune, State
@@ -29,7 +29,8 @@ def make_plan(situation: Situation, prune: PruneOptions) -> Plan:
         from imageworks.reconcile.ollama_made import rebuilt
 
         decided = rebuilt(decided)
-    notes = (*situation.notes, *rename_notes(situation.cases), *policy_notes(decided, situation))
+    of_sources = (*rename_notes(situation.cases), *license_notes(situation.cases))
+    notes = (*situation.notes, *of_sources, *policy_notes(decided, situation))
     if any(case.ollama is not None for case in situation.cases):
         from imageworks.reconcile.ollama_leaving import not_offered
 

@@ -8,6 +8,7 @@ from imageworks.reconcile.plan import Action, Change, Reason
 from imageworks.reconcile.situation import Case, Obstacle, Situation, Upstream
 from imageworks.registry.diagnostic import Diagnostic, whole_file
 from imageworks.registry.document import Pointer
+from imageworks.registry.licenses import contradiction, contradicts
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, State
 from imageworks.registry.policies import (
     LICENSES,
@@ -116,9 +117,11 @@ def _standing(case: Case, change: Change | None, situation: Situation) -> list[V
     policies = situation.policies
     if not policies or case.manifest.state is State.ABSENT:
         return []
-    found = list(declared_violations(case.manifest, policies))
-    if case.manifest.text("license") is None and (case.manifest.source is not None or case.entry is not None):
-        found += license_violations(_license(case), policies)
+    found = list(declared_violations(case.manifest, policies, pinned=situation.pinned))
+    said, at_source = case.manifest.text("license"), _license(case)
+    undeclared = said is None and (case.manifest.source is not None or case.entry is not None)
+    if undeclared or contradicts(said, at_source):
+        found += license_violations(at_source, policies)
     if isinstance(case.manifest.source, HuggingFaceSource) and (repo := present_name(case)) is not None:
         found += renamed_violations(case.manifest.source, repo, policies)
     found += _of_files(case, change, policies)
@@ -155,6 +158,15 @@ def rename_notes(cases: Iterable[Case]) -> tuple[str, ...]:
                 f"{case.manifest.file}: {source.repo} is {repo} on the hub by now; write that name if it is meant"
             )
     return tuple(notes)
+
+
+def license_notes(cases: Iterable[Case]) -> tuple[str, ...]:
+    """Return which manifests name another licence than their source, one line each.
+
+    Args:
+        cases: The declared models.
+    """
+    return tuple(told for case in cases if (told := contradiction(case.manifest, _license(case))) is not None)
 
 
 def _license(case: Case) -> str | None:

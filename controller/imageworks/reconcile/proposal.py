@@ -9,6 +9,7 @@ from typing import Final
 from imageworks.errors import ImageworksError
 from imageworks.reconcile.plan import Action, Change, Plan
 from imageworks.reconcile.situation import Case, Situation, Upstream
+from imageworks.registry.licenses import contradicts
 from imageworks.registry.manifest import HuggingFaceSource, OllamaSource, is_commit
 from imageworks.registry.server_options import ADDRESS_OPTIONS, reaching_options
 from imageworks.registry.views import part, text, texts
@@ -32,6 +33,7 @@ class Detail:
         changed: Files with other bytes.
         license: The licence before and after.
         risky: Files that can run code and were not there before, each with how.
+        source_license: The licence that the source says, where the manifest says another one.
     """
 
     revision: tuple[str | None, str | None] = (None, None)
@@ -41,6 +43,7 @@ class Detail:
     changed: tuple[str, ...] = ()
     license: tuple[str | None, str | None] = (None, None)
     risky: tuple[tuple[str, str], ...] = ()
+    source_license: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +193,14 @@ def _detail(change: Change, case: Case | None, declared: Case | None) -> Detail:
     risky = {one.path: one.reason for one in safety_of(wanted).files}
     was = {one.path for one in safety_of(recorded).files}
     old = entry.text("license") if entry is not None else None
+    said = case.manifest.text("license")
     return Detail(
         revision=(before, after),
         size=(size, sum(file.size for file in upstream.files)),
         added=tuple(sorted(wanted.keys() - recorded.keys())),
         removed=tuple(sorted(recorded.keys() - wanted.keys())),
         changed=tuple(sorted({*change.fetch, *change.reuse} & wanted.keys() & recorded.keys())),
-        license=(old, case.manifest.text("license") or upstream.license),
+        license=(old, said or upstream.license),
+        source_license=upstream.license if contradicts(said, upstream.license) else None,
         risky=tuple((path, why) for path, why in sorted(risky.items()) if path not in was),
     )

@@ -238,6 +238,7 @@ class Situation:
         records_stale: Whether entries or snapshot differ from what they should be although no model changes.
         strangers: Models that another program brought here, and that nobody recorded or declared.
         relocated: Where entries without a manifest were recorded whose drive stands elsewhere now, by name.
+        pinned: The models of Ollama that this host is to have at one digest.
     """
 
     host: str
@@ -256,6 +257,7 @@ class Situation:
     records_stale: bool = False
     strangers: tuple[Drift, ...] = ()
     relocated: Mapping[str, Path] = field(default_factory=dict)
+    pinned: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
-from imageworks.naming import split_ollama_tag
 from imageworks.registry.diagnostic import Diagnostic, at, whole_file
 from imageworks.registry.document import Document, Pointer
 from imageworks.registry.layout import folder_name
@@ -24,6 +23,7 @@ from imageworks.registry.manifest import (
     manifest_name,
     read_manifest,
 )
+from imageworks.registry.ollama_sources import ollama_key
 from imageworks.registry.policies import check_exceptions
 from imageworks.registry.portion import are_disjoint, portion_of
 from imageworks.registry.settings import LMSTUDIO, PUBLISHER, Location, read_settings
@@ -202,7 +202,7 @@ def check_modelfiles(declared: Iterable[Declared]) -> Iterator[Diagnostic]:
         if not isinstance(source, OllamaSource) or source.modelfile is None or item.manifest.state is State.ABSENT:
             continue
         base = source.modelfile.base or ""
-        made.setdefault(_ollama_key(source.name), (item, "" if base.startswith(("/", "~")) else _ollama_key(base)))
+        made.setdefault(ollama_key(source.name), (item, "" if base.startswith(("/", "~")) else ollama_key(base)))
     for name, (item, base) in made.items():
         seen: list[str] = []
         below = base
@@ -214,13 +214,6 @@ def check_modelfiles(declared: Iterable[Declared]) -> Iterator[Diagnostic]:
             message = f"{item.manifest.name} would be made of itself{way}"
             remedy = "build it under another name than its base's"
             yield at(item.document, ("source", "modelfile", "from"), message, remedy)
-
-
-def _ollama_key(name: str) -> str:
-    """Return what is equal for two spellings of one model of Ollama: its defaults filled in, the case folded."""
-    base, tag = split_ollama_tag(name)
-    parts = ["registry.ollama.ai", "library"][: max(0, 3 - base.count("/") - 1)] + base.split("/")
-    return f"{'/'.join(parts)}:{tag}".lower()
 
 
 def check_targets(declared: Iterable[Declared], settings: Document | None) -> Iterator[Diagnostic]:

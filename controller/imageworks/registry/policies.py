@@ -1,6 +1,6 @@
 """What models a registry accepts, as registry.yaml says it, and what files alone show to be against it. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.registry.diagnostic import Diagnostic, at
 from imageworks.registry.document import Document, Pointer
+from imageworks.registry.licenses import contradicts
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, OllamaSource, State, is_commit
+from imageworks.registry.ollama_sources import base_name, ollama_key, ollama_owner, pinned_names
 
 if TYPE_CHECKING:
     from imageworks.registry.crosscheck import Declared
-
-LIBRARY: Final = "library"
-"""The owner of Ollama's models without one."""
 
 
 class Policy(StrEnum):
@@ -88,7 +87,7 @@ class Policies:
         require_pins: Whether every revision must be a full commit id.
         forbid_pickle: Whether what runs code where it is loaded is refused: pickles, what may hold one, Keras files.
         forbid_remote_code: Whether models that bring code of their own are refused.
-        allowed_owners: Only repositories of these, when there are any.
+        allowed_owners: Only repositories of these, when there are any; of other registries of Ollama as `host/owner`.
         max_model_bytes: The largest model.
         max_host_bytes: The most that all models of a host may take together.
         required_labels: Labels, or ``key=value``, that each manifest must have.
@@ -235,30 +234,38 @@ def check_exceptions(settings: Document) -> Iterator[Diagnostic]:
             yield at(settings, pointer, f"there is no day {item.get('expires')}", "write the last day as YYYY-MM-DD")
 
 
-def check_policies(declared: "Iterable[Declared]", policies: Policies) -> Iterator[Diagnostic]:
-    """Yield what manifests alone show to be against the policies.
+def check_policies(
+    declared: "Iterable[Declared]", policies: Policies, recorded: Mapping[str, Collection[str]]
+) -> Iterator[Diagnostic]:
+    """Yield what manifests and entries alone show to be against the policies.
 
     Args:
         declared: The schema-valid manifests.
         policies: The policies as they hold today.
+        recorded: The licences that hosts found at a model's source, by the model's name.
     """
     if not policies:
         return
+    declared = list(declared)
+    pinned = pinned_names(item.manifest for item in declared)
     for item in declared:
-        for violation in policies.standing(item.manifest.name, declared_violations(item.manifest, policies)):
+        found = [*declared_violations(item.manifest, policies, pinned=pinned)]
+        found += recorded_violations(item.manifest, recorded.get(item.manifest.name, ()), policies)
+        for violation in policies.standing(item.manifest.name, found):
             yield violation.at(item.document)
 
 
-def declared_violations(manifest: Manifest, policies: Policies) -> Iterator[Violation]:
+def declared_violations(manifest: Manifest, policies: Policies, *, pinned: Collection[str] = ()) -> Iterator[Violation]:
     """Yield what a manifest alone shows to be against the policies; one that wants no files is against none.
 
     Args:
         manifest: What is declared.
         policies: The policies.
+        pinned: The models of Ollama that manifests declare with a digest, as `pinned_names` gives them.
     """
     if manifest.state is State.ABSENT:
         return
-    yield from _pin(manifest, policies)
+    yield from _pin(manifest, policies, pinned)
     yield from _owner(manifest, policies)
     license_ = manifest.text("license")
     if license_ is not None:
@@ -323,7 +330,23 @@ def license_violations(found: str | None, policies: Policies) -> Iterator[Violat
         yield Violation(Policy.ALLOWED_LICENSES, f"the licence {found} is not one of {allowed}", remedy, pointer)
 
 
-def _pin(manifest: Manifest, policies: Policies) -> Iterator[Violation]:
+def recorded_violations(manifest: Manifest, found: Iterable[str], policies: Policies) -> Iterator[Violation]:
+    """Yield what the licences are against that hosts found at a source, where a manifest says another one.
+
+    Args:
+        manifest: What is declared.
+        found: The licences that were found.
+        policies: The policies.
+    """
+    said = manifest.text("license")
+    if manifest.state is State.ABSENT or said is None:
+        return
+    for one in sorted(found):
+        if contradicts(said, one):
+            yield from license_violations(one, policies)
+
+
+def _pin(manifest: Manifest, policies: Policies, pinned: Collection[str]) -> Iterator[Violation]:
     source = manifest.source
     if not policies.require_pins:
         return
@@ -335,18 +358,28 @@ def _pin(manifest: Manifest, policies: Policies) -> Iterator[Violation]:
     if isinstance(source, OllamaSource) and isinstance(said, Mapping) and not {"digest", "modelfile"} & said.keys():
         remedy = f"give the `digest` of the model's manifest{_OR_EXCEPT}"
         yield Violation(Policy.REQUIRE_PINS, f"{source.name} has no digest", remedy, ("source", "ollama"))
+    base = base_name(source) if isinstance(source, OllamaSource) else None
+    if base is not None and ollama_key(base) not in pinned:
+        message = f"its base {base} has no digest"
+        remedy = f"declare {base} by a manifest of its own with its `digest`{_OR_EXCEPT}"
+        yield Violation(Policy.REQUIRE_PINS, message, remedy, ("source", "modelfile", "from"))
 
 
 def _owner(manifest: Manifest, policies: Policies) -> Iterator[Violation]:
     source = manifest.source
     if not policies.allowed_owners or not isinstance(source, (HuggingFaceSource, OllamaSource)):
         return
-    key, name = ("huggingface", source.repo) if isinstance(source, HuggingFaceSource) else ("ollama", source.name)
-    parts = name.split("/")
-    owner = parts[-2] if len(parts) > 1 else LIBRARY if key == "ollama" else name
-    if not _is_allowed(owner, policies):
-        message = f"{owner} is not one of {', '.join(policies.allowed_owners)}"
-        yield Violation(Policy.ALLOWED_OWNERS, message, _OTHER_OWNER, ("source", key))
+    owners: list[tuple[str, Pointer]]
+    if isinstance(source, HuggingFaceSource):
+        owners = [(source.repo.partition("/")[0], ("source", "huggingface"))]
+    else:
+        owners = [(ollama_owner(source.name), ("source", "ollama"))]
+        base = base_name(source)
+        owners += [(ollama_owner(base), ("source", "modelfile", "from"))] if base is not None else []
+    for owner, pointer in owners:
+        if not _is_allowed(owner, policies):
+            message = f"{owner} is not one of {', '.join(policies.allowed_owners)}"
+            yield Violation(Policy.ALLOWED_OWNERS, message, _OTHER_OWNER, pointer)
 
 
 def renamed_violations(source: HuggingFaceSource, repo: str, policies: Policies) -> Iterator[Violation]:

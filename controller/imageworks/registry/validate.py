@@ -6,7 +6,7 @@ caller can go on with them and still knows the names that a broken manifest hold
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
@@ -29,6 +29,7 @@ from imageworks.registry.crosscheck import (
 from imageworks.registry.diagnostic import Diagnostic, at, from_error, from_problems, whole_file
 from imageworks.registry.document import Document, DocumentError
 from imageworks.registry.json_gate import parse_json
+from imageworks.registry.licenses import contradiction
 from imageworks.registry.merge import SNAPSHOT_FOLDER
 from imageworks.registry.policies import check_policies
 from imageworks.registry.reader import Refusal, RegistryReader, WorkTreeReader, read_plain_file
@@ -252,10 +253,11 @@ def validate_registry(
     settings = own.document.value if own.document is not None else None
     policies = registry_settings.read_settings(settings if isinstance(settings, dict) else {}, "").policies
     policies = policies.on(today or datetime.now(UTC).date())
+    licenses = _recorded_licenses(by_host.values())
     diagnostics = [
         *own.diagnostics,
         *nested,
-        *check_policies(valid.values(), policies),
+        *check_policies(valid.values(), policies, licenses),
         *(diagnostic for found in problems.values() for diagnostic in found),
         *(diagnostic for one in found_entries.values() for diagnostic in one.diagnostics),
     ]
@@ -266,8 +268,29 @@ def validate_registry(
         blocked={manifests.manifest_name(file): tuple(found) for file, found in sorted(problems.items())},
         diagnostics=tuple(sorted(diagnostics)),
         files=1 + len(checked) + len(nested) + len(found_entries),
-        notes=(*policies.told(), *policies.idle(manifests.manifest_name(file) for file in checked)),
+        notes=(
+            *policies.told(),
+            *policies.idle(manifests.manifest_name(file) for file in checked),
+            *_contradictions(valid.values(), licenses),
+        ),
     )
+
+
+def _recorded_licenses(by_host: Iterable[Mapping[str, Document]]) -> dict[str, set[str]]:
+    """Return the licences that hosts found at models' sources, by the models' names."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for recorded in by_host:
+        for name, document in recorded.items():
+            license_ = document.value.get("license") if isinstance(document.value, dict) else None
+            if isinstance(license_, str):
+                found[name].add(license_)
+    return found
+
+
+def _contradictions(declared: Iterable[Declared], licenses: Mapping[str, Collection[str]]) -> Iterator[str]:
+    for item in sorted(declared, key=lambda one: one.manifest.name):
+        found = (contradiction(item.manifest, one) for one in sorted(licenses.get(item.manifest.name, ())))
+        yield from (told for told in found if told is not None)
 
 
 def misplaced(file: str, refusal: Refusal | None = None) -> Diagnostic | None:
