@@ -1,13 +1,15 @@
 """Find the models that stand below a folder: ``owner/repo`` folders, single folders and GGUF files. Reads names."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from imageworks.detect.filenames import Container, QuantVariant, Role, classify, group_quants
+from imageworks.detect.layouts import Found, Layout
 from imageworks.errors import ImageworksError
 from imageworks.providers.local import LocalModel, observe
+from imageworks.reconcile.finding_layouts import Place, found_in, known_place
 
 _INDEXES: Final = ("config.json", "model_index.json")
 DEPTH: Final = 2  # owner/repo
@@ -23,6 +25,8 @@ class Candidate:
         ref: The branch that the folder's name says after ``@``.
         model: Its files.
         beside: Files of its folder that say something of it and are not its own.
+        kind: What it is, where the folder's layout says so; vLLM serves nothing of that kind.
+        commit: The commit of the hub that it is, where a cache says so.
     """
 
     path: Path
@@ -30,6 +34,8 @@ class Candidate:
     ref: str | None
     model: LocalModel
     beside: LocalModel | None = None
+    kind: str | None = None
+    commit: str | None = None
 
     @property
     def single(self) -> bool:
@@ -58,7 +64,10 @@ def find_candidates(base: Path) -> Iterator[Candidate | Passed]:
     Args:
         base: The root of weights, or of LM Studio's models; a model's own folder will do too.
     """
-    if _is_model(base):
+    place = _layout(base)
+    if place is not None:
+        yield from _in_place(place)
+    elif _is_model(base):
         yield from _in_folder(base, f"{base.parent.name}/{base.name}")
     else:
         yield from _below(base, ())
@@ -75,12 +84,51 @@ def _below(folder: Path, above: tuple[str, ...]) -> Iterator[Candidate | Passed]
             continue
         parts = (*above, child.name)
         if child.is_dir():
-            if len(parts) == DEPTH or _is_model(child) or (_has_gguf(child) and not _has_models(child)):
+            place = _layout(child)
+            if place is not None:
+                yield from _in_place(place)
+            elif len(parts) == DEPTH or _is_model(child) or (_has_gguf(child) and not _has_models(child)):
                 yield from _in_folder(child, "/".join(parts))
             else:
                 yield from _below(child, parts)
         elif _is_gguf(child.name) and child.is_file():
             yield from _looked_at(child, "/".join((*above, child.stem)), None)
+
+
+def _in_place(place: Place) -> Iterator[Candidate | Passed]:
+    """Yield the models of a folder whose layout is known."""
+    try:
+        for found in found_in(place):
+            if isinstance(found, Path):
+                inner = _layout(found)
+                if inner is not None:
+                    yield from _in_place(inner)
+                else:
+                    yield from _in_folder(found, found.name) if _is_model(found) else _below(found, ())
+            elif found.why_not:
+                yield Passed(place.folder / found.path, found.why_not)
+            else:
+                yield from _known(place, found)
+    except OSError as error:
+        yield Passed(place.folder, error.strerror or str(error), failed=True)
+
+
+def _known(place: Place, found: Found) -> Iterator[Candidate | Passed]:
+    path = place.folder / found.path
+    inside = _looked_at(path, found.repo, found.ref) if path.is_file() else _in_folder(path, found.repo)
+    for one in inside:
+        if isinstance(one, Candidate):
+            yield replace(one, kind=found.kind, commit=found.commit, ref=one.ref or found.ref)
+        else:
+            yield one
+
+
+def _layout(folder: Path) -> Place | None:
+    """Return a folder whose layout is known; one with a card is a repository, and its files are one model."""
+    place = known_place(folder)
+    if place is not None and place.layout is Layout.SINGLES and (folder / "README.md").is_file():
+        return None
+    return place
 
 
 def _is_model(folder: Path) -> bool:

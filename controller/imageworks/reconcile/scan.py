@@ -28,7 +28,7 @@ from imageworks.reconcile.situation import Case, Place, Upstream
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, PathSource
 from imageworks.registry.validate import check_recordable
-from imageworks.registry.views import display_after
+from imageworks.registry.views import display_after, part
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import RemoteFile
 from imageworks.transfer.paths import is_folder, is_there
@@ -192,7 +192,7 @@ class _Surveyor:
             self.passed.append(Passed(candidate.path, declared))
         elif testing and not self.options.include_testing:
             self.passed.append(Passed(candidate.path, "made by a test or a demo; --include-testing records it"))
-        elif old is not None and not self._is_looked_at_again(old):
+        elif old is not None and not self._is_looked_at_again(old, candidate.kind):
             self.recorded += 1
         else:
             self._describe(candidate, old, testing=testing)
@@ -211,13 +211,13 @@ class _Surveyor:
         file = self._declared_repos.get(candidate.repo.lower()) or self._declared_paths.get(candidate.path)
         return f"declared by {file}; `reconcile` takes it over" if file else None
 
-    def _is_looked_at_again(self, old: Entry) -> bool:
+    def _is_looked_at_again(self, old: Entry, kind: str | None) -> bool:
         if old.installed_by_us or old.part("version_lock").get("locked") is True:
             return False
         if not old.files:
             return True
         moves = old.text("backend") == UNASSIGNED and self.options.backend not in {None, UNASSIGNED}
-        unassigned = old.text("backend") == UNASSIGNED and self.options.backend is None
+        unassigned = old.text("backend") == UNASSIGNED and self.options.backend is None and kind is None
         return self.options.update_existing or moves or unassigned
 
     def _describe(self, candidate: Candidate, old: Entry | None, *, testing: bool) -> None:
@@ -227,7 +227,7 @@ class _Surveyor:
             self.passed.append(Passed(candidate.path, f"incomplete: {missing[0]}"))
             return
         served = self._served(candidate, facts)
-        backend = self._backend(facts, old, served)
+        backend = self._backend(facts, old, served, candidate.kind)
         if old is None and backend != UNASSIGNED:
             # what an older scan left of this model without a backend, whose files are gone from there
             old = self._unassigned.pop((facts.family, facts.download_format, facts.quantization), None)
@@ -244,7 +244,9 @@ class _Surveyor:
         names = (studio_identity(studio, root, weights) for studio in self.studios)
         return next((name for name in names if name is not None), None)
 
-    def _backend(self, facts: ModelFacts, old: Entry | None, served: str | None) -> str:
+    def _backend(self, facts: ModelFacts, old: Entry | None, served: str | None, kind: str | None) -> str:
+        if self.options.backend is None and kind is not None:
+            return UNASSIGNED  # checkpoints, LoRAs and the like are for image tools
         recorded = old.text("backend") if old else None
         if self.options.backend is None and recorded not in {None, UNASSIGNED}:
             return str(recorded)
@@ -372,15 +374,27 @@ def found_entry(finding: Finding, digests: Mapping[Path, str | Digest], ledger: 
         RemoteFile(file.path, file.size, Digest(Algorithm.SHA256, file.sha256), large=False) for file in artifacts
     )
     place = Place(options.base, candidate.path, location_of(candidate.path, ledger), filesystem="")
-    upstream = Upstream(files=remote, container=options.fallback, quantization=None)
+    cached = candidate.commit is not None
+    upstream = Upstream(
+        files=remote,
+        container=options.fallback,
+        quantization=None,
+        repo=candidate.repo if cached else None,
+        commit=candidate.commit,
+        ref=candidate.ref if cached else None,
+    )
     found = compose_entry(
         Case(manifest, upstream=upstream), place, artifacts, finding.facts.entry_fields(), acquisition="adopted"
     )
     fields = {**found.fields, "managed": False, "backend": finding.backend}
     if finding.backend == LMSTUDIO and finding.served:
         fields["served_model_id"] = finding.served
+    if cached:
+        fields["verification"] = "trust-on-first-use"  # what its commit says of these bytes was not asked
+    if candidate.kind is not None:
+        fields["metadata"] = {**found.part("metadata"), "kind": candidate.kind}
     if finding.testing:
-        fields["metadata"] = {**found.part("metadata"), "testing": True}
+        fields["metadata"] = {**part(fields, "metadata"), "testing": True}
     old = finding.old
     fields["display_name"] = display_after(fields, old.fields if old is not None else None)
     if old is not None:
