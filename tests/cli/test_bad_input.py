@@ -238,7 +238,7 @@ def test_a_read_only_target_is_told_and_nothing_is_lost(fresh: World) -> None:
             pass
         else:
             subprocess.run(["mount", "-o", "remount,bind,ro", str(fresh.weights)], check=True)
-        assert_told(fresh.reconcile(), 1, str(fresh.weights), "Read-only", "writable")
+        assert_told(fresh.reconcile(), 1, str(fresh.weights), "(read-only)", "writable")
         assert_only_snapshot(fresh, before)
         assert tree(fresh.target) == digests(small_model("a"))
     fresh.converge()
@@ -403,7 +403,7 @@ def test_an_interrupted_run_exits_130_keeps_what_came_and_resumes(fresh: World) 
     child.send_signal(signal.SIGINT)
     done = ended(child)
     release.set()
-    assert_told(done, 130, "interrupted", "resumes")
+    assert_told(done, 130, "interrupted", "the same command goes on")
     assert_nothing_happened(fresh, before)
     assert list(parts.rglob("*.part.aria2")), "aria2 kept no record of what came"
     fresh.heal()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from imageworks.providers.ollama_names import parse_name
 from support.ollama_content import Content, hex_sha256
 from support.ollama_world import NAME, SHORT, OllamaWorld, tiny
 from support.reconcile import Result, command
+from support.registry import wait_for
 
 PATIENCE = 60
 PARAMETERS = {"stop": ["<a>"], "num_ctx": 4096}
@@ -333,6 +335,9 @@ def test_o4_a_manifest_that_is_no_json_is_damage_and_says_so(ollama: OllamaWorld
 
 def killed_at(ollama: OllamaWorld, point: str) -> None:
     program = Path(sys.executable).parent / "imageworks-models"
+    recorded = max(str(ollama.entry(name)["downloaded_at"]) for name in ollama.world.entries())
+    # Within one second the entry would be the same, and nothing be committed.
+    wait_for(lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}" > recorded)
     words = [str(program), "verify", "--repair", "--registry", str(ollama.world.root)]
     run = subprocess.run(
         words, env={**os.environ, VARIABLE: point}, capture_output=True, text=True, timeout=PATIENCE, check=False

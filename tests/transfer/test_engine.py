@@ -16,6 +16,7 @@ from imageworks.transfer.errors import (
     DiskFullError,
     SizeMismatchError,
     StalledError,
+    TransferCancelledError,
     TransferError,
 )
 from imageworks.transfer.files import NO_LINK, LinkError, RemoteFile
@@ -318,6 +319,33 @@ def test_aria2c_killed_under_way_is_started_again_and_resumes(server: FaultServe
     assert tree(area.tree) == {"model.safetensors": BIG}
     assert progress.received == len(BIG)
     assert resumed_from(server, "signature=2") >= 5 * MIB
+
+
+def test_closing_ends_a_model_whose_files_have_not_all_begun(area: StagingArea) -> None:
+    """A file that was waiting for its turn is not waited for."""
+    files = {f"{n}.json": content(f"{n}", 100) for n in range(4)}
+    release, raised = threading.Event(), list[TransferError]()
+    with FaultServer(files) as server:
+        server.fault = lambda _path, _number: Fault(hold=release)
+        engine = TransferEngine(TransferOptions(streams=1), clock=FakeClock())
+        wanted = [remote(name, data) for name, data in files.items()]
+
+        def run() -> None:
+            try:
+                engine.fetch("m", LinkSource(server.base), wanted, area, RecordingProgress())
+            except TransferError as error:
+                raised.append(error)
+
+        worker = threading.Thread(target=run, daemon=True)
+        worker.start()
+        assert server.holding.wait(30)
+        engine.close()
+        release.set()
+        worker.join(30)
+        assert not worker.is_alive()
+    assert [error.reason for error in raised] == ["cancelled"]
+    with pytest.raises(TransferCancelledError):
+        engine.fetch("m", LinkSource("http://127.0.0.1:9"), wanted, area, RecordingProgress())
 
 
 def _wait_for_saved_control(area: StagingArea) -> None:

@@ -8,7 +8,7 @@ where a client's own copying is the greatest cost.
 from __future__ import annotations  # the client is imported where it is used: 30 ms that most commands do not need
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -40,9 +40,14 @@ class DirectClient:
         self._certificates: ssl.SSLContext | None = None
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; a thread that waits for one's bytes wakes up."""
+        import socket
+
         with self._lock:
             for connection in self._open:
+                if connection.sock is not None:
+                    with suppress(OSError):  # it has ended already
+                        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
                 connection.close()
             self._open.clear()
 
@@ -126,7 +131,8 @@ class DirectClient:
         if connection is not None:
             connection.close()
             with self._lock:
-                self._open.remove(connection)
+                if connection in self._open:  # else all were closed meanwhile
+                    self._open.remove(connection)
 
     def _trusted(self) -> ssl.SSLContext:
         from imageworks.certificates import tls_context

@@ -46,6 +46,9 @@ class TransferEngine:
         self._slots = threading.Semaphore(self._options.jobs)
         self._streams = ThreadPoolExecutor(self._options.streams, thread_name_prefix="stream")
         self._large = ThreadPoolExecutor(self._options.jobs + VERIFIERS, thread_name_prefix="large")
+        self._stops: set[threading.Event] = set()
+        self._closed = False
+        self._guard = threading.Lock()
         self._sharing = threading.Lock()
         self._busy = {"streams": 0, "large": 0}
 
@@ -64,8 +67,13 @@ class TransferEngine:
 
     def close(self) -> None:
         """End aria2c and all threads; what came so far stays resumable."""
-        self._streams.shutdown(wait=False, cancel_futures=True)
-        self._large.shutdown(wait=False, cancel_futures=True)
+        with self._guard:
+            self._closed = True
+            for stop in self._stops:
+                stop.set()
+        # What has not begun ends as it begins: a future that a pool cancels wakes nobody who waits for it.
+        self._streams.shutdown(wait=False)
+        self._large.shutdown(wait=False)
         self._queue.close()
         self._direct.close()
 
@@ -103,7 +111,11 @@ class TransferEngine:
 
     def _fetch_all(self, job: Job, files: Sequence[RemoteFile]) -> None:
         """Fetch all at once; when one is given up, call the others off and raise for that one."""
-        futures = [self._submit(job, file) for file in files]
+        with self._guard:
+            if self._closed:
+                raise TransferCancelledError(job.model)
+            self._stops.add(job.stop)
+            futures = [self._submit(job, file) for file in files]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             if all(future.exception() is None for future in done):
@@ -113,6 +125,8 @@ class TransferEngine:
             for future in futures:
                 future.cancel()
             wait(futures, CANCEL_SECONDS)
+            with self._guard:
+                self._stops.discard(job.stop)
         errors = [error for future in futures if not future.cancelled() and (error := future.exception(0)) is not None]
         raise next((error for error in errors if not isinstance(error, TransferCancelledError)), errors[0])
 
