@@ -204,6 +204,7 @@ def on_github(registry: Registry, service: Service, environment: Mapping[str, st
         "${{ inputs.hosts }}": "",
         "${{ inputs.token }}": token,
         "${{ inputs.hf_token }}": HUB_TOKEN,
+        "${{ join(github.event.pull_request.labels.*.name, ',') }}": environment.get("LABELS", ""),
         "${{ inputs.package }}": "imageworks-models",  # is here already, so nothing is fetched
         "${{ github.event.pull_request.number }}": "1",
     }
@@ -244,6 +245,7 @@ def on_gitlab(registry: Registry, service: Service, environment: Mapping[str, st
         "IMAGEWORKS_PACKAGE": "imageworks-models",  # is here already, so nothing is fetched
         "IMAGEWORKS_GITLAB_TOKEN": token,
         "HF_TOKEN": HUB_TOKEN,
+        "CI_MERGE_REQUEST_LABELS": environment.get("LABELS", ""),
     }
     # A runner makes one script of both.
     done = shell("\n".join([*job["before_script"], *job["script"]]), registry.checkout, env, "sh", "-e")
@@ -291,6 +293,19 @@ def test_a_comment_that_is_refused_fails_no_job(
     registry.write(f"models/{NAME}.yaml", f"schema_version: 1\nsource: {{huggingface: {REPO}}}\n")
     assert run(registry, service, environment, token="none") == 0  # noqa: S106 # no secret
     assert len(service.ours) == 1
+
+
+@pytest.mark.parametrize("run", [on_github, on_gitlab])
+def test_x11_a_request_that_loosens_the_rules_needs_its_label(
+    run: Callable[..., int], registry: Registry, service: Service, environment: dict[str, str]
+) -> None:
+    strict = f"{SETTINGS}policies: {{forbid_pickle: true, change_requires: [policy change]}}\n"
+    registry.write("registry.yaml", strict)
+    registry.merge()
+    registry.write("registry.yaml", SETTINGS)
+    assert run(registry, service, environment) == 1
+    assert "**loosened or reaching further:** `policies.forbid_pickle`" in service.ours[1]
+    assert run(registry, service, {**environment, "LABELS": "bug,policy change"}) == 0
 
 
 def test_without_a_token_gitlab_is_not_asked(registry: Registry, service: Service, environment: dict[str, str]) -> None:

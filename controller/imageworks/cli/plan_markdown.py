@@ -7,6 +7,7 @@ from typing import Final
 from imageworks.cli.output import human_bytes, printable
 from imageworks.reconcile.plan import Action, Change
 from imageworks.reconcile.proposal import Detail, HostPlan
+from imageworks.registry.settings_changes import RuleReview
 
 ANCHOR: Final = "<!-- imageworks-plan: {about} -->"
 ALL_HOSTS: Final = "all hosts"
@@ -31,7 +32,7 @@ def plan_markdown(plans: Sequence[HostPlan], *, about: str) -> str:
     if all(one.is_empty for one in plans):
         lines += ["No changes.", *_pending(plans)]
         return _cut("\n".join(lines))
-    lines += [*_diagnostics(plans)]
+    lines += [*_rules(plans[0].rules), *_diagnostics(plans)]
     for one in plans:
         lines += _host(one)
     return _cut("\n".join(lines).rstrip())
@@ -42,6 +43,20 @@ def _pending(plans: Sequence[HostPlan]) -> Iterator[str]:
         if one.pending:
             yield f"\n{_code(one.plan.host)}: {_count(one.pending, 'change')} pending already at the base."
         yield from (f"\n> {_code(note)}" for note in one.notes)
+
+
+def _rules(review: RuleReview) -> Iterator[str]:
+    """Yield what is changed of the rules, which is the same for every host and comes before what they judge."""
+    if not review.changes:
+        return
+    yield from ("**Changes of the rules**", "")
+    for one in review.changes:
+        mark = "**loosened or reaching further:** " if one.loosened else ""
+        yield f"- {mark}{_code(one.where)}: {_code(one.before) or 'nothing'} → {_code(one.after) or 'nothing'}"
+    yield ""
+    if review.missing_labels:
+        named = ", ".join(map(_code, review.missing_labels))
+        yield from (f"**Refused until the request has the label {named}** ({_code('policies.change_requires')}).", "")
 
 
 def _diagnostics(plans: Sequence[HostPlan]) -> Iterator[str]:
@@ -64,7 +79,7 @@ def _host(one: HostPlan) -> Iterator[str]:
         yield from (_row(change, one.details.get(change.name, Detail())) for change in one.changes)
         yield ""
     else:
-        yield "No changes of files." if one.launched else "No changes."
+        yield "No changes of files." if one.launched or one.rules.changes else "No changes."
         yield ""
     yield from _starts(one)
     yield from _section("Blocked", (c for c in one.changes if c.action is Action.BLOCKED), _blocked)

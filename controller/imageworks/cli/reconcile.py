@@ -14,7 +14,7 @@ from imageworks.cli.output import complain, human_bytes, human_duration, paint, 
 from imageworks.errors import ExitCode, ImageworksError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from imageworks.reconcile.plan import Plan
     from imageworks.reconcile.proposal import HostPlan
@@ -65,6 +65,10 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
         typer.Option("--host", metavar="NAME", help="Plan for that host from its committed entries, not from disks."),
     ] = None,
     all_hosts: Annotated[bool, typer.Option("--all-hosts", help="Like --host for every host of the registry.")] = False,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="NAME", help="With --base: a label of the pull request."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save the plan, and apply nothing.")] = None,
     saved: Annotated[
         Path | None, typer.Option("--plan", metavar="FILE", help="Apply a saved plan; refused when it is stale.")
@@ -131,7 +135,9 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
         from imageworks.reconcile.elsewhere import Asked, plan_elsewhere
 
         about = hosts[0] if hosts and len(hosts) == 1 else ALL_HOSTS
-        review = Asked(options.names, tuple(dict.fromkeys(hosts or ())), base, options.prune, offline)
+        review = Asked(
+            options.names, tuple(dict.fromkeys(hosts or ())), base, options.prune, offline, tuple(labels or ())
+        )
         return _show_hosts(plan_elsewhere(root, host, review), form, about=about, quiet=quiet, detailed=detailed)
     from imageworks.cli.progress import show_progress
 
@@ -142,7 +148,7 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
         plan = run.plan()
         if saved is not None:
             _check_saved(saved, plan)
-        _show_here(run, plan, form, base=base, quiet=quiet, verbose=verbose)
+        allowed = _show_here(run, plan, form, base=base, labels=labels or (), quiet=quiet, verbose=verbose)
         if out is not None:
             asked = {"--offline": offline, "--prune": prune, "--allow-empty": allow_empty, "--force-prune": force_prune}
             _save(plan, out, [*options.names, *(flag for flag, given in asked.items() if given)])
@@ -152,7 +158,7 @@ def reconcile_command(  # noqa: PLR0913, PLR0917 # one parameter an option of th
                 return ExitCode.FAILURE
         _tell_of_errors(plan, briefly=form is Format.TEXT and not quiet)
         if shows_only or not plan.has_changes:
-            return _plan_code(plan, detailed=detailed)
+            return _plan_code(plan, detailed=detailed) if allowed else ExitCode.FAILURE
         confirmed = {find_in(run.registry, name, whole=True, exit_code=ExitCode.USAGE) for name in confirm or ()}
         skipped = _ask(plan, asked_names=confirmed, yes=yes)
         if skipped is None:
@@ -195,16 +201,19 @@ def _show(plan: "Plan", form: Format, *, quiet: bool, verbose: bool = False) -> 
         say(plan_text(plan, colour=wants_colour(sys.stdout), verbose=verbose))
 
 
-def _show_here(run: "Run", plan: "Plan", form: Format, *, base: str | None, quiet: bool, verbose: bool) -> None:
-    """Show this host's plan."""
+def _show_here(
+    run: "Run", plan: "Plan", form: Format, *, base: str | None, labels: "Collection[str]", quiet: bool, verbose: bool
+) -> bool:
+    """Show this host's plan, and return whether the request has the labels that it needs."""
     if form is not Format.MARKDOWN:
         _show(plan, form, quiet=quiet, verbose=verbose)
-        return
+        return True
     from imageworks.cli.plan_markdown import plan_markdown
     from imageworks.reconcile.proposal import compare
 
-    compared = compare(plan, run.situation) if base is None else run.compared(base)
+    compared = compare(plan, run.situation) if base is None else run.compared(base, labels=labels)
     say(plan_markdown([compared], about=plan.host))
+    return _has_labels(compared)
 
 
 def _show_hosts(plans: "Sequence[HostPlan]", form: Format, *, about: str, quiet: bool, detailed: bool) -> int:
@@ -223,10 +232,20 @@ def _show_hosts(plans: "Sequence[HostPlan]", form: Format, *, about: str, quiet:
             if len(plans) > 1 and not quiet:
                 say(printable(f"{one.plan.host}:\n"))
             _show(one.plan, form, quiet=quiet)
+    if not _has_labels(plans[0]):
+        return ExitCode.FAILURE
     for one in plans:
         _tell_of_errors(one.plan, briefly=form is Format.TEXT and not quiet)
     codes = {_plan_code(one.plan, detailed=detailed) for one in plans}
     return next(code for code in (ExitCode.FAILURE, ExitCode.CHANGES, ExitCode.SUCCESS) if code in codes)
+
+
+def _has_labels(plan: "HostPlan") -> bool:
+    """Return whether a request has the labels that changes of the rules need; tell which it has not."""
+    missing = plan.rules.missing_labels
+    if missing:
+        complain(f"error: policies.change_requires: the rules are loosened, which needs the label {', '.join(missing)}")
+    return not missing
 
 
 def _refuse_review_options(

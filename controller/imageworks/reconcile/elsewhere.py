@@ -30,6 +30,7 @@ from imageworks.registry.load import ENTRY_DEPTH, RegistryState, load_registry
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, OllamaSource, PathSource, is_commit
 from imageworks.registry.parsed import ParsedDocuments, cache_file
 from imageworks.registry.settings import Location
+from imageworks.registry.settings_changes import review_rules
 from imageworks.transfer.content import ContentIndex
 from imageworks.transfer.files import LinkError, RemoteFile
 from imageworks.transfer.names import UnsafeNameError
@@ -50,6 +51,7 @@ class Asked:
         base: The commit to compare with; ``None`` to show everything that a host would do.
         prune: What might be removed.
         offline: Whether the network may not be used.
+        labels: The labels that the request has whose changes these are.
     """
 
     names: tuple[str, ...] = ()
@@ -57,6 +59,7 @@ class Asked:
     base: str | None = None
     prune: PruneOptions = PruneOptions()  # noqa: RUF009 # frozen
     offline: bool = False
+    labels: tuple[str, ...] = ()
 
 
 def plan_elsewhere(root: Path, host: HostSettings, asked: Asked) -> list[HostPlan]:
@@ -82,6 +85,7 @@ def plan_elsewhere(root: Path, host: HostSettings, asked: Asked) -> list[HostPla
             remedy = f"Did you mean {near[0]!r}?" if near else f"Known are: {', '.join(known) or 'none'}."
             raise UsageError(f"no host is called {name!r} in this registry", remedy=remedy)
     plans = []
+    rules = None if base is None else review_rules(repository, base, head, asked.labels)
     for name in asked.hosts or known or [host.host]:
         now = load_registry(repository, name, revision=head, cache=cache)
         here = replace(asked, names=known_names(now, asked.names))
@@ -92,7 +96,7 @@ def plan_elsewhere(root: Path, host: HostSettings, asked: Asked) -> list[HostPla
         before = load_registry(repository, name, revision=base, cache=cache)
         before = replace(before, entries=now.entries, recorded=now.recorded)  # the host is what it is, on either side
         old, earlier = _plan(repository, host, before, here, lenient=True)
-        plans.append(compare(plan, situation, base=base, before=old, earlier=earlier))
+        plans.append(compare(plan, situation, base=base, before=old, earlier=earlier, rules=rules))
     return plans
 
 

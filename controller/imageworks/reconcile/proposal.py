@@ -12,6 +12,7 @@ from imageworks.reconcile.situation import Case, Situation, Upstream
 from imageworks.registry.licenses import contradicts
 from imageworks.registry.manifest import HuggingFaceSource, OllamaSource, is_commit
 from imageworks.registry.server_options import ADDRESS_OPTIONS, reaching_options
+from imageworks.registry.settings_changes import RuleReview
 from imageworks.registry.views import part, text, texts
 from imageworks.serving.launch import Server, Wishes, command_line, target_of
 from imageworks.serving.roles import base_url
@@ -77,6 +78,7 @@ class HostPlan:
         diagnostics: What is invalid, and is not in the base.
         notes: What else there is to say, and is not said of the base.
         launched: Models that `launch` would start otherwise than at the base.
+        rules: What is changed of the rules themselves.
     """
 
     plan: Plan
@@ -88,11 +90,12 @@ class HostPlan:
     diagnostics: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     launched: tuple[Launched, ...] = ()
+    rules: RuleReview = RuleReview()  # noqa: RUF009 # frozen
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to review."""
-        return not self.changes and not self.settled and not self.diagnostics and not self.launched
+        return not (self.changes or self.settled or self.diagnostics or self.launched or self.rules.changes)
 
 
 def compare(
@@ -102,6 +105,7 @@ def compare(
     base: str | None = None,
     before: Plan | None = None,
     earlier: Situation | None = None,
+    rules: RuleReview | None = None,
 ) -> HostPlan:
     """Return a plan with what sets it apart from another one of the same host.
 
@@ -111,6 +115,7 @@ def compare(
         base: The commit to compare with.
         before: What the host would do at that commit.
         earlier: What that plan was made from.
+        rules: What is changed of the rules.
     """
     pending = {_key(change) for change in before.changes} if before is not None else set()
     changes = tuple(change for change in plan.changes if _key(change) not in pending)
@@ -129,6 +134,7 @@ def compare(
         diagnostics=tuple(line for line in plan.diagnostics if line not in known),
         notes=tuple(line for line in plan.notes if _LINE.sub(":", line) not in told),
         launched=tuple(_launched(cases, declared)) if earlier is not None else (),
+        rules=rules or RuleReview(),
     )
 
 

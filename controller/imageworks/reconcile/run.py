@@ -360,16 +360,18 @@ class Run:
         self._planned = make_plan(self._situation, replace(self._options.prune, enabled=enabled))
         return self._planned
 
-    def compared(self, base: str) -> "HostPlan":
+    def compared(self, base: str, *, labels: Collection[str] = ()) -> "HostPlan":
         """Return what would change, with what sets it apart from what another commit would lead to here.
 
         Args:
             base: The commit to compare with, as people write it.
+            labels: The labels that the request has whose changes these are.
 
         Raises:
             UnknownRevisionError: It names no commit.
         """
         from imageworks.reconcile.proposal import compare
+        from imageworks.registry.settings_changes import review_rules
 
         revision, now = self._repository.resolve(base), (self._registry, self._senses.places, self._options)
         old = self._recorder.load(revision=revision)
@@ -382,7 +384,8 @@ class Run:
         before = self.plan() if names or not now[2].names else Plan(self._host.host, revision)
         earlier = self._situation if names or not now[2].names else Situation(self._host.host, revision)
         self._registry, self._senses.places, self._options = now
-        return compare(self.plan(), self._situation, base=revision, before=before, earlier=earlier)
+        rules = review_rules(self._repository, revision, self._registry.revision, labels)
+        return compare(self.plan(), self._situation, base=revision, before=before, earlier=earlier, rules=rules)
 
     def _unused_studio(self) -> list[str]:
         """Return that LM Studio's folder is not used, where this host's owner named it; a project may name any."""

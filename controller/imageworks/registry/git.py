@@ -194,6 +194,16 @@ class RegistryRepository:
             return None
         return entry_at(tree, path)[0] or None if path else str(tree.id)
 
+    def top_id(self, revision: str | None, path: str) -> str | None:
+        """Return the id of a file or folder by its path in the git repository, which may be above the registry.
+
+        Args:
+            revision: Commit id.
+            path: The path.
+        """
+        tree = self._tree(revision)
+        return None if tree is None else entry_at(tree, path)[0] or None
+
     def uncommitted(self, folder: str = "") -> tuple[str, ...]:
         """Return the files of a folder that differ from the checked-out commit, staged or not, untracked ones included.
 

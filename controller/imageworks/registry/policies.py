@@ -31,6 +31,8 @@ class Policy(StrEnum):
     REQUIRED_ROLES = "required_roles"
 
 
+CHANGE_REQUIRES: Final = "change_requires"
+"""The labels that a request needs which loosens the rules; it concerns no model."""
 LICENSES: Final = frozenset({Policy.ALLOWED_LICENSES, Policy.DENIED_LICENSES})
 
 
@@ -192,7 +194,7 @@ def unknown_policies(fields: Mapping[str, object]) -> tuple[str, ...]:
     Args:
         fields: What stands under ``policies``.
     """
-    return tuple(sorted(fields.keys() - {policy.value for policy in Policy} - {"exceptions"}))
+    return tuple(sorted(fields.keys() - {policy.value for policy in Policy} - {"exceptions", CHANGE_REQUIRES}))
 
 
 def _texts(fields: Mapping[str, object], key: str) -> tuple[str, ...]:
