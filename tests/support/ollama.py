@@ -70,6 +70,7 @@ class LoopbackOllama(Loopback):
         """A pull stands still before its last blob until this is set, ticking as the real one does."""
         self.silent: threading.Event | None = None
         """A pull says nothing before it verifies until this is set."""
+        self._turns: dict[str, threading.Lock] = {}
         self.pulling = threading.Event()
         """Set once a pull has begun to fetch."""
         self.left = threading.Event()
@@ -267,8 +268,20 @@ class LoopbackOllama(Loopback):
             yield {"error": str(error)}
 
     def _fetch(self, name: ModelName, *, insecure: bool = False) -> Iterator[Line]:
-        """Pull a model from its registry over HTTP, keeping what came in partial blobs."""
+        """Pull a model from its registry over HTTP, keeping what came in partial blobs.
+
+        A pull that was called off may not have noticed it yet: the next one of the same name waits for it to end.
+        """
         yield {"status": "pulling manifest"}
+        turn = self._turns.setdefault(str(name), threading.Lock())
+        mine = turn.acquire(timeout=10)
+        try:
+            yield from self._fetch_alone(name, insecure=insecure)
+        finally:
+            if mine:
+                turn.release()
+
+    def _fetch_alone(self, name: ModelName, *, insecure: bool) -> Iterator[Line]:
         host = self.registry if name.host == DEFAULT_HOST else name.host
         if host is None or (name.host != DEFAULT_HOST and not insecure):
             raise FailedError(f'pull model manifest: Get "https://{name.host}/v2/": dial tcp: connection refused')
