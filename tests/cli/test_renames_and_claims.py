@@ -194,3 +194,26 @@ def test_d17_a_download_says_whose_folder_it_is(moved: World) -> None:
     assert "models/old.yaml" in refused.err
     assert json.dumps(moved.entry("old")) == before
     assert moved.entries() == ["old"]
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named by hand", "named by us"])
+@pytest.mark.parametrize("words", [(), ("--force",)], ids=["plain", "force"])
+def test_d17_the_former_name_of_an_installed_model_is_that_model(
+    world: World, words: tuple[str, ...], *, named: bool
+) -> None:
+    world.serve(MODEL, OLD)
+    if named:
+        world.declare("ours", source={"huggingface": OLD}, backend="vllm")
+        world.reconcile()
+    else:
+        assert command("download", OLD, "--registry", world.root).code == 0
+    (name,) = world.entries()
+    world.serve(MODEL, NEW)
+    world.hub.intercept = Renamed(world.hub)
+    again = command("download", OLD, *words, "--registry", world.root)
+    assert again.code == 0, again
+    assert world.entries() == [name]
+    assert [path.stem for path in (world.root / "models").glob("*.yaml")] == [name]
+    assert NEW in again.err
+    assert command("verify", name, "--full", "--registry", world.root).code == 0
+    world.check()

@@ -53,3 +53,12 @@ def test_a_refusal_becomes_one_error(
     assert not error.retryable
     assert "secret" not in error.render()
     assert error.render().replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("origin", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "/home/ada/.cache/huggingface/token"])
+def test_d22_the_remedy_for_a_refused_token_is_one_that_counts(origin: str) -> None:
+    """A login does not help where a variable hides it."""
+    refused = refusal(Reply("http://hub/api/models/o/m", 401, {}), REPOSITORY, origin)
+    assert refused.remedy is not None
+    assert ("unset it" in refused.remedy) == (not origin.startswith("/"))
+    assert "hf auth login" in refused.remedy

@@ -5,6 +5,8 @@ All are LinkError, so that the transfer room, which knows nothing of hubs, can t
 
 from imageworks.transfer.files import NO_LINK, LinkError
 
+VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""Where a token is looked for first, in this order."""
 TOKEN_REMEDY = "Set HF_TOKEN, or run `hf auth login`, with a token that may read it."  # noqa: S105 # advice, no secret
 
 

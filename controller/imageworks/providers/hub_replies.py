@@ -6,6 +6,7 @@ from imageworks.foundation.json_reading import read_json
 from imageworks.http import OpenReply, Reply, shown_url
 from imageworks.providers.hub_errors import (
     TOKEN_REMEDY,
+    VARIABLES,
     DisabledError,
     GatedError,
     HubError,
@@ -146,6 +147,8 @@ def _token_remedy(said: str, token_origin: str | None) -> str:
         )
     if _has_expired(said):
         return f"Make a new token at {SETTINGS} and put it in place of the one from {token_origin}."
+    if token_origin in VARIABLES:  # it hides any login
+        return f"Put a valid token into {token_origin}, or unset it: then that of `hf auth login` counts, if any."
     return TOKEN_REMEDY
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from imageworks.foundation.home import expanded
 from imageworks.log import keep_secret
-from imageworks.providers.hub_errors import UnauthorisedError
+from imageworks.providers.hub_errors import VARIABLES, UnauthorisedError
 
 _TRUE: Final = frozenset({"1", "ON", "YES", "TRUE"})  # huggingface_hub's own reading of a switch
 _VISIBLE: Final = re.compile(r"[!#-&(-~]+")  # none has quotes: they are what a file of variables had around it
@@ -56,7 +56,7 @@ def find_token(environment: Mapping[str, str]) -> Token | None:
     if environment.get("HF_OIDC_RESOURCE"):
         value = _ask_library()
         return None if value is None else _checked(value, "HF_OIDC_RESOURCE", renewable=True)
-    variable = "HF_TOKEN" if environment.get("HF_TOKEN") else "HUGGING_FACE_HUB_TOKEN"
+    variable = next((name for name in VARIABLES if environment.get(name)), VARIABLES[0])
     if (token := _checked(environment.get(variable, ""), variable)) is not None:
         return token
     file = token_file(environment)

@@ -24,7 +24,7 @@ from imageworks.quant_labels import quantization_label
 from imageworks.reconcile.analysis import Analysis, analyze
 from imageworks.reconcile.choosing import asked_for, check_asked, request_of
 from imageworks.reconcile.declared_files import NAMED, named_files, same_files, shown
-from imageworks.reconcile.known import Asked, branch_of, known_name, usual_backend
+from imageworks.reconcile.known import Asked, branch_of, is_of, known_name, usual_backend
 from imageworks.reconcile.places import LINUX, NOT_TO_BE_USED
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.report import Outcome, Report
@@ -143,7 +143,8 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
 
     form = _choose_format(files, request, wish, look)
     label, selection = _choose_quantization(files, replace(request, format=form), choose)
-    analysis = look(form, label)
+    renamed = resolved.repo.lower() != asked.repo.lower()
+    analysis = replace(look(form, label), renamed_from=asked.repo if renamed else None)
     check_asked(hub, resolved.repo, selection, analysis.facts)
     container = selection.container.value if selection.container is not None else None
     same = _same_files(run, analysis, request, selection)
@@ -167,7 +168,7 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
         content = _edited(manifest, before, chosen)
         notes += _newer(manifest, analysis, wish)
     notes += (*selection.warnings, *_differing(analysis))
-    if resolved.repo.lower() != asked.repo.lower():
+    if renamed:
         notes += (f"{asked.repo} is {resolved.repo} on the hub by now",)
     installed = entry is not None and (seen := run.observe(entry)) is not None and seen.intact
     installed = installed and not (entry is not None and _lacks(entry, resolved.commit, selection))
@@ -355,13 +356,12 @@ def _lacks(entry: Entry, commit: str, selection: Selection) -> bool:
 
 def _same_files(run: Run, analysis: Analysis, request: Request, selection: Selection) -> frozenset[str]:
     """Return the manifests that name files of the repository, and declare just what was chosen."""
-    repo = analysis.resolved.repo.lower()
     manifests = (one for one in run.registry.manifests.values() if named_files(request_of(one)))
     return frozenset(
         one.name
         for one in manifests
         if isinstance(one.source, HuggingFaceSource)
-        and one.source.repo.lower() == repo
+        and is_of(one.source.repo, analysis)
         and same_files(one, request, analysis.files, selection)
     )
 
@@ -391,14 +391,14 @@ def _location(run: Run, chosen: _Chosen) -> tuple[str | None, tuple[str, ...]]:
 
 def _declared(run: Run, chosen: _Chosen, entry: Entry | None) -> Manifest | None:
     """Return the manifest that has the name already, if it is one of the same repository."""
-    name, repo = chosen.analysis.name, chosen.analysis.resolved.repo
+    name = chosen.analysis.name
     if problems := run.registry.blocked.get(name):
         raise DeclareError(f"{name}: {problems[0].render()}")
     manifest = run.registry.manifests.get(name)
     source = manifest.source if manifest is not None else None
     other = source.repo if isinstance(source, HuggingFaceSource) else source.label if source else None
     other = other if manifest is not None else entry.repo if entry is not None else None
-    if other is not None and other.lower() != repo.lower() and not chosen.wish.force:
+    if other is not None and not is_of(other, chosen.analysis) and not chosen.wish.force:
         raise DeclareError(
             f"{name} is already the name of {other}",
             remedy="Rename that one (a new file name with `previously:`), or take its name with --force.",
@@ -459,10 +459,10 @@ def _newer(manifest: Manifest, analysis: Analysis, wish: Wish) -> tuple[str, ...
 
 def _other_pins(run: Run, analysis: Analysis, branch: str | None) -> str | None:
     """Return what to do where another model of the repository is pinned elsewhere: they cannot share a folder."""
-    repo, commit = analysis.resolved.repo, analysis.resolved.commit
+    commit = analysis.resolved.commit
     for manifest in run.registry.manifests.values():
         source = manifest.source
-        if not isinstance(source, HuggingFaceSource) or source.repo.lower() != repo.lower():
+        if not isinstance(source, HuggingFaceSource) or not is_of(source.repo, analysis):
             continue
         if branch_of(source.ref) != branch:  # it has a folder of its own
             continue

@@ -68,6 +68,17 @@ def known_name(registry: RegistryState, asked: Asked) -> str:
     return min(found, default=usual)
 
 
+def is_of(repo: str | None, analysis: Analysis) -> bool:
+    """Return whether a name is that of an analysed repository: its present one, or the former one it was asked by.
+
+    Args:
+        repo: As a manifest or an entry has it.
+        analysis: What the repository is.
+    """
+    names = {analysis.resolved.repo.lower(), (analysis.renamed_from or analysis.resolved.repo).lower()}
+    return repo is not None and repo.lower() in names
+
+
 def branch_of(ref: str | None) -> str | None:
     """Return the branch or tag that tells a model and its folder from the repository's usual one.
 
@@ -96,7 +107,7 @@ def _is_other(manifest: Manifest, asked: Asked) -> bool:
 
 def _is_declared(manifest: Manifest, asked: Asked) -> bool:
     source = manifest.source
-    if not isinstance(source, HuggingFaceSource) or source.repo.lower() != asked.analysis.resolved.repo.lower():
+    if not isinstance(source, HuggingFaceSource) or not is_of(source.repo, asked.analysis):
         return False
     if branch_of(source.ref) != branch_of(asked.ref):
         return False
