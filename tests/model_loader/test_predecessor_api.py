@@ -208,3 +208,24 @@ def test_p11_folders_are_asked_for_as_other_applications_do(world: World, monkey
     assert get_config().windows_lmstudio.root == world.folder / "studio"
     assert isinstance(get_config(), model_downloader.DownloaderConfig)
     assert RegistryEntry("nothing", "unassigned").chat_template.path is None
+
+
+def test_p10_one_word_is_one_word_wherever_several_may_stand(world: World, folder: Path) -> None:
+    world.serve()
+    downloader = ModelDownloader()
+    model = downloader.download(
+        REPO, "safetensors", world.folder / "second", roles="caption", exclude="*.md", weights="model.safetensors"
+    )
+    assert model.path.is_relative_to(world.folder / "second")
+    assert not (model.path / "README.md").exists()
+    assert get_entry(model.name).roles == ("caption",)
+    assert record_download(path=folder, backend="vllm", roles="keywords").roles == ("keywords",)
+    with pytest.raises(CapabilityError, match="no vision"):
+        select_model(model.name, require_capabilities="vision")
+    with pytest.raises(CapabilityError, match="vision"):
+        select_by_role("keywords", require_capabilities="vision", preferred="tiny")
+
+
+def test_p10_what_is_not_known_of_a_model_may_be_none() -> None:
+    found = model_downloader.FormatDetector().detect_comprehensive("acme/x-awq", None, None)
+    assert [one.format_type for one in found] == ["awq"]

@@ -12,6 +12,7 @@ from typing import Final
 
 from imageworks.config import find_registry, load_host_settings
 from imageworks.foundation.home import expanded
+from imageworks.foundation.texts import several
 from imageworks.model_loader.entries import RegistryEntry, recorded_entry
 from imageworks.model_loader.registry import DEFAULT_WAIT_SECONDS, load_registry
 from imageworks.reconcile.ledger import Ledger
@@ -71,7 +72,7 @@ def record_download(  # noqa: PLR0913 # the documented signature, all of it by n
     files: Sequence[str] | None = None,  # noqa: ARG001 # the documented signature
     size_bytes: int | None = None,  # noqa: ARG001
     source_provider: str | None = None,
-    roles: Sequence[str] | None = None,
+    roles: Sequence[str] | str | None = None,
     role_priority: Mapping[str, int] | None = None,
     extra_metadata: Mapping[str, object] | None = None,
     display_name: str | None = None,
@@ -139,7 +140,7 @@ def record_download(  # noqa: PLR0913 # the documented signature, all of it by n
         entry, edits = record_model(ledger, said, told or _no_one)
         ledger.commit(edits)
         if roles or role_priority:
-            ledger.commit(give_roles(ledger, entry.name, roles or (), role_priority or {}))
+            ledger.commit(give_roles(ledger, entry.name, several(roles), role_priority or {}))
         return recorded_entry(ledger.registry, entry.name)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from imageworks.foundation.texts import several
 from imageworks.model_loader.registry import find_by_role, get_entry
 from imageworks.model_loader.service import CapabilityError, missing_capabilities
 from imageworks.registry.lookup import UnknownModelError
@@ -29,8 +30,8 @@ def list_models_for_role(role: str, *, registry: Path | None = None) -> list[str
 def select_by_role(
     role: str,
     *,
-    require_capabilities: Iterable[str] | None = None,
-    preferred: Iterable[str] | None = None,
+    require_capabilities: Iterable[str] | str | None = None,
+    preferred: Iterable[str] | str | None = None,
     registry: Path | None = None,
 ) -> str:
     """Return the variant name of the model that a role means.
@@ -47,11 +48,11 @@ def select_by_role(
     Raises:
         CapabilityError: No model that is not deprecated has the role and can do that.
     """
-    required = list(dict.fromkeys((*DEFAULT_ROLE_CAPABILITIES.get(role, ()), *(require_capabilities or ()))))
+    required = list(dict.fromkeys((*DEFAULT_ROLE_CAPABILITIES.get(role, ()), *several(require_capabilities))))
     having = find_by_role(role, registry=registry)
     able = [model for model in having if not missing_capabilities(model, required)]
     names = {model.name for model in able}
-    for asked in preferred or ():
+    for asked in several(preferred):
         try:
             name = get_entry(asked, registry=registry).name
         except UnknownModelError:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imageworks.errors import ImageworksError
+from imageworks.foundation.texts import several
 from imageworks.model_loader.entries import RegistryEntry
 from imageworks.model_loader.registry import get_entry, load_registry
 from imageworks.registry.compat import DEFAULT_PORTS, OTHER_PORT
@@ -46,7 +47,7 @@ def default_backend_port(backend: str) -> int:
 
 
 def select_model(
-    name: str, *, require_capabilities: Iterable[str] | None = None, registry: Path | None = None
+    name: str, *, require_capabilities: Iterable[str] | str | None = None, registry: Path | None = None
 ) -> SelectedModel:
     """Return how a model is reached; nothing is started.
 
@@ -60,7 +61,7 @@ def select_model(
         CapabilityError: It cannot do what is required.
     """
     entry = get_entry(name, registry=registry)
-    missing = missing_capabilities(entry, require_capabilities or ())
+    missing = missing_capabilities(entry, several(require_capabilities))
     if missing:
         raise CapabilityError(
             f"{entry.name} has no {', '.join(missing)}", remedy="Name another model, or correct its capabilities."

@@ -12,6 +12,7 @@ from typing import Final
 
 from imageworks.config import find_registry, load_host_settings
 from imageworks.foundation.terminal import at_terminal
+from imageworks.foundation.texts import several
 from imageworks.model_loader.download_adapter import RemovedDownload, remove_download
 from imageworks.model_loader.entries import RegistryEntry, recorded_entry
 from imageworks.model_loader.registry import DEFAULT_WAIT_SECONDS, load_registry
@@ -99,8 +100,8 @@ class ModelDownloader:
     def download(  # noqa: PLR0913 # the documented signature
         self,
         model_identifier: str,
-        format_preference: Sequence[str] | None = None,
-        location_override: str | None = None,
+        format_preference: Sequence[str] | str | None = None,
+        location_override: str | Path | None = None,
         include_optional: bool = False,  # noqa: FBT001, FBT002 # the documented signature
         force_redownload: bool = False,  # noqa: FBT001, FBT002
         interactive: bool = True,  # noqa: FBT001, FBT002
@@ -108,11 +109,11 @@ class ModelDownloader:
         quantization: str | None = None,
         revision: str | None = None,
         backend: str | None = None,
-        roles: Sequence[str] = (),
+        roles: Sequence[str] | str | None = (),
         declare: bool = True,
-        include: Sequence[str] = (),
-        exclude: Sequence[str] = (),
-        weights: Sequence[str] = (),
+        include: Sequence[str] | str | None = (),
+        exclude: Sequence[str] | str | None = (),
+        weights: Sequence[str] | str | None = (),
     ) -> DownloadedModel:
         """Declare a model, bring and verify its files, and record all of it in one commit.
 
@@ -144,16 +145,16 @@ class ModelDownloader:
         repository = self._build_repository_metadata(model_identifier, revision=revision, quantization=quantization)
         wish = Wish(
             identifier=repository.identifier,
-            formats=tuple(form.strip().lower() for form in format_preference or ()),
+            formats=tuple(form.strip().lower() for form in several(format_preference)),
             quantization=quantization,
             backend=backend,
-            roles=tuple(roles),
-            location=declared_location(location_override),
+            roles=several(roles),
+            location=declared_location(None if location_override is None else os.fspath(location_override)),
             optional=include_optional,
             force=force_redownload,
-            include=tuple(include),
-            exclude=tuple(exclude),
-            weights=tuple(weights),
+            include=several(include),
+            exclude=several(exclude),
+            weights=several(weights),
         )
         root = registry_or_new(self._registry, notes.append)
         host = load_host_settings(registry=root)

@@ -96,7 +96,7 @@ class FormatDetector:
         return found
 
     def detect_comprehensive(
-        self, model_name: str = "", filenames: Sequence[str] = (), config_content: str | bytes | None = None
+        self, model_name: str = "", filenames: Sequence[str] | None = (), config_content: str | bytes | None = None
     ) -> list[FormatInfo]:
         """Return all formats that everything together speaks for, the most confident first.
 
@@ -106,6 +106,7 @@ class FormatDetector:
             config_content: The content of ``config.json``.
         """
         config = config_content.encode() if isinstance(config_content, str) else config_content
+        filenames = tuple(filenames or ())
         names = list(dict.fromkeys((*filenames, "config.json"))) if config else list(filenames)
         facts = describe(
             [_Named(name) for name in names],
