@@ -191,7 +191,7 @@ def load_host_settings(*, registry: Path | None = None, start: Path | None = Non
         max_connections=layers.number("max_connections"),
         max_concurrent_downloads=layers.number("max_concurrent_downloads"),
         require_signed=layers.flag("require_signed"),
-        allowed_launch_options=frozenset(layers.texts("allowed_launch_options")),
+        allowed_launch_options=frozenset(name.replace("_", "-") for name in layers.texts("allowed_launch_options")),
         preferred_formats=tuple(form.lower() for form in layers.texts("preferred_formats")),
         settings=(),
     )

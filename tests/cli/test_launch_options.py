@@ -109,7 +109,7 @@ def test_x5_options_that_do_more_than_tune_are_a_persons_to_say(
 @pytest.mark.parametrize(
     ("server", "extra"),
     [
-        ("vllm", ["--max-model-len", "8192", "--gpu_memory_utilization=0.9", "-tp", "2", "--enforce-eager"]),
+        ("vllm", ["--max-model-len", "8192", "--gpu_memory_utilization=0.9", "-tp", "2", "-O3"]),
         ("vllm", ["--host", "127.0.0.1", "--load-format", "safetensors", "--no-enable-prefix-caching"]),
         (
             "vllm",

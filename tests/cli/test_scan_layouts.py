@@ -152,6 +152,15 @@ def test_o16_a_snapshot_with_a_link_that_leads_nowhere_is_passed_over(world: Wor
     assert "models--acme--tiny-1b" in said
 
 
+def test_o16_damaged_bytes_in_the_cache_are_not_recorded(world: World) -> None:
+    folder = cached(world.folder / "hub", "acme/tiny-1b", COMMIT, MODEL)
+    (folder / "blobs" / hashlib.sha256(MODEL["model.safetensors"]).hexdigest()).write_bytes(single("other"))
+    result = command("scan", "--base", world.folder / "hub", "--registry", world.root)
+    assert result.code == 1
+    assert "model.safetensors is damaged" in result.err
+    assert not (world.root / "discovered").exists()
+
+
 def test_o16_a_link_out_of_the_cache_is_not_followed(world: World) -> None:
     """I8."""
     folder = cached(world.folder / "hub", "acme/tiny-1b", COMMIT, MODEL)

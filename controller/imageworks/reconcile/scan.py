@@ -1,5 +1,6 @@
 """Scan: record the models that somebody put on this machine, by what their folders, names and headers say."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ from imageworks.transfer.paths import is_folder, is_there
 GGUF: Final = "gguf"
 DEFAULT_BACKEND: Final = "vllm"
 _SAID: Final = ("deprecated", "display_name", "generation_defaults", "served_model_id", "source")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 INCOMPLETE: Final = frozenset({"missing-shard", "empty-file", "missing-weights", "truncated-file"})
 
 
@@ -331,6 +333,7 @@ def record(
     for finding in findings:
         root = finding.candidate.model.root
         failed = next((d for f in finding.candidate.model.files if isinstance(d := digests[root / f.path], str)), None)
+        failed = failed or _damaged(finding.candidate, digests)
         if failed is not None:
             passed.append(Passed(finding.candidate.path, failed, failed=True))
             continue
@@ -351,6 +354,17 @@ def record(
     many = "1 model" if len(written) == 1 else f"{len(written)} models"
     title = f"Record {many} found below {options.base.name}"
     return Edits(written=written, gone=frozenset(gone), title=title, lines=tuple(lines)), tuple(passed)
+
+
+def _damaged(candidate: Candidate, digests: Mapping[Path, str | Digest]) -> str | None:
+    """Return which file of a cache has other bytes than its blob's name promises; ``None`` where all have those."""
+    if candidate.commit is None:
+        return None
+    for file in candidate.model.files:
+        digest = digests[candidate.model.root / file.path]
+        if _SHA256.fullmatch(file.place.name) and isinstance(digest, Digest) and digest.value != file.place.name:
+            return f"{file.path} is damaged: its bytes have not the digest that the cache keeps them under"
+    return None
 
 
 def found_entry(finding: Finding, digests: Mapping[Path, str | Digest], ledger: Ledger, options: ScanOptions) -> Entry:

@@ -49,7 +49,7 @@ _TUNING: Final[Mapping[str, str]] = {
         limit-mm-per-prompt disable-mm-preprocessor-cache mm-processor-cache-gb mm-encoder-tp-mode
         language-model-only skip-mm-profiling interleave-mm-strings guided-decoding-backend calculate-kv-scales
         rope-theta enable-lora max-loras max-lora-rank max-cpu-loras lora-dtype fully-sharded-loras
-        lora-extra-vocab-size skip-tokenizer-init attention-backend enable-sleep-mode api-server-count""",
+        lora-extra-vocab-size skip-tokenizer-init attention-backend api-server-count -O0 -O1 -O2 -O3""",
     "lmdeploy": """
         server-port model-name api-keys log-level max-log-len disable-fastapi-docs max-concurrent-requests
         enable-abort-handling tool-call-parser reasoning-parser backend device dtype tp dp ep cp session-len
