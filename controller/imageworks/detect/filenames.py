@@ -169,7 +169,9 @@ _SUFFIXES: Final = {
     ".pickle": Container.PICKLE,
     ".joblib": Container.PICKLE,
     ".skops": Container.PICKLE,
-} | dict.fromkeys((".pte", ".ptl", ".mnn", ".rknn", ".engine", ".plan", ".hef", ".dlc", ".om"), Container.RUNTIME)
+} | dict.fromkeys(
+    (".pte", ".ptl", ".mnn", ".rknn", ".engine", ".plan", ".hef", ".dlc", ".om", ".rkllm", ".bmodel"), Container.RUNTIME
+)
 _MLX_ARRAYS: Final = re.compile(r"^(?:weights|model|adapters)(?:\.\d+)?\.npz$")  # other arrays prove nothing
 _TF_CHECKPOINT: Final = re.compile(r"(?:\.data-\d{5}-of-\d{5}|\.ckpt[^/]*\.(?:index|meta)|^variables\.index)$")
 _TRAINING: Final = re.compile(
@@ -263,6 +265,8 @@ _PICTURES: Final = (
     ".tfevents",
 )
 _SOUNDS: Final = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a")
+_HIDDEN_DATA: Final = frozenset({".metadata", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
+"""What torch's distributed checkpoints and arrays in Zarr (Orbax, T5X) are read by."""
 _VOICES: Final = re.compile(r"(?:^|[-_/.])(?:voices?|speakers?|prompts?|ref|refs|reference)(?:[-_/.]|$)")
 _CONFIGS: Final = (".json", ".yaml", ".yml", ".xml", ".txt", ".toml", ".model", ".cfg", ".ini")
 _LICENSE: Final = re.compile(r"^(?:licen[cs]e|copying|notice|use_?policy|usage_?policy|acceptable_use)[^/]*$")
@@ -355,7 +359,7 @@ def _role(name: str, folder: str) -> Role:  # noqa: PLR0911 - a table in words: 
 
 def _is_optional(name: str, folder: str) -> bool:
     """Return whether no loader asks for a file: pictures, documents, sounds that are no voices, examples."""
-    if name.endswith(_PICTURES) or (name.startswith(".") and name != ".metadata"):  # torch's distributed checkpoints
+    if name.endswith(_PICTURES) or (name.startswith(".") and name not in _HIDDEN_DATA):
         return True
     if name.endswith(_SOUNDS):
         return not _VOICES.search(f"{folder}/{name}") or bool(_EXAMPLES.search(f"{folder}/{name}/"))

@@ -39,6 +39,8 @@ _SUPPORT: Final = frozenset(
 )
 """What no set of weights is loaded without, so that it comes along where weights are named."""
 _COPIES: Final = re.compile(r"(?:original|metal)/(?!.*\.index\.json$)")  # whose small files may be of use by themselves
+_TREES: Final = re.compile(r"model\.(?:txt|json)|.*(?:lgb|lightgbm|xgb|catboost|booster).*\.(?:txt|json)")
+"""Gradient-boosted trees in their libraries' own text formats."""
 _TABLES: Final = (".csv", ".tsv", ".parquet", ".jsonl", ".arrow")
 
 
@@ -198,6 +200,7 @@ def _check_worth(listing: Sequence[_Listed], request: Request) -> None:
         )
     processors = any(one.path.rpartition("/")[2] in PROCESSORS for one in listing)
     data = any(one.says.role is Role.ASSET and not one.path.lower().endswith(_TABLES) for one in listing)
+    data = data or any(_TREES.fullmatch(one.path.lower().rpartition("/")[2]) for one in listing)
     if Role.TOKENIZER not in roles and not processors and not data:
         raise SelectionError(
             "the repository has no weights that are known",
@@ -232,7 +235,7 @@ class _Support:
             (part.folder, part.container)
             for part in parts
             if part.path in choice.taken
-            and part.says.shards
+            and (part.says.shards or part.stem.isdigit())
             and (part.folder, part.container, part.stem, part.label) not in own
         }
         self._used.update(folder for one in listing if one.path in choice.taken for folder in _folders(one.path))

@@ -96,16 +96,18 @@ def _one_model(
         return tuple(ones)
     settled = [label for label, ones in models.items() if len(ones) == 1 or _belong_together(ones)]
     offered = [one for one in choices if one.label in settled]
+    every_one = sorted((one for ones in models.values() for one in ones), key=lambda one: (one.stem, one.files))
     if len(settled) == len(models) or DEFAULT_QUANTIZATION in settled:
+        open_ones = [one for one in every_one if one.label not in settled]
+        or_named = f" Or name a file with `weights` (`--weights`): {named(open_ones)}." if open_ones else ""
         raise SelectionError(
             f"{quantization!r} could mean {len(models)} quantizations of this repository"
             if quantization
             else f"this repository has {len(models)} quantizations, and none is named",
-            remedy=f"Write `quantization:` (`--quant`) with one of: {listed(offered)}.",
+            remedy=f"Write `quantization:` (`--quant`) with one of: {listed(offered)}.{or_named}",
             reason="ambiguous-quantization",
             choices=offered,
         )
-    every_one = sorted((one for ones in models.values() for one in ones), key=lambda one: (one.stem, one.files))
     count = len({(one.stem, one.folder) for one in every_one})
     alone = f" Or write `quantization:` (`--quant`) with one of: {listed(offered)}." if offered else ""
     raise SelectionError(

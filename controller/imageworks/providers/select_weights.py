@@ -1,7 +1,7 @@
 """Which weights: of each component one container, one precision and one sharding, or an error with the choices."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from imageworks.detect.components import RANK, WHOLE, Part, WeightSet, is_part, main_containers, weight_sets
@@ -14,8 +14,15 @@ _PRECISIONS: Final = ("fp16", "bf16", "fp32", "fp64")  # of equal content, so th
 _GGML_ONLY: Final = re.compile(r"t?i?q[1-9]|mxfp4")  # no safetensors name means a llama.cpp quantization
 _PIPELINE_PARTS: Final = frozenset({"unet", "transformer", "prior"})
 _OF_PIPELINE: Final = re.compile(r"lora|adapter|control|upscaler|upsampler|refiner|embedding|textual|inversion")
+_VAE: Final = re.compile(r"(?:^|[-_.])(?:vae|ae)(?=[-_.])")
 _SPLIT: Final = {"vae_encoder": "vae", "vae_decoder": "vae", "text_encoders": "text_encoder"}
 """Folders whose weights another form of the same pipeline keeps in one folder."""
+_ROLES: Final = re.compile(
+    r"(?:^|[-_.])(?:(?:en|de)coder|joiner|vision|visual|audio|text|image|llm|lm|embed(?:s|dings?|der|[-_]tokens)?|head|prefill"
+    r"|decode|(?:pre|post)process(?:or)?|coarse|fine|codec|unet|vae|vocoder|(?:rank|part|chunk)[-_]?\d+)(?=[-_.]|$)"
+)
+"""Words that tell the parts of one compiled model: its encoder and decoder, or what each of several devices runs."""
+_FRACTION: Final = 16  # a file of less than a sixteenth of a pipeline's body is no checkpoint of it
 _MOSTLY: Final = 4  # a file of less than a quarter of its shards is no copy of them
 
 
@@ -145,11 +152,19 @@ def _without_single_files(sets: list[WeightSet], paths: frozenset[str], choice: 
         return sets
     top = [one for one in sets if not one.first.folder]
     _leave((one for one in top if "example" in one.first.path.lower()), choice, Why.OPTIONAL)
-    single = [one for one in top if one.first.path in choice.left or not _OF_PIPELINE.search(one.first.path.lower())]
+    single = [one for one in top if one.first.path in choice.left or _is_checkpoint(one, body, homes.keys())]
     single += [one for one in sets if one.first.home == "text_encoders" and "text_encoder" in homes]
     _leave(single, choice, Why.COUNTERPART, body.first.path)
     gone = {id(one) for one in single}
     return [one for one in sets if id(one) not in gone]
+
+
+def _is_checkpoint(one: WeightSet, body: WeightSet, homes: Collection[str]) -> bool:
+    """Return whether a file at the top holds a pipeline, or a part that has a folder; what is small has none."""
+    path = one.first.path.lower()
+    if _OF_PIPELINE.search(path):
+        return False
+    return one.size * _FRACTION >= body.size or ("vae" in homes and _VAE.search(path) is not None)
 
 
 def _check_whole_folders(sets: Sequence[WeightSet], paths: frozenset[str]) -> None:
@@ -229,9 +244,10 @@ def _of_component(sets: Sequence[WeightSet], label: str | None, choice: Choice) 
     names: dict[str, list[WeightSet]] = {}
     for one in sets:
         names.setdefault(one.first.stem, []).append(one)
-    if len(names) > 1 and all(is_a_model(one.first) for one in sets):
+    whole = {_ROLES.sub("", name).strip("-_.") for name in names}
+    if len(whole) > 1 and all(is_a_model(one.first) for one in sets):
         raise SelectionError(
-            f"the repository holds {len(names)} models",
+            f"the repository holds {len(whole)} models",
             remedy="Name one with `weights` (`--weights`): "
             f"{', '.join(sorted(one.first.path for one in sets)[:12])}{', …' if len(sets) > 12 else ''}.",  # noqa: PLR2004
             reason="ambiguous-variant",
