@@ -142,6 +142,61 @@ def test_d8_a_branch_of_that_name_is_proposed_and_the_proposal_works(world: Worl
     download(world, f"{REPO}@gptq-4bit-32g", "--quant", "gptq")
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [(f"{REPO}:Q4_K_M", "--weights", "m-Q8_0.gguf"), ("{hub}/acme/plain/blob/main/m-Q8_0.gguf", "--quant", "q4_k_m")],
+)
+def test_d8_a_quantization_that_the_named_weights_are_not_is_refused(world: World, asked: tuple[str, ...]) -> None:
+    world.serve({f"m-{kind.upper()}.gguf": gguf(kind, kind) for kind in ("q4_k_m", "q8_0")}, REPO)
+    refused = download(world, *(word.replace("{hub}", world.hub.url) for word in asked), code=1)
+    assert "q8_0" in refused.err
+    assert not (world.root / "models").exists()
+
+
+def test_d8_quantizations_of_exports_stand_beside_weights_and_gguf(world: World) -> None:
+    exports = {f"onnx/model_{kind}.onnx": pickle(kind) for kind in ("q4", "int8")}
+    ggufs = {f"gguf/m-{kind.upper()}.gguf": gguf(kind, kind) for kind in ("q4_k_m", "q8_0")}
+    world.serve({**PLAIN, "extra.pt": pickle("e"), **exports, **ggufs}, REPO)
+    for kind in ("q4", "int8", "q8_0", "q4_k_m"):
+        download(world, REPO, "--quant", kind)
+    held = {name: world.entry(name)["download_format"] for name in world.entries()}
+    assert held == {
+        "plain-gguf-q4_k_m": "gguf",
+        "plain-gguf-q8_0": "gguf",
+        "plain-vllm-onnx-int8": "onnx",
+        "plain-vllm-onnx-q4": "onnx",
+    }
+    assert world.plan().changes == {}
+
+
+def test_models_of_trees_in_text_files_are_models(world: World) -> None:
+    world.serve({"README.md": b"# Trees\n", "model.txt": b"tree\nversion=v4\n"}, REPO)
+    download(world, REPO)
+    assert brought(world) == {"README.md", "model.txt"}
+    assert command("verify", "--registry", world.root).code == 0
+
+
+def test_a_shard_that_is_named_alone_is_refused_and_the_remedy_works(world: World) -> None:
+    shards = {f"m-Q8_0-0000{n}-of-00002.gguf": gguf("q8_0", str(n)) for n in (1, 2)}
+    world.serve(shards, REPO)
+    refused = download(world, REPO, "--weights", "m-Q8_0-00001-of-00002.gguf", code=1)
+    download(world, REPO, "--weights", refused.err.strip().rpartition(" ")[2].rstrip("."))
+    assert brought(world) == shards.keys()
+
+
+def test_d9_models_in_shards_are_named_whole_and_the_remedy_works(world: World) -> None:
+    shards = {
+        f"{one}-Q8_0-0000{n}-of-00002.gguf": gguf("q8_0", one + str(n)) for n in (1, 2) for one in ("big", "small")
+    }
+    world.serve(shards, REPO)
+    named = download(world, REPO, code=1).err.strip().rpartition("): ")[2].rstrip(".").split(", ")
+    assert len(named) == 2
+    for glob in named:
+        download(world, REPO, "--weights", glob)
+    assert brought(world) == shards.keys()
+    assert world.plan().changes == {}
+
+
 def test_d8_a_quantization_by_hand_is_held_against_the_content(world: World) -> None:
     world.serve(PLAIN, REPO)
     world.declare("mine", source={"huggingface": REPO}, quantization="gptq")

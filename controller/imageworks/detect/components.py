@@ -234,7 +234,7 @@ def main_containers(sets: Iterable[WeightSet], first: Sequence[Container] = ()) 
         depth = head.home.count("/") + 1 if head.home else 0
         rank = first.index(head.container) if head.container in first else len(first)
         beside = is_part(head) and head.component != WHOLE
-        key = (rank, beside, depth, bool(head.form), head.component != WHOLE, RANK[head.container])
+        key = (rank, beside, depth, head.component != WHOLE, bool(head.form), RANK[head.container])
         best[head.container] = min(best.get(head.container, key), key)
     return sorted(best, key=lambda container: best[container])
 

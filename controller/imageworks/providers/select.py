@@ -123,6 +123,8 @@ def select(files: Iterable[RemoteFile], request: Request, *, preference: Sequenc
     left: dict[str, tuple[Why, str]] = {}
     inside = within(every, request.subfolder, left)
     inside = excluded(inside, request.exclude, left)
+    if every and not inside:
+        raise _nothing_left()
     paths = frozenset(file.path for file in inside)
     listing = [_Listed(file, classify(file.path), read_part(file, paths)) for file in inside]
     parts = [one.part for one in listing if one.part is not None]
@@ -300,11 +302,7 @@ def _selection(
 ) -> Selection:
     files = tuple(file for file in every if file.path in chosen.taken)
     if not files:
-        raise SelectionError(
-            "nothing of the repository is left to choose",
-            remedy="Widen `include`, or narrow `exclude`.",
-            reason="no-matching-files",
-        )
+        raise _nothing_left()
     check_names(file.path for file in files)
     taken = [part for part in parts if part.path in chosen.taken]
     labels = {part.label for part in taken if part.says.role is Role.WEIGHTS}
@@ -319,6 +317,14 @@ def _selection(
         ),
         warnings=tuple(_pickled(taken, container)),
         unproven=_unproven(request) if container is not None and not chosen.proven else None,
+    )
+
+
+def _nothing_left() -> SelectionError:
+    return SelectionError(
+        "nothing of the repository is left to choose",
+        remedy="Widen `include`, or narrow `exclude`.",
+        reason="no-matching-files",
     )
 
 

@@ -39,6 +39,14 @@ def choose_gguf(parts: Sequence[Part], quantization: str | None, choice: Choice,
     variants = groups.variants if quantization is None else groups.find(quantization)
     meant = {one.files for one in variants}
     beside = [one for one in groups.variants if one.files not in meant and is_beside(one)]
+    if explicit and groups.variants and not variants:
+        there = quant_choices(groups.variants, sizes)
+        raise SelectionError(
+            f"none of the weights that are named is {quantization}",
+            remedy=f"They are: {listed(there)}. Leave `quantization` out, or name other weights.",
+            reason="no-such-quantization",
+            choices=there,
+        )
     chosen = variants if explicit else _one_model(variants, groups.variants, quantization, sizes)
     if not explicit:
         chosen += tuple(_best_of_each(beside, chosen))

@@ -85,9 +85,9 @@ def _main_container(sets: Sequence[WeightSet], request: Request, first: Sequence
     name = (request.format or "").strip().lower()
     if not name:
         label = asked_label(request)
-        if label and Container.GGUF in ranked and _GGML_ONLY.match(plain_label(label)):
-            return Container.GGUF
         named = {one.container for one in sets if label and one.first.label == label}
+        if label and Container.GGUF in ranked and _GGML_ONLY.match(plain_label(label)) and not named - {Container.GGUF}:
+            return Container.GGUF
         if label not in _PRECISIONS and named:  # a precision of equal content can be that of weights that do not say it
             return next((one for one in main_containers(sets, first) if one in named), ranked[0])
         if ranked:
@@ -381,7 +381,7 @@ def check_shards(chosen: Iterable[Part], every: Iterable[Part]) -> None:
         pattern = re.sub(r"\d{4,6}(?=-of-)", "NNNNN", one.first.path)
         raise SelectionError(
             f"{pattern}: {len(missing)} of {shards} shards are missing ({some}{', …' if len(missing) > 5 else ''})",  # noqa: PLR2004 # as many as were named
-            remedy="Widen `include` to all shards."
+            remedy=f"Widen `include` or `weights` to all shards: {pattern.replace('NNNNN', '*')}."
             if len(whole.parts) > len(one.parts)
             else "The upload is incomplete: choose another revision.",
             reason="incomplete-shards",
