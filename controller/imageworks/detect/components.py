@@ -25,7 +25,7 @@ _FORMS: Final = frozenset(
 
 _STEP: Final = re.compile(r"(?:checkpoint|ckpt|epoch|step|iter|global[-_]?step)[-_]?\d+")
 _PLAIN_FOLDERS: Final = frozenset({"checkpoints", "weights"})
-_SHARD: Final = re.compile(r"[-_.]{1,2}\d{4,6}-of-\d{4,6}")
+_SHARD: Final = re.compile(r"[-_.]{1,2}\d{1,6}-of-\d{1,6}(?![a-z0-9])")
 _NUMBERED: Final = re.compile(r"^(consolidated|weights)\.(\d{1,3})$")
 _DATA: Final = re.compile(r"(\.onnx)[._]data(?:[-_.]?\d+)?$")
 _SUFFIX: Final = re.compile(

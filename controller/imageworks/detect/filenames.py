@@ -134,7 +134,7 @@ class QuantGroups:
         )
 
 
-_SHARD: Final = re.compile(r"[-_.](\d{4,6})-of-(\d{4,6})(?=\.|$)")
+_SHARD: Final = re.compile(r"[-_.](\d{1,6})-of-(\d{1,6})(?=\.|$)")
 _PART: Final = re.compile(r"\.(?:part(\d{1,3})of(\d{1,3})|split-([a-z])|gguf-split-([a-z]))$")
 _PROJECTOR: Final = re.compile(r"(?:^|[-_.])mm[-_]?proj(?:ector)?(?:[-_.]|$)")
 _GGUF_ASIDE: Final = re.compile(r"(?:^|[-_.])(?:i-?matrix|vocab)(?:[-_.]|$)")
@@ -425,11 +425,21 @@ def group_quants(paths: Iterable[str]) -> QuantGroups:
             label = named.quantization or UNLABELLED
             key = (label, named.stem, _telling_folder(path, label), named.shards)
             groups.setdefault(key, []).append((named.shard, path))
-    variants = tuple(
-        QuantVariant(label, stem, tuple(path for _, path in sorted(files)), _missing(files, shards), folder)
-        for (label, stem, folder, shards), files in sorted(groups.items())
-    )
-    return QuantGroups(variants, tuple(projectors), tuple(aside))
+    variants: list[QuantVariant] = []
+    for (label, stem, folder, shards), files in sorted(groups.items()):
+        if len(files) > 1 and not shards and not any(number for number, _ in files):
+            variants += [QuantVariant(label, _whole_stem(path), (path,), folder=folder) for _, path in sorted(files)]
+        else:
+            missing = _missing(files, shards)
+            variants.append(QuantVariant(label, stem, tuple(path for _, path in sorted(files)), missing, folder))
+    return QuantGroups(tuple(variants), tuple(projectors), tuple(aside))
+
+
+def _whole_stem(path: str) -> str:
+    """Return a GGUF file's name without its quantization, with what stands behind that."""
+    stem = path.lower().rpartition("/")[2].removesuffix(".gguf")
+    token = _last_ggml(stem)
+    return stem if token is None else (stem[: token.start].rstrip("-_. ") + stem[token.end :])
 
 
 def _telling_folder(path: str, label: str) -> str:

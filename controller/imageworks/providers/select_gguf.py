@@ -12,7 +12,8 @@ SMALL: Final = 100_000_000  # bytes, below which a tenth of a GB says nothing
 _MOST_NAMED: Final = 16
 _PROJECTOR_PREFERENCE: Final = ("fp16", "bf16", "fp32", None)
 _PART_NAME: Final = re.compile(
-    r"(?:^|[-_.])(?:vae|vocoder|wavtokenizer|token2wav|codec|snac|clip_[lg]|t5xxl|umt5|text_encoder)(?=[-_.]|\d|$)"
+    r"(?:^|[-_.])(?:vae|vocoder|wavtokenizer|token2wav|codec|snac|clip_[lg]|(?:um)?t5(?:[-_]?v1[-_]1)?[-_]?xxl|umt5"
+    r"|text_encoder)(?=[-_.]|\d|$)"
 )
 _PART_FOLDER: Final = re.compile(
     r"vae|audio|vision|tts|vocoder|codec|token2wav(?:[-_]gguf)?|clip|(?:text|image)[-_]encoders?|projectors?|mmproj"
@@ -37,8 +38,6 @@ def choose_gguf(parts: Sequence[Part], quantization: str | None, choice: Choice,
     sizes = {part.path: part.file.size for part in parts}
     groups = group_quants(sizes)
     variants = groups.variants if quantization is None else groups.find(quantization)
-    meant = {one.files for one in variants}
-    beside = [one for one in groups.variants if one.files not in meant and is_beside(one)]
     if explicit and groups.variants and not variants:
         there = quant_choices(groups.variants, sizes)
         raise SelectionError(
@@ -49,7 +48,7 @@ def choose_gguf(parts: Sequence[Part], quantization: str | None, choice: Choice,
         )
     chosen = variants if explicit else _one_model(variants, groups.variants, quantization, sizes)
     if not explicit:
-        chosen += tuple(_best_of_each(beside, chosen))
+        chosen += tuple(_best_of_each(filter(is_beside, groups.variants), chosen))
     choice.proven = quantization is not None
     choice.taken |= {path for one in chosen for path in one.files}
     by_model = {(one.stem, one.folder): one for one in reversed(chosen)}
@@ -137,7 +136,7 @@ def named(variants: Sequence[QuantVariant]) -> str:
         variants: What there is.
     """
     shown = [
-        re.sub(r"\d{4,6}(?=-of-\d)", "*", one.files[0]) if len(one.files) > 1 else one.files[0] for one in variants
+        re.sub(r"\d{1,6}(?=-of-\d)", "*", one.files[0]) if len(one.files) > 1 else one.files[0] for one in variants
     ]
     more = f" and {len(shown) - _MOST_NAMED} more" if len(shown) > _MOST_NAMED else ""
     return ", ".join(shown[:_MOST_NAMED]) + more

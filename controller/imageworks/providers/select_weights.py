@@ -378,7 +378,7 @@ def check_shards(chosen: Iterable[Part], every: Iterable[Part]) -> None:
         whole = listed_sets[_set_key(one)]
         shards, missing = one.first.says.shards, one.missing
         some = ", ".join(str(number) for number in missing[:5])
-        pattern = re.sub(r"\d{4,6}(?=-of-)", "NNNNN", one.first.path)
+        pattern = re.sub(r"\d{1,6}(?=-of-)", "NNNNN", one.first.path)
         raise SelectionError(
             f"{pattern}: {len(missing)} of {shards} shards are missing ({some}{', …' if len(missing) > 5 else ''})",  # noqa: PLR2004 # as many as were named
             remedy=f"Widen `include` or `weights` to all shards: {pattern.replace('NNNNN', '*')}."
