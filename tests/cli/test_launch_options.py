@@ -254,3 +254,4 @@ def test_o11_every_option_works_on_the_other_servers(world: World, server: str, 
     declared(world, backend=server)
     words = launch(world, "--host", "127.0.0.2", "--port", "9999", server=server)
     assert [f"{options[0]}=127.0.0.2", f"{options[1]}=9999"] == words[-2:]
+    launch(world, "--host", "", server=server, code=64)

@@ -152,6 +152,8 @@ def command_line(
     if server is Server.OLLAMA:
         _refuse_address(wishes)
         return ["ollama", "run", _word(target, "served_model_id", target.served[0]), *wishes.extra]
+    if wishes.host is not None and not wishes.host.strip():
+        raise UsageError("--host is empty", remedy="Name an address, such as --host 127.0.0.1, or leave it out.")
     own, name_option, port_option = _WORDS[server]
     host_option = ADDRESS_OPTIONS[server]
     host, port = target.config.get("host"), target.config.get("port")
