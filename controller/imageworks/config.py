@@ -238,7 +238,13 @@ def _folder(layers: Layers, name: str, default: Path) -> Path:
 def _root(layers: Layers, own: str, home: str, below: str = "") -> _Root | None:
     """Return a root under its own key, else the one that lies below the folder that the other key names."""
     if (found := layers.find(own)) is not None:
-        return _Root(_absolute(str(found.value)), own, found)
+        path = _absolute(str(found.value))
+        if path.parent == path:
+            raise ConfigurationError(
+                f"{found.origin}: {own} is {path}: models cannot be strewn over the whole filesystem",
+                remedy="Name a folder for models.",
+            )
+        return _Root(path, own, found)
     if (found := layers.find(home)) is None:
         return None
     path = _absolute(str(found.value)) / below
@@ -301,8 +307,8 @@ def find_registry(explicit: Path | None = None, *, start: Path | None = None) ->
     """
     if explicit is not None:
         return _named_registry(explicit, "--registry")
-    variable = os.environ.get(REGISTRY_VARIABLE)
-    if variable:
+    variable = os.environ.get(REGISTRY_VARIABLE, "")
+    if variable.strip():
         return _named_registry(Path(variable), REGISTRY_VARIABLE)
     here = _here(start)
     for folder in (here, *here.parents):

@@ -1,6 +1,7 @@
 """Where settings are written down and what may stand there: the table of keys, and layers that hold values for them."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -206,7 +207,7 @@ class Layers:
 
     def _search(self, key: Key) -> Found | None:
         said = self._environment.get(key.variable) if key.variable else None
-        if key.variable and said:
+        if key.variable and said and said.strip():
             return Found(_from_variable(key, said), f"environment {key.variable}")
         for layer in self._files:
             if key.name in layer.values and (key.project or not layer.project):
@@ -251,6 +252,8 @@ def _from_variable(key: Key, said: str) -> str | int | tuple[str, ...]:
         return number
     if key.kind is Kind.TEXTS:
         return tuple(part.strip() for part in said.split(",") if part.strip())
+    if key.kind is Kind.PATH:
+        check_path(key.variable or key.name, said)
     return said
 
 
@@ -277,19 +280,40 @@ def _from_file(key: Key, layer: Layer) -> str | int | tuple[str, ...]:
     if key.kind in {Kind.TEXT, Kind.PATH}:
         if not isinstance(value, str) or not _usable(value):
             raise ConfigurationError(f"{where} must be text", remedy=f'Write {key.name} = "…".')
-        return _placed(value, layer) if key.kind is Kind.PATH else value
+        return _placed(value, layer, where) if key.kind is Kind.PATH else value
     if not isinstance(value, list) or not all(isinstance(item, str) and _usable(item) for item in value):
         example = _LIST_EXAMPLES.get(key.name, '["/data/models"]')
         raise ConfigurationError(f"{where} must be a {key.kind}", remedy=f"Write {key.name} = {example}.")
-    return tuple(_placed(item, layer) if key.kind is Kind.PATHS else item for item in value)
+    return tuple(_placed(item, layer, where) if key.kind is Kind.PATHS else item for item in value)
+
+
+def check_path(where: str, path: str) -> None:
+    """Raise where a path would be taken for a relative one, and is none: another system's, or one in quotes.
+
+    Args:
+        where: What says it, for the message.
+        path: As it was written.
+
+    Raises:
+        ConfigurationError: It is such a path.
+    """
+    drive = re.match(r"([A-Za-z]):[\\/]+", path)
+    if os.name == "posix" and (drive or path.startswith("\\\\")):
+        seen = f"/mnt/{drive[1].lower()}/{path[drive.end() :]}".replace("\\", "/") if drive else "/mnt/…"
+        raise ConfigurationError(
+            f"{where}: {path} is a path of Windows", remedy=f"Write it as this system has it, such as {seen}."
+        )
+    if len(path) > 1 and path[0] == path[-1] and path[0] in "\"'":
+        raise ConfigurationError(f"{where}: {path} has quotes in it", remedy=f"Write it without: {path[1:-1]}.")
 
 
 def _usable(text: str) -> bool:
     return bool(text.strip()) and "\0" not in text
 
 
-def _placed(path: str, layer: Layer) -> str:
+def _placed(path: str, layer: Layer, where: str) -> str:
     """Return a path as it is written; a relative one counts from its file, wherever the command runs."""
+    check_path(where, path)
     return path if path.startswith(("~", "/")) or Path(path).is_absolute() else str(layer.file.parent / path)
 
 

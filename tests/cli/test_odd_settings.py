@@ -114,3 +114,65 @@ def test_u3_a_name_for_people_may_begin_with_a_tilde(world: World) -> None:
     world.declare(location="flat", display_name="~best of all")
     world.reconcile()
     assert "intact" in said_by(world, "verify", "~best of all")
+
+
+ODD_PATHS = {
+    "C:\\Users\\me\\My Models": "/mnt/c/Users/me/My Models",
+    "d:/ai stuff/models": "/mnt/d/ai stuff/models",
+    '"/data/my models"': "/data/my models",
+    "'/data'": "/data",
+}
+
+
+@pytest.mark.parametrize("variable", ["IMAGEWORKS_MODEL_ROOT", "IMAGEWORKS_LMSTUDIO_ROOT"])
+@pytest.mark.parametrize(("path", "right"), ODD_PATHS.items())
+def test_p6_a_root_of_another_system_or_in_quotes_names_its_variable(
+    world: World, monkeypatch: pytest.MonkeyPatch, path: str, right: str, variable: str
+) -> None:
+    monkeypatch.setenv(variable, path)
+    said = said_by(world, "list")
+    assert said.startswith(f"error: {variable}: {path}")
+    assert f" {right}." in said
+    monkeypatch.setenv(variable, right)
+    assert "error" not in said_by(world, "list")
+
+
+@pytest.mark.parametrize(("path", "right"), ODD_PATHS.items())
+def test_p9_a_root_of_another_system_in_a_project_names_its_file(
+    world: World, monkeypatch: pytest.MonkeyPatch, path: str, right: str
+) -> None:
+    project = world.folder / "project"
+    project.mkdir()
+    table = f"[tool.imageworks.model-downloader]\nwindows_lmstudio_root = '''{path}'''\n"
+    (project / "pyproject.toml").write_text(table, encoding="utf-8")
+    monkeypatch.chdir(project)
+    said = said_by(world, "list")
+    assert "project/pyproject.toml: tool.imageworks.model-downloader.windows_lmstudio_root: " in said
+    assert f" {right}." in said
+
+
+def test_p6_the_whole_filesystem_is_no_root(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEWORKS_MODEL_ROOT", "/")
+    for words in (("list",), ("status",), ("reconcile", "--dry-run")):
+        assert "error: environment IMAGEWORKS_MODEL_ROOT: " in said_by(world, *words)
+
+
+@pytest.mark.parametrize("path", ["/", "//", "/."])
+def test_p6_nor_is_it_a_location(world: World, path: str, isolated_environment: Path) -> None:
+    world.user_config(isolated_environment, 'roots = ["/"]\n')
+    world.serve()
+    world.configure(locations={"flat": {"path": path}})
+    world.declare(location="flat")
+    said_by(world, "reconcile", "--dry-run")
+    said_by(world, "status")
+
+
+def test_p6_a_blank_variable_is_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("IMAGEWORKS_MODEL_ROOT", "IMAGEWORKS_LMSTUDIO_ROOT", "IMAGEWORKS_REGISTRY_DIR", "IMAGEWORKS_HOST"):
+        monkeypatch.setenv(variable, "  ")
+    assert "error" not in said_by(world, "config")
+
+
+def test_u3_a_location_of_another_system_is_told(world: World) -> None:
+    world.serve()
+    assert "/mnt/d/my models" in said_by(world, "download", REPO, "--location", "D:/my models")

@@ -107,6 +107,33 @@ def test_o7_a_model_made_of_another(tmp_path: Path, name: str, base: str) -> Non
     assert validated(tmp_path, mine={"ollama": name, "modelfile": {"from": base, "system": "x"}}) == []
 
 
+@pytest.mark.parametrize(
+    "base",
+    [
+        " ",
+        "./x.gguf",
+        "../x.gguf",
+        "x.gguf",
+        "models/X.GGUF",
+        "C:\\models\\x.gguf",
+        "~ada/x.gguf",
+        "@sha256:00",
+        "x:",
+        "x y",
+    ],
+)
+def test_o7_a_base_that_is_neither_a_name_nor_a_whole_path(tmp_path: Path, base: str) -> None:
+    found = validated(tmp_path, mine={"ollama": "mine", "modelfile": {"from": base, "system": "x"}})
+    assert found == [("models/mine.yaml", 6)]
+
+
+@pytest.mark.parametrize(
+    "base", ["qwen2.5vl:7b", "me/x", "hf.co/o/r:Q4_K_M", "localhost:5000/me/x:7b", "_x", "x:7b:cloud", "~/a b/x.gguf"]
+)
+def test_o7_a_base_that_may_be_one(tmp_path: Path, base: str) -> None:
+    assert validated(tmp_path, mine={"ollama": "mine", "modelfile": {"from": base, "system": "x"}}) == []
+
+
 def test_o7_models_that_are_made_of_each_other(tmp_path: Path) -> None:
     def of(name: str, base: str) -> dict[str, object]:
         return {"ollama": name, "modelfile": {"from": base, "system": "x"}}

@@ -14,6 +14,7 @@ from imageworks.config import (
     load_host_settings,
     registry_to_make,
 )
+from imageworks.config_layers import check_path
 from imageworks.errors import UsageError
 from imageworks.foundation.home import expanded
 from imageworks.identifiers import HubIdentifier, parse_hub_identifier
@@ -61,6 +62,7 @@ def declared_location(given: str | None) -> str | None:
     """
     if given is None or ("/" not in given and not given.startswith(("~", "."))):
         return given
+    check_path("location", given)
     path = Path(os.path.normpath(expanded(given).absolute()))
     if path.parent == path:
         raise UsageError(f"location {given}: models cannot be strewn over the whole filesystem")

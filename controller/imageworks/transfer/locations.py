@@ -409,7 +409,7 @@ class Locations:
             verified_on=next((on for path in recorded if (on := self._verified_on(path)) is not None), None),
             unmounted=None if marked else unmounted_above(root),
         )
-        above = self.root_of(root)
+        above = self.root_of(root) if root.parent != root else None
         if state.present and seen.marker is None and above is not None and not self.state_at(above).present:
             return self.state_at(above)
         return state
