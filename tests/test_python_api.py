@@ -10,7 +10,7 @@ from imageworks.hub.server import HubServer
 from support.found import awq, put
 from support.hub import HubRepository
 from support.registry import weights
-from support.transfer import content
+from support.transfer import gguf_content
 
 PAGE = Path(__file__).parent.parent / "docs/python-api.md"
 DIALOG = {"config.json": b'{"model_type": "gpt2"}', "model.safetensors": weights("dialog", 2000), "README.md": b"# D\n"}
@@ -22,7 +22,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_every_block_of_the_page_runs(tmp_path: Path) -> None:
-    quants = {f"mistral-7b-instruct-v0.2.{label}.gguf": content(label, 4000) for label in ("Q4_K_M", "Q8_0")}
+    quants = {f"mistral-7b-instruct-v0.2.{label}.gguf": gguf_content(label, 4000) for label in ("Q4_K_M", "Q8_0")}
     (tmp_path / "hub").mkdir()
     HubRepository(tmp_path / "hub", "microsoft/DialoGPT-medium", DIALOG).branch("dev", {"config.json": b'{"v": 2}'})
     HubRepository(tmp_path / "hub", "TheBloke/Mistral-7B-Instruct-v0.2-GGUF", quants)

@@ -7,7 +7,7 @@ import pytest
 
 from support.hub import HubRepository
 from support.reconcile import Result, World, command
-from support.transfer import content, tree
+from support.transfer import content, gguf_content, tree
 from support.weights import STRING, U32, gguf_file, safetensors_file
 
 TEXTS = {"README.md": b"# Model\n", "config.json": b'{"model_type": "llama", "torch_dtype": "float16"}'}
@@ -211,7 +211,7 @@ def test_d9_each_model_gets_its_own_projector(world: World) -> None:
     files = {"README.md": b"# Two\n"}
     for size, kind in (("4B", "q8_0"), ("2B", "q4_k_m")):
         files[f"Qwen-VL-{size}-{kind.upper()}.gguf"] = gguf(kind, size)
-        files[f"mmproj-Qwen-VL-{size}-F16.gguf"] = content(f"projector {size}", 900)
+        files[f"mmproj-Qwen-VL-{size}-F16.gguf"] = gguf_content(f"projector {size}", 900)
     world.serve(files, REPO)
     download(world, f"{REPO}:Q8_0")
     assert brought(world) == {"README.md", "Qwen-VL-4B-Q8_0.gguf", "mmproj-Qwen-VL-4B-F16.gguf"}

@@ -10,7 +10,7 @@ import pytest
 from support.git import assert_sound, git, user_work
 from support.hub import Faults, HubHistory, status
 from support.reconcile import MODEL, NAME, REPO, Result, World, command
-from support.transfer import content
+from support.transfer import content, gguf_content
 
 DAY = timedelta(days=1)
 TEMPLATES = (b'{"chat_template": "{{ a }}"}', b'{"chat_template": "{{ b }}"}')
@@ -271,11 +271,11 @@ def test_a_merged_branch_without_work_of_its_own_may_be_used_again(world: World,
 
 
 def test_quantizations_that_share_a_folder_move_together_or_not_at_all(world: World, history: HubHistory) -> None:
-    pin = history.commit({"x-Q4_K_M.gguf": content("4", 900), "x-Q8_0.gguf": content("8", 900)}, age=3 * DAY)
+    pin = history.commit({"x-Q4_K_M.gguf": gguf_content("4", 900), "x-Q8_0.gguf": gguf_content("8", 900)}, age=3 * DAY)
     for label in ("Q4_K_M", "Q8_0"):
         source = {"huggingface": REPO, "revision": pin}
         world.declare(f"x-{label.lower()}", source=source, format="gguf", quantization=label)
-    newest = history.commit({"x-Q4_K_M.gguf": content("4b", 900)})
+    newest = history.commit({"x-Q4_K_M.gguf": gguf_content("4b", 900)})
     alone = run(world, "update", "x-q4_k_m", code=1)
     assert "models that share a folder move together" in alone.err
     assert newest.encode() not in manifest(world, "x-q4_k_m")

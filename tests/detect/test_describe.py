@@ -7,7 +7,7 @@ import pytest
 
 from imageworks.detect.capabilities import CapabilityHints, capabilities_of
 from imageworks.detect.chat_template import find_chat_template
-from imageworks.detect.completeness import missing_companions, missing_parts, preflight
+from imageworks.detect.completeness import preflight
 from imageworks.detect.describe import describe
 from imageworks.detect.facts import ModelFacts, Subject
 from imageworks.detect.filenames import Container
@@ -274,53 +274,28 @@ def test_what_can_run_code_is_listed() -> None:
     assert safety.remote_code
 
 
-def kinds(files: Mapping[str, int], indexes: Mapping[str, Mapping[str, object]] | None = None) -> list[str]:
-    return [problem.kind for problem in missing_parts(files, indexes or {})]
+def kinds(files: Mapping[str, object], subject: Subject | None = None) -> list[str]:
+    return [problem.kind for problem in tell(files, subject).problems]
+
+
+TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+NAMED: Mapping[str, object] = {"model.safetensors.index.json": {"weight_map": dict(zip("ab", TWO, strict=True))}}
 
 
 def test_a_complete_model_has_no_problems() -> None:
-    index = {
-        "model.safetensors.index.json": {
-            "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
-        }
-    }
-    assert not kinds(
-        {
-            "model-00001-of-00002.safetensors": 1,
-            "model-00002-of-00002.safetensors": 1,
-            "model.safetensors.index.json": 1,
-        },
-        index,
-    )
-    assert not kinds(
-        {
-            "model-00000-of-00002.safetensors": 1,
-            "model-00001-of-00002.safetensors": 1,
-            "model-00002-of-00002.safetensors": 1,
-        }
-    )
+    assert not kinds({**dict.fromkeys(TWO, 5000), **NAMED, "config.json": {"model_type": "x"}})
+    three = dict.fromkeys((f"model-0000{number}-of-00002.safetensors" for number in range(3)), 5000)
+    assert not kinds({**three, "config.json": {"model_type": "x"}})
 
 
 def test_what_is_missing_is_named() -> None:
-    assert kinds({"config.json": 1}) == ["missing-weights"]
-    assert kinds({"model.safetensors": 0}) == ["empty-file"]
-    assert kinds({"a.gguf-00001-of-00003.gguf": 1}) == ["missing-shard"]
-    assert kinds(
-        {"sub/x.safetensors": 1}, {"sub/x.safetensors.index.json": {"weight_map": {"a": "y.safetensors", "b": 7}}}
-    ) == ["missing-shard"]
-    (problem,) = missing_parts({"m-00002-of-00004.safetensors": 1}, {})
+    assert kinds({"config.json": {"model_type": "x"}}) == ["missing-weights"]
+    assert kinds({"weights.safetensors": 0}) == ["empty-file"]
+    assert kinds({"a-Q8_0-00001-of-00003.gguf": 5000}) == ["missing-shard"]
+    index = {"weight_map": {"a": "y.safetensors", "b": 7}}
+    assert kinds({"sub/x.safetensors": 5000, "sub/x.safetensors.index.json": index}) == ["missing-shard"]
+    (problem,) = tell({"m-00002-of-00004.safetensors": 5000}).problems
     assert "1, 3, 4 of 4" in problem.message
-
-
-def test_loaders_need_a_config_and_a_tokenizer_beside_the_weights() -> None:
-    def lacking(*names: str, language: bool = True) -> list[str]:
-        return [problem.kind for problem in missing_companions(names, Container.SAFETENSORS, language=language)]
-
-    assert lacking() == ["missing-config", "missing-tokenizer", "missing-tokenizer-config"]
-    assert lacking("config.json", language=False) == []
-    assert lacking("config.json", "vocab.json", "merges.txt", "tokenizer_config.json") == []
-    assert lacking("params.json", "tekken.json") == []
-    assert missing_companions([], Container.GGUF, language=True) == ()
 
 
 def test_servers_are_warned_of_what_chat_models_lack() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.reconcile import HOST, MODEL, NAME, QUANTS, REPO, World
-from support.transfer import content, tree, write
+from support.transfer import gguf_content, tree, write
 
 
 def acquisition(world: World, name: str = NAME) -> object:
@@ -370,7 +370,7 @@ def test_a_local_folder_that_changed_is_recorded_as_it_is_now(world: World) -> N
 
 
 def test_a_single_local_file_is_recorded_in_place(world: World) -> None:
-    write(world.folder, {"one-Q4_K_M.gguf": content("one", 5000)})
+    write(world.folder, {"one-Q4_K_M.gguf": gguf_content("one", 5000)})
     world.declare("one", source={"path": str(world.folder / "one-Q4_K_M.gguf")})
     world.reconcile()
     assert world.entry("one")["download_files"] == ["one-Q4_K_M.gguf"]

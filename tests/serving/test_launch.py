@@ -11,6 +11,7 @@ from imageworks.serving.launch import LaunchError, Server, Wishes, command_line,
 from imageworks.serving.preflight import check, declared_template
 from imageworks.serving.session import NOTHING_RECORDED, Recorded, prepare
 from support.serving import TEMPLATE, chat_model, merged
+from support.transfer import gguf_content
 from support.weights import safetensors_file
 
 
@@ -106,10 +107,13 @@ def test_a_missing_template_and_generation_config_are_told_before_it_starts(tmp_
     assert second.startswith("m: no generation_config.json")
 
 
-def test_a_missing_tokenizer_is_told(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_refused_unless_another_is_given(tmp_path: Path) -> None:
     folder = chat_model(tmp_path / "m")
     (folder / "tokenizer.json").unlink()
-    assert any("tokenizer" in warning for warning in warnings(Server.VLLM, folder))
+    with pytest.raises(LaunchError, match="no tokenizer is there"):
+        warnings(Server.VLLM, folder)
+    target, _ = target_of(merged("m", folder), Server.VLLM)
+    assert check(Server.VLLM, target, words=("--tokenizer", "acme/base")).target.path == folder
 
 
 def test_a_missing_shard_is_refused(tmp_path: Path) -> None:
@@ -135,14 +139,14 @@ def test_a_folder_that_is_gone_is_refused(tmp_path: Path) -> None:
 
 def test_vllm_is_given_the_one_gguf_file_and_lmdeploy_none(tmp_path: Path) -> None:
     for name in ("m-Q4_K_M.gguf", "mmproj-m.gguf"):
-        (tmp_path / name).write_bytes(b"GGUF")
+        (tmp_path / name).write_bytes(gguf_content(name, 300))
     model = merged("m", tmp_path, download_format="gguf")
     checked = check(Server.VLLM, target_of(model, Server.VLLM)[0])
     assert checked.target.path == tmp_path / "m-Q4_K_M.gguf"
     assert "experimental" in " ".join(checked.warnings)
     with pytest.raises(LaunchError, match=r"LMDeploy .* reads no GGUF"):
         check(Server.LMDEPLOY, target_of(model, Server.LMDEPLOY)[0])
-    (tmp_path / "m-Q8_0.gguf").write_bytes(b"GGUF")
+    (tmp_path / "m-Q8_0.gguf").write_bytes(gguf_content("q8", 300))
     with pytest.raises(LaunchError, match="holds 2 GGUF files"):
         check(Server.VLLM, target_of(model, Server.VLLM)[0])
 

@@ -20,7 +20,7 @@ from imageworks.log import LOGGER
 from imageworks.registry.schema import check
 from support.git import git
 from support.hub import HubRepository, body_of
-from support.transfer import content
+from support.transfer import content, gguf_content
 
 HOST = "testhost"
 SETTINGS: Mapping[str, object] = {
@@ -44,8 +44,8 @@ MODEL: Mapping[str, bytes] = {
 QUANTS: Mapping[str, bytes] = {
     "README.md": b"# Many quantizations\n",
     "LICENSE": b"Apache License 2.0\n",
-    "many-7b-Q4_K_M.gguf": content("Q4_K_M", 40_000),
-    "many-7b-Q8_0.gguf": content("Q8_0", 70_000),
+    "many-7b-Q4_K_M.gguf": gguf_content("Q4_K_M", 40_000),
+    "many-7b-Q8_0.gguf": gguf_content("Q8_0", 70_000),
 }
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import struct
 import sys
 import threading
 from collections import Counter
@@ -33,7 +34,29 @@ TOKEN = "hf_canary_token_that_must_stay_home"  # noqa: S105 - a canary
 
 
 def content(seed: str, size: int) -> bytes:
-    """Bytes that look random and are the same on each call; quick enough for hundreds of megabytes."""
+    """Bytes that look random and are the same on each call; a safetensors file, where there is room for its header."""
+    header = _header(size)
+    return header + _random(seed, size - len(header))
+
+
+def gguf_content(seed: str, size: int) -> bytes:
+    """Bytes that are the same on each call, of a GGUF file that leaves its quantization to its name."""
+    text = b"general.architecture"
+    head = b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, len(text)) + text + struct.pack("<IQ", 8, 5) + b"llama"
+    head += bytes(-len(head) % 32)
+    return head + _random(seed, size - len(head))
+
+
+def _header(size: int) -> bytes:
+    """Return the header of a safetensors file of one tensor that fills it."""
+    length = 96
+    if size < 8 + length:
+        return b""
+    described = {"w": {"dtype": "U8", "shape": [size - 8 - length], "data_offsets": [0, size - 8 - length]}}
+    return struct.pack("<Q", length) + json.dumps(described).encode().ljust(length)
+
+
+def _random(seed: str, size: int) -> bytes:
     return hashlib.shake_128(seed.encode()).digest(size) if size < 1 << 20 else _long_content(seed, size)
 
 

@@ -121,6 +121,8 @@ def _cautions(facts: "ModelFacts") -> Iterable[str]:
         yield f"  runs code     {risky.path}: {risky.reason}"
     if facts.safety.remote_code:
         yield f"  runs code     auto_map imports {', '.join(facts.safety.classes)}"
+    if facts.adapter is not None:
+        yield f"  adapter       {facts.adapter.told}"
     for problem in facts.problems:
         yield f"  incomplete    {problem.message}"
     for backend, missing in facts.preflight.items():

@@ -84,7 +84,8 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
 ) -> int:
     """Download a model: pin and declare it, bring and verify its files, record all in one commit.
 
-    What was interrupted resumes when the same command runs again.
+    What was interrupted resumes when the same command runs again. Exits with 1 where what came is incomplete: a pointer
+    instead of weights, shards or a configuration that the repository lacks.
     """
     from imageworks.cli.progress import show_progress
     from imageworks.config import load_host_settings
@@ -92,6 +93,7 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
     from imageworks.reconcile.declare import Wish, install, propose
     from imageworks.reconcile.run import Run, RunOptions
     from imageworks.reconcile.wishes import allow_named, declared_location, identify, is_settled
+    from imageworks.registry.completeness import completeness
     from imageworks.tools.model_downloader.questions import TerminalQuestions, answered, take_proposed
 
     if role and not manifest:
@@ -138,13 +140,34 @@ def download_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the
                 return _show_plan(proposal, plan, kept=manifest)
             ended = _carry_out(run, proposal, plan, wish, host)
     # The bars are gone by now: on a terminal they draw over what is printed meanwhile, whichever stream it is for.
-    say(printable(f"✅ {ended.banner}"))
+    condition = completeness(ended.entry.fields)
+    status = condition.get("status") if condition is not None else "True"
+    say(printable(f"{'✅' if status == 'True' else '⚠️ '} {ended.banner}"))
     for line in _summary(ended.entry):
         say(f"   {printable(line)}")
     if ended.commit:
         declared = f", declared in {proposal.file}" if manifest else ""
         complain(f"{ended.entry.name}{declared}; committed {ended.commit[:10]}")
-    return ExitCode.SUCCESS
+    return _tell_of_lacks(ended.entry, condition) if condition is not None else ExitCode.SUCCESS
+
+
+def _tell_of_lacks(entry: "Entry", condition: "Mapping[str, object]") -> int:
+    """Say that what came, byte for byte as the hub has it, is not all that loading it needs."""
+    from imageworks.registry.completeness import shown
+
+    base = entry.part("metadata").get("adapter_of")
+    if isinstance(base, str):
+        complain(printable(f"note: {entry.name} is an adapter: it runs only with its base, {base}"))
+    if condition.get("status") == "Unknown":
+        complain(printable(f"warning: it cannot be told whether {entry.name} can be loaded: {shown(condition)}"))
+    if condition.get("status") != "False":
+        return ExitCode.SUCCESS
+    complain(printable(f"error: {entry.name} is incomplete: {shown(condition)}"))
+    complain(
+        "  The files are here as the hub has them, and recorded; no server is started with them. Choose another "
+        f"revision or repository, or `imageworks-models remove {entry.name} --delete-files`."
+    )
+    return ExitCode.FAILURE
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ def list_command(  # noqa: PLR0913, PLR0917 # one parameter an option of the doc
 
 def _json(models: Iterable["Model"], host: "HostSettings") -> str:
     """Return models as a JSON list of one model a line, as the snapshot is: quick to write, good for ``grep``."""
+    from imageworks.registry.completeness import known_incomplete
     from imageworks.registry.views import is_installed, producer_for_people, quantization_of, text
     from imageworks.serving.accesses import last_accessed
 
@@ -116,6 +117,7 @@ def _json(models: Iterable["Model"], host: "HostSettings") -> str:
         {
             **model,
             "installed": is_installed(model),
+            **({"incomplete": why} if (why := known_incomplete(model)) else {}),
             "unavailable": model.get("unavailable"),
             "quantization": quantization_of(model),
             "producer": producer_for_people(model, weights),
@@ -189,7 +191,10 @@ class _Columns:
         from imageworks.registry import views
 
         if heading == "NAME":
+            from imageworks.registry.completeness import known_incomplete
+
             mark = " [deprecated]" if model.get("deprecated") is True else ""
+            mark += " [incomplete]" if known_incomplete(model) is not None else ""
             return printable(views.name_for_people(model)) + mark
         if heading == "SIZE":
             return human_bytes(views.size_of(model)) if views.size_of(model) else ""

@@ -344,6 +344,8 @@ def _show_report(report: "Report", form: Format, *, quiet: bool) -> None:
             complain(f"error: {outcome.change.name}: {outcome.error}")
         elif not quiet and form is Format.TEXT:
             say(_outcome_line(outcome, colour=colour))
+        if outcome.incomplete is not None:
+            complain(printable(f"warning: {outcome.change.name} is incomplete: {outcome.incomplete}"))
     for name, why in (report.skipped or {}).items():
         complain(f"skipped: {name}: {why}")
     _tell(report.notes)

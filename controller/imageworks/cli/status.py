@@ -33,6 +33,7 @@ def status_command(
     from imageworks.reconcile.ollama_leftovers import leftovers_here, notes_on
     from imageworks.reconcile.run import Run, RunOptions
     from imageworks.reconcile.status import model_statuses
+    from imageworks.registry.completeness import why_incomplete
     from imageworks.serving.accesses import last_accessed
 
     root = find_registry(registry)
@@ -40,7 +41,7 @@ def status_command(
     options = RunOptions(names=tuple(names or ()), offline=offline, read_only=True)
     with Run.open(root, host, options) as run:
         plan = run.plan()
-        statuses = model_statuses(plan, run.situation)
+        statuses = model_statuses(plan, run.situation, lambda entry: why_incomplete(entry.fields))
         unfinished = [one for one in run.unfinished() if not names or one.name in {status.name for status in statuses}]
     leftovers = () if names else leftovers_here(host.environment())
     if wrong := [one.name for one in statuses if one.wrong]:

@@ -43,7 +43,7 @@ def verify_command(
     """Compare recorded models with the disk: existence, sizes and full hashes, on all cores.
 
     Files that look as they did when they were hashed are not read again, unless --full. Exits with 0 when all is right,
-    1 when something is damaged or missing, 3 when something could not be verified.
+    1 when something is damaged, missing or incomplete, 3 when something could not be verified.
     """
     from imageworks.cli.hashing import HashProgress
     from imageworks.config import find_registry, load_host_settings
@@ -89,7 +89,7 @@ def _repair(root: Path, host: "HostSettings", results: "tuple[Verified, ...]", *
             complain(f"{outcome.change.name}: {outcome.change.action.value} done")
 
 
-_SIGNS = {"intact": "✅", "damaged": "❌", "missing": "❌", "unverified": "⚠️ "}
+_SIGNS = {"intact": "✅", "incomplete": "❌", "damaged": "❌", "missing": "❌", "unverified": "⚠️ "}
 
 
 def show_results(results: "tuple[Verified, ...]") -> None:
@@ -101,7 +101,9 @@ def show_results(results: "tuple[Verified, ...]") -> None:
     for result in results:
         read = f", {human_bytes(result.hashed)} read" if result.hashed else ""
         facts = f" ({counted(result.files, 'file')}, {human_bytes(result.size)}{read})" if result.files else ""
-        say(printable(f"{_SIGNS[result.verdict.value]} {result.name}: {result.verdict.value}{facts}"))
+        doubtful = result.verdict.value == "intact" and result.problems
+        sign = _SIGNS["unverified" if doubtful else result.verdict.value]
+        say(printable(f"{sign} {result.name}: {result.verdict.value}{facts}"))
         for line in _problems(result):
             say(printable(f"    {line}"))
 
@@ -119,10 +121,18 @@ def _problems(result: "Verified") -> Iterator[str]:
         yield f"and {len(result.problems) - MOST_PROBLEMS} more; --json lists all"
 
 
+_INCOMPLETE: Final = (
+    "\nOf an incomplete model every byte is right, and something that it needs never came: `verify NAME --repair` "
+    "brings it where its commit has it; else choose another revision or repository."
+)
+
+
 def _summary(results: "tuple[Verified, ...]") -> str:
     counts = Counter(result.verdict.value for result in results)
     told = ", ".join(f"{counts[word]} {word}" for word in _SIGNS if counts[word])
     hint = ""
     if counts["damaged"] or counts["missing"]:
         hint = "\n`verify --repair` fetches what is damaged; `verify --fix-missing` clears what is gone."
+    if counts["incomplete"]:
+        hint += _INCOMPLETE
     return f"{len(results)} verified: {told or 'nothing is recorded here'}.{hint}"

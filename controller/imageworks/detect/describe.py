@@ -6,30 +6,35 @@ from functools import cached_property, partial
 from typing import Final
 
 from imageworks import naming
+from imageworks.detect.adapters import Adapter, adapter_of
 from imageworks.detect.architecture import architecture_of_config, architecture_of_gguf, text_part
 from imageworks.detect.capabilities import Capabilities, CapabilityHints, capabilities_of
 from imageworks.detect.chat_template import ChatTemplate, find_chat_template
-from imageworks.detect.completeness import SERVING_BACKENDS, Problem, missing_companions, missing_parts, preflight
+from imageworks.detect.completeness import SERVING_BACKENDS, Looked, missing_parts, preflight
 from imageworks.detect.components import main_containers, read_part, weight_sets
 from imageworks.detect.containers import Candidate, Kind, kind_of, rank_containers
+from imageworks.detect.contents import HEAD, Content, external_data, look_into, pointer, what_it_is
 from imageworks.detect.evidence import Claim, Detection, Evidence, Level, decide
 from imageworks.detect.facts import HeaderReader, ListedFile, ModelFacts, SmallReader, Subject, read_nothing
 from imageworks.detect.filenames import Container, NamedFile, QuantGroups, Role, classify, group_quants
-from imageworks.detect.gguf import GgufHeader, read_gguf
+from imageworks.detect.gguf import GgufHeader
 from imageworks.detect.jsons import EMPTY, parse_object, part, text, whole
 from imageworks.detect.names import claim_of_files, claim_of_repository
+from imageworks.detect.problems import UNCERTAIN, Problem
 from imageworks.detect.quantization import claims_of_config, claims_of_recipe, claims_of_side_file
-from imageworks.detect.ranges import HeaderError
 from imageworks.detect.readme import Readme, license_of_file, read_readme
-from imageworks.detect.safetensors import SafetensorsHeader, read_safetensors
+from imageworks.detect.safetensors import SafetensorsHeader
 from imageworks.detect.safety import safety_of
 from imageworks.detect.tensors import claim_of_gguf, claims_of_names, claims_of_safetensors, parameters_of
 from imageworks.foundation.json_reading import LARGEST
 from imageworks.quant_labels import quantization_label
 
-_WITHOUT_TOKENIZER: Final = frozenset(
-    {"vit", "dinov2", "detr", "sam", "swin", "convnext", "beit", "deit", "wav2vec2", "timm"}
-)
+_MOST_SMALL: Final = 32  # files too small for weights that are read because of that
+_MOST_GRAPHS: Final = 16
+_LARGEST_GRAPH: Final = 32 << 20  # one with its weights elsewhere is smaller
+_LARGEST_REMOTE_GRAPH: Final = 2 << 20
+POINTER_SIZES: Final = range(90, 300)
+"""Bytes that a pointer to a file elsewhere may have."""
 
 
 def describe(
@@ -40,6 +45,7 @@ def describe(
     subject: Subject | None = None,
     most_headers: int = 2,
     heads: Mapping[str, bytes] | None = None,
+    every_file: bool = False,
 ) -> ModelFacts:
     """Return what a set of files is; give the files of one variant for an answer about that variant.
 
@@ -50,12 +56,12 @@ def describe(
         subject: What is known besides the files.
         most_headers: The most headers to read: few over a network, many on a disk.
         heads: The first bytes of files that are here, for what names do not say of code in them.
+        every_file: Whether all files of weights are looked into, which costs a read each.
     """
     listed = sorted(files, key=lambda file: file.path)  # the answer does not depend on their order
     listing = {file.path: file.size for file in listed}
-    return _Description(
-        listed, listing, read_small, read_header, subject or Subject(), most_headers, heads or {}
-    ).facts()
+    known = subject or Subject()
+    return _Description(listed, listing, read_small, read_header, known, most_headers, heads or {}, every_file).facts()
 
 
 @dataclass
@@ -69,9 +75,11 @@ class _Description:
     subject: Subject
     most_headers: int
     heads: Mapping[str, bytes]
+    every_file: bool = False
     warnings: list[str] = field(default_factory=list)
-    truncated: list[Problem] = field(default_factory=list)
+    contents: dict[str, Content] = field(default_factory=dict)
     parsed: dict[str, Mapping[str, object] | None] = field(default_factory=dict)
+    small: dict[str, bytes | None] = field(default_factory=dict)
 
     @cached_property
     def named(self) -> dict[str, NamedFile]:
@@ -115,12 +123,12 @@ class _Description:
     @cached_property
     def gguf(self) -> tuple[str, GgufHeader] | None:
         """The header of the model's (first) GGUF file, when the listing holds one variant."""
-        if self.read_header is None or not self.candidates or self.candidates[0].container is not Container.GGUF:
+        if not self.most_headers or not self.candidates or self.candidates[0].container is not Container.GGUF:
             return None
         variants = self.quants.variants
         path = variants[0].files[0] if variants else ""
-        header = self._gguf_header(path) if path else None
-        return (path, header) if header else None
+        content = self._content(path) if path else None
+        return (path, content.gguf) if content is not None and content.gguf is not None else None
 
     @cached_property
     def quants(self) -> QuantGroups:
@@ -130,20 +138,10 @@ class _Description:
     @cached_property
     def headers(self) -> list[tuple[str, SafetensorsHeader]]:
         """Headers of safetensors files, largest files first, as many as may be read."""
-        read = self.read_header
         wanted = [path for path in self.weights if path.endswith(".safetensors")]
-        found: list[tuple[str, SafetensorsHeader]] = []
-        if read is None:
-            return found
-        for path in sorted(wanted, key=lambda path: (-self.files[path], path))[: self.most_headers]:
-            try:
-                header = read_safetensors(partial(read, path), self.files[path], path)
-            except HeaderError as error:
-                self.warnings.append(error.message)
-                continue
-            self._weigh(path, header.expected_size)
-            found.append((path, header))
-        return found
+        first = sorted(wanted, key=lambda path: (-self.files[path], path))[: self.most_headers]
+        looked = [(path, content) for path in first if (content := self._content(path)) is not None]
+        return [(path, content.safetensors) for path, content in looked if content.safetensors is not None]
 
     @cached_property
     def indexes(self) -> dict[str, Mapping[str, object]]:
@@ -177,9 +175,7 @@ class _Description:
         if parameters:
             architecture["parameter_count"] = parameters
         configs = [found for path in _CONFIGS_WITH_CODE if (found := self._json(path))]
-        problems = (*missing_parts(self.files, self.indexes), *self.truncated)
-        if self.kind is Kind.MODEL:
-            problems += missing_companions(self.files, detection.container, language=self._needs_tokenizer())
+        problems, doubts = self._lacks(library, task)
         warnings = [*detection.warnings, *self.warnings, *(card.warnings if card else ())]
         facts = ModelFacts(
             detection=detection,
@@ -196,6 +192,8 @@ class _Description:
             readme=self.readme,
             safety=safety_of(self.files, configs, heads=self.heads),
             problems=problems,
+            doubts=doubts,
+            adapter=self.adapter,
             warnings=tuple(dict.fromkeys(warnings)),
             total_size=sum(self.files.values()),
             parameters=parameters,
@@ -225,9 +223,15 @@ class _Description:
     def _json(self, path: str) -> Mapping[str, object] | None:
         """Return a JSON file of the listing, or ``None``; each is read once."""
         if path not in self.parsed:
-            readable = 0 < self.files.get(path, 0) <= LARGEST
-            self.parsed[path] = parse_object(self.read_small(path)) if readable else None
+            self.parsed[path] = parse_object(self._read_once(path))
         return self.parsed[path]
+
+    def _read_once(self, path: str) -> bytes | None:
+        """Return a small file of the listing, or ``None``; each is read once."""
+        if path not in self.small:
+            readable = 0 < self.files.get(path, 0) <= LARGEST
+            self.small[path] = self.read_small(path) if readable else None
+        return self.small[path]
 
     def _detection(self) -> Detection:
         """Return container and quantization, with everything that speaks for them."""
@@ -347,28 +351,66 @@ class _Description:
         hint = self.readme.signals.get("license_hint") if self.readme else None
         return hint if isinstance(hint, str) else None
 
-    def _needs_tokenizer(self) -> bool:
-        """Tell whether the architecture reads text."""
-        return text(self.config, "model_type") not in _WITHOUT_TOKENIZER and bool(self.config)
+    @cached_property
+    def adapter(self) -> Adapter | None:
+        """What it says of itself as an adapter, if it is one."""
+        bases = self.readme.card.base_model if self.readme else ()
+        return adapter_of(self.files, self._json, base=bases[0] if bases else None)
 
-    def _gguf_header(self, path: str) -> GgufHeader | None:
-        """Return a GGUF header, or ``None`` with a warning."""
+    def _lacks(self, library: str | None, task: str | None) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+        """Return what it lacks, and what cannot be told."""
+        broken = self._broken()
+        looked = Looked(
+            self.files,
+            self._read_once,
+            library=library,
+            task=task,
+            base=self.adapter.base if self.adapter else None,
+            broken=broken,
+            external=self._external(),
+        )
+        found = missing_parts(looked)
+        problems = tuple(problem for problem in found if problem.kind not in UNCERTAIN)
+        spare = [problem for problem in broken.values() if problem not in problems]
+        self.warnings += [f"{problem.message}; another copy of it is whole" for problem in spare]
+        doubts = tuple(problem for problem in found if problem.kind in UNCERTAIN)
+        doubts += tuple(content.doubt for content in self.contents.values() if content.doubt is not None)
+        self.warnings += [doubt.message for doubt in doubts]
+        return problems, doubts
+
+    def _broken(self) -> dict[str, Problem]:
+        """Return the files that are not what their names say, as far as they may be looked into."""
+        heavy = [path for path, file in self.named.items() if file.role in {Role.WEIGHTS, Role.PROJECTOR}]
+        heavy.sort(key=lambda path: (-self.files[path], path))
+        small = [path for path in heavy if 0 < self.files[path] <= HEAD][:_MOST_SMALL]
+        for number, path in enumerate(heavy if self.every_file else small):
+            self._content(path, whole=number < self.most_headers or path in small)
+        broken = {path: content.problem for path, content in self.contents.items() if content.problem is not None}
+        broken |= {path: Problem("empty-file", f"{path} is empty", path) for path in heavy if not self.files[path]}
+        for path, file in self.named.items():
+            if file.role is Role.TOKENIZER and self.files[path] in POINTER_SIZES:
+                what = pointer(self._read_once(path) or b"")
+                if what is not None:
+                    broken[path] = Problem(*what_it_is(path, what), path)
+        return broken
+
+    def _external(self) -> dict[str, tuple[str, ...]]:
+        """Return the files that ONNX graphs say their weights are in."""
         read = self.read_header
+        most = _LARGEST_GRAPH if self.every_file else _LARGEST_REMOTE_GRAPH
+        graphs = [path for path in self.files if path.endswith(".onnx") and 0 < self.files[path] <= most]
         if read is None:
-            return None
-        try:
-            header = read_gguf(partial(read, path), self.files[path], path)
-        except HeaderError as error:
-            self.warnings.append(error.message)
-            return None
-        self._weigh(path, header.expected_size)
-        return header
+            return {}
+        return {path: external_data(read(path, 0, self.files[path])) for path in graphs[:_MOST_GRAPHS]}
 
-    def _weigh(self, path: str, expected: int) -> None:
-        """Note a file that is shorter than its header says."""
-        size = self.files[path]
-        if expected > size:
-            self.truncated.append(Problem("truncated-file", f"{path} should have {expected} bytes and has {size}"))
+    def _content(self, path: str, *, whole: bool = True) -> Content | None:
+        """Return what a file of weights holds; each is looked into once."""
+        if self.read_header is None or not self.files[path]:
+            return None
+        if path not in self.contents:
+            container, read = self.named[path].container, partial(self.read_header, path)
+            self.contents[path] = look_into(path, container, self.files[path], read, whole=whole)
+        return self.contents[path]
 
 
 _CONFIGS_WITH_CODE: Final = (

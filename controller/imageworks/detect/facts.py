@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final, Protocol
 
+from imageworks.detect.adapters import Adapter
 from imageworks.detect.capabilities import Capabilities
 from imageworks.detect.chat_template import ChatTemplate
-from imageworks.detect.completeness import Problem
 from imageworks.detect.containers import Candidate, Kind
 from imageworks.detect.evidence import Detection
 from imageworks.detect.filenames import QuantGroups
+from imageworks.detect.problems import Problem, complete_condition
 from imageworks.detect.readme import Readme
 from imageworks.detect.safety import Safety
 
@@ -86,6 +87,8 @@ class ModelFacts:
         readme: What it says.
         safety: What can run code.
         problems: What makes it incomplete.
+        doubts: Why it cannot be told whether it is complete.
+        adapter: What it says of its base, where it is an adapter.
         warnings: Where evidence disagrees or could not be read.
         total_size: Bytes of all files.
         parameters: Parameters counted from tensor shapes; ``None`` unless every header was read.
@@ -113,6 +116,8 @@ class ModelFacts:
     parameters: int | None
     library: str | None
     task: str | None
+    doubts: tuple[Problem, ...] = ()
+    adapter: Adapter | None = None
     preflight: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -144,6 +149,7 @@ class ModelFacts:
             "readme_file": self.readme_file,
             "readme_sha256": self.readme.sha256 if self.readme else None,
             "readme_signals": dict(self.readme.signals) if self.readme else None,
+            "adapter_of": self.adapter.base if self.adapter else None,
             "base_model": list(self.readme.card.base_model) if self.readme else None,
             "language": list(self.readme.card.language) if self.readme else None,
             "model_type": self.task,
@@ -167,6 +173,7 @@ class ModelFacts:
             "capabilities": dict(self.capabilities.flags),
             "chat_template": self.chat_template.fields(),
             "license": self.license,
+            "conditions": [complete_condition(self.problems, self.doubts)],
             "metadata": {key: value for key, value in metadata.items() if value not in (None, [], {})},
         }
         return {key: _writable(value) for key, value in found.items() if value is not None}

@@ -168,8 +168,8 @@ class _Reader:
         expected = start + found.data_end if tensors else self._position
         return GgufHeader(version, found.metadata, found.lengths, found.elements, tensors, start, expected)
 
-    def _fail(self, problem: str) -> HeaderError:
-        return HeaderError(self._beginning.file, problem)
+    def _fail(self, problem: str, *, certain: bool = True) -> HeaderError:
+        return HeaderError(self._beginning.file, problem, certain=certain)
 
     def _read_version(self) -> int:
         """Check magic and version; the version's bytes also tell the file's byte order."""
@@ -182,7 +182,8 @@ class _Reader:
             self._u32, self._u64 = struct.Struct(">I"), struct.Struct(">Q")
             version = int.from_bytes(version.to_bytes(4, "little"), "big")
         if version not in {2, 3}:
-            raise self._fail(f"its GGUF version is {version}, and only 2 and 3 can be read")
+            message = f"its GGUF version is {version}, and only 2 and 3 can be read"
+            raise self._fail(message, certain=version < 2)  # noqa: PLR2004 # no loader reads the first one any more
         return version
 
     def _count(self, what: str, most: int, smallest: int) -> int:
@@ -208,7 +209,7 @@ class _Reader:
         """Return a string's bytes."""
         length = self._unsigned64()
         if length > LONGEST_STRING:
-            raise self._fail(f"it holds a text of {length} bytes, more than {LONGEST_STRING}")
+            raise self._fail(f"it holds a text of {length} bytes, more than {LONGEST_STRING}", certain=False)
         start, self._position = self._position, self._position + length
         return self._beginning.need(self._position)[start : self._position]
 
@@ -236,7 +237,7 @@ class _Reader:
         """Return numbers of one type."""
         code = _FORMATS.get(kind)
         if code is None:
-            raise self._fail(f"it holds a value of the unknown type {kind}")
+            raise self._fail(f"it holds a value of the unknown type {kind}", certain=False)
         form = f"{self._order}{count}{code}"
         start, self._position = self._position, self._position + struct.calcsize(form)
         values: tuple[Scalar, ...] = struct.unpack_from(form, self._beginning.need(self._position), start)
@@ -260,7 +261,7 @@ class _Reader:
             return
         self._found.stepped += count
         if self._found.stepped > MOST_ELEMENTS:
-            raise self._fail(f"its arrays hold more than {MOST_ELEMENTS} texts")
+            raise self._fail(f"its arrays hold more than {MOST_ELEMENTS} texts", certain=False)
         if count <= KEPT_ELEMENTS:
             self._found.metadata[key] = tuple(self._bytes().decode(errors="replace") for _ in range(count))
         else:

@@ -1,13 +1,13 @@
 """The same answers for files that are already here: a folder, or one file of weights."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.detect.describe import describe
-from imageworks.detect.facts import ModelFacts, Subject
+from imageworks.detect.facts import ListedFile, ModelFacts, Subject
 from imageworks.foundation.json_reading import LARGEST
 
 MOST_HEADERS: Final = 256
@@ -52,17 +52,65 @@ def describe_folder(path: Path, *, subject: Subject | None = None) -> ModelFacts
         path: The folder or file.
         subject: What is known besides; its name is the folder's when absent.
     """
-    folder = path if path.is_dir() else path.parent
-    files = list(list_folder(folder)) if path.is_dir() else [LocalFile(path.name, path.stat().st_size)]
     known = subject or Subject(repo=path.resolve().name)
+    if not path.is_dir():
+        return describe_files(path.parent, [LocalFile(path.name, path.stat().st_size)], known)
+    return describe_files(path, list(list_folder(path)), known)
+
+
+def describe_recorded(folder: Path, names: Iterable[str], subject: Subject) -> ModelFacts:
+    """Return what some files of a folder are, without those that are not there.
+
+    Args:
+        folder: The folder.
+        names: Relative paths.
+        subject: What is known besides.
+    """
+    there = [(name, folder / name) for name in names]
+    files = [LocalFile(name, path.stat().st_size) for name, path in there if path.is_file()]
+    return describe_files(folder, files, subject)
+
+
+def describe_files(
+    folder: Path, files: Iterable[ListedFile], known: Subject, *, heads: Mapping[str, bytes] | None = None
+) -> ModelFacts:
+    """Return what files of a folder are; headers are read, weights are not.
+
+    Args:
+        folder: The folder.
+        files: Their paths and sizes.
+        known: What is known besides.
+        heads: The first bytes of the files, where code in them matters.
+    """
+    listed = list(files)
+    return describe_places({file.path: folder / file.path for file in listed}, listed, known, heads=heads)
+
+
+def describe_places(
+    places: Mapping[str, Path],
+    files: Iterable[ListedFile],
+    known: Subject,
+    *,
+    heads: Mapping[str, bytes] | None = None,
+) -> ModelFacts:
+    """Return what files are that may stand anywhere.
+
+    Args:
+        places: Where each of them is.
+        files: Their paths and sizes.
+        known: What is known besides.
+        heads: The first bytes of the files, where code in them matters.
+    """
 
     def read_small(relative: str) -> bytes | None:
-        with (folder / relative).open("rb") as stream:
+        with places[relative].open("rb") as stream:
             return stream.read(LARGEST + 1)
 
     def read_header(relative: str, offset: int, length: int) -> bytes:
-        with (folder / relative).open("rb") as stream:
+        with places[relative].open("rb") as stream:
             stream.seek(offset)
             return stream.read(length)
 
-    return describe(files, read_small, read_header, subject=known, most_headers=MOST_HEADERS)
+    return describe(
+        files, read_small, read_header, subject=known, most_headers=MOST_HEADERS, every_file=True, heads=heads
+    )

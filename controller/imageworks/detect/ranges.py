@@ -17,12 +17,19 @@ GROWTH: Final = 4
 
 
 class HeaderError(ImageworksError):
-    """A file's header is truncated, hostile, or not what the file's name says."""
+    """A file's header is truncated, hostile, or not what the file's name says.
 
-    def __init__(self, file: str, problem: str) -> None:
+    Args:
+        file: The file's name, for messages.
+        problem: What is wrong.
+        certain: Whether no loader can read it either; what is only beyond our own bounds may be sound.
+    """
+
+    def __init__(self, file: str, problem: str, *, certain: bool = True) -> None:
         super().__init__(f"{file}: {problem}", remedy="Fetch the file again, or ask its publisher.")
         self.file = file
         self.problem = problem
+        self.certain = certain
 
 
 class Beginning:
@@ -56,14 +63,14 @@ class Beginning:
         if end > self.size:
             raise HeaderError(self.file, f"its header leads to byte {end}, but the file has {self.size}")
         if end > self._limit:
-            raise HeaderError(self.file, f"its header is longer than {self._limit} bytes")
+            raise HeaderError(self.file, f"its header is longer than {self._limit} bytes", certain=False)
         while len(self.data) < end:
             have = len(self.data)
             piece = min(max(FIRST_PIECE, have * (GROWTH - 1)), LARGEST_PIECE)
             wanted = min(max(have + piece, end), self.size, self._limit) - have
             received = self._read(have, wanted)
             if not received or len(received) > wanted:
-                raise HeaderError(self.file, f"it could not be read from byte {have} on")
+                raise HeaderError(self.file, f"it could not be read from byte {have} on", certain=False)
             self.data += received
         return self.data
 

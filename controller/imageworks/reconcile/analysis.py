@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from imageworks.detect.containers import Kind
 from imageworks.detect.facts import ModelFacts
 from imageworks.detect.filenames import Container
+from imageworks.detect.problems import complete_condition
 from imageworks.identifiers import HubIdentifier
 from imageworks.naming import default_variant_name
 from imageworks.providers.hub_records import ResolvedRevision
@@ -85,6 +86,7 @@ class Analysis:
             "name": self.name,
             "target": str(self.place.path) if isinstance(self.place, Place) else None,
             "target_problem": self.place.message if isinstance(self.place, Obstacle) else None,
+            "complete": complete_condition(self.facts.problems, self.facts.doubts)["status"],
             "problems": [problem.message for problem in self.facts.problems],
             "servers": {one.server: one.document() for one in self.servers},
             "facts": self.facts.entry_fields(),

@@ -6,10 +6,11 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from imageworks.detect.components import Part, read_part, weight_sets
-from imageworks.detect.describe import describe
+from imageworks.detect.describe import POINTER_SIZES, describe
 from imageworks.detect.evidence import agrees
 from imageworks.detect.facts import ModelFacts, Subject
 from imageworks.detect.filenames import Container, Role, classify
+from imageworks.detect.local import describe_places
 from imageworks.providers.select import select, unproven_quantization
 from imageworks.providers.select_values import Request, Selection, SelectionError
 from imageworks.quant_labels import find_quantizations, quantization_label
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from imageworks.providers.hub_records import ResolvedRevision
     from imageworks.providers.hub_source import HubSource
     from imageworks.providers.huggingface import HubClient
+    from imageworks.reconcile.situation import Upstream
     from imageworks.registry.entry import Entry
 
 LARGEST_SMALL_BYTES: Final = 16 * 1024 * 1024
@@ -111,6 +113,49 @@ def describe_remote(
         return source.read(by_path[path], offset, length)
 
     return describe(by_path.values(), read_small, read_header, subject=subject, most_headers=MOST_HEADERS)
+
+
+def lacks(upstream: "Upstream") -> tuple[str, ...]:
+    """Return what makes the files that a source offers incomplete, a line each, and that they are an adapter.
+
+    Args:
+        upstream: What is offered. Of a hub only what describes the files is read, and files too small for weights.
+    """
+    facts = _facts_of_offer(upstream)
+    told = [f"incomplete: {problem.message}" for problem in facts.problems]
+    if facts.adapter is not None and not told:
+        told.append(facts.adapter.told)
+    return tuple(told)
+
+
+def _facts_of_offer(upstream: "Upstream") -> ModelFacts:
+    from imageworks.providers.hub_source import HubSource
+    from imageworks.providers.local import LocalSource
+
+    by_path = {file.path: file for file in upstream.files}
+    subject = Subject(repo=upstream.repo or "", task=upstream.pipeline_tag, library=upstream.library)
+    source = upstream.source
+    if isinstance(source, LocalSource):
+        return describe_places({path: source.place(file) for path, file in by_path.items()}, upstream.files, subject)
+    numbered = any(classify(path).shards for path in by_path)  # then names say which shards there must be
+
+    def read(path: str, offset: int, length: int) -> bytes:
+        try:
+            return source.read(by_path[path], offset, length) if isinstance(source, HubSource) else b""
+        except LinkError:
+            return b""  # whoever fetches it says why
+
+    def read_small(path: str) -> bytes | None:
+        size, role = by_path[path].size, classify(path).role
+        telling = path in _TELLING or (role is Role.INDEX and not numbered)
+        pointer = role is Role.TOKENIZER and size in POINTER_SIZES
+        return (read(path, 0, size) or None) if (telling or pointer) and size <= LARGEST_SMALL_BYTES else None
+
+    return describe(by_path.values(), read_small, read, subject=subject, most_headers=0)
+
+
+_TELLING: Final = frozenset({"adapter_config.json", "model_index.json", "modules.json"})
+"""What is read before it is fetched; few models have any of them, and each costs a request."""
 
 
 def subject_of(resolved: "ResolvedRevision", revision: str | None) -> Subject:

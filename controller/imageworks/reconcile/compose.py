@@ -41,7 +41,7 @@ def compose_entry(
     quantization = _text(described.get("quantization") or upstream.quantization or manifest.text("quantization"))
     # What people declare is merged in for the snapshot and not recorded here: taken back, it must be gone.
     family = _text(described.get("family")) or family_of(manifest.name)
-    metadata = described.get("metadata")
+    metadata, conditions = described.get("metadata"), described.get("conditions")
     producer = described.get("producer") or producer_of(relative_path=_below(place))
     before = case.entry.fields if case.entry is not None else {}
     fields: dict[str, object] = {
@@ -72,7 +72,8 @@ def compose_entry(
         "verification": "pinned-digest" if upstream.commit else "trust-on-first-use",
         "license": described.get("license") or upstream.license,
         "conditions": [
-            {"type": "Ready", "status": "True", "reason": "Verified", "message": f"{len(listed)} files verified"}
+            {"type": "Ready", "status": "True", "reason": "Verified", "message": f"{len(listed)} files verified"},
+            *(conditions if isinstance(conditions, list) else ()),
         ],
         "metadata": {
             **(metadata if isinstance(metadata, Mapping) else {}),

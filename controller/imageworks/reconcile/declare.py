@@ -167,7 +167,7 @@ def propose(run: Run, wish: Wish, choose: Choose) -> Proposal:
     else:
         content = _edited(manifest, before, chosen)
         notes += _newer(manifest, analysis, wish)
-    notes += (*selection.warnings, *_differing(analysis))
+    notes += (*selection.warnings, *_differing(analysis), *_lacking(analysis))
     if renamed:
         notes += (f"{asked.repo} is {resolved.repo} on the hub by now",)
     installed = entry is not None and (seen := run.observe(entry)) is not None and seen.intact
@@ -345,6 +345,13 @@ def _differing(analysis: Analysis) -> tuple[str, ...]:
     if analysis.facts.detection.container is not Container.GGUF:
         return ()
     return tuple(text for text in analysis.facts.detection.warnings if "general.file_type" in text or " says " in text)
+
+
+def _lacking(analysis: Analysis) -> tuple[str, ...]:
+    """Return what a person should know before gigabytes come: that they are not all, or not a model of their own."""
+    adapter = analysis.facts.adapter
+    told = (adapter.told,) if adapter is not None else ()
+    return (*(f"incomplete: {problem.message}" for problem in analysis.facts.problems), *told)
 
 
 def _lacks(entry: Entry, commit: str, selection: Selection) -> bool:

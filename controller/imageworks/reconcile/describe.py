@@ -4,14 +4,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from imageworks.detect.describe import describe as describe_files
 from imageworks.detect.facts import ModelFacts, Subject
+from imageworks.detect.local import describe_files
 from imageworks.detect.pickles import HEAD_BYTES
 from imageworks.reconcile.situation import Upstream
 from imageworks.registry.entry import ArtifactFile
-
-MOST_HEADERS = 64
-LARGEST_READ_BYTES = 16 * 1024 * 1024
 
 
 def describe(folder: Path, files: Iterable[ArtifactFile], upstream: Upstream) -> Mapping[str, object]:
@@ -33,30 +30,18 @@ def look_at(folder: Path, files: Iterable[ArtifactFile], upstream: Upstream) -> 
         files: Their paths and sizes.
         upstream: What is known of the model besides.
     """
-    listed = list(files)
-    sizes = {file.path: file.size for file in listed}
-
-    def read_small(path: str) -> bytes | None:
-        if sizes.get(path, LARGEST_READ_BYTES + 1) > LARGEST_READ_BYTES:
-            return None
-        return (folder / path).read_bytes()
-
-    def read_header(path: str, offset: int, length: int) -> bytes:
-        with (folder / path).open("rb") as stream:
-            stream.seek(offset)
-            return stream.read(length)
-
-    heads = {}
-    for path in sizes:
-        with suppress(OSError):  # what cannot be read is judged by its name
-            heads[path] = read_header(path, 0, HEAD_BYTES)
+    listed, heads = list(files), {}
+    for file in listed:
+        with suppress(OSError), (folder / file.path).open("rb") as stream:  # what cannot be read is judged by its name
+            heads[file.path] = stream.read(HEAD_BYTES)
     ref = upstream.ref if upstream.ref not in {None, upstream.commit} else None
     subject = Subject(
         repo=upstream.repo or folder.name,
         revision=ref,
         task=upstream.pipeline_tag,
+        library=upstream.library,
         license=upstream.license,
         fallback_container=upstream.container,
         fallback_quantization=upstream.quantization,
     )
-    return describe_files(listed, read_small, read_header, subject=subject, most_headers=MOST_HEADERS, heads=heads)
+    return describe_files(folder, listed, subject, heads=heads)

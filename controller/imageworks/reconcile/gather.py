@@ -11,6 +11,7 @@ from imageworks.errors import ExitCode, ImageworksError
 from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.reconcile.claims import Claim, refused
 from imageworks.reconcile.decide import (
+    decide,
     fetched,
     has_files,
     is_ollamas,
@@ -22,7 +23,7 @@ from imageworks.reconcile.decide import (
 from imageworks.reconcile.intents import Intents
 from imageworks.reconcile.observe import DiskObserver
 from imageworks.reconcile.places import Places
-from imageworks.reconcile.plan import Reason
+from imageworks.reconcile.plan import Action, Reason
 from imageworks.reconcile.records import Records
 from imageworks.reconcile.refusals import DiskRefusals
 from imageworks.reconcile.sharing import Sharing
@@ -165,7 +166,7 @@ def gather(look: Look, names: Collection[str] = ()) -> Situation:
     placed = failed.without(cases, lambda case: _reached(case, lambda: _placed(look, case, announced)))
     cases = _apart(look, placed)
     cases = failed.without(cases, lambda case: _reached(case, lambda: _with_refusals(look, case)))
-    cases = _allowed(cases, look, failed)
+    cases = _with_what_lacks(_allowed(cases, look, failed), look)
     taken = {case.previous_name for case in cases if case.previous_name} | set(renamed.values())
     orphans = tuple(_orphans(look, names, set(applied) | taken, sharing, failed))
     unmanaged = tuple(_unmanaged(look, names, set(registry.manifests) | taken, failed))
@@ -348,6 +349,36 @@ def _allowed(cases: list[Case], look: Look, failed: Failures) -> list[Case]:
     return [
         replace(case, upstream=obstacles[name]) if (name := case.manifest.name) in obstacles else case for case in cases
     ]
+
+
+def _with_what_lacks(cases: list[Case], look: Look) -> list[Case]:
+    """Return all cases, with a warning where what is to be brought is not all that loading it needs."""
+    bringing = [case for case in cases if _is_bringing(case)]
+    answers = _at_once(lambda case: _lacks(look, case), bringing, look)
+    warnings = {case.manifest.name: told for case, told in zip(bringing, answers, strict=True) if told}
+    return [
+        replace(case, upstream=replace(case.upstream, warnings=(*case.upstream.warnings, *warnings[name])))
+        if isinstance(case.upstream, Upstream) and (name := case.manifest.name) in warnings
+        else case
+        for case in cases
+    ]
+
+
+def _is_bringing(case: Case) -> bool:
+    if not isinstance(case.upstream, Upstream) or is_ollamas(case.entry):
+        return False
+    change = decide(case)  # of what is repaired, the record says what it lacks; of what is found, a look at it
+    here = isinstance(case.manifest.source, PathSource)
+    action = change.action if change is not None else None
+    return action in {Action.INSTALL, Action.UPDATE} or (here and action is Action.ADOPT)
+
+
+def _lacks(look: Look, case: Case) -> tuple[str, ...]:
+    try:
+        with isolated(case.manifest.name):
+            return look.sources.lacking(case)
+    except (InternalError, OSError):
+        return ()  # what nobody foresaw is said where the files are brought
 
 
 def _is_listed(case: Case) -> bool:

@@ -39,7 +39,7 @@ def lock(ledger: Ledger, verified: Verified, *, derived: Entry | None = None) ->
     if entry is None or not has_files(entry):
         raise LockingError(f"{name} records no files that it could be locked to", remedy="Bring or record them first.")
     nothing_to_compare = derived is not None and verified.verdict is Verdict.UNVERIFIED
-    if verified.verdict is not Verdict.INTACT and not nothing_to_compare:
+    if verified.verdict not in {Verdict.INTACT, Verdict.INCOMPLETE} and not nothing_to_compare:
         problem = verified.problems[0]
         drifted = any(one.fault is Fault.LOCK for one in verified.problems)
         raise LockingError(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imageworks.detect.facts import ModelFacts
+from imageworks.detect.problems import UNUSABLE
 from imageworks.errors import ImageworksError
 from imageworks.identifiers import parse_hub_identifier
 from imageworks.naming import (
@@ -22,7 +23,7 @@ from imageworks.reconcile.compose import KEPT, UNASSIGNED
 from imageworks.reconcile.finding import Candidate, weighs
 from imageworks.reconcile.hashing import Told, hash_all
 from imageworks.reconcile.ledger import Edits, Ledger
-from imageworks.reconcile.scan import INCOMPLETE, Finding, ScanOptions, facts_of, found_entry, is_same
+from imageworks.reconcile.scan import Finding, ScanOptions, facts_of, found_entry, is_same
 from imageworks.registry.entry import Entry, aggregate_sha256
 from imageworks.registry.legacy_fields import PROVIDERS
 from imageworks.registry.load import RegistryState
@@ -109,7 +110,7 @@ def record_model(ledger: Ledger, said: Described, told: Told) -> tuple[Entry, Ed
             remedy="include_testing=True records it; family_override gives it a name that says more.",
         )
     facts = facts_of(candidate, said.container, said.quantization)
-    missing = next((problem.message for problem in facts.problems if problem.kind in INCOMPLETE), None)
+    missing = next((problem.message for problem in facts.problems if problem.kind in UNUSABLE), None)
     if missing is not None:
         raise RecordError(f"{said.path}: incomplete: {missing}", remedy="Complete it, then record it.")
     name, old = _place_in_registry(ledger, said, candidate, facts)

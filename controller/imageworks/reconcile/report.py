@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from imageworks.detect.problems import condition_of
 from imageworks.reconcile.plan import Change
 from imageworks.registry.entry import Entry
 
@@ -31,6 +32,14 @@ class Outcome:
     reason: str | None = None
     seconds: float = 0.0
     told: str = ""
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why what was brought cannot be loaded, although it is as its source has it."""
+        condition = condition_of(self.entry.fields) if self.entry is not None else None
+        if condition is None or condition.get("status") != "False":
+            return None
+        return f"{condition.get('reason')}: {condition.get('message')}"
 
     @property
     def done(self) -> bool:
@@ -75,6 +84,7 @@ class Report:
                     "done": outcome.done,
                     "error": outcome.error,
                     "error_reason": outcome.reason,
+                    **({"incomplete": outcome.incomplete} if outcome.incomplete else {}),
                 }
                 for outcome in self.outcomes
             ],

@@ -10,6 +10,7 @@ from typing import Final
 
 from imageworks.detect.facts import ModelFacts
 from imageworks.detect.filenames import Role, classify
+from imageworks.detect.problems import UNUSABLE
 from imageworks.errors import ImageworksError
 from imageworks.foundation.isolation import isolated
 from imageworks.naming import (
@@ -38,7 +39,6 @@ GGUF: Final = "gguf"
 DEFAULT_BACKEND: Final = "vllm"
 _SAID: Final = ("deprecated", "display_name", "generation_defaults", "served_model_id", "source")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-INCOMPLETE: Final = frozenset({"missing-shard", "empty-file", "missing-weights", "truncated-file"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ class _Surveyor:
 
     def _describe(self, candidate: Candidate, old: Entry | None, *, testing: bool) -> None:
         facts = facts_of(candidate, self.options.fallback, self.options.fallback)
-        missing = [problem.message for problem in facts.problems if problem.kind in INCOMPLETE]
+        missing = [problem.message for problem in facts.problems if problem.kind in UNUSABLE]
         if missing:
             self.passed.append(Passed(candidate.path, f"incomplete: {missing[0]}"))
             return

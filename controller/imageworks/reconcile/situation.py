@@ -113,6 +113,7 @@ class Upstream:
         license: The licence's identifier, if the source tells one.
         tags: The source's tags.
         pipeline_tag: The task that the source names.
+        library: The library that the source says loads it.
         left_out: The files that are not wanted, a line each, with the reason.
         remote_code: Whether its configuration asks to import its code; looked at only where a policy forbids that.
         cleared: Files whose names prove nothing and whose first bytes run nothing; looked at only where a policy asks.
@@ -129,6 +130,7 @@ class Upstream:
     license: str | None = None
     tags: tuple[str, ...] = ()
     pipeline_tag: str | None = None
+    library: str | None = None
     left_out: tuple[str, ...] = ()
     remote_code: bool = False
     cleared: frozenset[str] = frozenset()

@@ -1,10 +1,12 @@
 """Each model's standing in two words: is it as declared (sync), and are its bytes good (health). Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from imageworks.reconcile.plan import Action, Plan, Reason
 from imageworks.reconcile.situation import Observation, Situation
+from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import State
 
 
@@ -24,6 +26,7 @@ class Health(StrEnum):
     HEALTHY = "healthy"
     DAMAGED = "damaged"
     MISSING = "missing"
+    INCOMPLETE = "incomplete"
     UNKNOWN = "unknown"
     NONE = "no-files"
 
@@ -47,19 +50,22 @@ class ModelStatus:
     @property
     def wrong(self) -> bool:
         """Whether a person should do something about it."""
-        return self.sync is Sync.BLOCKED or self.health in {Health.DAMAGED, Health.MISSING}
+        return self.sync is Sync.BLOCKED or self.health in {Health.DAMAGED, Health.MISSING, Health.INCOMPLETE}
 
     def document(self) -> dict[str, str]:
         """Return the status as JSON values."""
         return {"name": self.name, "sync": self.sync.value, "health": self.health.value, "reason": self.reason}
 
 
-def model_statuses(plan: Plan, situation: Situation) -> list[ModelStatus]:
+def model_statuses(
+    plan: Plan, situation: Situation, why_incomplete: Callable[[Entry], str | None] = lambda _: None
+) -> list[ModelStatus]:
     """Return the standing of every model that a plan considered, by name.
 
     Args:
         plan: What would change.
         situation: What the plan was made from.
+        why_incomplete: Says what a recorded model lacks.
     """
     observed = {case.manifest.name: case.observation for case in situation.cases}
     observed |= {orphan.entry.name: orphan.observation for orphan in situation.orphans}
@@ -80,7 +86,20 @@ def model_statuses(plan: Plan, situation: Situation) -> list[ModelStatus]:
             sync = Sync.UNDECLARED
         reason = f"{change.reason.value}: {change.message}" if change.message else change.reason.value
         found[change.name] = ModelStatus(change.name, sync, _health(observed.get(change.name)), reason)
-    return [found[name] for name in sorted(found)]
+    entries = [*(case.entry for case in situation.cases), *(orphan.entry for orphan in situation.orphans)]
+    recorded = {entry.name: entry for entry in (*entries, *(entry for entry, _ in situation.unmanaged)) if entry}
+    return [_with_what_lacks(found[name], recorded.get(name), why_incomplete) for name in sorted(found)]
+
+
+def _with_what_lacks(
+    status: ModelStatus, entry: Entry | None, why_incomplete: Callable[[Entry], str | None]
+) -> ModelStatus:
+    """Return the standing of a model whose right bytes may not be all that it needs."""
+    why = why_incomplete(entry) if entry is not None and status.health is Health.HEALTHY else None
+    if why is None:
+        return status
+    reason = f"{status.reason}; {why}" if status.reason else why
+    return replace(status, health=Health.INCOMPLETE, reason=reason)
 
 
 def _health(observation: Observation | None) -> Health:

@@ -96,6 +96,19 @@ class Sources:
             return _obstacle(reason, error) if reason in REFUSALS else None
         return None
 
+    def lacking(self, case: Case) -> tuple[str, ...]:
+        """Return what the files that are to come lack, as far as their names and a few small ones show it.
+
+        Args:
+            case: A case with files to bring.
+        """
+        upstream = case.upstream
+        if not isinstance(upstream, Upstream) or not upstream.files:
+            return ()
+        from imageworks.reconcile.choosing import lacks
+
+        return lacks(upstream)
+
     def open(self) -> "HubClient":
         """Return the hub's client, made on first use."""
         with self._opening:
@@ -145,6 +158,7 @@ class Sources:
             license=resolved.license,
             tags=resolved.tags,
             pipeline_tag=resolved.pipeline_tag,
+            library=resolved.library_name,
             left_out=tuple(str(one) for one in selection.left_out),
             remote_code=self._reads_configs and _imports_code(selection.files, source_of_bytes),
             cleared=cleared,

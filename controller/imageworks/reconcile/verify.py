@@ -18,6 +18,7 @@ from imageworks.reconcile.places import Places
 from imageworks.reconcile.plan import Action
 from imageworks.reconcile.report import Report
 from imageworks.reconcile.run import Run, RunOptions
+from imageworks.registry.completeness import completeness, shown
 from imageworks.registry.entry import ArtifactFile, Entry, aggregate_sha256
 from imageworks.registry.load import RegistryState
 from imageworks.registry.lookup import find_in
@@ -39,6 +40,7 @@ class Verdict(StrEnum):
     """What came of verifying a model."""
 
     INTACT = "intact"
+    INCOMPLETE = "incomplete"
     DAMAGED = "damaged"
     MISSING = "missing"
     UNVERIFIED = "unverified"
@@ -58,6 +60,8 @@ class Fault(StrEnum):
     NO_RECORD = "nothing-recorded"
     INTERNAL = "internal-error"
     MANIFEST = "manifest-mismatch"
+    INCOMPLETE = "incomplete"
+    UNRECOGNISED = "unrecognised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +112,9 @@ class Verified:
 
 
 def exit_code(results: Iterable[Verified]) -> ExitCode:
-    """Return 1 when something is damaged or missing, else 3 when something could not be verified, else 0."""
+    """Return 1 when something is damaged, missing or incomplete, else 3 when something was not verified, else 0."""
     verdicts = {result.verdict for result in results}
-    if verdicts & {Verdict.DAMAGED, Verdict.MISSING}:
+    if verdicts & {Verdict.DAMAGED, Verdict.MISSING, Verdict.INCOMPLETE}:
         return ExitCode.FAILURE
     return ExitCode.UNVERIFIED if Verdict.UNVERIFIED in verdicts else ExitCode.SUCCESS
 
@@ -182,7 +186,7 @@ def verify(
     unseen = {failed.name: failed for failed in looked if failed is not None}
     _hash(look, host, told)
     entries = [entry for entry in entries if entry.name not in unseen]
-    results = [_isolated(entry, lambda entry: _judge(entry, look, registry)) for entry in entries]
+    results = [_isolated(entry, lambda entry: _judge(entry, look, registry, anew=full)) for entry in entries]
     results = [*_with_manifests(entries, results), *listed, *unseen.values()]
     results += [
         Verified(broken, Verdict.UNVERIFIED, problems=(Problem(Fault.NO_RECORD, diagnostics[0].render()),))
@@ -275,7 +279,7 @@ def _hash(look: _Look, host: HostSettings, told: Told | None) -> None:
         state.remember_all(learned)
 
 
-def _judge(entry: Entry, look: _Look, registry: RegistryState) -> Verified:
+def _judge(entry: Entry, look: _Look, registry: RegistryState, *, anew: bool) -> Verified:
     if entry.name in look.away:
         away = (look.away[entry.name],)
         return Verified(entry.name, Verdict.UNVERIFIED, len(entry.files), entry.size, problems=away)
@@ -295,8 +299,23 @@ def _judge(entry: Entry, look: _Look, registry: RegistryState) -> Verified:
         verdict = Verdict.DAMAGED
     else:
         verdict = Verdict.UNVERIFIED if faults else Verdict.INTACT
+    if verdict is Verdict.INTACT:
+        verdict, problems = _complete(entry, anew=anew)
     hashed = sum(file.size for file, path in paths.items() if path in look.stats)
     return Verified(entry.name, verdict, len(entry.files), entry.size, hashed, tuple(problems))
+
+
+def _complete(entry: Entry, *, anew: bool) -> tuple[Verdict, list[Problem]]:
+    """Return whether right bytes are all that loading the model needs: an upload may lack something itself."""
+    try:
+        condition = completeness(entry.fields, anew=anew)
+    except OSError as error:
+        return Verdict.UNVERIFIED, [Problem(Fault.UNREADABLE, f"cannot be read: {error.strerror}", error.filename)]
+    if condition is None or condition.get("status") == "True":
+        return Verdict.INTACT, []
+    if condition.get("status") == "False":
+        return Verdict.INCOMPLETE, [Problem(Fault.INCOMPLETE, shown(condition))]
+    return Verdict.INTACT, [Problem(Fault.UNRECOGNISED, shown(condition))]
 
 
 def _with_manifests(entries: Sequence[Entry], results: list[Verified]) -> list[Verified]:
@@ -382,7 +401,8 @@ def repair(
         What was done, and by name why a model was left as it is.
     """
     damaged = {result.name: result for result in results if result.verdict in {Verdict.DAMAGED, Verdict.MISSING}}
-    intact = {result.name for result in results if result.verdict is Verdict.INTACT}
+    right = {Verdict.INTACT, Verdict.INCOMPLETE}  # what such a model lacks, its repository may have
+    intact = {result.name for result in results if result.verdict in right}
     if not damaged and not intact:
         return None, {}
     options = RunOptions(names=tuple(sorted({*damaged, *intact})), any_time=True, restore_locked=True)

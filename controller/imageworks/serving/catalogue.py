@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from imageworks.registry.completeness import known_incomplete
 from imageworks.registry.lookup import named
 from imageworks.registry.views import (
     Model,
@@ -26,7 +27,7 @@ class Offered:
 
     Args:
         testing: Whether what tests and demos made is.
-        non_installed: Whether models whose files are not here are.
+        non_installed: Whether models are whose files are not here, or not all that they need.
         deprecated: Whether deprecated ones are.
         patterns: More patterns of testing names, separated by commas.
     """
@@ -43,7 +44,11 @@ class Offered:
             models: A host's snapshot.
         """
         wanted = Wanted(logical=True, deprecated=self.deprecated, testing=self.testing, patterns=self.patterns)
-        return [model for model in wanted.choose(models) if self.non_installed or is_installed(model)]
+        return [model for model in wanted.choose(models) if self.non_installed or _is_servable(model)]
+
+
+def _is_servable(model: Model) -> bool:
+    return is_installed(model) and known_incomplete(model) is None
 
 
 def model_object(model: Model, weights: Path) -> dict[str, object]:
@@ -68,6 +73,7 @@ def model_object(model: Model, weights: Path) -> dict[str, object]:
             "roles": texts(model, "roles"),
             "capabilities": abilities(model),
             "installed": is_installed(model),
+            **({"incomplete": why} if (why := known_incomplete(model)) else {}),
         },
     }
 

@@ -266,8 +266,10 @@ def traits_of(facts: ModelFacts, name: str = "") -> frozenset[Trait]:
         facts: What it is.
         name: What it is called, besides its family.
     """
-    found = {_KINDS[facts.kind]} if facts.kind in _KINDS else set(_container(facts))
-    if facts.kind not in _KINDS and facts.detection.container is not Container.GGUF:
+    # A model with what is left of its training is a model, and no adapter.
+    kind = Kind.MODEL if facts.kind is Kind.ADAPTER and facts.adapter is None else facts.kind
+    found = {_KINDS[kind]} if kind in _KINDS else set(_container(facts))
+    if kind not in _KINDS and facts.detection.container is not Container.GGUF:
         found |= set(_quantization(facts))
     found |= set(_purpose(facts, f"{name} {facts.family or ''}"))
     return frozenset(found | ({Trait.REMOTE_CODE} if facts.safety.remote_code else set()))

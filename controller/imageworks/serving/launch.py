@@ -50,6 +50,10 @@ class Target:
         template: A chat template of its own to serve it with.
         config: The entry's backend_config.
         extra: The entry's own arguments.
+        recorded: Whether the registry records it.
+        files: Relative paths of its files in that folder; empty for all that are there.
+        repo: The repository that it came from.
+        library: The library that loads it.
     """
 
     name: str
@@ -58,6 +62,10 @@ class Target:
     template: Path | None = None
     config: Mapping[str, object] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
+    recorded: bool = False
+    files: tuple[str, ...] = ()
+    repo: str | None = None
+    library: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,19 @@ def target_of(
     if backend not in {server.value, "unassigned", ""}:
         notes.append(f"{name} is declared for {backend}" + ("; its extra_args are left out" if extra else ""))
         extra = ()
-    return Target(name, Path(path), served, config=config, extra=extra), tuple(notes)
+    single = part(model, "metadata").get("single_file") is True
+    target = Target(
+        name,
+        Path(path),
+        served,
+        config=config,
+        extra=extra,
+        recorded=True,
+        files=() if single else tuple(texts(model, "download_files")),
+        repo=text(part(model, "resolved"), "repo") or None,
+        library=text(part(model, "metadata"), "library") or None,
+    )
+    return target, tuple(notes)
 
 
 def _in_ollama(model: Model, recorded: Mapping[str, object]) -> tuple[Target, tuple[str, ...]]:

@@ -1,18 +1,28 @@
 """What a server will miss in a model's folder, told before it loads gigabytes; reads names, configs and headers."""
 
+import re
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from imageworks.config import HostSettings
-from imageworks.detect.local import describe_folder
+from imageworks.detect.adapters import Adapter
+from imageworks.detect.facts import ModelFacts, Subject
+from imageworks.detect.filenames import Container, Role, classify
+from imageworks.detect.local import describe_folder, describe_recorded
+from imageworks.detect.problems import Problem
 from imageworks.foundation.home import expanded
 from imageworks.registry.views import Model, part, text
 from imageworks.serving.compatibility import Answer, Trait, Verdict, traits_of, verdict, verdicts
 from imageworks.serving.launch import LaunchError, Server, Target
 
-_FATAL: Final = frozenset({"missing-weights", "missing-shard", "empty-file", "truncated-file"})
+_GIVEN_APART: Final = {"missing-tokenizer": "--tokenizer", "missing-config": "--hf-config-path"}
+"""vLLM's options that say where something is that a model's own folder lacks."""
+
+FindBase = Callable[[str], str | None]
+"""Returns the name of an installed model that came from a repository, or stands at a path."""
 _OWN_TEMPLATES: Final = ("chat_template.jinja", "chat_template.json")
 _NO_TEMPLATE: Final = "no chat template"
 
@@ -32,33 +42,41 @@ class Checked:
     verdict: Verdict | None = None
 
 
-def check(server: Server, target: Target, *, template: Path | None = None) -> Checked:
+def check(
+    server: Server,
+    target: Target,
+    *,
+    template: Path | None = None,
+    words: Sequence[str] = (),
+    find_base: FindBase = lambda _: None,
+) -> Checked:
     """Look at what is to be served.
 
     Args:
         server: What serves it.
         target: What is served.
         template: The chat template that people declared for it.
+        words: What the server's command line has besides.
+        find_base: Finds the base of an adapter.
 
     Raises:
-        LaunchError: The files are not there or not complete, or the server cannot read their format.
+        LaunchError: The files are not there, not complete or no model of their own, or the server cannot read their
+            format.
     """
     path = target.path
     if path is None:
         return Checked(target, ())
     if not path.exists():
         raise LaunchError(f"{target.name}: {path} is not there", remedy=_BRING_BACK.format(name=target.name))
-    facts = describe_folder(path)
-    fatal = [problem.message for problem in facts.problems if problem.kind in _FATAL]
-    if fatal:
-        raise LaunchError(
-            f"{target.name}: {path} is not complete: {'; '.join(fatal)}", remedy=_BRING_BACK.format(name=target.name)
-        )
+    facts = _look(target, path)
+    _refuse_incomplete(target, path, facts, words)
+    if facts.adapter is not None:
+        raise _adapter(server, target, path, facts.adapter, find_base)
     traits = traits_of(facts, target.name)
     known = verdict(server.value, traits)
     if known.answer is Answer.REFUSES:
         raise LaunchError(f"{target.name}: {'; '.join(known.sentences())}", remedy=_elsewhere(path, traits))
-    warnings = [problem.message for problem in facts.problems]
+    warnings = [problem.message for problem in (*facts.problems, *facts.doubts)]
     if facts.download_format == "gguf":
         target, told = _one_file(target, path)
         warnings.append(told)
@@ -84,12 +102,71 @@ def _elsewhere(path: Path, traits: frozenset[Trait]) -> str:
 
 
 _BRING_BACK: Final = "See `imageworks-models verify {name}`; `verify {name} --repair` brings back what is missing."
+_COMPLETE_IT: Final = (
+    "`imageworks-models verify {name} --repair` brings what its repository has; where that lacks it too, choose "
+    "another revision or repository."
+)
+
+
+def _look(target: Target, path: Path) -> ModelFacts:
+    """Return what is to be served: of a recorded model its own files, of a shard all of them."""
+    if target.files:
+        return describe_recorded(path, target.files, Subject(repo=target.repo or path.name, library=target.library))
+    shards = _shards_of(path)
+    if shards:
+        return describe_recorded(path.parent, [shard.name for shard in shards], Subject(repo=path.name))
+    return describe_folder(path)
+
+
+def _shards_of(path: Path) -> list[Path]:
+    """Return the shards beside one that a person named."""
+    said = classify(path.name)
+    if path.is_dir() or not said.shards:
+        return []
+    beside = [one for one in sorted(path.parent.iterdir()) if classify(one.name).shards == said.shards]
+    return [one for one in beside if classify(one.name).stem == said.stem]
+
+
+def _refuse_incomplete(target: Target, path: Path, facts: ModelFacts, words: Sequence[str]) -> None:
+    """Refuse what lacks something that nobody gives in another way."""
+    fatal = [problem for problem in facts.problems if not _is_given(problem, words)]
+    if fatal:
+        raise LaunchError(
+            f"{target.name}: {path} is not complete: {'; '.join(problem.message for problem in fatal)}",
+            remedy=_COMPLETE_IT.format(name=target.name)
+            if target.recorded
+            else "Complete it, or give another model's name or path.",
+        )
+
+
+def _is_given(problem: Problem, words: Sequence[str]) -> bool:
+    option = _GIVEN_APART.get(problem.kind)
+    return option is not None and any(word.partition("=")[0].replace("_", "-") == option for word in words)
+
+
+def _adapter(server: Server, target: Target, path: Path, adapter: Adapter, find_base: FindBase) -> LaunchError:
+    """Return why an adapter is not served as a model, and how it is served with its base."""
+    base = adapter.base
+    message = f"{target.name} is an adapter, and no model of its own: it needs its base, {base or 'not named'}"
+    if not adapter.peft or adapter.kind not in {None, "LORA"}:
+        return LaunchError(message, remedy=f"{server.value} serves no adapter of this kind; its README says what does.")
+    given = shlex.quote(f"{target.name}={path}")
+    option = f"--enable-lora --lora-modules {given}" if server is Server.VLLM else f"--adapters {given}"
+    name = find_base(base) if base else None
+    launch = f"`imageworks-models launch {server.value} {shlex.quote(name or base or 'BASE')} -- {option}`"
+    if name is None and base is not None:
+        return LaunchError(
+            message, remedy=f"Bring it, `imageworks-models download {shlex.quote(base)}`, then serve both: {launch}."
+        )
+    return LaunchError(message, remedy=f"Serve both: {launch}.")
 
 
 def _one_file(target: Target, path: Path) -> tuple[Target, str]:
     """Return the target with the one GGUF file that vLLM wants to be named."""
-    found = sorted(path.rglob("*.gguf")) if path.is_dir() else [path]
-    weights = [file for file in found if "mmproj" not in file.name.lower()]
+    weights = _gguf_files(target, path)
+    shards = {classify(file.name).shards for file in weights}
+    if len({(file.parent, classify(file.name).stem) for file in weights}) == 1 and shards != {0}:
+        raise _split(target, weights)
     if len(weights) != 1:
         raise LaunchError(
             f"{target.name}: {path} holds {len(weights)} GGUF files, and vLLM serves one",
@@ -97,6 +174,33 @@ def _one_file(target: Target, path: Path) -> tuple[Target, str]:
         )
     told = "vLLM's support of GGUF is experimental; Ollama serves it as it is"
     return replace(target, path=weights[0]), told
+
+
+def _gguf_files(target: Target, path: Path) -> list[Path]:
+    """Return the files of weights that are to be served."""
+    if target.files:
+        found = [path / name for name in target.files]
+    else:
+        found = _shards_of(path) or (sorted(path.rglob("*.gguf*")) if path.is_dir() else [path])
+    said = [(file, classify(f"{file.parent.name}/{file.name}")) for file in found]
+    return [file for file, one in said if one.role is Role.WEIGHTS and one.container is Container.GGUF]
+
+
+def _split(target: Target, shards: list[Path]) -> LaunchError:
+    """Return that a GGUF in shards is merged before vLLM reads it, and how."""
+    stem = re.sub(
+        r"[-_.]\d{4,6}-of-\d{4,6}$|\.gguf[-.](?:split-[a-z]|part\d+of\d+)$", "", shards[0].name.removesuffix(".gguf")
+    )
+    merged = f"./{stem}.gguf"
+    if shards[0].suffix == ".gguf":
+        merge = shlex.join(["llama-gguf-split", "--merge", str(shards[0]), merged])
+    else:  # cut up as bytes, without a header each
+        merge = f"{shlex.join(['cat', *map(str, shards)])} > {shlex.quote(merged)}"
+    return LaunchError(
+        f"{target.name}: its GGUF is in {len(shards)} shards, and vLLM reads one file",
+        remedy=f"Merge them, `{merge}`, then `imageworks-models launch vllm {shlex.quote(merged)}`; "
+        "or serve it with llama.cpp, which reads shards.",
+    )
 
 
 def declared_template(model: Model, root: Path, host: HostSettings) -> Path | None:

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from imageworks.errors import ImageworksError
+from imageworks.registry.completeness import known_incomplete
 from imageworks.registry.views import Model, Wanted, abilities, is_installed, part, role_rows, text, texts
 
 OLLAMA_PORT: Final = 11434
@@ -28,16 +29,18 @@ class Candidate:
         model: The merged model.
         priority: The number by which the role chooses; the highest wins.
         installed: Whether its files are there.
+        incomplete: Why they are not all that it needs, where that is known.
     """
 
     model: Model
     priority: int
     installed: bool
+    incomplete: str | None = None
 
     @property
     def usable(self) -> bool:
         """Whether the role may choose it."""
-        return self.installed and self.model.get("deprecated") is not True
+        return self.installed and self.incomplete is None and self.model.get("deprecated") is not True
 
     def document(self) -> dict[str, object]:
         """Return what a consumer needs, as JSON values."""
@@ -51,6 +54,7 @@ class Candidate:
             "base_url": base_url(model),
             "model_path": text(model, "download_path") or None,
             "installed": self.installed,
+            **({"incomplete": self.incomplete} if self.incomplete else {}),
             "deprecated": model.get("deprecated") is True,
             "capabilities": abilities(model),
         }
@@ -66,7 +70,9 @@ def candidates(models: Iterable[Model], role: str, *, patterns: str | None = Non
     """
     wanted = Wanted(logical=True, deprecated=True, patterns=patterns).choose(models)
     found = [
-        Candidate(row.model, row.priority, is_installed(row.model)) for row in role_rows(wanted) if row.role == role
+        Candidate(row.model, row.priority, is_installed(row.model), known_incomplete(row.model))
+        for row in role_rows(wanted)
+        if row.role == role
     ]
     return sorted(found, key=lambda one: not one.usable)
 
@@ -93,14 +99,17 @@ def choose(models: Sequence[Model], role: str, *, patterns: str | None = None) -
         raise RoleError(
             f"no model has the role {role!r}", remedy=f"{hint}{listed} Declare it: roles: [{role}] in a manifest."
         )
-    why = ", ".join(
-        f"{text(one.model, 'name')} ({'deprecated' if one.model.get('deprecated') is True else 'not installed'})"
-        for one in found
-    )
+    why = ", ".join(f"{text(one.model, 'name')} ({_why_not(one)})" for one in found)
     raise RoleError(
         f"no installed model has the role {role!r}: {why}",
         remedy="Bring one back with `imageworks-models reconcile`, or give the role to a model that is here.",
     )
+
+
+def _why_not(one: Candidate) -> str:
+    if one.model.get("deprecated") is True:
+        return "deprecated"
+    return f"incomplete: {one.incomplete}" if one.installed and one.incomplete else "not installed"
 
 
 def base_url(model: Model) -> str | None:

@@ -1,5 +1,6 @@
 """From a name to a checked command line: what ``launch``, its scripts and the Python door have in common."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from imageworks.config import HostSettings
 from imageworks.foundation.home import expanded_or_none
 from imageworks.registry.entry import Entry
 from imageworks.registry.lookup import UnknownModelError, find_model
-from imageworks.registry.views import Model, text
+from imageworks.registry.views import Model, file_paths, is_installed, part, text
 from imageworks.serving.launch import LaunchError, Server, Target, Wishes, command_line, target_of
 from imageworks.serving.preflight import Checked, check, declared_template
 
@@ -72,7 +73,17 @@ def prepare(
     entry = recorded.entries.get(text(model, "name"))
     target, notes = target_of(model, server, recorded=entry.fields if entry else {})
     template = declared_template(model, root, host) if root and target.path else None
-    checked = check(server, target, template=template)
+    if server is Server.OLLAMA and (lost := _lost_layer(model)) is not None:
+        raise LaunchError(
+            f"{target.name} is not complete: its layer {lost} is not in Ollama's store",
+            remedy=f"`imageworks-models verify {target.name} --repair` brings it.",
+        )
+
+    def find_base(base: str) -> str | None:
+        return next((text(one, "name") for one in recorded.models if _is_base(one, base)), None)
+
+    given = (*target.extra, *wishes.extra)
+    checked = check(server, target, template=template, words=given, find_base=find_base)
     words = command_line(server, checked.target, wishes, allowed=host.allowed_launch_options)
     return Launch(text(model, "name"), tuple(words), (*notes, *checked.warnings, *_needed(checked, words)))
 
@@ -83,6 +94,21 @@ def _needed(checked: Checked, words: Sequence[str]) -> list[str]:
     return [f"{checked.target.name}: {one}" for one in told]
 
 
+def _is_base(model: Model, base: str) -> bool:
+    """Return whether a model is one that an adapter names, by its repository or its folder."""
+    same = text(part(model, "resolved"), "repo").lower() == base.lower() or text(model, "download_path") == base
+    return same and is_installed(model) and text(model, "download_format") != "gguf"
+
+
+def _lost_layer(model: Model) -> str | None:
+    """Return a recorded blob that is gone from a store that can be seen from here."""
+    for path in file_paths(model):
+        folder = os.path.dirname(path)  # noqa: PTH120
+        if not os.path.lexists(path) and os.access(folder, os.R_OK | os.X_OK):
+            return path.rpartition("/")[2]
+    return None
+
+
 def _is_path(asked: str) -> bool:
     return asked.startswith(("/", "~", "./", "../")) or asked in {".", ".."}
 
@@ -90,6 +116,6 @@ def _is_path(asked: str) -> bool:
 def _at_path(server: Server, path: Path, wishes: Wishes) -> Launch:
     if not path.exists():
         raise LaunchError(f"{path} is not there", remedy="Give a model's name, or the folder of its weights.")
-    checked = check(server, Target(path.name, path, (path.name,)))
+    checked = check(server, Target(path.name, path, (path.name,)), words=wishes.extra)
     words = command_line(server, checked.target, wishes)
     return Launch(None, tuple(words), (*checked.warnings, *_needed(checked, words)))

@@ -41,6 +41,7 @@ from imageworks.reconcile.wishes import (
     registry_or_new,
 )
 from imageworks.registry import views
+from imageworks.registry.completeness import why_incomplete
 from imageworks.registry.entry import Entry
 from imageworks.registry.lookup import UnknownModelError
 from imageworks.registry.manifest import Manifest, read_manifest
@@ -193,6 +194,7 @@ class ModelDownloader:
             left_to_choose=left,
             notes=(*notes, *(report.notes if report is not None else ())),
             entry=recorded,
+            incomplete=why_incomplete(brought.entry.fields),
         )
 
     def list_models(
@@ -244,7 +246,7 @@ class ModelDownloader:
         )
 
     def verify_model(self, model_name: str, *, full: bool = False) -> bool:
-        """Return whether every recorded byte of a model is there and right, and as its lock demands.
+        """Return whether every recorded byte of a model is there and right, and all that loading it needs.
 
         A name that means no model is not right either; ``inspect_model`` says why.
 

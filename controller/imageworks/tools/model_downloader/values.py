@@ -81,6 +81,8 @@ class DownloadedModel:
         left_to_choose: Optional files that the repository has and that were not asked for.
         notes: What was decided without asking, and what a person should know besides.
         entry: Everything that is recorded of it.
+        incomplete: Why it cannot be loaded although every byte came: a reason and a sentence; ``None`` where nothing is
+            known to lack.
     """
 
     name: str
@@ -99,6 +101,7 @@ class DownloadedModel:
     left_to_choose: tuple[str, ...]
     notes: tuple[str, ...]
     entry: RegistryEntry = field(repr=False)
+    incomplete: str | None = None
 
     @property
     def download_path(self) -> str:
