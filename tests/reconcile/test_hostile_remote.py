@@ -96,15 +96,25 @@ def test_variables_of_git_do_not_lead_elsewhere(world: World, server: GitServer,
     assert server.subjects()[0] == "Theirs"
 
 
-def test_the_users_own_ssh_command_is_the_one_that_runs(world: World) -> None:
+def test_x16_the_users_own_ssh_command_runs_and_none_of_the_clone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     marker = world.folder / "ran with"
     script = world.folder / "my ssh"
     script.write_text(f"#!/bin/sh\necho \"$@\" > '{marker}'\nexit 1\n", encoding="utf-8")
     script.chmod(0o755)
-    git(world.git_root, "config", "core.sshCommand", f"'{script}' -i deploy-key")
+    theirs = world.folder / "their program ran"
+    git(world.git_root, "config", "core.sshCommand", f"touch '{theirs}' #")
     git(world.git_root, "remote", "add", "origin", "git@localhost:team/x.git")
+    refused = command("reconcile", "--yes", "--registry", world.root, "--no-progress", "--pull")
+    assert refused.code == 1
+    assert not theirs.exists()
+    own = world.folder / "gitconfig"
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(own))
+    git(world.git_root, "config", "--global", "core.sshCommand", f"'{script}' -i deploy-key")
     world.reconcile("--pull", code=1, valid=False)
     assert "-i deploy-key" in marker.read_text()
+    assert not theirs.exists()
 
 
 # --- what a hostile commit holds ------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from imageworks.reconcile.upstream import Sources
 from imageworks.registry.entry import FOLDER as ENTRIES
 from imageworks.registry.entry import Entry
 from imageworks.registry.git import RegistryRepository
+from imageworks.registry.git_oddities import filter_notes
 from imageworks.registry.layout import folder_name
 from imageworks.registry.load import ENTRY_DEPTH, RegistryState, load_registry
 from imageworks.registry.manifest import HuggingFaceSource, Manifest, OllamaSource, PathSource, is_commit
@@ -142,7 +143,7 @@ def _plan(
         intents=NoIntents(),
         records=NoRecords(),
         prune_of=AppliedManifests(repository, registry.host, registry.recorded),
-        notes=tuple(unsupported_settings(registry.settings)),
+        notes=(*unsupported_settings(registry.settings), *filter_notes(repository.at(registry.revision))),
     )
     try:
         situation = gather(look, names)

@@ -40,6 +40,7 @@ from imageworks.registry.entry import Entry
 from imageworks.registry.foreign import find_foreign
 from imageworks.registry.git import RegistryRepository
 from imageworks.registry.git_lock import hold
+from imageworks.registry.git_oddities import filter_notes
 from imageworks.registry.git_values import CommitResult
 from imageworks.registry.load import NOTHING_DECLARED, RegistryState
 from imageworks.registry.manifest import FOLDER as MODELS
@@ -346,6 +347,7 @@ class Run:
                 *self._notes,
                 *uncommitted_manifests(self._repository.uncommitted(MODELS)),
                 *unsupported_settings(self._registry.settings),
+                *filter_notes(self._repository.at(self._registry.revision)),
                 *self._unused_studio(),
                 *self._closed_window(),
                 *unrecorded_models(self._registry, self._intents.announced()),

@@ -1,7 +1,8 @@
 """The one door to the git program, for what libgit2 does unsafely or not at all: fetch, push, signatures, merges.
 
-A registry may come from anywhere, so hooks, submodules, file-system monitors and unusual transports stay off, nothing
-is asked on a terminal, and what git prints reaches a user only without the secrets that an address may hold.
+A registry may come from anywhere, so hooks, filters, submodules, file-system monitors, unusual transports and programs
+that the clone's own configuration names stay off, nothing is asked on a terminal, and what git prints reaches a user
+only without the secrets that an address may hold.
 """
 
 import os
@@ -17,6 +18,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from imageworks.foundation.child_environment import AGENTS, child_environment
+from imageworks.registry.git_programs import Setting, names_proxy, overriding, read_listing, server_program
 from imageworks.registry.git_values import RegistryGitError
 
 SETTINGS: Final = {
@@ -123,14 +125,50 @@ class GitProgram:
         Raises:
             GitProgramError: There is no git, or it did not end in time.
         """
+        return self._run(arguments, remote, timeout, self._overriding, without_proxy=names_proxy(self.settings))
+
+    @cached_property
+    def settings(self) -> tuple[Setting, ...]:
+        """All of git's configuration in this work tree."""
+        listed = self._run(("config", "--list", "--show-scope", "-z"), "", TIMEOUT_SECONDS, ())
+        if listed.code:
+            raise GitProgramError(
+                f"git does not say what it is configured with: {listed.reason}",
+                remedy="Git 2.31 or newer is needed, and a configuration that `git config --list` can read.",
+            )
+        return read_listing(listed.out)
+
+    @cached_property
+    def _overriding(self) -> Sequence[tuple[str, str]]:
+        return tuple(overriding(self.settings, ssh_command=SSH_COMMAND))
+
+    def server_program(self, remote: str, name: str) -> str:
+        """Return the program that answers at a remote, as the user's own configuration has it.
+
+        Args:
+            remote: The remote's name.
+            name: ``upload-pack`` or ``receive-pack``.
+        """
+        return server_program(self.settings, remote, name)
+
+    def _run(
+        self,
+        arguments: Sequence[str],
+        remote: str,
+        timeout: float,
+        overridden: Sequence[tuple[str, str]],
+        *,
+        without_proxy: bool = False,
+    ) -> GitAnswer:
         access = access_to(remote, self._environment)
+        environment = self._child_environment(access, remote) | ({"GIT_PROXY_COMMAND": ""} if without_proxy else {})
         command = ["git", *_flags(SETTINGS), *(access.flags if access else ()), *arguments]
         try:
             # In a session of its own it has no terminal to ask on, and can be ended with all that it started.
             process = subprocess.Popen(  # noqa: S603 # a fixed program, no shell
                 command,
                 cwd=self._folder,
-                env=self._child_environment(access, remote),
+                env=_with_settings(environment, overridden),
                 encoding="utf-8",
                 errors="replace",
                 stdin=subprocess.DEVNULL,
@@ -172,8 +210,18 @@ class GitProgram:
 
     @cached_property
     def _own_ssh_command(self) -> str:
-        """What git's settings say of ssh; the variable would take precedence over a deploy key that is named there."""
+        """What the user's settings say of ssh; the variable would take precedence over a key that is named there."""
         return self.run("config", "--get", "core.sshCommand").out.strip()
+
+
+def _with_settings(environment: dict[str, str], settings: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return an environment that says settings last of all; on a command line, a `=` in a name would cut it short."""
+    count = environment.get("GIT_CONFIG_COUNT", "")
+    first = int(count) if count.isascii() and count.isdigit() else 0
+    said = {"GIT_CONFIG_COUNT": str(first + len(settings))} if settings else {}
+    for number, (key, value) in enumerate(settings, first):
+        said |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return environment | said
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

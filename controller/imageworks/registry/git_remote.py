@@ -8,6 +8,7 @@ from typing import Final
 
 from imageworks.failpoints import failpoint
 from imageworks.registry.git_program import GitAnswer, GitProgram, redact
+from imageworks.registry.git_programs import ignored_keys
 from imageworks.registry.git_values import RegistryGitError
 
 FULL_NAME: Final = "refs/heads/"
@@ -92,7 +93,8 @@ class Remote:
         """
         # Only forward: what a remote had and has no more is for a person to look at, so what remembers it stays.
         refspec = f"{there.ref}:{there.tracking}"
-        answer = self._run(there, "fetch", "--no-tags", "--refmap=", there.remote, refspec)
+        program = f"--upload-pack={self._git.server_program(there.remote, 'upload-pack')}"
+        answer = self._run(there, "fetch", "--no-tags", "--refmap=", program, there.remote, refspec)
         if answer.code and "couldn't find remote ref" in answer.errors:
             if self.known(there) is None:
                 return None
@@ -137,7 +139,10 @@ class Remote:
         if seen is not None and not self.is_ancestor(seen, commit):
             return False
         lease = f"--force-with-lease={there.ref}:{seen or ''}"
-        answer = self._run(there, "push", "--porcelain", "--quiet", lease, there.remote, f"{commit}:{there.ref}")
+        program = f"--receive-pack={self._git.server_program(there.remote, 'receive-pack')}"
+        answer = self._run(
+            there, "push", "--porcelain", "--quiet", lease, program, there.remote, f"{commit}:{there.ref}"
+        )
         if not answer.code:
             failpoint("push.sent")
             self._git.run("update-ref", there.tracking, commit)
@@ -189,6 +194,10 @@ class Remote:
         asks = ("could not read Username", "Authentication failed", "terminal prompts disabled", "Permission denied")
         if any(sign in answer.errors for sign in asks):
             remedy = "Give credentials: an ssh agent, a git credential helper, or IMAGEWORKS_GIT_TOKEN for https."
+            ignored = ignored_keys(self._git.settings)
+            if ignored:
+                named = ", ".join(ignored)
+                remedy += f" What the clone's own configuration names is not run ({named}): use git config --global."
         else:
             remedy = "What was committed here stays; run again when the remote answers."
         return RemoteError(f"{there.name} {what} ({there.address}): {_telling(answer)}", remedy=remedy)

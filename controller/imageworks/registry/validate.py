@@ -28,6 +28,7 @@ from imageworks.registry.crosscheck import (
 )
 from imageworks.registry.diagnostic import Diagnostic, at, from_error, from_problems, whole_file
 from imageworks.registry.document import Document, DocumentError
+from imageworks.registry.git_oddities import check_bare, filter_notes
 from imageworks.registry.json_gate import parse_json
 from imageworks.registry.licenses import contradiction
 from imageworks.registry.merge import SNAPSHOT_FOLDER
@@ -258,6 +259,7 @@ def validate_registry(
         *own.diagnostics,
         *nested,
         *check_policies(valid.values(), policies, licenses),
+        *check_bare(reader),
         *(diagnostic for found in problems.values() for diagnostic in found),
         *(diagnostic for one in found_entries.values() for diagnostic in one.diagnostics),
     ]
@@ -272,6 +274,7 @@ def validate_registry(
             *policies.told(),
             *policies.idle(manifests.manifest_name(file) for file in checked),
             *_contradictions(valid.values(), licenses),
+            *filter_notes(reader),
         ),
     )
 

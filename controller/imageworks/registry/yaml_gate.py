@@ -36,6 +36,7 @@ from imageworks.registry.document import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 MAX_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 16
 MAX_EVENTS: Final = 5000
@@ -266,6 +267,9 @@ def decode(data: bytes, file: str) -> str:
             f"the file is {len(data)} bytes long; at most {MAX_BYTES} are allowed",
             remedy="a manifest describes one model in a few dozen lines; move the rest out of it",
         )
+    if data.startswith(LFS_POINTER):
+        remedy = "commit the file itself: no filter of git is run here; take it out of .gitattributes"
+        raise YamlError(file, START, "the file is a pointer of Git LFS", remedy=remedy)
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise YamlError(file, START, "the file starts with a byte order mark", remedy="save it as UTF-8 without BOM")
     try:
