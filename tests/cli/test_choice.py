@@ -302,6 +302,27 @@ def test_d9_d10_a_model_that_was_declared_under_another_name_keeps_it(world: Wor
     assert world.entries() == ["duo-vl-2b-gguf-q4_k_m", "duo-vl-gguf-q4_k_m"]
 
 
+def test_d9_d10_models_that_share_a_folder_move_together_as_the_remedy_says(
+    world: World, duo: dict[str, bytes]
+) -> None:
+    repository = world.serve(duo, DUO)
+    for model in ("8B-Q4_K_M", "2B-Q8_0"):
+        download(world, DUO, "--weights", f"Duo-VL-{model}.gguf")
+    repository.commit({"README.md": b"# Newer\n"})
+    words: list[str] = []
+    for asked in (("Duo-VL-2B-Q8_0.gguf", "--force"), ("Duo-VL-2B-Q4_K_M.gguf",)):
+        refused = download(world, DUO, "--weights", *asked, code=1)
+        words = refused.err.partition("`update ")[2].partition("`")[0].split()
+        assert words == ["duo-vl-2b-gguf-q8_0", "duo-vl-8b-gguf-q4_k_m"]
+    moved = command("update", *words, "--registry", world.root)
+    assert moved.code == 0, moved
+    world.reconcile()
+    download(world, DUO, "--weights", "Duo-VL-2B-Q4_K_M.gguf")
+    assert (world.weights / DUO / "README.md").read_bytes() == b"# Newer\n"
+    assert brought(world, DUO) == duo_files("8B-Q4_K_M", "2B-Q8_0", "2B-Q4_K_M")
+    assert world.plan().changes == {}
+
+
 @pytest.mark.parametrize("asked", [(DUO,), (f"{DUO}:Q8_0",)])
 def test_d9_d10_an_open_choice_is_said_whole_and_each_answer_works(
     world: World, duo: dict[str, bytes], asked: tuple[str, ...]

@@ -466,19 +466,23 @@ def _newer(manifest: Manifest, analysis: Analysis, wish: Wish) -> tuple[str, ...
 
 def _other_pins(run: Run, analysis: Analysis, branch: str | None) -> str | None:
     """Return what to do where another model of the repository is pinned elsewhere: they cannot share a folder."""
-    commit = analysis.resolved.commit
+    repo, commit = analysis.resolved.repo, analysis.resolved.commit
+    pins: dict[str, str] = {}
     for manifest in run.registry.manifests.values():
         source = manifest.source
-        if not isinstance(source, HuggingFaceSource) or not is_of(source.repo, analysis):
+        if not isinstance(source, HuggingFaceSource) or source.repo.lower() != repo.lower():
             continue
         if branch_of(source.ref) != branch:  # it has a folder of its own
             continue
         if is_commit(source.revision) and source.revision != commit and manifest.state is State.PRESENT:
-            return (
-                f"{manifest.name} is at {source.revision[:12]}: to share its folder, give --revision "
-                f"{source.revision}; else give another --location, or move that one with --force first."
-            )
-    return None
+            pins[manifest.name] = source.revision
+    other = min((name for name in pins if name != analysis.name), default=None)
+    if other is None:
+        return None
+    return (
+        f"{other} is at {pins[other][:12]}: to share its folder, give --revision {pins[other]}; "
+        f"else give another --location, or `update {' '.join(sorted(pins))}` first."
+    )
 
 
 def _pin_comment(chosen: _Chosen) -> str:
@@ -518,7 +522,9 @@ def _render(chosen: _Chosen, location: str | None, *, schema: str) -> bytes:
     if wish.optional:
         lines.append(_line("  optional: true", "documents, pictures and examples too"))
     if analysis.model is not None:
-        family = family_of(analysis.model, download_format=chosen.container, quantization=chosen.label)
+        family = family_of(
+            analysis.model, revision=ref, download_format=chosen.container, quantization=analysis.facts.quantization
+        )
         lines.append(_line(f"family: {json.dumps(family)}", "one of several models of the repository"))
     if chosen.container in _FORMATS:
         lines.append(_line(f"format: {chosen.container}", "how the weights are packed"))
