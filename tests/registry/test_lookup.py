@@ -62,3 +62,44 @@ def test_an_unknown_name_is_told_with_near_ones() -> None:
     with pytest.raises(UnknownModelError) as caught:
         find_model([], "x")
     assert "list --details" in str(caught.value.remedy)
+
+
+PINNED = "0123456789" * 4
+OF_ONE_REPOSITORY = [
+    merged(
+        f"many-{quant}",
+        f"/w/many-{quant}",
+        quantization=quant,
+        resolved={"repo": "Acme/Many", "ref": ref},
+        source={"huggingface": "acme/old-name", "revision": PINNED},
+        display_name=f"na\u00efve {quant}",
+    )
+    for quant, ref in (("q8_0", "main"), ("q4_k_m", "v2"))
+]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "acme/many:Q8_0",
+        "hf.co/Acme/Many:Q8_0",
+        "HF.co/Acme/Many:q8_0",
+        "acme/old-name:q8_0",
+        "acme/many@main",
+        "many@main",
+        "https://huggingface.co/acme/many/tree/main",
+        "hf://acme/many@main",
+        "nai\u0308ve Q8_0",
+        "NA\u00cfVE q8_0",
+    ],
+)
+def test_u3_what_download_takes_is_a_name_of_what_it_brought(asked: str) -> None:
+    assert text(find_model(OF_ONE_REPOSITORY, asked), "name") == "many-q8_0"
+
+
+@pytest.mark.parametrize(
+    "asked", ["acme/many", f"acme/many@{PINNED}", "https://huggingface.co/acme/many", "acme/old-name"]
+)
+def test_u3_several_of_one_repository_are_listed(asked: str) -> None:
+    with pytest.raises(UnknownModelError, match="many-q4_k_m, many-q8_0"):
+        find_model(OF_ONE_REPOSITORY, asked)

@@ -3,7 +3,9 @@
 Every command and every function that takes a name asks here, so that all of them take what ``list`` prints.
 """
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 DEPRECATED_MARK: Final = " [deprecated]"
 """What ``list --show-deprecated`` writes behind a name."""
 
+_ADDRESSES: Final = ("https://", "http://", "hf://", "hf.co/", "huggingface.co/")
 _LATEST: Final = ":latest"
 _SHORTEST_BEGINNING: Final = 2  # of a name; one letter is a slip more often than a choice
 _MOST_LISTED: Final = 20
@@ -186,24 +189,29 @@ def _others(model: Model) -> Iterator[str]:
         yield name
         yield name.removesuffix(_LATEST)
     resolved, source = part(model, "resolved"), part(model, "source")
-    repos = {text(resolved, "repo"): text(resolved, "ref"), text(source, "huggingface"): text(source, "revision")}
-    for repo, ref in repos.items():
+    refs = (text(resolved, "ref"), text(source, "revision"))
+    for repo in (text(resolved, "repo"), text(source, "huggingface")):
         tail = repo.rpartition("/")[2]
-        yield from (repo, tail, *((f"{repo}@{ref}", f"{tail}@{ref}") if ref else ()))
+        yield from (repo, tail)
+        if repo:
+            yield from (f"{name}@{ref}" for name in (repo, tail) for ref in refs if ref)
+            yield f"{repo}:{text(model, 'quantization')}"
 
 
 def _plain(asked: str) -> str:
     """Return a name as it is compared: an address by its repository, white space and case evened out."""
     plain = " ".join(asked.split()).removesuffix(DEPRECATED_MARK)
-    if plain.startswith(("https://", "http://")):
+    if plain.lower().startswith(_ADDRESSES):
         from imageworks.identifiers import IdentifierError, parse_hub_identifier
 
-        try:
-            repository = parse_hub_identifier(plain)
-        except IdentifierError:
-            return plain.lower()
-        plain = f"{repository.repo}@{repository.revision}" if repository.revision else repository.repo
-    return plain.lower()
+        with suppress(IdentifierError):
+            plain = str(parse_hub_identifier(plain))
+    return _even(plain)
+
+
+def _even(name: str) -> str:
+    """Return a name without what nobody sees: more white space than one, case, and how accents are composed."""
+    return unicodedata.normalize("NFC", " ".join(name.split())).casefold()
 
 
 def _is_at(model: Named, asked: str) -> bool:
@@ -211,16 +219,16 @@ def _is_at(model: Named, asked: str) -> bool:
 
 
 def _is_called(model: Named, plain: str) -> bool:
-    return any(" ".join(name.split()).lower() == plain for name in model.names)
+    return any(_even(name) == plain for name in model.names)
 
 
 def _begins(model: Named, plain: str) -> bool:
-    return any(name.lower().startswith(plain) for name in model.names)
+    return any(_even(name).startswith(plain) for name in model.names)
 
 
 def _nearest(plain: str, models: Sequence[Named]) -> str | None:
     """Return the variant name that was most probably meant, by whatever name comes nearest."""
-    spelled: Mapping[str, str] = {name.lower(): model.name for model in models for name in reversed(model.names)}
+    spelled: Mapping[str, str] = {_even(name): model.name for model in models for name in reversed(model.names)}
     near = [spelled[name] for name in get_close_matches(plain, spelled, n=1)]
     begun = sorted(model.name for model in models if plain and _begins(model, plain))
     return next(iter((*near, *begun)), None)
