@@ -9,6 +9,7 @@ from typing import Final
 from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSettings
 from imageworks.lmstudio import find_lmstudio
 from imageworks.reconcile.plan import Reason
+from imageworks.reconcile.protected import why_protected
 from imageworks.reconcile.situation import Obstacle, Place
 from imageworks.registry.entry import Entry
 from imageworks.registry.layout import target_folder
@@ -160,6 +161,10 @@ class Places:
         source = manifest.source
         if self._invalid is not None:
             return Obstacle(Reason.INVALID_SETTINGS, f"no location is known: {self._invalid}")
+        if isinstance(source, PathSource):
+            given = Path(source.path).expanduser()
+            if (why := why_protected(given, self._host)) is not None:
+                return _protected(given, why, manifest.file)
         if isinstance(source, PathSource) and manifest.location is None:
             path = Path(source.path).expanduser()
             if not self._host.allows(path):
@@ -177,6 +182,8 @@ class Places:
         root = Path(location.path)
         ref = source.ref if isinstance(source, HuggingFaceSource) else None
         path = target_folder(root, location.layout, manifest.name, repo, ref)
+        if (why := why_protected(path, self._host)) is not None:
+            return _protected(path, why, manifest.file)
         return Place(root=root, path=path, location=location.name, filesystem=self._filesystem(root))
 
     def own_root(self, location: str) -> Path | None:
@@ -307,6 +314,11 @@ class Places:
             if free is not None:
                 self.free.setdefault(key, (str(root), free))
         return self._filesystems[str(root)]
+
+
+def _protected(path: Path, why: str, file: str) -> Obstacle:
+    message = f"{file}: {path} is no place for a model: {why}; choose another `location` or `source.path`"
+    return Obstacle(Reason.ROOT_NOT_ALLOWED, message)
 
 
 def _not_mounted(root: Path, existing: Path) -> str | None:

@@ -33,6 +33,7 @@ JOURNAL_NAME = "publish.json"
 OWNER_NAME = "owner"
 ABOUT_NAME = "about.json"
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")
+EXECUTABLE = 0o111
 NO_LINK = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 )
@@ -299,7 +300,12 @@ class StagingArea:
             if _reflink(source, part):
                 sync_file(part)
                 return Reuse.REFLINK
+            # A link would keep what makes a file a program; where each file looks like one, that says nothing.
+            runs, all_run = (bool(mode & EXECUTABLE) for mode in (found.st_mode, os.fstat(part).st_mode))
             self.discard_part(file)
+            if runs and not all_run:
+                self._copy(source, file)
+                return Reuse.COPY
             try:
                 os.link(real, self.part(file), follow_symlinks=False)
             except OSError as error:
