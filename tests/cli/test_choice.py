@@ -233,7 +233,7 @@ def two_models(world: World) -> dict[str, bytes]:
     files = {"README.md": b"# Duo\n", "config.json": b"{}"}
     for size in ("2B", "8B"):
         files |= {f"Duo-VL-{size}-{kind}.gguf": gguf(kind.lower(), size + kind) for kind in ("Q4_K_M", "Q8_0")}
-        files[f"mmproj-Duo-VL-{size}-f16.gguf"] = content(f"projector {size}", 900)
+        files[f"mmproj-Duo-VL-{size}-f16.gguf"] = gguf_content(f"projector {size}", 900)
     world.serve(files, DUO)
     return files
 

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from imageworks.providers.select import select
 from imageworks.providers.select_values import Request, Selection, SelectionError
+from imageworks.reconcile.choosing import request_of
+from imageworks.registry.manifest import read_manifest
+from imageworks.registry.portion import are_disjoint, portion_of
 from imageworks.transfer.digests import Algorithm, Digest
 from imageworks.transfer.files import RemoteFile
 from imageworks.transfer.names import UnsafeNameError
@@ -58,6 +61,20 @@ REQUESTS = st.builds(
     optional=st.booleans(),
 )
 
+PATHS = tuple(f"{folder}{stem}{suffix}" for folder in ("", "x/", "y/", "x/y/") for stem in ("a", "ab", "b-1", "B-2")
+              for suffix in (".gguf", ".safetensors", "-00001-of-00001.gguf"))  # fmt: skip
+GLOBS = st.one_of(
+    st.sampled_from(PATHS),
+    st.builds(lambda path: path.rpartition("/")[2], st.sampled_from(PATHS)),
+    st.builds(lambda path, cut: f"{path[:cut]}*", st.sampled_from(PATHS), st.integers(0, 6)),
+    st.builds(lambda path, cut: f"*{path[cut:]}", st.sampled_from(PATHS), st.integers(0, 6)),
+)
+PARTS = st.one_of(
+    st.builds(lambda globs: {"weights": globs}, st.lists(GLOBS, min_size=1, max_size=3)),
+    st.builds(lambda globs: {"include": [*globs, "*.json"]}, st.lists(GLOBS, min_size=1, max_size=3)),
+    st.builds(lambda folder: {"subfolder": folder}, st.sampled_from(("x", "y", "x/y", "y/"))),
+)
+
 
 def chosen(files: list[RemoteFile], request: Request) -> Selection | None:
     with contextlib.suppress(SelectionError, UnsafeNameError):
@@ -83,3 +100,20 @@ def test_each_file_comes_or_has_a_reason_in_any_order(
     assert all(not one.instead or one.instead in came for one in selection.left_out)
     again = chosen(list(selection.files), Request(include=tuple(sorted(came))))
     assert again is None or {file.path for file in again.files} == came or any(set("?*[") & set(path) for path in came)
+
+
+@given(PARTS, PARTS)
+def test_parts_that_may_share_a_folder_have_no_weights_in_common(
+    one: dict[str, object], other: dict[str, object]
+) -> None:
+    files = [RemoteFile(path, 1000, DIGEST, large=False) for path in (*PATHS, "config.json")]
+    manifests = [
+        read_manifest(f"models/{name}.yaml", {"source": {"huggingface": "acme/many", **source}})
+        for name, source in (("one", one), ("other", other))
+    ]
+    assert are_disjoint(*map(portion_of, manifests)) == are_disjoint(*map(portion_of, manifests[::-1]))
+    assert not are_disjoint(*[portion_of(manifests[0])] * 2)
+    if are_disjoint(*map(portion_of, manifests)):
+        taken = [found for manifest in manifests if (found := chosen(files, request_of(manifest))) is not None]
+        weights = [{file.path for file in found.files if file.path != "config.json"} for found in taken]
+        assert len(weights) < len(manifests) or not weights[0] & weights[1]
