@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from imageworks.model_loader.role_selection import select_by_role
 from imageworks.tools.model_downloader import ModelDownloader
 from support.reconcile import REPO, Result, World, command
 from support.serving import program
@@ -194,6 +195,46 @@ def test_d14_a_local_folder_is_judged_alike(world: World) -> None:
     world.reconcile()
     assert complete(world, "local") == ("False", "MissingConfig")
     assert command("launch", "vllm", str(folder), "--print", "--registry", world.root).code == 1
+
+
+NO_WEIGHTS: Mapping[str, bytes] = {
+    "html-gguf/Good-7B-Q4_K_M.gguf": b"<!DOCTYPE html><html><body>429 Too Many Requests</body></html>",
+    "lfs-gguf/Good-8B-Q4_K_M.gguf": POINTER,
+    "half-header-gguf/B-7B-Q4_K_M.gguf": gguf_content("half", 300)[:60],
+    "v1-gguf/D-7B-Q4_0.gguf": b"GGUF\1\0\0\0" + bytes(72),
+    "zeros-gguf/C-7B-Q4_K_M.gguf": bytes(5000),
+    "annex/model.safetensors": b"/annex/objects/SHA256E-s100--00.safetensors\n",
+}
+
+
+def test_d14_a_scan_records_no_weights_that_are_none_and_says_what_others_lack(world: World) -> None:
+    for kind in ("pointer", "page", "zeros", "zip", "cut-off", "cut-off-header", "empty", "no-config"):
+        write(world.weights / "acme" / kind, dict(BROKEN[kind][0]))
+    write(world.weights / "acme", dict(NO_WEIGHTS))
+    found = command("scan", "--registry", world.root)
+    assert "1 recorded" in found.out
+    assert "incomplete: config.json is missing" in found.out
+    for kind in ("pointer", "page", "zeros", "zip", "cut-off", "empty"):
+        assert f"{world.weights / 'acme' / kind}: incomplete: " in found.err
+    for file in NO_WEIGHTS:
+        assert f"{world.weights / 'acme' / file.partition('/')[0]}" in found.err
+    (name,) = world.entries()
+    assert complete(world, name) == ("False", "MissingConfig")
+    run(world, "verify", code=1)
+
+
+def test_d14_python_takes_a_complete_model_for_a_role(world: World) -> None:
+    for kind, files in (("whole", WHOLE), ("broken", BROKEN["pointer"][0])):
+        world.serve(files, f"acme/{kind}")
+        world.declare(
+            kind,
+            source={"huggingface": f"acme/{kind}"},
+            roles=["summary"],
+            role_priority={"summary": 90 if kind == "broken" else 10},
+        )
+    world.reconcile()
+    assert select_by_role("summary", registry=world.root) == "whole"
+    assert run(world, "resolve", "--role", "summary").out == "whole\n"
 
 
 def test_d14_a_repair_brings_what_the_commit_has(world: World) -> None:

@@ -176,6 +176,8 @@ def show_findings(findings: "Iterable[Finding]") -> None:
         say(printable(f"    at {finding.candidate.path}"))
         files = len(finding.candidate.model.files)
         say(f"    {files} {'file' if files == 1 else 'files'}, {human_bytes(finding.candidate.model.total_bytes)}")
+        for problem in facts.problems:
+            say(printable(f"    incomplete: {problem.message}"))
 
 
 def tell_passed(notes: "Iterable[str]", passed: "Iterable[Passed]") -> None:

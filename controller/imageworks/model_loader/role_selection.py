@@ -7,6 +7,7 @@ from typing import Final
 from imageworks.foundation.texts import several
 from imageworks.model_loader.registry import find_by_role, get_entry
 from imageworks.model_loader.service import CapabilityError, missing_capabilities
+from imageworks.registry.completeness import known_incomplete
 from imageworks.registry.lookup import UnknownModelError
 
 __all__ = ["DEFAULT_ROLE_CAPABILITIES", "CapabilityError", "list_models_for_role", "select_by_role"]
@@ -36,8 +37,8 @@ def select_by_role(
 ) -> str:
     """Return the variant name of the model that a role means.
 
-    Of those that can do what is needed: the first preferred one that has the role, else the installed one of the
-    highest priority, else the one that would be chosen if it were installed.
+    Of those that can do what is needed: the first preferred one that has the role, else the installed and complete one
+    of the highest priority, else the one that would be chosen if it were.
 
     Args:
         role: Such as ``caption``.
@@ -66,4 +67,5 @@ def select_by_role(
             f"no model{needed} has the role {role!r}",
             remedy=f"Models that have the role: {listed}. Declare it: roles: [{role}] in a manifest.",
         )
-    return next((model.name for model in able if model.installed), able[0].name)
+    usable = (model.name for model in able if model.installed and known_incomplete(model.fields) is None)
+    return next(usable, able[0].name)

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from imageworks.detect.facts import Subject
-from imageworks.detect.filenames import Role, classify
 from imageworks.detect.problems import complete_condition, condition_of
 from imageworks.registry.views import OLLAMA, file_paths, part, text
 
@@ -69,6 +67,8 @@ def _suspicious(fields: Fields) -> bool:
     """Return whether a file of weights is too small for any."""
     if not _stands_here(fields):
         return False
+    from imageworks.detect.filenames import Role, classify  # as below
+
     for path in file_paths(fields):
         if classify(path).role is not Role.WEIGHTS:
             continue
@@ -81,7 +81,8 @@ def _suspicious(fields: Fields) -> bool:
 
 
 def _by_looking(fields: Fields) -> Fields | None:
-    from imageworks.detect.local import describe_recorded  # few registries have entries that an older version wrote
+    from imageworks.detect.facts import Subject  # few registries have entries that an older version wrote
+    from imageworks.detect.local import describe_recorded
 
     folder, names = recorded_files(fields)
     resolved, metadata = part(fields, "resolved"), part(fields, "metadata")
