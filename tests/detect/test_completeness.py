@@ -56,6 +56,8 @@ MODELS: Mapping[str, tuple[Mapping[str, object], Mapping[str, str]]] = {
     "an image encoder": ({"model.safetensors": ST, "config.json": {"architectures": ["ViTModel"], "vocab_size": 9}}, {}),
     "time series": ({"model.safetensors": ST, "config.json": {**LLAMA, "chronos_config": {"n_tokens": 4096}}}, {}),
     "bytes": ({"model.safetensors": ST, "config.json": LLAMA, "tokenizer_config.json": {"tokenizer_class": "ByT5Tokenizer"}}, {}),
+    "a class without a vocabulary": ({"model.safetensors": ST, "config.json": {**LLAMA, "tokenizer_class": "ByT5Tokenizer"}}, {}),
+    "another library's configuration": ({"pytorch_model.bin": b"\x80\x02}", "gliner_config.json": {}, "tokenizer.json": {}}, {}),
     "tekken": ({"consolidated.safetensors": ST, "params.json": {"dim": 1}, "tekken.json": {}}, {}),
     "its own tokenizer": ({"model.safetensors": ST, "config.json": LLAMA, "tokenization_x.py": b"", "x.tiktoken": b"x"}, {}),
     "code elsewhere": ({"model.safetensors": ST, "config.json": {"auto_map": {"AutoModel": "acme/code--modeling_x.X"}}}, {}),
@@ -174,3 +176,12 @@ def test_what_only_our_own_bounds_refuse_is_not_called_broken(tmp_path: Path) ->
     found = describe_folder(tmp_path / "m", subject=Subject(repo="acme/m"))
     assert found.problems == ()
     assert [doubt.path for doubt in found.doubts] == ["m-Q8_0.gguf"]
+
+
+def test_a_head_that_guesses_for_another_model_uses_that_ones_tokenizer(tmp_path: Path) -> None:
+    files: Mapping[str, bytes] = {"config.json": json.dumps(LLAMA).encode(), "model.safetensors": ST}
+    write(tmp_path / "m", dict(files))
+    names = {"acme/EAGLE-llama-8B": [], "acme/llama-8B": ["missing-tokenizer"]}
+    for name, expected in names.items():
+        found = describe_folder(tmp_path / "m", subject=Subject(repo=name)).problems
+        assert [problem.kind for problem in found] == expected

@@ -49,6 +49,7 @@ class Looked:
         library: The library that loads it, where somebody says it.
         task: The Hub's pipeline tag.
         base: The base model that its card names.
+        name: Its repository, or its folder.
         broken: Files that are not what their names say, by path.
         external: Other files that files of weights name inside themselves, by path.
     """
@@ -58,6 +59,7 @@ class Looked:
     library: str | None = None
     task: str | None = None
     base: str | None = None
+    name: str = ""
     broken: Mapping[str, Problem] = field(default_factory=dict)
     external: Mapping[str, Iterable[str]] = field(default_factory=dict)
 
@@ -295,7 +297,9 @@ def _model(looked: Looked) -> Iterator[Problem]:
         return
     if not _loads_from_top(looked):
         return
-    if reads_text(looked.config, looked.task, looked.library) and not has_tokenizer(looked.files, looked.json):
+    if reads_text(looked.config, looked.task, looked.library, looked.name) and not has_tokenizer(
+        looked.files, looked.json
+    ):
         yield Problem("missing-tokenizer", "it reads text, and no tokenizer is there (such as tokenizer.json)")
     yield from _code(looked)
 
@@ -305,7 +309,7 @@ def _needs_config(looked: Looked, top: set[str]) -> bool:
     if looked.library is not None and looked.library not in {"transformers", "mlx", "mlx-lm", "sentence-transformers"}:
         return False
     native = "params.json" in top and any(name.startswith("consolidated") for name in top)
-    if native or any(name in top for name in _OWN_DESCRIPTIONS):
+    if native or any(name in top for name in _OWN_DESCRIPTIONS) or any(map(_is_of_other_library, top)):
         return False
     loaded = any(_TRANSFORMERS_NAMES.match(name) for name in top)
     sharded = any(looked.named[name].role is Role.INDEX for name in top)
@@ -315,6 +319,19 @@ def _needs_config(looked: Looked, top: set[str]) -> bool:
 _OWN_DESCRIPTIONS: Final = (
     "mlc-chat-config.json", "genai_config.json", "model_config.yaml", "hyperparams.yaml", "open_clip_config.json",
     "config.yaml", "config.yml", "metadata.json", "meta.json", "hparams.yaml", "params.yaml", "preset.json",
+)  # fmt: skip
+
+
+def _is_of_other_library(name: str) -> bool:
+    """Return whether a file configures something that transformers does not know, such as ``gliner_config.json``."""
+    if not name.endswith("_config.json") or classify(name).role is not Role.CONFIG:
+        return False
+    return name.removesuffix("_config.json") not in _KNOWN_CONFIGS
+
+
+_KNOWN_CONFIGS: Final = frozenset(
+    {"generation", "preprocessor", "processor", "feature_extractor", "image_processor", "video_preprocessor", "adapter",
+     "sentence_bert", "quantization"}
 )  # fmt: skip
 
 

@@ -366,6 +366,7 @@ class _Description:
             library=library,
             task=task,
             base=self.adapter.base if self.adapter else None,
+            name=self.subject.repo,
             broken=broken,
             external=self._external(),
         )

@@ -14,7 +14,11 @@ _SETTINGS: Final = frozenset(
 """Files of a tokenizer that are none by themselves."""
 _VOCABULARIES: Final = (".tiktoken", ".spm", ".vocab", ".bpe", ".sp", ".wordpiece")
 _CODE: Final = re.compile(r"^(?:tokeni[sz]|processing_|processor)[a-z0-9_]*\.py$")
-_BY_BYTES: Final = re.compile(r"Byte|ByT5|Canine|Perceiver|Char|Reformer")
+_WITH_VOCABULARY: Final = re.compile(
+    r"(?<!By)(?:Llama|Qwen|GPT|Bert|PreTrained|XLM|Gemma|Mistral|Bart|T5|CLIP|Whisper|Deberta|Albert|Cohere|Phi|CodeGen|Falcon"
+    r"|Bloom|Roberta|Electra|Marian|Opt|OPT)"
+)
+"""Classes of tokenizers that read a vocabulary; others may work on bytes or bring their own."""
 _READS: Final = re.compile(
     r"(?:ForCausalLM|LMHeadModel|ForMaskedLM|ForSeq2SeqLM|ForSequenceClassification|ForTokenClassification"
     r"|ForQuestionAnswering|ForConditionalGeneration)$"
@@ -27,6 +31,7 @@ _OTHER_KINDS: Final = re.compile(
     r"|encodec|mimi|dac|moshi|csm|vit|beit|timesfm|patchtst|chronos|decision_transformer|trajectory|evo|hyena|bark|vision-encoder-decoder|cosmos"
     r"|time_series|speech_to_text_2|pop2piano|univnet|git_vision|eagle|medusa|mlp_speculator|timer)"
 )
+_DRAFTS: Final = re.compile(r"eagle|medusa|speculator|hydra|(?:^|[-_./])(?:draft|mtp)(?:[-_.]|$)", re.IGNORECASE)
 _OTHER_LIBRARIES: Final = frozenset(
     {
         "timm",
@@ -42,14 +47,17 @@ _OTHER_LIBRARIES: Final = frozenset(
 )
 
 
-def reads_text(config: Mapping[str, object], task: str | None, library: str | None) -> bool:
+def reads_text(config: Mapping[str, object], task: str | None, library: str | None, name: str = "") -> bool:
     """Return whether a model is one that transformers gives a tokenizer; where that is not certain, it is not.
 
     Args:
         config: Its configuration.
         task: The Hub's pipeline tag.
         library: The library that loads it.
+        name: Its repository.
     """
+    if _DRAFTS.search(name):  # heads that guess for another model, whose tokenizer it is
+        return False
     if library in _OTHER_LIBRARIES or (task and _OTHER_TASKS.search(task)) or "chronos_config" in config:
         return False
     kind = (text(config, "model_type") or "").lower()
@@ -74,5 +82,5 @@ def has_tokenizer(paths: Collection[str], read_json: Callable[[str], Mapping[str
             return True
         if name.endswith(".model") or name.startswith(("vocab", "tokenizer", "tokeniser")):
             return True
-    said = read_json("tokenizer_config.json") or {}
-    return bool(_BY_BYTES.search(text(said, "tokenizer_class") or ""))
+    said = (text(read_json(name) or {}, "tokenizer_class") for name in ("tokenizer_config.json", "config.json"))
+    return any(name and not _WITH_VOCABULARY.search(name) for name in said)
