@@ -3,15 +3,12 @@
 import errno
 import os
 import resource
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.filesystems import mounted, refusing, run_mount
+from support.filesystems import mounted, refusing, run_mount, without_power
 from support.reconcile import MODEL, NAME, REPO, Result, World, command
 from support.transfer import content, tree
 
@@ -145,29 +142,14 @@ def test_w9_a_disk_of_no_size_is_not_full_but_one_that_is_full_is(world: World) 
             assert world.plan(code=1).changes[NAME] == ("blocked", "insufficient-space")
 
 
-# Root may write anywhere; without these capabilities the modes of folders hold for it too.
-WITHOUT_POWER = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner")
-
-
 @pytest.mark.parametrize("place", ["root", "owner", "model"])
 def test_f9_a_folder_that_may_not_be_written_is_named_in_the_plan(world: World, place: str) -> None:
-    if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        pytest.skip("setpriv (util-linux) is not installed, and nothing refuses root")
     closed = {"root": world.weights, "owner": world.weights / OWNER, "model": world.weights / REPO}[place]
     closed.mkdir(parents=True, exist_ok=True)
     closed.chmod(0o555)
     try:
         for words in (("--dry-run",), ("-y",)):
-            done = subprocess.run(
-                [
-                    *(WITHOUT_POWER if os.geteuid() == 0 else ()),
-                    *(sys.executable, "-m", "imageworks", "reconcile", *words, "--registry", world.root),
-                ],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=60,
-            )
+            done = without_power("reconcile", *words, "--registry", world.root)
             assert done.returncode == 1, done
             assert "blocked (read-only)" in done.stdout, done
             assert f"{closed} is not writable" in done.stdout

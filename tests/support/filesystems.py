@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -124,3 +125,18 @@ def vfat(path: Path, image: Path, megabytes: int = 120) -> Iterator[Mount]:
     assert made.returncode == 0, made.stderr
     with mounted(path, "-t", "vfat", "-o", "loop,utf8", image) as mount:
         yield mount
+
+
+def without_power(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the program as somebody for whom the modes of folders hold; skips where root cannot be made that."""
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("setpriv (util-linux) is not installed, and nothing refuses root")
+    dropped = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner")
+    return subprocess.run(
+        [*(dropped if os.geteuid() == 0 else ()), sys.executable, "-m", "imageworks", *words],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        timeout=60,
+    )

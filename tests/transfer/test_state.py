@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.transfer.state import StateDatabase, StateError
+from imageworks.transfer.state import LaterStateError, StateDatabase, StateError
 from support.transfer import git_blob, sha256
 
 
@@ -140,13 +140,40 @@ def test_pages_found_corrupt_later_cost_the_memory_and_nothing_else(tmp_path: Pa
         assert database.locate(sha256(b"weights").value) == [file]
 
 
-def test_a_database_of_a_later_version_is_set_aside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read_only", [False, True])
+def test_w6_what_a_later_version_remembers_of_disks_is_not_thrown_away(tmp_path: Path, *, read_only: bool) -> None:
     path = tmp_path / "state.sqlite3"
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
+    before = path.read_bytes()
+    with pytest.raises(LaterStateError, match="later version"):
+        StateDatabase.open(path, read_only=read_only)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"state.sqlite3"}
+    assert path.read_bytes() == before
+
+
+def test_f3_a_database_that_lacks_tables_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    StateDatabase.open(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE locations")
+    connection.close()
+    with StateDatabase.open(path, read_only=True) as database:
+        assert database.notes
+        assert database.locations() == []
     with StateDatabase.open(path) as database:
         assert database.notes
+        assert database.locations() == []
+
+
+def test_f6_a_pipe_in_place_of_the_database_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    os.mkfifo(path)
+    with StateDatabase.open(path, read_only=True) as database:
+        assert database.notes
+    with pytest.raises(StateError, match="not a plain file"):
+        StateDatabase.open(path)
 
 
 def test_a_place_that_cannot_be_is_one_clear_error(tmp_path: Path) -> None:

@@ -278,10 +278,11 @@ def _save(plan: "Plan", out: Path, asked: list[str]) -> None:
 
 def _check_saved(saved: Path, plan: "Plan") -> None:
     """Refuse a saved plan unless exactly the same would be done now."""
-    from imageworks.foundation.json_reading import read_json_file
+    from imageworks.foundation.json_reading import LARGEST, read_json
 
     try:
-        document = read_json_file(saved)
+        with saved.open("rb") as stream:  # which may be a pipe: `--plan <(…)`
+            document = read_json(stream.read(LARGEST + 1))
     except OSError as error:
         raise UsageError(f"{saved}: cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from imageworks.foundation.plain_files import read_plain_file
+
 LARGEST: Final = 32 << 20
 """Bytes of the largest JSON that is read at all; shard indexes of the largest models have under twenty million."""
 DEEPEST: Final = 100
@@ -52,10 +54,9 @@ def read_json_file(path: Path) -> Any:  # noqa: ANN401 # JSON
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: As for :func:`read_json`.
+        ValueError: It is no plain file, or as for :func:`read_json`.
     """
-    with path.open("rb") as stream:
-        return read_json(stream.read(LARGEST + 1))
+    return read_json(read_plain_file(path, LARGEST + 1))
 
 
 def _is_deeper(value: object, most: int) -> bool:

@@ -22,6 +22,7 @@ from imageworks.registry.foreign import COMPATIBILITY_FILE
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifest import HuggingFaceSource, is_commit
 from imageworks.registry.parsed import registry_key
+from imageworks.transfer.paths import is_there
 from imageworks.transfer.staging import remove_empty_staging
 
 CACHE_FOLDERS: Final = ("manifests", "snapshots", "history", "hub")
@@ -89,7 +90,12 @@ class Wanted:
 
 
 def find_rests(
-    registry: RegistryState, host: HostSettings, root: Path, staging_roots: Collection[Path], wanted: Wanted
+    registry: RegistryState,
+    host: HostSettings,
+    root: Path,
+    staging_roots: Collection[Path],
+    wanted: Wanted,
+    reachable: Callable[[Path], bool],
 ) -> list[Rest]:
     """Return what was left, by kind and name; writes nothing.
 
@@ -99,10 +105,16 @@ def find_rests(
         root: The registry folder.
         staging_roots: Where downloads gather; a location that is not there is none of them.
         wanted: What is asked for.
+        reachable: Says whether the disk of a path is there, so that what is not on it is gone.
     """
     found = [*_downloads(registry, host, root, staging_roots, wanted)]
     if not wanted.names:
-        found += [*_ollama(host), *_caches(registry, host, root), *_notes(registry, host, root), *_drafts(root)]
+        found += [
+            *_ollama(host),
+            *_caches(registry, host, root),
+            *_notes(registry, host, root, reachable),
+            *_drafts(root),
+        ]
     judged = [one if one.age >= wanted.older_than else _kept(one, "it is younger than asked for") for one in found]
     return sorted(judged, key=lambda one: (list(Kind).index(one.kind), one.name, str(one.path)))
 
@@ -204,12 +216,15 @@ def _caches(registry: RegistryState, host: HostSettings, root: Path) -> Iterator
                 yield _file_rest(Kind.CACHE, file, f"{folder}: made again when it is needed", age)
 
 
-def _notes(registry: RegistryState, host: HostSettings, root: Path) -> Iterator[Rest]:
+def _notes(
+    registry: RegistryState, host: HostSettings, root: Path, reachable: Callable[[Path], bool]
+) -> Iterator[Rest]:
+    """Yield what says of publishes that they are under way; of a drive that is away nothing is known to be gone."""
     intents = Intents(host.state_dir, root)
     for name, path in intents.announced().items():
         entry = registry.entries.get(name)
         settled = entry is not None and entry.path == path
-        gone = path.is_absolute() and not path.exists() and path.parent.parent.is_dir()
+        gone = path.is_absolute() and not is_there(path) and reachable(path)
         if not (settled or gone):
             continue
         file = intents.file(name)

@@ -29,7 +29,7 @@ from imageworks.reconcile.places import LINUX, NOT_TO_BE_USED
 from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.report import Outcome, Report
 from imageworks.reconcile.run import Run
-from imageworks.reconcile.situation import Place
+from imageworks.reconcile.situation import Obstacle, Place
 from imageworks.registry.edit import Keys, edit_manifest
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import FOLDER, HuggingFaceSource, Manifest, State, is_commit
@@ -373,6 +373,11 @@ def _same_files(run: Run, analysis: Analysis, request: Request, selection: Selec
     )
 
 
+def _is_about(obstacle: Obstacle, location: str) -> bool:
+    """Return whether an obstacle is that of a location, which then is no way round it."""
+    return obstacle.message.startswith(f"location {location}:")
+
+
 def _location(run: Run, chosen: _Chosen) -> tuple[str | None, tuple[str, ...]]:
     """Return what a new manifest says of the location, and what a person should know of it."""
     known = run.registry.settings.locations
@@ -391,7 +396,7 @@ def _location(run: Run, chosen: _Chosen) -> tuple[str | None, tuple[str, ...]]:
     place = chosen.analysis.place
     if isinstance(place, Place):
         return (place.location if place.location in known else None), ()
-    if place.reason in NOT_TO_BE_USED and LINUX in known:
+    if place.reason in NOT_TO_BE_USED and LINUX in known and not _is_about(place, LINUX):
         return LINUX, (f"{place.message}; {LINUX} is taken instead",)
     return None, ()
 

@@ -97,9 +97,18 @@ class Records:
     def write_compatible(self, registry: RegistryState) -> None:
         """Write the git-ignored files that the predecessor's consumers read, where they do not say so already.
 
+        What is recorded is recorded: where they cannot be written now, that is told, and the next run writes them.
+
         Args:
             registry: The registry at the commit whose snapshot counts.
         """
+        try:
+            self._write_compatible(registry)
+        except OSError as error:
+            place = error.filename or self._repository.root
+            warn(f"{place}: {error.strerror}; {COMPATIBILITY_FILE} says what it said before, until a run can write it")
+
+    def _write_compatible(self, registry: RegistryState) -> None:
         snapshot = snapshot_file(registry.host)
         reference = self._repository.find_file(registry.recorded, snapshot)
         if reference is None:

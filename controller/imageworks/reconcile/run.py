@@ -417,6 +417,8 @@ class Run:
             self._repository.check_committable(self._registry.branch)
         commits = [self._repository.git_folder] if self._options.commit else []
         check_room(chosen, [self._host.state_dir, *commits])
+        if any(change.fetch for change in chosen):
+            self._state.check_writable()
         if any(change.fetch and not change.by_ollama for change in chosen):
             from imageworks.transfer.aria2 import find_aria2c
 
@@ -524,12 +526,21 @@ class Run:
         """
         from imageworks.reconcile.clean import find_rests
 
-        return find_rests(self._registry, self._host, self._repository.root, self.staging_roots(), wanted)
+        return find_rests(
+            self._registry,
+            self._host,
+            self._repository.root,
+            self.staging_roots(),
+            wanted,
+            lambda path: self.places.obstacle_at(path) is None,
+        )
 
     def staging_roots(self) -> list[Path]:
         """Return the roots at which something may gather: locations, and folders that `download` was once given."""
-        located = self._senses.places.existing_roots(self._registry.manifests.values())
-        return list(dict.fromkeys(map(Path.resolve, (*located, *filter(is_folder, self._host.roots)))))
+        places = self._senses.places
+        located = places.existing_roots(self._registry.manifests.values())
+        others = [root for root in self._host.roots if is_folder(root) and places.locations.state_at(root).present]
+        return list(dict.fromkeys(map(Path.resolve, (*located, *others))))
 
     def _mark_known(self) -> None:
         """Remember the disks that recorded models are on."""

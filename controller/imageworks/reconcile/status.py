@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from imageworks.reconcile.plan import Action, Plan, Reason
 from imageworks.reconcile.situation import Observation, Situation
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import State
+
+NOT_LOOKED_AT: Final = frozenset({Reason.INVALID_ENTRY, Reason.INTERNAL_ERROR})
+"""Why nobody knows which files a model has."""
 
 
 class Sync(StrEnum):
@@ -85,7 +89,9 @@ def model_statuses(
         if change.reason in {Reason.UNDECLARED, Reason.HOST_EXCLUDED}:
             sync = Sync.UNDECLARED
         reason = f"{change.reason.value}: {change.message}" if change.message else change.reason.value
-        found[change.name] = ModelStatus(change.name, sync, _health(observed.get(change.name)), reason)
+        unseen = change.name not in observed and change.reason in NOT_LOOKED_AT
+        health = Health.UNKNOWN if unseen else _health(observed.get(change.name))
+        found[change.name] = ModelStatus(change.name, sync, health, reason)
     entries = [*(case.entry for case in situation.cases), *(orphan.entry for orphan in situation.orphans)]
     recorded = {entry.name: entry for entry in (*entries, *(entry for entry, _ in situation.unmanaged)) if entry}
     return [_with_what_lacks(found[name], recorded.get(name), why_incomplete) for name in sorted(found)]

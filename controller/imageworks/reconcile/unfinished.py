@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -79,12 +80,22 @@ def find_unfinished(roots: Iterable[Path]) -> list[Unfinished]:
     Args:
         roots: Roots of locations.
     """
-    return [
-        _seen(area)
-        for root in roots
-        for area in staging_areas(root)
-        if not any(folder.is_symlink() for folder in (area.path, area.path.parent, area.path.parent.parent))
-    ]
+    found = []
+    for root in roots:
+        with suppress(OSError):  # who may not look there, or a disk that does not answer, has nothing to resume there
+            for area in staging_areas(root):
+                folders = (area.path, area.path.parent, area.path.parent.parent)
+                if not any(folder.is_symlink() for folder in folders):
+                    found.append(_seen_or_closed(area))
+    return found
+
+
+def _seen_or_closed(area: StagingArea) -> Unfinished:
+    """Return what an area holds; one of another user, into which we may not look, says nothing and is nobody's."""
+    try:
+        return _seen(area)
+    except OSError:
+        return Unfinished(area, "", area.key, "", 0, None, 0, _modified(area.path), publishing=False)
 
 
 def _seen(area: StagingArea) -> Unfinished:

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -27,7 +28,7 @@ from imageworks.transfer.digests import Algorithm, Digest, hash_files
 from imageworks.transfer.files import Progress
 from imageworks.transfer.locations import Locations
 from imageworks.transfer.paths import NOT_THERE, is_there
-from imageworks.transfer.state import STATE_FILE, Fingerprint, StateDatabase
+from imageworks.transfer.state import STATE_FILE, Fingerprint, StateDatabase, StateError
 
 FORMAT_VERSION: Final = 1
 
@@ -254,9 +255,9 @@ def _may_read(path: Path) -> bool:
 
 
 def _hash(look: _Look, host: HostSettings, told: Told | None) -> None:
-    """Read what must be read, on all cores, and remember what it is."""
+    """Read what must be read, on all cores, and remember what it is where that can be written."""
     if look.renewed:
-        with StateDatabase.open(host.state_dir / STATE_FILE) as state:
+        with suppress(StateError), StateDatabase.open(host.state_dir / STATE_FILE) as state:
             state.renew(look.renewed)
     if not look.stats:
         return
@@ -275,7 +276,7 @@ def _hash(look: _Look, host: HostSettings, told: Told | None) -> None:
             continue
         look.digests[path] = digest.value
         learned.append((path, look.stats[path], digest))
-    with StateDatabase.open(host.state_dir / STATE_FILE) as state:
+    with suppress(StateError), StateDatabase.open(host.state_dir / STATE_FILE) as state:
         state.remember_all(learned)
 
 

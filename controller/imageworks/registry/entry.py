@@ -14,13 +14,22 @@ FOLDER: Final = "discovered"
 SUFFIX: Final = ".json"
 
 
+def bring_back(file: str) -> str:
+    """Return the git command that brings back what a file was before the last commit that changed it.
+
+    Args:
+        file: Its path in the registry.
+    """
+    return f"git checkout $(git log -1 --skip=1 --format=%h -- {file}) -- {file}"
+
+
 class InvalidEntryError(ImageworksError):
     """An entry's file cannot be used; it names the file and what is wrong in it."""
 
     def __init__(self, file: str, problem: str) -> None:
         super().__init__(
             f"{file}: {problem}",
-            remedy=f"Only the controller writes entries: restore it with `git checkout HEAD~1 -- {file}` and commit.",
+            remedy=f"Only the controller writes entries: restore it with `{bring_back(file)}` and commit.",
         )
         self.file = file
         self.problem = problem

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from imageworks.registry.entry import bring_back
 from imageworks.registry.json_gate import parse_json
 from imageworks.registry.legacy_values import MigrationError
 
@@ -62,7 +63,7 @@ def read_record(file: str, data: bytes | None) -> tuple[Done, ...]:
         )
     except (KeyError, TypeError, ValueError):
         raise MigrationError(
-            f"{file}: not a record of migrations", remedy=f"Restore it with `git checkout HEAD~1 -- {file}` and commit."
+            f"{file}: not a record of migrations", remedy=f"Restore it with `{bring_back(file)}` and commit."
         ) from None
 
 

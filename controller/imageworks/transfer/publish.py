@@ -143,8 +143,11 @@ def recover(root: Path, *, on_error: Callable[[TransferError], None] | None = No
     reports: list[PublishReport] = []
     errors: list[TransferError] = []
     for area in staging_areas(root):
-        if not area.journal.exists():
-            continue
+        try:
+            if not area.journal.exists():
+                continue
+        except PermissionError:
+            continue  # another user's, on a disk that several share: theirs to finish
         try:
             with _told_of(area.journal):
                 report = _recover_one(area)

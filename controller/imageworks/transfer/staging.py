@@ -20,6 +20,7 @@ from pathlib import Path
 
 from imageworks.foundation.ending import go_on
 from imageworks.foundation.json_reading import read_json_file
+from imageworks.foundation.plain_files import read_plain_file
 from imageworks.transfer.best_effort import set_mode
 from imageworks.transfer.digests import BUFFER_BYTES, Hasher, hash_descriptor
 from imageworks.transfer.errors import DigestMismatchError, SizeMismatchError, StagingError
@@ -34,6 +35,7 @@ OWNER_NAME = "owner"
 ABOUT_NAME = "about.json"
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")
 EXECUTABLE = 0o111
+_LONGEST_OWNER = 4096  # bytes
 NO_LINK = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 )
@@ -134,8 +136,8 @@ class StagingArea:
     def owner(self) -> str:
         """Whose the area is, as ``open`` was told; empty when it does not say."""
         try:
-            return self._owner.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+            return read_plain_file(self._owner, _LONGEST_OWNER).decode("utf-8").partition("\n")[0]
+        except (OSError, ValueError):
             return ""
 
     @property

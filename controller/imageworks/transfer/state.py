@@ -1,12 +1,14 @@
 """What this host remembers of files on its disk: which content was verified at which path, and when a model was used.
 
 A cache in SQLite, outside git: losing it costs hashing time, never data. A file that cannot be read as a database is
-set aside and a new one begun. Rollback journalling is used because a reader then leaves no trace on the disk.
+set aside and a new one begun; one that a later version wrote is not, for nothing else knows which disks and files are
+this host's. Rollback journalling is used because a reader then leaves no trace on the disk.
 """
 
 import os
+import stat as modes
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 STATE_FILE = "state.sqlite3"
 SCHEMA_VERSION = 3
+TABLES: Final = frozenset({"fingerprints", "locations", "published", "accesses"})
 BUSY_SECONDS = 30.0
 _LOCATIONS = """
 CREATE TABLE IF NOT EXISTS locations (
@@ -51,14 +54,26 @@ class StateError(ImageworksError):
     Args:
         path: The database file; ``None`` in memory.
         why: What SQLite said.
+        remedy: What to do about it; that its folder be writable when absent.
     """
 
-    def __init__(self, path: Path | None, why: object) -> None:
-        super().__init__(
-            f"{path or 'state database'}: {why}",
-            remedy=f"free some space on the filesystem of {path.parent if path else 'its folder'} and run again"
+    def __init__(self, path: Path | None, why: object, *, remedy: str | None = None) -> None:
+        usual = (
+            f"free some space on the filesystem of {path.parent if path else 'its folder'} and run again"
             if "disk is full" in str(why)
-            else "make its folder writable, or set another state folder in the configuration",
+            else "make its folder writable, or set another state folder in the configuration"
+        )
+        super().__init__(f"{path or 'state database'}: {why}", remedy=remedy or usual)
+
+
+class LaterStateError(StateError):
+    """A later version of this program wrote the state database: this one can neither read nor replace it."""
+
+    def __init__(self, path: Path | None, version: int) -> None:
+        super().__init__(
+            path,
+            f"a later version of imageworks-models wrote it (its version is {version}, known is {SCHEMA_VERSION})",
+            remedy="use that version again, or set another state folder (IMAGEWORKS_STATE_DIR); nothing was changed",
         )
 
 
@@ -152,22 +167,32 @@ class StateDatabase:
         Args:
             path: The database file.
             read_only: Write nothing: an absent or unreadable database is then an empty one in memory.
+
+        Raises:
+            StateError: It can be neither opened nor made, or a later version wrote it.
         """
         import sqlite3
 
         if read_only:
-            try:
-                return cls(_connect(f"{path.absolute().as_uri()}?mode=ro"), None)
-            except sqlite3.DatabaseError:  # absent, corrupt, or of another version: as if nothing were known
+            if not os.path.lexists(path):
                 return cls(_connect(":memory:"), None)
+            try:
+                _check_plain(path)
+                return cls(_connect(f"{path.absolute().as_uri()}?mode=ro", path), None)
+            except LaterStateError:
+                raise
+            except (sqlite3.DatabaseError, OSError, StateError):
+                note = f"{path} cannot be read: nothing is known of this host's files and disks"
+                return cls(_connect(":memory:"), None, (note,))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return cls(_connect(str(path)), path)
+            _check_plain(path)
+            return cls(_connect(str(path), path), path)
         except (sqlite3.OperationalError, OSError) as error:
             raise StateError(path, error) from error
         except sqlite3.DatabaseError:
             note = _set_aside(path)
-            return cls(_connect(str(path)), path, (note,))
+            return cls(_connect(str(path), path), path, (note,))
 
     def __enter__(self) -> Self:
         return self
@@ -179,6 +204,15 @@ class StateDatabase:
         """Close the database; nothing is pending, each change was committed as it was made."""
         with self._lock:
             self._connection.close()
+
+    def check_writable(self) -> None:
+        """Write nothing of meaning, to know before anything is fetched that what comes of it can be remembered.
+
+        Raises:
+            StateError: Nothing can be written.
+        """
+        with self._transaction() as connection:
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def remember(self, path: Path, stat: os.stat_result, digest: Digest) -> None:
         """Record what a file's content was verified to be.
@@ -405,7 +439,7 @@ class StateDatabase:
         self._connection.close()
         if self._path is not None:
             self.notes = (*self.notes, _set_aside(self._path))
-        self._connection = _connect(":memory:" if self._path is None else str(self._path))
+        self._connection = _connect(":memory:" if self._path is None else str(self._path), self._path)
 
 
 _COLUMNS: Final = "path, size, mtime_ns, inode, device, sha256, git_blob, ctime_ns"
@@ -415,7 +449,7 @@ def _fingerprint(row: tuple[Any, ...]) -> Fingerprint:
     return Fingerprint(os.fsdecode(row[0]), *row[1:])
 
 
-def _connect(target: str) -> "sqlite3.Connection":
+def _connect(target: str, path: Path | None = None) -> "sqlite3.Connection":
     import sqlite3
 
     reads = target.startswith("file:")
@@ -432,12 +466,23 @@ def _connect(target: str) -> "sqlite3.Connection":
                 connection.close()
                 connection = copy
             _migrate(connection)
+        elif version > SCHEMA_VERSION:
+            raise LaterStateError(path, version)
         elif version != SCHEMA_VERSION:
             raise sqlite3.DatabaseError(f"the state database has schema version {version}, expected {SCHEMA_VERSION}")
-    except sqlite3.Error:
+        if not {name for (name,) in connection.execute("SELECT name FROM sqlite_master")} >= TABLES:
+            raise sqlite3.DatabaseError("the state database lacks tables")
+    except (sqlite3.Error, StateError):
         connection.close()
         raise
     return connection
+
+
+def _check_plain(path: Path) -> None:
+    """Refuse what is no file: SQLite would wait for ever for who writes into a pipe, and no signal ends that."""
+    with suppress(FileNotFoundError):
+        if not modes.S_ISREG(path.stat().st_mode):
+            raise StateError(path, "not a plain file", remedy="move it away, and run again")
 
 
 def _migrate(connection: "sqlite3.Connection") -> None:

@@ -1,0 +1,92 @@
+"""Pipes and damaged documents where files of ours belong: nothing waits for them, and the remedies work literally."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.git import git
+from support.reconcile import HOST, NAME, World, command
+
+STATE = "state.sqlite3"
+
+
+@pytest.fixture
+def installed(world: World) -> World:
+    world.serve()
+    world.declare()
+    world.reconcile()
+    return world
+
+
+def state_file(home: Path) -> Path:
+    return next(home.rglob(STATE))
+
+
+def in_the_way(path: Path) -> None:
+    """Put a pipe, into which nobody writes, where a file was."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("words", [["list"], ["status"], ["reconcile", "--dry-run"], ["clean", "--dry-run"]])
+def test_f6_a_pipe_in_place_of_a_snapshot_stops_nobody(installed: World, words: list[str]) -> None:
+    in_the_way(installed.root / f"snapshot/{HOST}.json")
+    assert command(*words, "--registry", installed.root).code in {0, 1}
+
+
+def test_f6_a_pipe_on_a_disk_of_several_hosts_stops_nobody(installed: World) -> None:
+    area = installed.weights / ".imageworks/staging/broken-off"
+    area.mkdir(parents=True)
+    for name in ("owner", "about.json"):
+        os.mkfifo(area / name)
+    assert command("status", "--registry", installed.root).code == 0
+    assert command("clean", "--yes", "--registry", installed.root).code == 0
+    assert area.is_dir()
+
+
+@pytest.mark.parametrize("words", [["status"], ["verify"], ["reconcile", "--dry-run"]])
+def test_f6_a_pipe_in_place_of_the_state_is_said_and_not_waited_for(
+    installed: World, isolated_environment: Path, words: list[str]
+) -> None:
+    path = state_file(isolated_environment)
+    in_the_way(path)
+    done = command(*words, "--registry", installed.root)
+    assert done.code == 0, done
+    assert words[0] != "reconcile" or STATE in done.err + done.out
+
+
+def test_f6_a_saved_plan_may_come_through_a_pipe(world: World, tmp_path: Path) -> None:
+    world.serve()
+    world.declare()
+    command("reconcile", "--dry-run", "--out", tmp_path / "plan.json", "--registry", world.root)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cp", tmp_path / "plan.json", pipe]) as writing:
+        world.reconcile("--plan", str(pipe))
+        assert writing.wait(20) == 0
+    assert world.entries() == [NAME]
+
+
+def test_f2_the_remedy_for_a_damaged_entry_works_as_it_stands(installed: World) -> None:
+    (installed.root / f"discovered/{HOST}/{NAME}.json").write_text("{", encoding="utf-8")
+    installed.commit("Damage an entry")
+    installed.reconcile(code=1, valid=False)  # which writes the snapshot anew, in a commit of its own
+    listed = command("status", "--registry", installed.root, "--json").json["models"]
+    assert isinstance(listed, list)
+    (told,) = (one for one in listed if one["name"] == NAME)
+    assert told["health"] == "unknown"
+    remedy = re.search(r"`(git [^`]+)`", told["reason"])
+    assert remedy is not None, told
+    subprocess.run(["sh", "-c", remedy[1]], cwd=installed.root, check=True, timeout=20)
+    installed.commit("Bring the entry back")
+    installed.reconcile()
+    assert installed.status()[NAME][:2] == ("synced", "healthy")
+    assert json.loads(git(installed.git_root, "show", f"HEAD:discovered/{HOST}/{NAME}.json"))["name"] == NAME
