@@ -239,6 +239,34 @@ def test_o1_somebodys_model_that_is_not_whole_is_not_pulled_over(ollama: OllamaW
     assert contents(ollama) == before
 
 
+@pytest.mark.parametrize("adopted", [True, False])
+@pytest.mark.parametrize("manifest", [b"{ not json", b"", b"[]"])
+def test_o1_somebodys_manifest_that_cannot_be_used_is_not_pulled_over(
+    ollama: OllamaWorld, manifest: bytes, *, adopted: bool
+) -> None:
+    ollama.daemon.install(ollama.name, tiny("my own weights"))
+    ollama.declare()
+    if adopted:
+        ollama.world.reconcile()
+    ollama.daemon.store.write_manifest(ollama.name, manifest)
+    ollama.offer()
+    before = contents(ollama)
+    result = ollama.world.reconcile(code=1, valid=False)
+    assert str(ollama.daemon.store.manifest(ollama.name)) in result.out
+    assert contents(ollama) == before
+    assert ollama.installed() == manifest
+    ollama.daemon.store.manifest(ollama.name).unlink()  # as the message says
+    ollama.world.reconcile()
+    assert verify(ollama).code == 0
+
+
+def test_o3_our_own_manifest_that_cannot_be_used_comes_anew(ollama: OllamaWorld) -> None:
+    installed(ollama)
+    ollama.daemon.store.write_manifest(ollama.name, b"{ not json")
+    ollama.world.reconcile()
+    assert verify(ollama).code == 0
+
+
 def refusing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the system refuse to open or list one path: tests may run as root, to whom nothing is closed."""
     real_open, real_scandir, real_path_open = os.open, os.scandir, Path.open

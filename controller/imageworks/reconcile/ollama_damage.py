@@ -38,6 +38,22 @@ def not_ours(case: Case, sight: OllamaSight, message: str, *, changed: bool = Fa
     return whose_damage(case, sight, message)
 
 
+def unusable_of_others(case: Case, sight: OllamaSight) -> Change | None:
+    """Return why nothing is put in the place of a manifest that cannot be used; ``None`` where there is none, or ours.
+
+    While it lies there, Ollama keeps the blobs of a model that perhaps nobody else has; a pull over it would end that.
+
+    Args:
+        case: What is known of the model.
+        sight: What Ollama has of it.
+    """
+    if sight.unusable is None or sight.ours or is_ours(case):
+        return None
+    told = f"{sight.name} is not gone: {sight.unusable}; it is not ours, so nothing takes its place"
+    remedy = "whoever made it makes it again with `ollama create`, or removes that file where nobody wants the model"
+    return blocked_case(case, Obstacle(Reason.UNOWNED_FILES, f"{told}: {remedy}"))
+
+
 def whose_damage(case: Case, sight: OllamaSight, message: str) -> Change:
     """Return that a model which is not ours is damaged: what of it, and what its owner can do.
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from imageworks.providers.ollama_values import OllamaModel, UpstreamOllama
 from imageworks.reconcile.decide import is_ollamas, stands_in_ollama
 from imageworks.reconcile.ollama_changes import SHOWN, blocked_case, change_of
-from imageworks.reconcile.ollama_damage import decide_damaged, in_the_way, not_ours
+from imageworks.reconcile.ollama_damage import decide_damaged, in_the_way, not_ours, unusable_of_others
 from imageworks.reconcile.ollama_leaving import decide_absent
 from imageworks.reconcile.ollama_made import decide_made
 from imageworks.reconcile.ollama_sight import (
@@ -71,6 +71,8 @@ def decide_ollama(case: Case) -> Change | None:
         return blocked_case(
             case, Obstacle(Reason.SOURCE_CHANGED, f"{message}; remove it first, or choose another name")
         )
+    if (kept := unusable_of_others(case, sight)) is not None:
+        return kept
     why = stalled_on(entry, source, sight.seen.version)
     if why is not None:
         return blocked_case(case, Obstacle(Reason.OLLAMA_NEEDS_NEWER, f"{why}; it is tried again with another version"))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.errors import ImageworksError
 from imageworks.providers.ollama_errors import OllamaError, OllamaNameError
-from imageworks.providers.ollama_names import parse_name
-from imageworks.providers.ollama_store import read_partials, read_store
+from imageworks.providers.ollama_names import parse_name, stored_name
+from imageworks.providers.ollama_store import StoreReading, read_partials, read_store
 from imageworks.providers.ollama_values import OllamaModel, OllamaObservation, UpstreamOllama
 from imageworks.reconcile.decide import is_ollamas, stands_in_ollama
 from imageworks.reconcile.ollama_blobs import is_right
@@ -260,6 +260,7 @@ class OllamaLook:
             missing=missing,
             replaceable=_is_writable(installed),
             offline=self._offline,
+            unusable=self._unusable.get(_key(name)) if installed is None and seen.daemon_answers else None,
         )
 
     def _unlisted(self, name: str) -> OllamaModel | None:
@@ -269,12 +270,30 @@ class OllamaLook:
         return self._passed_over.get(_key(name))
 
     @cached_property
-    def _passed_over(self) -> Mapping[tuple[str, ...], OllamaModel]:
+    def _held(self) -> StoreReading | None:
+        """What the store itself has, for models that the daemon does not list."""
         try:
-            held = read_store(self._store, described=False).models if self._store is not None else ()
+            return read_store(self._store, described=False) if self._store is not None else None
         except OllamaError:
-            return {}
+            return None
+
+    @cached_property
+    def _passed_over(self) -> Mapping[tuple[str, ...], OllamaModel]:
+        held = self._held.models if self._held is not None else ()
         return {_key(model.name): model for model in held if self.seen.find(model.name) is None}
+
+    @cached_property
+    def _unusable(self) -> Mapping[tuple[str, ...], str]:
+        """Manifests that the daemon cannot use, each with its file and why; their models are not gone."""
+        if self._held is None:
+            return {}
+        folder = self._held.folder / "manifests"
+        named = [
+            (stored_name(path.relative_to(folder).parts), f"{path}: {why}")
+            for path, why in self._held.damaged
+            if path.is_relative_to(folder)
+        ]
+        return {name.key: told for name, told in named if name is not None}
 
     def _damage(self, installed: OllamaModel | None, entry: Entry | None) -> tuple[frozenset[str], frozenset[str]]:
         """Return the blobs of a model that are there and damaged, which a pull takes for good ones, and those missing.

@@ -71,6 +71,7 @@ class OllamaSight:
         missing: Digests of its blobs that are not there.
         replaceable: Whether this host may write into the store, so that a damaged blob can be put right.
         offline: Whether the network may not be used.
+        unusable: The manifest that lies under the name though the daemon lists no such model, with what is wrong in it.
     """
 
     seen: OllamaObservation
@@ -90,6 +91,7 @@ class OllamaSight:
     missing: frozenset[str] = frozenset()
     replaceable: bool = False
     offline: bool = False
+    unusable: str | None = None
 
     @property
     def reachable(self) -> bool:
