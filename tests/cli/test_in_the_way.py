@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from imageworks.hub.wire import Request, Response
 from support.git import git
 from support.reconcile import HOST, NAME, World, command
 
@@ -90,3 +93,36 @@ def test_f2_the_remedy_for_a_damaged_entry_works_as_it_stands(installed: World) 
     installed.reconcile()
     assert installed.status()[NAME][:2] == ("synced", "healthy")
     assert json.loads(git(installed.git_root, "show", f"HEAD:discovered/{HOST}/{NAME}.json"))["name"] == NAME
+
+
+def test_w5_a_registry_whose_drive_goes_away_meanwhile_is_no_bug(world: World) -> None:
+    world.serve()
+    world.declare()
+    away = world.git_root.with_name("away")
+
+    def leaving(request: Request) -> Response:
+        if request.path.endswith("config.json") and not away.exists():
+            world.git_root.rename(away)
+        return world.served(request)
+
+    world.hub.intercept = leaving
+    failed = command("reconcile", "--yes", "--registry", world.root)
+    assert away.is_dir()
+    assert failed.code == 1, failed
+    assert "This is a bug" not in failed.err
+    shutil.rmtree(world.git_root, ignore_errors=True)
+    away.rename(world.git_root)
+    world.reconcile()
+    assert world.status()[NAME][:2] == ("synced", "healthy")
+    world.reconcile("--dry-run", "--detailed-exitcode")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_u2_closed_streams_end_no_command_and_get_no_file_of_ours(world: World, closed: str) -> None:
+    world.serve()
+    world.declare()
+    words = [sys.executable, "-m", "imageworks", "reconcile", "--yes", "--no-progress", "--registry", str(world.root)]
+    done = subprocess.run(["sh", "-c", f"exec {shlex.join(words)} {closed}"], check=False, timeout=60)
+    assert done.returncode == 0
+    world.reconcile("--dry-run", "--detailed-exitcode")
+    world.check()

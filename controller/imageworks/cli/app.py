@@ -15,7 +15,7 @@ from typer._click.exceptions import UsageError as CommandLineError
 from imageworks import __version__
 from imageworks.cli.output import complain, printable
 from imageworks.cli.signals import end_as_interrupted, ended_by
-from imageworks.cli.streams import prepare_streams
+from imageworks.cli.streams import open_closed_streams, prepare_streams
 from imageworks.errors import ExitCode, ImageworksError
 from imageworks.foundation.system_errors import system_refusal
 from imageworks.log import LOGGER, command_log, debugging
@@ -106,6 +106,7 @@ def main(application: typer.Typer | None = None) -> None:
     # A command builds values that live until it ends; looking through all of them for cycles 700 objects at a time was
     # a quarter of a dry run over 10,000 models.
     gc.set_threshold(COLLECT_AFTER)
+    open_closed_streams()
     end_as_interrupted()
     sys.exit(run(application=application))
 

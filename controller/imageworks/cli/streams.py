@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import os
 import sys
 from typing import Final
 
@@ -22,6 +23,21 @@ _SIGNS: Final = {
     **dict.fromkeys("📁🗂🔧💾📄🧩💬", "-"),
 }
 """The signs of our own, and what stands for them."""
+
+
+def open_closed_streams() -> None:
+    """Let a standard stream that was closed for us (`>&-`, some launchers) be one to nowhere.
+
+    Else the next file of ours gets its number, and what a child prints there goes into that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which gets the lowest free number, and children get it too
+            os.set_inheritable(number, True)  # noqa: FBT003 # what it is
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
 def prepare_streams() -> None:

@@ -16,13 +16,15 @@ def git_damage(error: Exception) -> DamagedRepositoryError | None:
     Args:
         error: What was raised.
     """
-    if type(error).__name__ != "GitError":
+    if type(error).__module__.partition(".")[0] not in {"_pygit2", "pygit2"}:
         return None
     text = " ".join(str(error).split())
     return DamagedRepositoryError(f"git cannot work with the registry's repository: {text}", remedy=_remedy(text))
 
 
 def _remedy(text: str) -> str:
+    if text == "'HEAD'":
+        return "Its .git/HEAD is gone: where its drive went away, mount it again; then run the same command again."
     if "index" in text:
         return "Its index is damaged. In the repository: `rm .git/index && git reset`; no file of yours is touched."
     broken = _REFERENCE.search(text)
