@@ -126,3 +126,8 @@ def test_u2_closed_streams_end_no_command_and_get_no_file_of_ours(world: World, 
     assert done.returncode == 0
     world.reconcile("--dry-run", "--detailed-exitcode")
     world.check()
+
+
+def test_f1_files_of_a_model_whose_manifest_is_wrong_are_unknown_and_not_none(installed: World) -> None:
+    installed.write(f"models/{NAME}.yaml", "schema_version: 1\nsource: {nowhere: x}\n")
+    assert installed.status()[NAME] == ("blocked", "unknown", "invalid-manifest")

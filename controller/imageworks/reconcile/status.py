@@ -10,7 +10,7 @@ from imageworks.reconcile.situation import Observation, Situation
 from imageworks.registry.entry import Entry
 from imageworks.registry.manifest import State
 
-NOT_LOOKED_AT: Final = frozenset({Reason.INVALID_ENTRY, Reason.INTERNAL_ERROR})
+NOT_LOOKED_AT: Final = frozenset({Reason.INVALID_ENTRY, Reason.INVALID_MANIFEST, Reason.INTERNAL_ERROR})
 """Why nobody knows which files a model has."""
 
 
