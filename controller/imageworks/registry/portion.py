@@ -85,6 +85,9 @@ def _is_outside(part: Portion, folder: str | None) -> bool:
 def _overlap(one: str, other: str) -> bool:
     """Return whether two globs could name one file; without a ``/`` they name files of any folder."""
     wild = [_WILD.search(one), _WILD.search(other)]
+    for glob, rest, rest_is_wild in ((one, other, wild[1]), (other, one, wild[0])):
+        if glob.endswith("*") and ("/" not in rest or ("/" not in glob and rest_is_wild)):
+            return True  # it may name a folder, and with that all that the other finds there
     if wild[0] and wild[1]:
         heads = one[: wild[0].start()], other[: wild[1].start()]
         tails = re.split(r"[*?\]]", one)[-1], re.split(r"[*?\]]", other)[-1]
@@ -92,9 +95,10 @@ def _overlap(one: str, other: str) -> bool:
         return begins and (tails[0].endswith(tails[1]) or tails[1].endswith(tails[0]))
     if wild[1]:
         one, other = other, one  # the one with wildcards, if any, is the first
-    if "/" not in one or "/" not in other:
-        one, other = one.rpartition("/")[2], other.rpartition("/")[2]
-    return one == other or fnmatchcase(other, one)
+    if one == other or fnmatchcase(other, one):
+        return True
+    names = one.rpartition("/")[2], other.rpartition("/")[2]
+    return ("/" not in one or "/" not in other) and (names[0] == names[1] or fnmatchcase(names[1], names[0]))
 
 
 def _labels(part: Portion) -> tuple[str, ...]:
