@@ -342,8 +342,12 @@ def _named_registry(path: Path, named_by: str) -> Path:
         if (candidate / REGISTRY_FILE).is_file():
             return candidate
     refuse_foreign(path, registry=False)
-    remedy = f"Make one there with `imageworks-models init '{path}'`."
-    message = f"{named_by}: {path} has no {REGISTRY_FILE}"
+    if os.path.lexists(path / REGISTRY_FILE):
+        message = f"{named_by}: {path / REGISTRY_FILE} is there, but is no file"
+        remedy = "Put back what git has: move it away, then `git checkout -- registry.yaml` there."
+    else:
+        message = f"{named_by}: {path} has no {REGISTRY_FILE}"
+        remedy = f"Make one there with `imageworks-models init '{path}'`."
     if named_by == "--registry":
         raise UsageError(message, remedy=remedy)
     raise RegistryNotFoundError(message, remedy=remedy)

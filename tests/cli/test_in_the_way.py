@@ -131,3 +131,20 @@ def test_u2_closed_streams_end_no_command_and_get_no_file_of_ours(world: World, 
 def test_f1_files_of_a_model_whose_manifest_is_wrong_are_unknown_and_not_none(installed: World) -> None:
     installed.write(f"models/{NAME}.yaml", "schema_version: 1\nsource: {nowhere: x}\n")
     assert installed.status()[NAME] == ("blocked", "unknown", "invalid-manifest")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop"])
+def test_p1_settings_that_are_no_file_make_nothing_of_ours_the_predecessors(installed: World, kind: str) -> None:
+    settings = installed.root / "registry.yaml"
+    assert (installed.root / "model_registry.json").is_file()
+    settings.unlink()
+    {"folder": settings.mkdir, "pipe": lambda: os.mkfifo(settings), "loop": lambda: settings.symlink_to(settings)}[
+        kind
+    ]()
+    result = command("status", "--registry", installed.root)
+    assert result.code != 0
+    assert "registry.yaml is there, but is no file" in result.err
+    assert "migrate" not in result.err
+    settings.rename(installed.root / "moved")
+    git(installed.root, "checkout", "--", "registry.yaml")
+    assert command("status", "--registry", installed.root).code == 0

@@ -1,5 +1,6 @@
 """The predecessor's files in a folder that is, or is to be, a registry: they are never written to."""
 
+import os
 import shlex
 import stat
 from pathlib import Path
@@ -78,7 +79,8 @@ def refuse_foreign(folder: Path, *, registry: bool) -> None:
         ForeignFilesError: It does.
     """
     for place in (folder,) if registry else (folder, folder / "registry"):
-        if files := find_foreign(place, registry=registry):
+        # Its settings may be there and be no file: what is wrong with them is for whoever reads them to say.
+        if files := find_foreign(place, registry=registry or os.path.lexists(place / "registry.yaml")):
             raise ForeignFilesError(place, files, registry=registry)
 
 
