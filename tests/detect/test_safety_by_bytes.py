@@ -144,3 +144,9 @@ def test_x9_a_pickle_that_begins_like_weights_is_one() -> None:
 )
 def test_x9_bytes_that_end_too_early_are_no_error(head: bytes) -> None:
     assert content_of(head) in {Content.UNKNOWN, Content.PICKLE}
+
+
+@pytest.mark.parametrize("head", [b"S'\\X'\nscribble", b"c\\X\n\\Y\n.", b"P\\X\n.", b"i\\X\n\\Y\n.", b"(S'\\8'\n."])
+def test_x9_no_escape_in_strangers_bytes_makes_a_warning(head: bytes) -> None:
+    """Warnings are errors here; elsewhere they would be lines in the middle of a person's output."""
+    assert content_of(head) is Content.UNKNOWN

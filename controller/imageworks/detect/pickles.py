@@ -4,8 +4,14 @@ Nothing is ever unpickled: of pickles the opcodes are read, which runs nothing.
 """
 
 import re
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Final
+from functools import cache
+from io import BytesIO
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pickletools import OpcodeInfo
 
 HEAD_BYTES: Final = 16 * 1024
 """How much of a file is looked at; most verdicts need a few bytes."""
@@ -66,17 +72,46 @@ def imports_by_opcode(head: bytes) -> bool:
     Args:
         head: A file's first bytes.
     """
-    from pickletools import genops  # parses, and runs nothing
-
     try:
-        for number, (opcode, argument, _) in enumerate(genops(head)):
-            if opcode.name in _IMPORTS and (argument is None or _is_import(argument)):
-                return True
-            if number >= _MOST_OPCODES:
-                break
+        return any(name in _IMPORTS and (argument is None or _is_import(argument)) for name, argument in _opcodes(head))
     except (ValueError, OverflowError, EOFError, IndexError):
         return False
-    return False
+
+
+def _opcodes(head: bytes) -> Iterator[tuple[str, object]]:
+    """Yield opcodes with their arguments, as ``pickletools.genops`` does, which runs nothing of them.
+
+    Lines of text are taken as they are: it would decode them, and warn of escapes that no Python wrote.
+    """
+    known = _known_opcodes()
+    data = BytesIO(head)
+    for _ in range(_MOST_OPCODES):
+        opcode = known.get(data.read(1))
+        if opcode is None:
+            raise ValueError
+        argument: object = None
+        if opcode.arg is not None and opcode.arg.name.startswith("stringnl"):
+            lines = [_line(data) for _ in range(2 if opcode.arg.name.endswith("pair") else 1)]
+            argument = " ".join(lines)
+        elif opcode.arg is not None:
+            argument = opcode.arg.reader(data)
+        yield opcode.name, argument
+        if opcode.name == "STOP":
+            return
+
+
+def _line(data: BytesIO) -> str:
+    line = data.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    return line[:-1].decode()
+
+
+@cache
+def _known_opcodes() -> "dict[bytes, OpcodeInfo]":
+    from pickletools import opcodes
+
+    return {opcode.code.encode("latin-1"): opcode for opcode in opcodes}
 
 
 def _is_import(argument: object) -> bool:

@@ -100,7 +100,10 @@ class DirectClient:
         view = memoryview(self._threads.buffer)
         while True:
             with _told_of_server(file, host):  # not around the yield: what the disk refuses is not the server's doing
-                count = answer.readinto(view)
+                try:
+                    count = answer.readinto(view)
+                except (AttributeError, ValueError) as error:  # what the library meets where close() took it away
+                    raise ConnectionAbortedError("the connection was closed") from error
             if not count:
                 return
             yield view[:count]

@@ -32,7 +32,7 @@ def fetch_streamed(file: RemoteFile, job: Job) -> None:
     attempts = Attempts(job.options.attempts)
     meter = job.meter()
     wrong = False
-    while True:
+    while not job.stop.is_set():
         before = _kept_bytes(file, job)
         try:
             with told_of_disk(file, job.area.part(file)):
@@ -56,6 +56,7 @@ def fetch_streamed(file: RemoteFile, job: Job) -> None:
             job.clock.wait(attempts.wait_seconds(error.retry_after), job.stop)
         else:
             return
+    raise TransferCancelledError(file.path)
 
 
 def _fetch_once(file: RemoteFile, job: Job, meter: Meter, offset: int) -> None:
