@@ -130,3 +130,11 @@ def table() -> list[str]:
 def test_o12_the_page_shows_the_table_as_it_is() -> None:
     shown = re.findall(r"^\|.*\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert shown == table()
+
+
+def test_o12_nobody_says_yes_to_weights_without_a_configuration(tmp_path: Path) -> None:
+    """A speech pipeline of PyTorch files names no architecture that a server could know."""
+    (tmp_path / "gpt.pth").write_bytes(b"\x80\x02}q\x00." + bytes(100))
+    (tmp_path / "config.yaml").write_text("gpt: {}\n", encoding="utf-8")
+    answers = {one.server: one.answer.word for one in verdicts(traits_of(describe_folder(tmp_path)))}
+    assert answers == {"vllm": "unknown", "lmdeploy": "unknown", "ollama": "no"}

@@ -42,6 +42,7 @@ class Trait(StrEnum):
     PYTORCH = "PyTorch weights"
     GGUF = "GGUF"
     MLX = "MLX"
+    NO_CONFIG = "weights without config.json or params.json"
     OTHER_CONTAINER = "ONNX, OpenVINO, CTranslate2, Core ML and other runtimes' formats"
     PIPELINE = "diffusers pipeline"
     ADAPTER = "adapter without its base"
@@ -96,6 +97,7 @@ _GGUF: Final = (
     "the plugin vllm-gguf-plugin (`pip install vllm-gguf-plugin`), and better the base model's tokenizer "
     "(`--tokenizer OWNER/BASE`); experimental, one file"
 )
+_NO_CONFIG: Final = "it tells a model's architecture from its configuration, and here is none"
 _IN_STORE: Final = "only from its own store: declare it with `source: {ollama: hf.co/owner/repo:QUANT}`"
 _Y, _N, _W, _U = Answer.SERVES, Answer.REFUSES, Answer.NEEDS, Answer.UNKNOWN
 
@@ -113,6 +115,7 @@ RULES: Final = tuple(
             f"{_VLLM_QUANT}/gguf",
         ),
         ("vllm", Trait.MLX, _N, "MLX runs on Apple's own framework", (), _VLLM_QUANT),
+        ("vllm", Trait.NO_CONFIG, _U, _NO_CONFIG, (), _VLLM_MODELS),
         ("vllm", Trait.OTHER_CONTAINER, _N, "it reads safetensors and PyTorch weights", (), _VLLM_MODELS),
         (
             "vllm",
@@ -171,6 +174,7 @@ RULES: Final = tuple(
         ("lmdeploy", Trait.PYTORCH, _Y, "", (), _LM_MODELS),
         ("lmdeploy", Trait.GGUF, _N, "it reads no GGUF files", (), _LM_MODELS),
         ("lmdeploy", Trait.MLX, _N, "MLX runs on Apple's own framework", (), _LM_MODELS),
+        ("lmdeploy", Trait.NO_CONFIG, _U, _NO_CONFIG, (), _LM_MODELS),
         ("lmdeploy", Trait.OTHER_CONTAINER, _N, "it reads safetensors and PyTorch weights", (), _LM_MODELS),
         ("lmdeploy", Trait.PIPELINE, _N, "it serves language models", (), _LM_MODELS),
         (
@@ -276,8 +280,12 @@ def traits_of(facts: ModelFacts, name: str = "") -> frozenset[Trait]:
 
 
 def _container(facts: ModelFacts) -> Iterator[Trait]:
-    if facts.detection.container is not None:
-        yield _CONTAINERS.get(facts.detection.container, Trait.OTHER_CONTAINER)
+    if facts.detection.container is None:
+        return
+    found = _CONTAINERS.get(facts.detection.container, Trait.OTHER_CONTAINER)
+    yield found
+    if found in {Trait.SAFETENSORS, Trait.PYTORCH} and not facts.architecture.keys() - {"parameter_count"}:
+        yield Trait.NO_CONFIG
 
 
 def _quantization(facts: ModelFacts) -> Iterator[Trait]:
