@@ -11,6 +11,7 @@ from typing import Final
 from benchmarks.registries import REVISION, manifest_text, model_name
 
 from imageworks.config import find_registry, load_host_settings
+from imageworks.detect.problems import complete_condition
 from imageworks.reconcile.compose import compose_entry
 from imageworks.reconcile.records import Records
 from imageworks.reconcile.situation import Case, Place, Upstream
@@ -69,6 +70,7 @@ def install(number: int) -> tuple[Entry, list[Verified]]:
         "download_format": "safetensors",
         "capabilities": {"vision": True, "text": True},
         "metadata": {"architecture": "Qwen2_5_VLForConditionalGeneration"},
+        "conditions": [complete_condition((), ())],  # as a description of real files records it
     }
     case = Case(manifest, place=place, upstream=upstream)
     return compose_entry(case, place, artifacts, described, acquisition="installed"), verified
