@@ -9,7 +9,7 @@ from typing import Final
 from imageworks.config import DEFAULT_WEIGHTS, DEFAULT_WINDOWS_LMSTUDIO, HostSettings
 from imageworks.lmstudio import find_lmstudio
 from imageworks.reconcile.plan import Reason
-from imageworks.reconcile.protected import why_protected
+from imageworks.reconcile.protected import ProtectedPlaces
 from imageworks.reconcile.situation import Obstacle, Place
 from imageworks.registry.entry import Entry
 from imageworks.registry.layout import target_folder
@@ -143,6 +143,7 @@ class Places:
         self._host = host
         self._roots: dict[str, Location | Obstacle] = {}
         self._filesystems: dict[str, str] = {}
+        self._protected = ProtectedPlaces(host)
         self.free: dict[str, tuple[str, int]] = {}
         self.locations = locations if locations is not None else Locations()
         for name in (LINUX, WINDOWS, *self._settings.locations):
@@ -163,7 +164,7 @@ class Places:
             return Obstacle(Reason.INVALID_SETTINGS, f"no location is known: {self._invalid}")
         if isinstance(source, PathSource):
             given = Path(source.path).expanduser()
-            if (why := why_protected(given, self._host)) is not None:
+            if (why := self._protected.why(given)) is not None:
                 return _protected(given, why, manifest.file)
         if isinstance(source, PathSource) and manifest.location is None:
             path = Path(source.path).expanduser()
@@ -182,7 +183,7 @@ class Places:
         root = Path(location.path)
         ref = source.ref if isinstance(source, HuggingFaceSource) else None
         path = target_folder(root, location.layout, manifest.name, repo, ref)
-        if (why := why_protected(path, self._host)) is not None:
+        if (why := self._protected.why(path)) is not None:
             return _protected(path, why, manifest.file)
         return Place(root=root, path=path, location=location.name, filesystem=self._filesystem(root))
 
