@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,10 @@ class Children:
             if child.poll() is None:
                 child.kill()
                 child.wait(ENDING_SECONDS)
+            for stream in (child.stdin, child.stdout, child.stderr):
+                if stream is not None:
+                    with suppress(OSError):  # what was not written any more
+                        stream.close()
 
 
 CHILDREN = Children()

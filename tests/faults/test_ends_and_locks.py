@@ -106,7 +106,8 @@ def test_f10_a_download_that_is_asked_to_end_keeps_what_came_and_says_how_to_go_
 def test_f10_waiting_for_a_lock_ends_as_well(fresh: World, number: signal.Signals, code: int) -> None:
     with RegistryRepository.open(fresh.registry, host="other").lock():
         child = fresh.start("reconcile", "--yes", "--wait", "60")
-        wait_for(lambda: _has_open(child.pid, "controller.lock"))
+        # It is open for a moment at each try only, so one look in a while may always miss it.
+        wait_for(lambda: any(_has_open(child.pid, "controller.lock") for _ in range(500)))
         child.send_signal(number)
         done = ended(child)
     assert done.code == code, done
