@@ -1,4 +1,8 @@
-"""``python -m benchmarks [NAME...] [--rounds N] [--quick]``: measure against peers, as ratios in one run."""
+"""``python -m benchmarks [NAME...] [--rounds N] [--quick]``: measure against peers, as ratios in one run.
+
+``python -m benchmarks compare REV`` measures two commits of this repository side by side, ``python -m benchmarks
+scale`` how commands grow with models, hosts, commits and files.
+"""
 
 import argparse
 import shutil
@@ -10,13 +14,16 @@ from typing import Final
 
 from benchmarks.measure import BenchmarkError
 from benchmarks.report import keep, show
-from benchmarks.scratch import CHECKOUT
+from benchmarks.scratch import CHECKOUT, compile_code
 
-NAMES: Final = ("hashing", "startup", "commit", "noop", "history", "ollama_plan", "transfer")
+NAMES: Final = ("hashing", "startup", "commit", "noop", "history", "page", "ollama_plan", "transfer")
 RESULTS: Final = CHECKOUT / ".bench"
 
 
 def main() -> int:
+    compile_code(CHECKOUT)
+    if sys.argv[1:2] in (["compare"], ["scale"]):
+        return import_module(f"benchmarks.{sys.argv[1]}").run(sys.argv[2:], RESULTS)  # type: ignore[no-any-return]
     options = parse(sys.argv[1:])
     missed = 0
     for name in options.names or NAMES:

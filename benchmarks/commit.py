@@ -49,7 +49,7 @@ def run(folder: Path, *, rounds: int, quick: bool) -> list[Comparison]:
         for step in line.split("\t"):
             name, seconds = step.split("=")
             steps.setdefault(name, []).append(Sample(float(seconds), 0.0))
-    limits = [Limit("imageworks, commit beyond opening", 0.1)]
+    limits = [Limit(ours.name, 1.0, theirs.name, cpu=True)]
     samples = {**compared.samples, **steps}
     size = (scratch.registry / touched[1]).stat().st_size
     notes = [f"the snapshot has {size / 2**20:.1f} MiB"]

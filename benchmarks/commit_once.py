@@ -17,7 +17,7 @@ def main() -> None:
     new_entry = json.dumps(fields, indent=2, sort_keys=True).encode() + b"\n"
     new_snapshot = (registry / snapshot).read_bytes() + b"\n"
     began = time.perf_counter()
-    from imageworks.registry.git import RegistryRepository
+    from imageworks.git.repository import RegistryRepository
 
     imported = time.perf_counter()
     repository = RegistryRepository.open(registry, host=HOST)

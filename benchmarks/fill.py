@@ -1,52 +1,105 @@
-"""Fills the environment's registry with models that stand as declared: ``python -m benchmarks.fill COUNT``.
+"""Fills the environment's registry with models that are there: ``python -m benchmarks.fill COUNT [HOSTS [COMMITS]]``.
 
-A process of its own, because it lives in the scratch environment. Calls what reconcile itself calls after a download.
+A process of its own, because it lives in the scratch environment. Calls what reconcile itself calls after a download,
+and hands the commits to ``git fast-import``. With more hosts, each has the same models; with more commits, each of them
+changes one manifest or one entry, and the last ones put all right.
 """
 
 import os
+import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from benchmarks.registries import REVISION, manifest_text, model_name
+from benchmarks.scratch import HOST
 
-from imageworks.config import find_registry, load_host_settings
-from imageworks.detect.problems import complete_condition
-from imageworks.reconcile.compose import compose_entry
-from imageworks.reconcile.records import Records
-from imageworks.reconcile.situation import Case, Place, Upstream
-from imageworks.registry.entry import ArtifactFile, Entry
-from imageworks.registry.git import RegistryRepository
-from imageworks.registry.load import load_registry
-from imageworks.registry.manifest import read_manifest
-from imageworks.registry.parsed import ParsedDocuments
-from imageworks.registry.yaml_gate import parse_yaml
-from imageworks.transfer.digests import Algorithm, Digest, hash_file
-from imageworks.transfer.state import STATE_FILE, StateDatabase
+from imageworks.detection.problems import complete_condition
+from imageworks.files.digests import Algorithm, Digest, hash_file
+from imageworks.files.state import STATE_FILE, StateDatabase
+from imageworks.git.repository import RegistryRepository
+from imageworks.host.settings import find_registry, load_host_settings
+from imageworks.plan.facts import DeclaredModel, ResolvedSource, TargetFolder
+from imageworks.providers.record import compose_entry
+from imageworks.registry.documents.yaml_reader import parse_yaml
+from imageworks.registry.entries.entry import ArtifactFile, Entry, entry_file, known_entry, render_entry
+from imageworks.registry.entries.merge import load_owners, merge, render_snapshot, snapshot_file
+from imageworks.registry.manifests.manifest import Manifest, read_manifest
 
 FILES: Final = ("README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+STRIDE: Final = 7919  # spreads commits over the models
+START: Final = 1_700_000_000
 
 Verified = tuple[Path, os.stat_result, Digest]
 
 
 def main() -> None:
-    count = int(sys.argv[1])
+    count, hosts, commits = (int(word) for word in (*sys.argv[1:], *("1", "0")[len(sys.argv) - 2 :]))
     host = load_host_settings()
     repository = RegistryRepository.open(find_registry(), host=host.host)
-    manifests = {f"models/{model_name(number)}.yaml": manifest_text(number).encode() for number in range(count)}
-    declared = repository.commit(manifests, message=f"Declare {count} models", expected=repository.head())
     installed = [install(number) for number in range(count)]
-    entries = {entry.name: entry for entry, _ in installed}
     with StateDatabase.open(host.state_dir / STATE_FILE) as state:
-        state.remember_all(file for _, verified in installed for file in verified)
-    no_cache = Path(os.devnull)
-    registry = load_registry(repository, host.host, revision=declared.id, cache=ParsedDocuments(no_cache))
-    changes = Records(repository, no_cache).changes(registry, entries, gone=())
-    repository.commit(changes, message=f"Record {count} models", expected=declared.id)
+        state.remember_all(file for _, _, verified in installed for file in verified)
+    names = [HOST, *(f"host-{number:02d}" for number in range(1, hosts))]
+    manifests = [manifest for manifest, _, _ in installed]
+    entries = {name: [_of_host(entry, name) for _, entry, _ in installed] for name in names}
+    stream = b"".join(_stream(repository.head() or "", manifests, entries, commits))
+    words = ("git", "-C", str(repository.root), "fast-import", "--quiet")
+    subprocess.run(words, input=stream, check=True)
+    subprocess.run(("git", "-C", str(repository.root), "reset", "--quiet", "--hard"), check=True)
 
 
-def install(number: int) -> tuple[Entry, list[Verified]]:
-    """Put one model's files on disk and return its entry, and each file with its look and its digest."""
+def _stream(
+    start: str, manifests: Sequence[Manifest], entries: Mapping[str, Sequence[Entry]], commits: int
+) -> Iterator[bytes]:
+    count = len(manifests)
+    declared = {f"models/{model_name(number)}.yaml": manifest_text(number) for number in range(count)}
+    yield _commit(1, f"Declare {count} models", declared, follows=f"from {start}\n")
+    yield b"reset refs/benchmark/declared\nfrom refs/heads/main\n\n"
+    recorded = {
+        host: {entry_file(host, entry.name): render_entry(entry.fields).decode() for entry in own}
+        for host, own in entries.items()
+    }
+    owners = load_owners()
+    snapshots = {host: render_snapshot(merge(manifests, own, owners)).decode() for host, own in entries.items()}
+    hosts = list(recorded)
+    for number, host in enumerate(hosts):
+        files = {**recorded[host], snapshot_file(host): snapshots[host]}
+        yield _commit(2 + number, f"Reconcile {host}\n\nHost: {host}", files)
+    for number in range(len(hosts) + 2, commits):
+        name = model_name(number // 2 * STRIDE % count)
+        file = f"models/{name}.yaml" if number % 2 else entry_file(hosts[number // 2 % len(hosts)], name)
+        text = declared[file] if number % 2 else recorded[file.split("/")[1]][file]
+        changed = f"{text}# {number}\n" if number % 2 else text.replace("\n  ", f"\n  {' ' * (number % 7)}", 1)
+        yield _commit(number, f"Change {name}", {file: changed})
+    everything = {key: value for files in recorded.values() for key, value in files.items()} | declared
+    yield _commit(max(commits, len(hosts) + 2), "Put all right", everything if commits > len(hosts) + 2 else {})
+
+
+def _commit(number: int, message: str, files: Mapping[str, str], *, follows: str = "") -> bytes:
+    who = f"Person {number % 7} <person{number % 7}@localhost> {START + number * 60} +0100"
+    head = f"commit refs/heads/main\nauthor {who}\ncommitter {who}\n".encode()
+    changes = (f"M 100644 inline {path}\n".encode() + _data(text) for path, text in files.items())
+    return b"".join([head, _data(message), follows.encode(), *changes, b"\n"])
+
+
+def _data(text: str) -> bytes:
+    content = text.encode()
+    return b"data %d\n%b\n" % (len(content), content)
+
+
+def _of_host(entry: Entry, host: str) -> Entry:
+    """Return an entry as another host would have it, whose models lie elsewhere."""
+    if host == HOST:
+        return entry
+    place = f"/srv/{host}/bench/{entry.name}"
+    config = {**entry.part("backend_config"), "model_path": place}
+    return known_entry({**entry.fields, "download_path": place, "backend_config": config})
+
+
+def install(number: int) -> tuple[Manifest, Entry, list[Verified]]:
+    """Put one model's files on disk and return its manifest, its entry, and each file with its look and its digest."""
     file = f"models/{model_name(number)}.yaml"
     fields = parse_yaml(manifest_text(number).encode(), file).value
     if not isinstance(fields, dict):
@@ -54,7 +107,7 @@ def install(number: int) -> tuple[Entry, list[Verified]]:
     manifest = read_manifest(file, fields)
     root = Path(os.environ["IMAGEWORKS_MODEL_ROOT"])
     folder = root / "bench" / manifest.name
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     artifacts, verified = [], []
     for name in FILES:
         path = folder / name
@@ -64,16 +117,18 @@ def install(number: int) -> tuple[Entry, list[Verified]]:
         artifacts.append(ArtifactFile(name, found.st_size, digest.value))
         verified.append((path, found, digest))
     revision = REVISION.format(number)
-    upstream = Upstream(files=(), commit=revision, ref=revision, repo=f"bench/{manifest.name}", container="safetensors")
-    place = Place(root=root, path=folder, location="linux_wsl", filesystem="")
+    upstream = ResolvedSource(
+        files=(), commit=revision, ref=revision, repo=f"bench/{manifest.name}", container="safetensors"
+    )
+    place = TargetFolder(root=root, path=folder, location="linux_wsl", filesystem="")
     described: dict[str, object] = {
         "download_format": "safetensors",
         "capabilities": {"vision": True, "text": True},
         "metadata": {"architecture": "Qwen2_5_VLForConditionalGeneration"},
         "conditions": [complete_condition((), ())],  # as a description of real files records it
     }
-    case = Case(manifest, place=place, upstream=upstream)
-    return compose_entry(case, place, artifacts, described, acquisition="installed"), verified
+    case = DeclaredModel(manifest, place=place, upstream=upstream)
+    return manifest, compose_entry(case, place, artifacts, described, acquisition="installed"), verified
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import Comparison, CpuMeter, Limit, Sample
 
-from imageworks.transfer.digests import Algorithm, hash_files
+from imageworks.files.digests import Algorithm, hash_files
 
 BUFFER_BYTES = 1024 * 1024
 

@@ -70,12 +70,14 @@ class Limit:
         bound: Seconds, or a ratio when there is a baseline.
         baseline: The contender to compare with, within the same round.
         faster: Whether the bound says how many times faster than the baseline it is at least.
+        cpu: Whether CPU time counts and not the clock: of what waits for nobody it says the same, with less noise.
     """
 
     contender: str
     bound: float
     baseline: str | None = None
     faster: bool = False
+    cpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +120,11 @@ class Comparison:
         return [self._verdict(limit) for limit in self.limits]
 
     def _verdict(self, limit: Limit) -> Verdict:
-        own = [sample.seconds for sample in self.samples[limit.contender]]
+        own = [sample.cpu_seconds if limit.cpu else sample.seconds for sample in self.samples[limit.contender]]
         if limit.baseline is None:
             values = own
         else:
-            other = [sample.seconds for sample in self.samples[limit.baseline]]
+            other = [sample.cpu_seconds if limit.cpu else sample.seconds for sample in self.samples[limit.baseline]]
             pairs = list(zip(own, other, strict=True))
             values = [b / a for a, b in pairs] if limit.faster else [a / b for a, b in pairs]
         median = statistics.median(values)

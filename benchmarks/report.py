@@ -40,6 +40,7 @@ def _limit_row(verdict: Verdict) -> tuple[str, ...]:
     else:
         relation = "faster than" if limit.faster else "of"
         subject, unit, sign = f"{limit.contender}, {relation} {limit.baseline}", " x", ">=" if limit.faster else "<="
+    subject += ", CPU" if limit.cpu else ""
     values = (f"{verdict.median:.3f}{unit}", f"{verdict.best:.3f}{unit}")
     return subject, f"{sign} {limit.bound:g}{unit}", *values, "kept" if verdict.kept else "MISSED"
 

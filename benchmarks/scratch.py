@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,12 @@ def program(name: str) -> str:
     """Return the path of a program of this environment, else of the system."""
     own = Path(sys.executable).parent / name
     return str(own) if own.exists() else shutil.which(name) or name
+
+
+def compile_code(tree: Path) -> None:
+    """Compile a tree's code as an installation's is: to compile it anew in each run is a fifth of a small download."""
+    words = (sys.executable, "-m", "compileall", "-q", str(tree / "controller"), str(tree / "benchmarks"))
+    subprocess.run(words, check=True)
 
 
 @dataclass(frozen=True, slots=True)

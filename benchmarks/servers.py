@@ -66,7 +66,10 @@ def served(root: Path, folder: Path, environment: Mapping[str, str], *, rate: st
         rate: nginx's limit for each connection, such as ``20m``; ``0`` is none.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _nginx(root, folder, rate) as (static, nginx), _hub(root, static, environment) as (hub, process):
+    with (
+        _nginx(root, folder, rate) as (static, nginx),
+        hub_over(root, environment, "--cdn-url", static) as (hub, process),
+    ):
         yield Origin(hub, static, (nginx, process))
 
 
@@ -75,7 +78,7 @@ def _nginx(root: Path, folder: Path, rate: str) -> Iterator[tuple[str, int]]:
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if nginx is None:
         raise BenchmarkError("nginx is missing: install nginx-light, or the package that your system has it in")
-    port = _free_port()
+    port = free_port()
     settings = NGINX.format(folder=folder, root=root, port=port, rate=rate)
     if os.geteuid() != 0:
         settings = settings.removeprefix("user root;\n")
@@ -90,8 +93,9 @@ def _nginx(root: Path, folder: Path, rate: str) -> Iterator[tuple[str, int]]:
 
 
 @contextlib.contextmanager
-def _hub(root: Path, static: str, environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    command = [program("imageworks-models"), "hub", "serve", str(root), "--quiet", "--cdn-url", static]
+def hub_over(root: Path, environment: Mapping[str, str], *words: str) -> Iterator[tuple[str, int]]:
+    """Serve a tree of models by our hub; yield its URL and its process id."""
+    command = [program("imageworks-models"), "hub", "serve", str(root), "--quiet", *words]
     with subprocess.Popen(
         command, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -113,7 +117,7 @@ def _warm(url: str) -> None:
         json.load(reply)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

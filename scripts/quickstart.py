@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from imageworks.naming import ollama_name
-from imageworks.providers.ollama import OllamaProvider
-from imageworks.providers.ollama_errors import OllamaError
+from imageworks.naming.model_names import ollama_name
+from imageworks.providers.ollama.errors import OllamaError
+from imageworks.providers.ollama.service import OllamaService
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SCRATCH = CHECKOUT / ".quickstart"
@@ -128,7 +128,7 @@ def declare_ollama(registry: Path, git: Callable[..., None]) -> None:
         git: Runs git in it.
     """
     try:
-        with OllamaProvider.from_environment(os.environ) as ollama:
+        with OllamaService.from_environment(os.environ) as ollama:
             seen = ollama.observe()
     except OllamaError as error:  # an OLLAMA_HOST that is no address
         print(error.render())

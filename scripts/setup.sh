@@ -46,6 +46,15 @@ fi
 # Only tests need it: it makes their certificates.
 command -v openssl >/dev/null 2>&1 || apt_install openssl || true
 
+# Only tests need these: they sign commits. Where they cannot be had, such tests are skipped.
+command -v gpg >/dev/null 2>&1 || apt_install gnupg || true
+command -v ssh-keygen >/dev/null 2>&1 || apt_install openssh-client || true
+
+# Only tests need these: completion is tried in the real shells, and the page of the manual is rendered.
+command -v zsh >/dev/null 2>&1 || apt_install zsh || true
+command -v fish >/dev/null 2>&1 || apt_install fish || true
+command -v man >/dev/null 2>&1 || apt_install man-db || true
+
 # Only tests need it: documented commands pipe into jq. Where it cannot be had, they are skipped.
 if ! command -v jq >/dev/null 2>&1; then
     say "installing jq for the tests ..."
@@ -62,6 +71,13 @@ if [ -e /dev/fuse ] && ! command -v fusermount3 >/dev/null 2>&1; then
     apt_install fuse3 || true
 fi
 
+# Only tests need it: they look at the page. Where it cannot be had, such tests are skipped.
+if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/null 2>&1 \
+    && ! command -v google-chrome >/dev/null 2>&1; then
+    say "installing chromium for the tests ..."
+    apt_install chromium fonts-dejavu-core || true
+fi
+
 if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     say "making .venv ..."
     rm -rf .venv
@@ -75,3 +91,9 @@ fi
 say "installing the pinned requirements ..."
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/dev.txt
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
+# Only tests need it, and it is not there for every Python and system: where it cannot be had, they are skipped.
+say "trying to install Ray for the tests ..."
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all: --require-hashes \
+    -r requirements/ray.txt >/dev/null 2>&1 || say "Ray cannot be installed here: its tests are skipped"
+# Else every run compiles what has changed since, where PYTHONDONTWRITEBYTECODE is set.
+.venv/bin/python -m compileall -q controller

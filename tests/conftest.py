@@ -1,20 +1,28 @@
 """Fixtures for every test: no real home, no real Hub, no user's git identity, no network beyond loopback."""
 
+import gc
+import itertools
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from hypothesis import settings
 
 PASSED_THROUGH = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "CI")
 LOOPBACK = ("127.", "localhost", "::1")
 ENDING_SECONDS = 30.0  # what a fixture may take to end, once more for each that hangs
 FAILED = pytest.StashKey[bool]()
+MEMORY = Path("/dev/shm")  # noqa: S108 # one folder in it, which pytest makes for this user alone
+MEMORY_BYTES = 2 << 30
+NUMBERS = itertools.count()
 
 # How long an example takes depends on what else the machine does: speed is the business of benchmarks/.
 settings.register_profile("patient", deadline=None)
@@ -35,6 +43,27 @@ def pytest_configure() -> None:
     ):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, default)
+    if _suits(MEMORY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage among ten thousand tests while they are collected, nor later: they stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
+def _suits(place: Path) -> bool:
+    """Whether tests can have their folders there: what they sync waits for no disk, and they run programs in them."""
+    if not os.access(place, os.W_OK) or os.statvfs(place).f_flag & os.ST_NOEXEC:
+        return False
+    return shutil.disk_usage(place).free > MEMORY_BYTES
 
 
 class Children:
@@ -90,10 +119,32 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
         CHILDREN.forget()
 
 
+def _folder(name: str, request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Make a folder, and remove it where the test passed.
+
+    pytest would look through those of all earlier tests for its number: a minute in ten thousand tests.
+    """
+    made = factory.mktemp(f"{name}{next(NUMBERS)}", numbered=False)
+    yield made
+    if not request.node.stash.get(FAILED, False):
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """As pytest's own."""
+    yield from _folder(re.sub(r"\W", "_", request.node.name)[:30], request, tmp_path_factory)
+
+
+@pytest.fixture(name="home_of_its_own")
+def home_of_a_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield from _folder("home", request, tmp_path_factory)
+
+
 @pytest.fixture(autouse=True)
-def isolated_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def isolated_environment(home_of_its_own: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give each test a home of its own and an environment without the developer's settings; returns that home."""
-    home = tmp_path_factory.mktemp("home")
+    home = home_of_its_own
     for name in list(os.environ):
         if name not in PASSED_THROUGH and not name.startswith(("PYTEST_", "COVERAGE_", "HYPOTHESIS")):
             monkeypatch.delenv(name)
@@ -105,6 +156,8 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    for name, file in (("HF_TOKEN_PATH", "token"), ("HF_STORED_TOKENS_PATH", "stored_tokens")):
+        monkeypatch.setattr(constants, name, str(home / ".cache/huggingface" / file))  # read at import
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # a test that forgets its hub is refused, not served
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     return home

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,10 +18,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from ruamel.yaml import YAML
 
-from imageworks.hub.server import HubServer
+from imageworks.loopback_hub.server import HubServer
 from support.git import git
 from support.hub import HubRepository
 from support.reconcile import HOST, MODEL, NAME, REPO
+from support.warm import WARM
 
 ROOT = Path(__file__).parent.parent
 ACTION = ROOT / ".github/actions/plan/action.yml"
@@ -94,7 +97,7 @@ def service() -> Iterator[Service]:
         person = {"user": {"type": "User"}, "author": {"id": 1}}
         server.comments += [{"id": n, "body": f"words {n}", **person} for n in range(120)]
         server.comments[3]["body"] = f"{ANCHOR}\nquoted by a person"
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield server
         server.shutdown()
@@ -109,6 +112,7 @@ class Registry:
         self.remote = folder / "the remote.git"
         self.clone = folder / "a person's clone"
         self.checkout = folder / "the runner's checkout"
+        self.merged = ""
         git(folder, "init", "--quiet", "--bare", "--initial-branch", "main", str(self.remote))
         git(folder, "clone", "--quiet", str(self.remote), str(self.clone))
         self.write("registry.yaml", SETTINGS)
@@ -130,6 +134,7 @@ class Registry:
         git(self.checkout, "fetch", "--quiet", "origin")
         git(self.checkout, "checkout", "--quiet", "--detach", "origin/main")
         git(self.checkout, "merge", "--quiet", "--no-ff", "-m", "Merge the request", "origin/request")
+        self.merged = git(self.checkout, "rev-parse", "HEAD").strip()
         return git(self.checkout, "rev-parse", "origin/main").strip()
 
     def merge(self) -> None:
@@ -169,6 +174,20 @@ def environment(tmp_path: Path, hub: HubServer) -> dict[str, str]:
     }
 
 
+@pytest.fixture
+def quick(tmp_path: Path, environment: dict[str, str]) -> dict[str, str]:
+    """The same where neither what was installed nor how Python was started is looked at: both take a second a step."""
+    for name in ("imageworks-models", "python"):
+        (tmp_path / "programs" / name).unlink()
+    WARM.write_starter(tmp_path / "programs/imageworks-models")
+    installed = 'case "$*" in "-I -m pip install "*" imageworks-models") exit 0 ;; esac'
+    (tmp_path / "programs/python").write_text(
+        f"#!/bin/sh\n{installed}\nexec '{sys.executable}' \"$@\"\n", encoding="utf-8"
+    )
+    (tmp_path / "programs/python").chmod(0o755)
+    return environment
+
+
 def load(file: Path) -> dict[str, object]:
     document = YAML(typ="safe").load(file)
     assert isinstance(document, dict)
@@ -189,12 +208,13 @@ def on_github(registry: Registry, service: Service, environment: Mapping[str, st
     runner.mkdir(exist_ok=True)
     files = {name: runner / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
     env = {
+        "GITHUB_EVENT_PATH": "",
         **environment,
         **{name: str(path) for name, path in files.items()},
         "RUNNER_TEMP": str(runner),
         "GITHUB_API_URL": service.url,
         "GITHUB_REPOSITORY": "acme/registry",
-        "GITHUB_SHA": git(registry.checkout, "rev-parse", "HEAD").strip(),
+        "GITHUB_SHA": registry.merged,
         "GITHUB_WORKSPACE": str(registry.checkout),
     }
     given = {
@@ -261,22 +281,23 @@ def test_a_request_from_its_first_push_to_its_merge(
     run: Callable[..., int],
     registry: Registry,
     service: Service,
-    environment: dict[str, str],
+    quick: dict[str, str],
 ) -> None:
     registry.write(f"models/{NAME}.yaml", f"schema_version: 1\nsource: {{huggingface: {REPO}}}\nbackend: vlm\n")
-    assert run(registry, service, environment) == 1
+    assert run(registry, service, quick) == 1
     [bad] = service.ours[1:]
     assert f"- `models/{NAME}.yaml:3:10: " in bad
     registry.write(f"models/{NAME}.yaml", f"schema_version: 1\nsource: {{huggingface: {REPO}}}\nbackend: vllm\n")
-    assert run(registry, service, environment) == 0
+    assert run(registry, service, quick) == 0
     [good] = service.ours[1:]
     assert "#### Host `laptop`" in good
-    assert f"| `+` | `{NAME}` | install (missing) |" in good
+    linked = rf"\[`{NAME}`\]\(\.\./blob/[0-9a-f]{{40}}/models/{NAME}\.yaml\)"
+    assert re.search(rf"^\| `\+` \| {linked} \| install \(missing\) \|", good, re.MULTILINE)
     assert len(service.comments) == 121
     assert service.comments[3]["body"] == f"{ANCHOR}\nquoted by a person"
     registry.merge()
     registry.write("models/README.md", "Nothing of a model.\n")
-    assert run(registry, service, environment) == 0
+    assert run(registry, service, quick) == 0
     [nothing] = service.ours[1:]
     assert "No changes." in nothing.splitlines()
     assert f"`{HOST}`" not in nothing
@@ -287,30 +308,30 @@ def test_a_comment_that_is_refused_fails_no_job(
     run: Callable[..., int],
     registry: Registry,
     service: Service,
-    environment: dict[str, str],
+    quick: dict[str, str],
 ) -> None:
     """Requests from forks have no token that may write."""
     registry.write(f"models/{NAME}.yaml", f"schema_version: 1\nsource: {{huggingface: {REPO}}}\n")
-    assert run(registry, service, environment, token="none") == 0  # noqa: S106 # no secret
+    assert run(registry, service, quick, token="none") == 0  # noqa: S106 # no secret
     assert len(service.ours) == 1
 
 
 @pytest.mark.parametrize("run", [on_github, on_gitlab])
 def test_x11_a_request_that_loosens_the_rules_needs_its_label(
-    run: Callable[..., int], registry: Registry, service: Service, environment: dict[str, str]
+    run: Callable[..., int], registry: Registry, service: Service, quick: dict[str, str]
 ) -> None:
     strict = f"{SETTINGS}policies: {{forbid_pickle: true, change_requires: [policy change]}}\n"
     registry.write("registry.yaml", strict)
     registry.merge()
     registry.write("registry.yaml", SETTINGS)
-    assert run(registry, service, environment) == 1
+    assert run(registry, service, quick) == 1
     assert "**loosened or reaching further:** `policies.forbid_pickle`" in service.ours[1]
-    assert run(registry, service, {**environment, "LABELS": "bug,policy change"}) == 0
+    assert run(registry, service, {**quick, "LABELS": "bug,policy change"}) == 0
 
 
-def test_without_a_token_gitlab_is_not_asked(registry: Registry, service: Service, environment: dict[str, str]) -> None:
+def test_without_a_token_gitlab_is_not_asked(registry: Registry, service: Service, quick: dict[str, str]) -> None:
     registry.write(f"models/{NAME}.yaml", f"schema_version: 1\nsource: {{huggingface: {REPO}}}\n")
-    assert on_gitlab(registry, service, environment, token="") == 0
+    assert on_gitlab(registry, service, quick, token="") == 0
     assert service.asked == []
 
 
@@ -371,7 +392,7 @@ def test_x2_each_secret_is_known_to_the_one_program_that_needs_it(
     assert run(registry, service, environment) == 0
     ran = [file.read_text(encoding="utf-8") for file in tmp_path.glob("ran-*")]
     assert {one.splitlines()[0].split(" -", 1)[0] for one in ran} == {
-        *("python", "imageworks-models validate", "imageworks-models reconcile")
+        *("python", "imageworks-models validate", "imageworks-models snapshot check", "imageworks-models reconcile")
     }
     assert not [one for one in ran if Path(one.splitlines()[1]).is_relative_to(registry.checkout)]
     for secret, owner in ((TOKEN, "python -I -\n"), (HUB_TOKEN, "imageworks-models reconcile ")):
@@ -410,6 +431,92 @@ def test_x2_the_hooks_for_other_repositories_run_no_python_of_theirs(
     assert not canary.exists()
 
 
+def _installing(folder: Path, environment: Mapping[str, str]) -> tuple[dict[str, str], Path]:
+    """Return an environment whose pip only writes down what it would install, and where."""
+    programs, record = folder / "recording programs", folder / "installed"
+    programs.mkdir()
+    pip = f'case "$*" in *"-m pip"*) echo "$*" >> "{record}"; exit 0;; esac'
+    (programs / "python").write_text(f"#!/bin/sh\n{pip}\nexec '{sys.executable}' \"$@\"\n", encoding="utf-8")
+    (programs / "python").chmod(0o755)
+    return {**environment, "PATH": f"{programs}:{environment['PATH']}"}, record
+
+
+def _assert_only_by_hash(installed: list[str], package: str) -> None:
+    needs, itself = installed
+    assert "--require-hashes" in needs.split()
+    assert needs.endswith(f"-r {package}/requirements/run.txt")
+    assert {"--no-index", "--no-deps", "--no-build-isolation"} <= set(itself.split())
+    assert itself.endswith(f" {package}")
+
+
+def test_x2_the_action_installs_by_hash_and_from_its_own_commit(
+    environment: dict[str, str], registry: Registry, tmp_path: Path
+) -> None:
+    env, record = _installing(tmp_path, environment)
+    runs = load(ACTION)["runs"]
+    assert isinstance(runs, dict)
+    given = {"RUNNER_TEMP": str(tmp_path), "GITHUB_WORKSPACE": str(registry.clone), "PACKAGE": str(ROOT)}
+    done = shell(runs["steps"][0]["run"], registry.clone, env | given)
+    assert done.returncode == 0, done
+    _assert_only_by_hash(record.read_text(encoding="utf-8").splitlines(), str(ROOT))
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_x2_the_gitlab_template_installs_by_hash_and_from_its_commit(
+    environment: dict[str, str], registry: Registry, tmp_path: Path, right: bool
+) -> None:
+    env, record = _installing(tmp_path, environment)
+    package = tmp_path / "package"
+    (package / "requirements").mkdir(parents=True)
+    (package / "requirements/run.txt").touch()
+    git(tmp_path, "init", "--quiet", str(package))
+    git(package, "config", "uploadpack.allowAnySHA1InWant", "true")
+    git(package, "add", "--all")
+    git(package, "commit", "--quiet", "--message", "The version that was reviewed")
+    commit = git(package, "rev-parse", "HEAD").strip() if right else "0" * 40
+    job = load(GITLAB)["plan-models"]
+    assert isinstance(job, dict)
+    given = {"CI_PROJECT_DIR": str(registry.clone), "IMAGEWORKS_PACKAGE": f"git+file://{package}@{commit}"}
+    script = "\n".join(job["before_script"])
+    done = shell(script, registry.clone, env | given | {"TMPDIR": str(tmp_path)}, "sh", "-e")
+    assert (done.returncode == 0) is right, done
+    if right:
+        lines = record.read_text(encoding="utf-8").splitlines()
+        _assert_only_by_hash(lines, lines[1].rpartition(" ")[2])
+    else:
+        assert not record.exists()
+
+
+def _pinned(file: str) -> dict[str, tuple[str, int]]:
+    """Return each requirement's version and the number of its hashes."""
+    text = (ROOT / "requirements" / file).read_text(encoding="utf-8").replace("\\\n", " ")
+    found = (re.match(r"([A-Za-z0-9._-]+)==(\S+)", line) for line in text.splitlines())
+    return {one[1].lower(): (one[2], one.string.count("--hash=sha256:")) for one in found if one is not None}
+
+
+def test_what_the_templates_install_is_what_the_tests_ran_with() -> None:
+    run, dev = _pinned("run.txt"), _pinned("dev.txt")
+    assert run.items() <= dev.items()
+    assert all(hashes for _, hashes in run.values())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = [re.match(r"[A-Za-z0-9._-]+", one) for one in project["project"]["dependencies"]]
+    assert {one[0].lower().replace("_", "-").replace(".", "-") for one in declared if one} <= run.keys()
+    assert {re.split(r"[>=<]", one)[0] for one in project["build-system"]["requires"]} <= run.keys()
+
+
+def test_x11_a_label_with_a_comma_is_one_label(
+    registry: Registry, service: Service, quick: dict[str, str], tmp_path: Path
+) -> None:
+    registry.write("registry.yaml", f"{SETTINGS}policies: {{change_requires: [policy-change]}}\n")
+    registry.merge()
+    registry.write("registry.yaml", SETTINGS)
+    for names, code in ((["bug,policy-change"], 1), (["bug", "policy-change"], 0), ([], 1)):
+        event = tmp_path / "event.json"
+        event.write_text(json.dumps({"pull_request": {"labels": [{"name": name} for name in names]}}), encoding="utf-8")
+        given = {"GITHUB_EVENT_PATH": str(event), "LABELS": ",".join(names)}
+        assert on_github(registry, service, quick | given) == code, names
+
+
 def test_x2_all_that_the_templates_use_is_pinned_by_commit() -> None:
     workflow = load(WORKFLOW)
     jobs = workflow["jobs"]
@@ -417,6 +524,9 @@ def test_x2_all_that_the_templates_use_is_pinned_by_commit() -> None:
     assert workflow.keys() & {"on", "env"} == {"on"}
     assert isinstance(workflow["on"], dict)
     assert set(workflow["on"]) == {"pull_request"}  # pull_request_target would have secrets beside a stranger's files
+    request = workflow["on"]["pull_request"]
+    assert request.keys() == {"types"}  # a filter by paths would let changes of the rules go by
+    assert {"synchronize", "labeled", "unlabeled", "edited"} <= set(request["types"])
     steps = [step for job in jobs.values() for step in job["steps"]]
     for step in steps:
         assert re.fullmatch(r"[^@]+@[0-9a-f]{40}", step["uses"]), step
@@ -425,9 +535,96 @@ def test_x2_all_that_the_templates_use_is_pinned_by_commit() -> None:
     assert checkout["with"]["persist-credentials"] is False
     gitlab = load(GITLAB)["plan-models"]
     assert isinstance(gitlab, dict)
+    assert [rule.keys() for rule in gitlab["rules"]] == [{"if"}]
     assert re.fullmatch(r"git\+https://[^@]+@[0-9a-f]{40}", gitlab["variables"]["IMAGEWORKS_PACKAGE"])
     runs = load(ACTION)["runs"]
     assert isinstance(runs, dict)
     scripts = [step["run"] for step in runs["steps"]] + gitlab["before_script"] + gitlab["script"]
     for line in "\n".join(scripts).splitlines():
         assert not re.search(r"\bpython3?\b(?! -I\b)", line.partition("#")[0]), line
+
+
+def clean(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return what a job's container gives: hardly anything, and a home that nobody has used."""
+    home = folder / "a home of the container"
+    home.mkdir(exist_ok=True)
+    kept = ("PATH", "HF_ENDPOINT", "PIP_NO_INDEX", "PIP_CONFIG_FILE", "LABELS")
+    return {**{key: environment[key] for key in kept if key in environment}, "HOME": str(home)}
+
+
+class DefaultClone(Registry):
+    """A registry whose checkout is as services make it when nobody asks for more: one commit, detached, not ours."""
+
+    depth = 1
+
+    def request(self) -> str:
+        base = git(self.clone, "rev-parse", "origin/main").strip()
+        git(self.clone, "push", "--quiet", "--force", "origin", "HEAD:refs/heads/request")
+        git(self.clone, "fetch", "--quiet", "origin")
+        git(self.clone, "switch", "--quiet", "--detach", "origin/main")
+        git(self.clone, "merge", "--quiet", "--no-ff", "-m", "Merge the request", "origin/request")
+        git(self.clone, "push", "--quiet", "--force", "origin", "HEAD:refs/pull/1/merge")
+        self.merged = git(self.clone, "rev-parse", "HEAD").strip()
+        git(self.clone, "switch", "--quiet", "main")
+        shutil.rmtree(self.checkout, ignore_errors=True)
+        git(self.folder, "init", "--quiet", str(self.checkout))
+        address = f"file://{self.remote}"
+        git(self.checkout, "fetch", "--quiet", "--no-tags", f"--depth={self.depth}", address, "refs/pull/1/merge")
+        git(self.checkout, "checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
+        if os.geteuid() == 0:
+            subprocess.run(["chown", "-R", "12345", str(self.checkout)], check=True)
+        return base
+
+
+@pytest.fixture
+def shallow(tmp_path: Path) -> DefaultClone:
+    return DefaultClone(tmp_path)
+
+
+@pytest.mark.parametrize("depth", [1, 20])
+@pytest.mark.parametrize("run", [on_github, on_gitlab])
+def test_g1_default_clones_are_green_for_what_is_right_and_red_for_what_is_wrong(
+    run: Callable[..., int], depth: int, shallow: DefaultClone, service: Service, quick: dict[str, str]
+) -> None:
+    """Depth 1 and 20 are what GitHub and GitLab give; neither commits, nor credentials, nor the owner are ours."""
+    shallow.depth = depth
+    bare = clean(quick, shallow.folder)
+    shallow.write(f"models/{NAME}.yaml", f"schema_version: 1\nsource: {{huggingface: {REPO}}}\nbackend: vllm\n")
+    host = {"IMAGEWORKS_HOST": "workstation", "IMAGEWORKS_MODEL_ROOT": str(shallow.folder / "weights")}
+    roots = Path.home() / ".config/imageworks/config.toml"
+    roots.parent.mkdir(parents=True)
+    roots.write_text(f'roots = ["{shallow.folder}"]\n', encoding="utf-8")
+    program = shell("imageworks-models reconcile --yes --no-progress", shallow.clone, {**quick, **host})
+    assert program.returncode == 0, program
+    shallow.merge()
+    shallow.write("models/asked.yaml", "schema_version: 1\nbackend: vllm\nroles: [caption]\n")
+    assert run(shallow, service, bare) == 0
+    [right] = service.ours[1:]
+    assert ("is not in this shallow clone" in right) == (depth == 1)
+    assert f"`{NAME}`" not in right or depth == 1
+    shallow.write("models/asked.yaml", "schema_version: 1\nbackend: vlm\nroles: [caption]\n")
+    assert run(shallow, service, bare) == 1
+    assert "`models/asked.yaml:2:10: " in service.ours[1]
+
+
+@pytest.mark.parametrize("run", [on_github, on_gitlab])
+def test_g10_default_clones_know_that_entries_are_elsewhere(
+    run: Callable[..., int], shallow: DefaultClone, service: Service, quick: dict[str, str]
+) -> None:
+    shallow.write("registry.yaml", f"{SETTINGS}commit: {{branch: 'state/{{host}}'}}\n")
+    shallow.write(f"models/{NAME}.yaml", f"schema_version: 1\nsource: {{huggingface: {REPO}}}\nbackend: vllm\n")
+    shallow.merge()
+    shallow.write("models/asked.yaml", "schema_version: 1\nbackend: vllm\nroles: [caption]\n")
+    assert run(shallow, service, clean(quick, shallow.folder)) == 0
+    assert "install (missing)" not in service.ours[1]
+    assert "which is not in this clone" in service.ours[1]
+
+
+def test_g1_the_templates_ask_for_the_history_and_say_why() -> None:
+    steps = load(WORKFLOW)["jobs"]["plan"]["steps"]  # type: ignore[index]
+    (checkout,) = [step for step in steps if step["uses"].startswith("actions/checkout@")]
+    assert checkout["with"]["fetch-depth"] == 0
+    assert re.search(r"fetch-depth: 0 # .*base.*entries", WORKFLOW.read_text(encoding="utf-8"))
+    job = load(GITLAB)["plan-models"]
+    assert job["variables"]["GIT_DEPTH"] == "0"  # type: ignore[index]
+    assert re.search(r'GIT_DEPTH: "0" # .*base.*entries', GITLAB.read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from imageworks.hub.server import HubServer
+from imageworks.loopback_hub.server import HubServer
 from support.found import awq, put
 from support.hub import HubRepository
 from support.registry import weights
@@ -14,7 +14,7 @@ from support.transfer import gguf_content
 
 PAGE = Path(__file__).parent.parent / "docs/python-api.md"
 DIALOG = {"config.json": b'{"model_type": "gpt2"}', "model.safetensors": weights("dialog", 2000), "README.md": b"# D\n"}
-SCRIPT = "from imageworks.cli.model_registry import main; main()"
+SCRIPT = "from imageworks.cli.scripts.model_registry import main; main()"
 
 
 def blocks(language: str) -> list[str]:
@@ -26,6 +26,8 @@ def test_every_block_of_the_page_runs(tmp_path: Path) -> None:
     (tmp_path / "hub").mkdir()
     HubRepository(tmp_path / "hub", "microsoft/DialoGPT-medium", DIALOG).branch("dev", {"config.json": b'{"v": 2}'})
     HubRepository(tmp_path / "hub", "TheBloke/Mistral-7B-Instruct-v0.2-GGUF", quants)
+    HubRepository(tmp_path / "hub", "acme/tiny-1b", DIALOG)
+    HubRepository(tmp_path / "hub", "acme/big-7b", {**DIALOG, "model.safetensors": weights("big", 200_000)})
     models = tmp_path / "my models"
     put(models / "llama-7b-instruct-awq")
     put(models / "demo-model", awq("demo"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.hub.server import HubServer
+from imageworks.loopback_hub.server import HubServer
 from support.git import git
 from support.hub import HubRepository
 from support.ollama import LoopbackOllama
@@ -112,7 +112,8 @@ class Shell:
             json.dumps({"schema_version": 1, "name": name, "managed": False, **fields}, indent=2) + "\n",
             encoding="utf-8",
         )
-        git(self.registry, "add", "discovered")
+        self.must("imageworks-models snapshot rebuild")
+        git(self.registry, "add", "discovered", "snapshot")
         git(self.registry, "commit", "--quiet", "--message", f"Record {name}")
 
 

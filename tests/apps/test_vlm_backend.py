@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from imageworks.apps.vlm_backend import start_lmdeploy_server, start_vllm_server
-from imageworks.config import load_host_settings
-from imageworks.registry.lookup import UnknownModelError
-from imageworks.serving.accesses import last_accessed
-from imageworks.serving.launch import LaunchError
+from imageworks.host.settings import load_host_settings
+from imageworks.registry.entries.lookup import UnknownModelError
+from imageworks.serving.command_line import LaunchError
+from imageworks.serving.last_used import last_accessed
 from support.reconcile import World
 from support.serving import chat_model, program
 from support.world import started_world

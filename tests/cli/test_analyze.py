@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imageworks.cli.app import run
-from imageworks.hub.server import HubServer
+from imageworks.loopback_hub.server import HubServer
 from support.hub import Faults, HubRepository
 
 MIB = 1024 * 1024
@@ -92,6 +92,19 @@ def test_it_reads_headers_by_range_and_no_weights(
     ]
     assert ranges
     assert set(ranges) == {f"bytes=0-{MIB - 1}"}
+
+
+def test_kinds_8_what_is_there_twice_counts_once_and_how_it_was_counted_is_told(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    twice = {
+        "original/model.safetensors": FILES["model.safetensors"],
+        "consolidated.safetensors": safetensors("BF16", 4),
+    }
+    HubRepository(tmp_path / "hub", "owner/twice", {**FILES, **twice})
+    facts = analyzed(hub, monkeypatch, capsys, "owner/twice")["facts"]
+    assert isinstance(facts, dict)
+    assert (facts["metadata"]["parameters"], facts["metadata"]["parameters_counted"]) == (4 * MIB, "headers")
 
 
 def test_a_repository_of_many_quantizations_asks_for_a_choice(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.hub.wire import Request, Response, Takeover
+from imageworks.foundation.http_messages import RawResponse, Request, Response
 from support import hub
 from support.git import assert_sound, git
 from support.registry import (
@@ -110,7 +110,10 @@ REFUSALS: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
         {"location": "moon"},
         ("models/an-unknown-location.yaml:6:11:", 'unknown location "moon"', "linux_wsl"),
     ),
-    "a-forbidden-location": ({"location": "/etc/models"}, ("outside the folders that this host allows", "config.toml")),
+    "a-forbidden-location": (
+        {"location": "/etc/models"},
+        ("outside the folders that this host allows", "config --allow"),
+    ),
 }
 
 
@@ -121,7 +124,7 @@ def test_what_is_not_there_or_not_allowed_blocks_its_model_and_says_why(fresh: W
     before = fresh.head
     done = fresh.reconcile()
     for name, (_fields, words) in REFUSALS.items():
-        told = done.stdout.partition(f"! {name}  blocked")[2].partition("\n!")[0]
+        told = done.stdout.partition(f"! blocked  {name} ")[2].partition("\n!")[0]
         for word in words:
             assert word in told, f"{name}: {word!r} is not said: {done}"
     assert_told(done, 1, f"{len(REFUSALS)} blocked")
@@ -145,7 +148,7 @@ def test_a_gated_repository_blocks_before_any_byte_and_says_where_to_ask(tmp_pat
         made.publish(REPO, small_model("a"))
         made.declare()
         before = made.head
-        assert_told(made.reconcile(), 1, "blocked (gated)", f"{made.hub.url}/{REPO}", "HF_TOKEN")
+        assert_told(made.reconcile(), 1, "gated:", f"{made.hub.url}/{REPO}", "HF_TOKEN")
         assert made.meter.total() == 0
         assert_nothing_happened(made, before)
 
@@ -159,7 +162,7 @@ def test_u5_a_gated_repository_whose_card_is_for_everybody_is_blocked_in_the_pla
         as_before = made.hub.intercept
         assert as_before is not None
 
-        def card_for_everybody(request: Request) -> Response | Takeover | None:
+        def card_for_everybody(request: Request) -> Response | RawResponse | None:
             if request.path.endswith("/README.md"):
                 known = replace(request, headers={**request.headers, "authorization": f"Bearer {CANARY}"})
                 return made.hub.respond(known)
@@ -168,7 +171,7 @@ def test_u5_a_gated_repository_whose_card_is_for_everybody_is_blocked_in_the_pla
         made.hub.intercept = card_for_everybody
         for words in (("--dry-run",), ("--yes",)):
             done = made.run("reconcile", *words)
-            assert_told(done, 1, f"! {NAME}", "gated", f"{made.hub.url}/{REPO}", "HF_TOKEN")
+            assert_told(done, 1, f"! blocked  {NAME}", "gated", f"{made.hub.url}/{REPO}", "HF_TOKEN")
             assert "to add" not in done.stdout or "0 to add" in done.stdout, done
         assert made.meter.total() == 0
         assert not (made.weights / REPO).exists()
@@ -207,9 +210,9 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_stood_there_and_resumes(fresh
         fresh.publish(REPO, files)
         fresh.declare()
         before = fresh.head
-        fresh.meter.rate = MIB if where == "large" else 2 * MIB
+        fresh.meter.most = MIB
         child = fresh.start("reconcile", "--yes")
-        wait_for(lambda: fresh.meter.served[largest] > MIB)
+        wait_for(lambda: fresh.meter.served[largest] >= MIB)
         hog = fresh.weights / "hog"
         with hog.open("wb", buffering=0) as stream:
             try:
@@ -217,7 +220,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_stood_there_and_resumes(fresh
                     pass
             except OSError:
                 pass
-        fresh.meter.rate = None
+        fresh.meter.most = None
         assert_told(ended(child), 1, "no space left", str(fresh.weights), "free some space")
         assert_nothing_happened(fresh, before)
         hog.unlink()
@@ -238,7 +241,7 @@ def test_a_read_only_target_is_told_and_nothing_is_lost(fresh: World) -> None:
             pass
         else:
             subprocess.run(["mount", "-o", "remount,bind,ro", str(fresh.weights)], check=True)
-        assert_told(fresh.reconcile(), 1, str(fresh.weights), "(read-only)", "writable")
+        assert_told(fresh.reconcile(), 1, str(fresh.weights), "read-only:", "writable")
         assert_only_snapshot(fresh, before)
         assert tree(fresh.target) == digests(small_model("a"))
     fresh.converge()
@@ -252,7 +255,7 @@ def test_a_dead_hub_blocks_what_needs_it_and_nothing_else(fresh: World) -> None:
     fresh.declare("other", repo="acme/other")
     dead = "http://127.0.0.1:9"
     done = fresh.reconcile(HF_ENDPOINT=dead)
-    assert_told(done, 1, "other  blocked (hub-unreachable)", dead)
+    assert_told(done, 1, "other  hub-unreachable:", dead)
     assert f"{NAME}  " not in done.output
     assert tree(fresh.target) == digests(small_model("a"))
 
@@ -261,7 +264,7 @@ def test_offline_says_what_would_need_the_network(fresh: World) -> None:
     fresh.publish(REPO, small_model("a"))
     fresh.declare()
     before = fresh.head
-    assert_told(fresh.reconcile("--offline"), 1, "blocked (offline)", "--offline")
+    assert_told(fresh.reconcile("--offline"), 1, "offline:", "--offline")
     assert fresh.hub.requests == []
     assert_nothing_happened(fresh, before)
 
@@ -302,7 +305,7 @@ def test_a_path_traversing_file_name_blocks_its_model(fresh: World) -> None:
     before = fresh.head
     listing = [{"type": "file", "path": "../../outside.safetensors", "size": 2, "oid": "1" * 40}]
     fresh.faults.add(hub.body(json.dumps(listing).encode()), where="/tree/", times=-1)
-    assert_told(fresh.reconcile(), 1, "blocked (unsafe-name)", "../../outside.safetensors", "include")
+    assert_told(fresh.reconcile(), 1, "unsafe-name:", "../../outside.safetensors", "include")
     assert_nothing_happened(fresh, before)
 
 
@@ -355,7 +358,7 @@ def test_a_lock_held_by_another_process_names_it(fresh: World) -> None:
     fresh.declare()
     before = fresh.head
     program = (
-        "import sys, time; from pathlib import Path; from imageworks.registry.git import RegistryRepository\n"
+        "import sys, time; from pathlib import Path; from imageworks.git.repository import RegistryRepository\n"
         "with RegistryRepository.open(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(60)"
     )
     command = [fresh.program[0], "-c", program, str(fresh.registry)]
@@ -377,7 +380,6 @@ def test_a_lock_held_by_another_process_names_it(fresh: World) -> None:
         (("reconcile", "--no-such-option"), "--no-such-option"),
         (("recncile",), "recncile"),
         (("reconcile", "--jobs", "0"), "--jobs"),
-        (("reconcile", "tiny-vlm"), "Did you mean 'tiny-vllm'?"),
         (("reconcile", "--dry-run", "--plan", "x.json"), "--plan"),
         (("reconcile", "--plan", "missing.json"), "missing.json"),
         (("history", "--limit", "none"), "--limit"),

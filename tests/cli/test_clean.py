@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.reconcile import apply as apply_module
-from imageworks.reconcile.intents import Intents
+from imageworks.providers.folder import apply as apply_module
+from imageworks.providers.publish_intents import PublishJournal
 from support.git import git
 from support.reconcile import HOST, MODEL, NAME, REPO, Result, World, command
-from support.registry import LARGE_BYTES, ended, model, wait_for
+from support.registry import LARGE_BYTES, SHARDS, ended, model, wait_for
 from support.registry import World as Fresh
 from support.terminal import Terminal
 from support.transfer import tree
@@ -78,9 +78,10 @@ def test_u1_an_undeclared_unfinished_download_survives_a_reconcile_of_everything
 
 def test_u1_a_killed_download_tells_how_far_it_is(fresh: Fresh) -> None:
     fresh.publish(REPO, model("1"))
-    fresh.meter.rate = 1 << 20
+    fresh.meter.most = LARGE_BYTES // 2
     with fresh.start("download", REPO, "--no-progress") as child:
-        wait_for(lambda: fresh.meter.total() > LARGE_BYTES // 4)
+        wait_for(lambda: any(path.stat().st_size for path in fresh.weights.rglob("*.part")))
+        wait_for(lambda: fresh.meter.served[SHARDS[0]] >= LARGE_BYTES // 2)
         os.killpg(child.pid, signal.SIGINT)
         stopped = ended(child)
     assert stopped.code == 130, stopped
@@ -89,7 +90,7 @@ def test_u1_a_killed_download_tells_how_far_it_is(fresh: Fresh) -> None:
     (told,) = json.loads(fresh.run("status", "--json").stdout)["unfinished"]
     assert 0 < told["percent"] < 100
     assert 0 < told["bytes"] < told["total_bytes"]
-    fresh.meter.rate = None
+    fresh.meter.most = None
     assert "here already" in fresh.run("download", REPO, "--no-progress", "--dry-run").stdout
     assert fresh.run("download", REPO, "--no-progress").code == 0
 
@@ -189,7 +190,7 @@ def test_clean_removes_settled_notes_drafts_and_old_caches_and_touches_no_model(
     world.reconcile()
     state = Path.home() / ".local/state/imageworks"
     cache = Path.home() / ".cache/imageworks"
-    intents = Intents(state, world.root)
+    intents = PublishJournal(state, world.root)
     intents.announce(NAME, world.weights / REPO)
     intents.announce("never-came", world.weights / "acme/never")
     intents.announce("is-there", world.folder)

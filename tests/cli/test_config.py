@@ -1,14 +1,16 @@
 """The ``config`` command: every effective setting and where it came from."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from imageworks.hub.wire import Request, Response
+from imageworks.foundation.http_messages import Request, Response
 from imageworks.transfer import engine
-from imageworks.transfer.jobs import TransferOptions
-from support.reconcile import HOST, NAME, World, command
+from imageworks.transfer.job import TransferOptions
+from support.git import typed_at_shell
+from support.reconcile import HOST, NAME, SETTINGS, World, command
 
 
 def settings(*words: str | Path) -> dict[str, tuple[str, str]]:
@@ -53,6 +55,23 @@ def test_settings_of_a_project_are_shown_with_their_file(world: World, monkeypat
     assert shown["locations.linux_wsl"] == (f"{folder}/weights (owner/repo)", f"{file}, by linux_wsl_root")
     assert shown["max_connections"] == shown["transfer.connections"] == ("12", str(file))
     assert shown["preferred_formats"] == ("gguf, awq", str(file))
+
+
+def test_what_is_not_committed_is_said_and_does_not_count(world: World) -> None:
+    world.configure(transfer={"connections": 3})
+    world.declare(commit=False)
+    text = json.dumps({**SETTINGS, "transfer": {"connections": 5}, "prune": True})
+    world.write("registry.yaml", text.replace("{folder}", str(world.folder)), commit=False)
+    assert settings("--registry", world.root)["transfer.connections"] == ("3", str(world.root / "registry.yaml"))
+    told = command("config", "--registry", world.root).err
+    assert "max_connections 5, transfer.connections 5, prune true" in told
+    plan = command("plan", "--registry", world.root)
+    assert "registry.yaml has uncommitted changes" in plan.out
+    typed = next(one for one in re.findall("`(.*?)`", plan.out) if one.startswith("git "))
+    typed_at_shell(typed)
+    assert settings("--registry", world.root)["transfer.connections"][0] == "5"
+    assert "registry.yaml" not in command("config", "--registry", world.root).err
+    assert "uncommitted" not in command("plan", "--registry", world.root).out
 
 
 def test_each_root_is_shown_with_who_named_it(world: World, isolated_environment: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.hub.server import HubServer
-from imageworks.hub.wire import Request, Response
+from imageworks.foundation.http_messages import Request, Response
+from imageworks.loopback_hub.server import HubServer
 from support.hub import Faults, body, header, status
 from support.mirrors import CachedRedirects, Mirror
 from support.providers import CANARY
@@ -36,7 +36,7 @@ def world_with(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, **se
     with HubServer(tmp_path / "hub", **settings) as hub:  # type: ignore[arg-type]
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("IMAGEWORKS_MODEL_ROOT", str(tmp_path / "weights"))
-        monkeypatch.setattr("imageworks.providers.hub_session._FIRST_PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr("imageworks.providers.huggingface.session._FIRST_PAUSE_SECONDS", 0.0)
         monkeypatch.chdir(tmp_path)
         made = World(tmp_path, hub)
         made.user_config(home, f'roots = ["{tmp_path}"]\n')

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from imageworks.cli.app import run
-from imageworks.cli.loader import app as loader
-from imageworks.providers.ollama_names import parse_name
+from imageworks.cli.scripts.loader import app as loader
+from imageworks.providers.ollama.names import parse_name
 from support.git import git
 from support.ollama_content import model
 from support.ollama_world import OllamaWorld, started_ollama

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.hub.wire import Request, Response
+from imageworks.foundation.http_messages import Request, Response
 from support.git import git
 from support.reconcile import HOST, NAME, World, command
 

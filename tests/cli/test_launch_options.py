@@ -1,6 +1,7 @@
 """Launch is data, not code: what a registry may say of starting a server, through the command line and Python."""
 # ruff: noqa: S104, S108, ANN401 # what is to be refused; manifests hold anything
 
+import hashlib
 import json
 import shlex
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from imageworks.apps.vlm_backend import start_lmdeploy_server, start_vllm_server
-from imageworks.registry.server_options import QWEN3_RERANKER
-from imageworks.serving.launch import LaunchError
+from imageworks.registry.settings.server_options import QWEN3_RERANKER
+from imageworks.registry.snapshot import SnapshotError
+from imageworks.serving.command_line import LaunchError
 from support.git import git
 from support.reconcile import HOST, World, command
+from support.recorded import write_snapshot
 from support.serving import chat_model, program
 from support.world import started_world
 
@@ -59,6 +62,7 @@ def test_x5_an_entry_that_was_changed_by_hand_gives_no_option_either(world: Worl
     entry = json.loads(file.read_bytes())
     entry[field] = "--trust-remote-code" if field == "served_model_id" else ["--trust-remote-code"]
     world.write(f"discovered/{HOST}/{NAME}.json", json.dumps(entry))
+    write_snapshot(world)  # whoever changes the one can change the other
     assert "would take for an option" in launch(world, code=1)[0]
 
 
@@ -83,6 +87,9 @@ def test_x5_an_entry_that_was_changed_by_hand_gives_no_option_either(world: Worl
         ("vllm", ["--an-option-of-tomorrow"]),
         ("vllm", ["-z"]),
         ("vllm", ["/another/model"]),
+        ("vllm", ["--dtype", "auto", "evil/another-model"]),
+        ("vllm", ["--seed=1", "evil/another-model"]),
+        ("lmdeploy", ["--tp", "2", "evil/another-model"]),
         ("lmdeploy", ["--trust-remote-code"]),
         ("lmdeploy", ["--server-name", "0.0.0.0"]),
         ("lmdeploy", ["--adapters", "/tmp/evil"]),
@@ -178,10 +185,78 @@ def test_x5_a_pull_request_shows_what_launch_would_run(world: World) -> None:
     assert "\nNo changes.\n" not in shown
 
 
+def reviewed(world: World) -> str:
+    words = ("reconcile", "--dry-run", "--format", "markdown", "--base", "HEAD~1", "--all-hosts")
+    return command(*words, "--registry", world.root).out
+
+
+@pytest.mark.parametrize(
+    ("backend", "key", "before", "after", "said"),
+    [
+        ("vllm", "backend_config", {"port": 1}, {"port": 2}, "--port=2"),
+        ("vllm", "backend_config", {"port": 1, "extra_args": ["--seed", "1"]}, None, "--seed"),
+        ("lmdeploy", "backend_config", {"port": 1}, {"port": 2}, "--server-port=2"),
+        ("lmdeploy", "served_model_id", "mine", "yours", "--model-name=yours"),
+        ("gguf", "backend_config", {"port": 1}, {"base_url": "http://evil.example/v1"}, "http://evil.example/v1"),
+        ("lmstudio", "backend_config", None, {"host": "evil.example", "port": 1}, "http://evil.example:1/v1"),
+        ("ollama", "backend_config", {"port": 1}, {"host": "evil.example", "port": 1}, "http://evil.example:1/v1"),
+        ("vllm", "model_aliases", ["a"], ["a", "gpt-4"], "gpt-4"),
+        ("vllm", "chat_template", None, {"source": "external", "path": "/tmp/evil.jinja"}, "/tmp/evil.jinja"),
+        ("vllm", "generation_defaults", {"temperature": 0}, {"temperature": 2}, '{"temperature": 2}'),
+        ("vllm", "roles", ["tag"], ["tag", "caption"], '["tag", "caption"]'),
+        ("vllm", "role_priority", {"tag": 1}, {"tag": 99}, '{"tag": 99}'),
+        ("vllm", "deprecated", None, True, "`deprecated`: nothing → `true`"),
+        ("unassigned", "roles", ["tag"], None, '`["tag"]` → nothing'),
+    ],
+)
+def test_x5_each_thing_that_decides_what_runs_is_reviewed(
+    world: World, backend: str, key: str, before: Any, after: Any, said: str
+) -> None:
+    source = {"ollama": "qwen2.5:7b"} if backend == "ollama" else {"path": str(world.weights / "acme/m")}
+    for value in (before, after):
+        fields: dict[str, Any] = {} if value is None else {key: value}
+        world.declare(NAME, source=source, backend=backend, **fields)
+    shown = reviewed(world)
+    assert "**How servers are started**" in shown
+    assert f"`{key}`" in shown
+    assert said in shown
+
+
+@pytest.mark.parametrize(("before", "after"), [("vllm", "lmdeploy"), ("vllm", "gguf"), ("gguf", "vllm")])
+def test_x5_another_server_is_reviewed(world: World, before: str, after: str) -> None:
+    for backend in (before, after):
+        world.declare(NAME, source={"path": str(world.weights / "acme/m")}, backend=backend)
+    assert f'`backend`: `"{before}"` → `"{after}"`' in reviewed(world)
+
+
+def test_x5_a_model_that_is_started_no_more_is_reviewed(world: World) -> None:
+    world.declare(NAME, source={"path": str(world.weights / "acme/m")}, backend="vllm", roles=["tag"])
+    world.delete(NAME)
+    shown = reviewed(world)
+    assert f"- `{NAME}`: nothing instead of `vllm serve" in shown
+    assert '`roles`: `["tag"]` → nothing' in shown
+
+
+def test_x3_a_record_that_a_request_changes_is_reviewed(world: World) -> None:
+    declared(world, backend_config={"port": 24001})
+    file = f"discovered/{HOST}/{NAME}.json"
+    entry = json.loads((world.root / file).read_bytes())
+    world.write(file, json.dumps({**entry, "download_path": "/tmp/evil"}))
+    shown = reviewed(world)
+    assert f"**Records that this request changes:** `{NAME}`" in shown
+    assert "No changes." not in shown.partition(f"#### Host `{HOST}`")[2].partition("####")[0]
+
+
+def test_x5_what_decides_nothing_is_not_reviewed(world: World) -> None:
+    for label in ("a", "b"):
+        world.declare(NAME, source={"path": str(world.weights / "acme/m")}, backend="vllm", labels={"x": label})
+    assert "How servers are started" not in reviewed(world)
+
+
 # --- the snapshot is never obeyed ---------------------------------------------------------------------------------
 
 
-def test_x3_a_forged_snapshot_changes_nothing(world: World) -> None:
+def test_x3_a_forged_snapshot_is_never_obeyed(world: World) -> None:
     declared(world, roles=["caption"], backend_config={"port": 24001})
     (world.folder / "bin").mkdir()
     words = launch(world)
@@ -193,7 +268,13 @@ def test_x3_a_forged_snapshot_changes_nothing(world: World) -> None:
         "backend_config": {"host": "0.0.0.0", "port": 1, "extra_args": ["--trust-remote-code"]},
     }
     world.write(f"snapshot/{HOST}.json", json.dumps([*forged, {**forged[0], "name": "another", "roles": ["caption"]}]))
-    assert launch(world) == words
+    assert f"snapshot/{HOST}.json" in launch(world, code=1)[0]
+    refused = command("resolve", "--role", "caption", "--all", "--json", "--registry", world.root)
+    assert (refused.code, refused.out) == (1, "")
+    with pytest.raises(SnapshotError):
+        start_vllm_server(NAME, registry=world.root)
+    world.reconcile()
+    assert launch(world) == words, "the remedy works"
     assert command("resolve", "--role", "caption", "--all", "--json", "--registry", world.root).out == resolved
     record = program(world.folder / "bin", "vllm")
     with pytest.MonkeyPatch.context() as patch:
@@ -203,6 +284,18 @@ def test_x3_a_forged_snapshot_changes_nothing(world: World) -> None:
     git(world.root, "rm", "--quiet", "--force", f"snapshot/{HOST}.json")
     world.commit("Remove the snapshot")
     assert launch(world) == words
+
+
+def test_x4_a_template_is_the_one_whose_digest_the_manifest_says(world: World) -> None:
+    text = "{{ messages }}\n"
+    world.write("templates/chat.jinja", text)
+    template = {"source": "external", "path": "templates/chat.jinja"}
+    declared(world, chat_template=template | {"sha256": hashlib.sha256(text.encode()).hexdigest()})
+    assert launch(world)[-1].endswith("templates/chat.jinja")
+    world.write("templates/chat.jinja", "{{ evil }}\n")
+    assert "chat_template.sha256" in launch(world, code=1)[0]
+    declared(world, chat_template=template)  # without a digest, whatever stands there
+    assert launch(world)[-1].endswith("templates/chat.jinja")
 
 
 # --- Ollama -------------------------------------------------------------------------------------------------------
@@ -233,6 +326,20 @@ def test_x5_ollama_runs_what_was_recorded_and_not_what_a_manifest_calls_it(world
 def test_x5_ollama_runs_nothing_that_is_not_recorded(world: World) -> None:
     world.declare(NAME, source={"ollama": "evil.example/library/backdoor:latest"}, backend="ollama")
     assert f"reconcile {NAME}" in launch(world, server="ollama", code=1)[0]
+
+
+def test_x5_ollama_pulls_nothing_for_files_that_it_was_never_given(world: World) -> None:
+    declared(world, backend="ollama")
+    assert "is not recorded in Ollama's store" in launch(world, server="ollama", code=1)[0]
+
+
+def test_x5_ollama_pulls_nothing_that_it_refused_before(world: World) -> None:
+    recorded_in_ollama(world)
+    file = f"discovered/{HOST}/{NAME}.json"
+    entry = json.loads((world.root / file).read_bytes())
+    entry["conditions"] = [{"type": "Ready", "status": "False", "reason": "NotInstalled", "message": "never installed"}]
+    world.write(file, json.dumps(entry))
+    assert "is not recorded in Ollama's store" in launch(world, server="ollama", code=1)[0]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.providers.hub_records import git_blob_id
+from imageworks.providers.huggingface.records import git_blob_id
 from support.reconcile import MODEL, NAME, REPO, World, command
 from support.transfer import content, sha256
 

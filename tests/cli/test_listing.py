@@ -4,12 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+import imageworks.cli.commands.follow.list  # noqa: F401 # before a test patches what it imports
 from support.reconcile import HOST, NAME, REPO, Result, World, command
+from support.recorded import record
 
 VARIANT = "llama-12.2b-ollama-gguf-q4_k_m"
 HEAVY = ("sqlite3", "pygit2", "httpx2", "jsonschema", "rich", "huggingface_hub", "ruamel", "_ruamel_yaml")
@@ -22,13 +24,6 @@ def installed(world: World) -> World:
     world.write("models/logical.yaml", '{"schema_version": 1, "roles": ["caption"]}')
     world.reconcile()
     return world
-
-
-def record(world: World, *models: Mapping[str, object]) -> None:
-    """Write a snapshot as a controller would."""
-    folder = world.root / "snapshot"
-    folder.mkdir(exist_ok=True)
-    (folder / f"{HOST}.json").write_text(json.dumps(models), encoding="utf-8")
 
 
 def model(name: str = VARIANT, **fields: object) -> dict[str, object]:
@@ -61,9 +56,10 @@ def test_nothing_recorded_says_what_to_do(world: World) -> None:
 
 def test_each_model_stands_in_a_line_with_what_it_is(installed: World) -> None:
     lines = listed(installed).out.splitlines()
-    assert lines[0].split() == ["NAME", "FORMAT", "QUANT", "PRODUCER", "CAPS", "SIZE"]
-    assert lines[1].split() == ["tiny", "1b", "safetensors", "acme", "text", "58.6", "KiB"]
+    assert lines[0].split() == ["NAME", "FORMAT", "QUANT", "PRODUCER", "CAPS", "SIZE", "AGE", "WHERE"]
+    assert lines[1].split() == ["tiny", "1b", "safetensors", "acme", "text", "58.6", "KiB", "now", "linux_wsl"]
     assert len(lines) == 2
+    assert listed(installed).err == "1 model, 58.6 KiB, as recorded; `status` looks at the disks\n"
 
 
 def test_the_name_is_the_one_that_people_read(world: World) -> None:
@@ -200,7 +196,7 @@ def test_a_name_never_drives_the_terminal(world: World) -> None:
 
 
 def test_a_snapshot_that_is_none_names_its_file(installed: World) -> None:
-    (installed.root / f"snapshot/{HOST}.json").write_text("{}", encoding="utf-8")
+    installed.write(f"snapshot/{HOST}.json", "{}")
     result = command("list", "--registry", installed.root)
     assert result.code == 1
     assert f"snapshot/{HOST}.json" in result.err
@@ -213,24 +209,44 @@ def test_a_registry_that_is_none_is_a_wrong_command_line(world: World) -> None:
 
 
 @pytest.mark.parametrize("words", ["list", "list --json", "list --details", "list-roles"])
-def test_only_the_snapshot_is_read_and_no_heavy_library(world: World, tmp_path: Path, words: str) -> None:
-    record(world, model(roles=["caption"]))
+def test_only_this_hosts_note_is_read_and_no_heavy_library(
+    installed: World, isolated_environment: Path, tmp_path: Path, words: str
+) -> None:
+    next(isolated_environment.rglob("state.sqlite3")).unlink()  # what was used when, and which drives are there
     program = (
         "import sys; before = set(sys.modules);"  # whoever measures coverage has loaded some already
         "from imageworks.cli.app import run; code = run(sys.argv[1:]);"
         f"print(sorted((set(sys.modules) - before) & set({HEAVY})), file=sys.stderr); sys.exit(code)"
     )
-    command_line = [sys.executable, "-c", program, *words.split(), "--registry", str(world.root)]
+    command_line = [sys.executable, "-c", program, *words.split(), "--registry", str(installed.root)]
     done = subprocess.run(command_line, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stderr.strip() == "[]"
+    assert done.stderr.splitlines()[-1] == "[]"
 
 
 def test_the_columns_that_are_always_shown_fit_eighty(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imageworks.cli.output.terminal_width", lambda: 80)
+    for place in ("commands.follow.list", "output"):  # the one imports from the other
+        monkeypatch.setattr(f"imageworks.cli.{place}.terminal_width", lambda: 80)
     able = dict.fromkeys(("text", "vision", "tools", "reasoning"), True)
     shown = {"display_name": "mistral 7b-instruct-v0.2 (Q4 K M)", "producer": "thebloke", "capabilities": able}
-    record(world, model(VARIANT, **shown, download_size_bytes=813_000_000))
+    when = (datetime.now(UTC) - timedelta(days=3)).isoformat()
+    record(world, model(VARIANT, **shown, download_size_bytes=813_000_000, downloaded_at=when))
     heading, line = listed(world).out.splitlines()
     assert heading.split() == ["NAME", "FORMAT", "QUANT", "PRODUCER", "CAPS", "SIZE"]
-    assert line.startswith("mistral 7b-instruct-v0.2 (Q4 K M)  gguf    q4_k_m  thebloke  text,")
+    assert line.startswith("mistral 7b-instruct-v0.2 (Q4 K M)  gguf    q4_k_m  thebloke  reasoni…  775.3 MiB")
+    assert len(line) <= 80
+    monkeypatch.setattr("imageworks.cli.output.terminal_width", lambda: 120)
+    monkeypatch.setattr("imageworks.cli.commands.follow.list.terminal_width", lambda: 120)
+    heading, line = listed(world).out.splitlines()
+    assert heading.split()[5:] == ["SIZE", "AGE", "WHERE"]
+    assert line.split()[-2:] == ["3d", "linux_wsl"]
+
+
+def test_a_table_with_a_long_name_stays_one_at_eighty(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("commands.follow.list", "output"):  # the one imports from the other
+        monkeypatch.setattr(f"imageworks.cli.{place}.terminal_width", lambda: 80)
+    title = "deepseek r1-distill-llama 70b-instruct (Q4 K M)"
+    record(world, model(display_name=title, producer="somebody", download_size_bytes=9))
+    heading, line = listed(world).out.splitlines()
+    assert heading.split()[0] == "NAME"
+    assert line.startswith(title)
     assert len(line) <= 80

@@ -246,4 +246,30 @@ def test_many_models_are_hashed_as_one(scanned: World) -> None:
         put(scanned.weights / f"someone/{name}-AWQ", {"tokenizer.json": b"[]"})
     result = maintain(scanned, "normalize-formats", "--rebuild", "--apply")
     assert result.out.count("artifacts.aggregate_sha256:") == 3
-    assert result.err.splitlines() == ["hashing: 0 % of 6 B", "hashing: 100 % of 6 B"]
+    assert result.err.splitlines()[0] == "reading 3 files, 6 B"
+    assert result.err.splitlines()[1].startswith("3 of 3 files done, read 6 B")
+
+
+def test_detection_kind_normalize_brings_old_answers_up_to_date_and_keeps_names(scanned: World) -> None:
+    entry = scanned.entry(FOUND)
+    old = {"text": True, "vision": True, "embedding": False, "audio": False, "thinking": False, "tools": False}
+    metadata = {**entry["metadata"], "parameters": 7, "note": "of people"}  # type: ignore[dict-item]
+    edit(scanned, FOUND, capabilities=old, metadata=metadata, quantization="w4a16", license="mit")
+    before = scanned.head()
+    shown = maintain(scanned, "normalize-formats").out
+    assert "quantization:w4a16→awq" in shown
+    assert "capabilities:text,vision→text" in shown
+    assert "metadata.parameters:7→" in shown
+    assert scanned.head() == before
+    maintain(scanned, "normalize-formats", "--apply")
+    assert scanned.entries() == [FOUND]
+    after = scanned.entry(FOUND)
+    assert (after["quantization"], after["license"]) == ("awq", "mit")
+    assert after["capabilities"] == entry["capabilities"]
+    assert after["metadata"] == {**entry["metadata"], "note": "of people"}  # type: ignore[dict-item]
+    assert maintain(scanned, "normalize-formats", "--apply").out == "No changes.\n"
+
+
+def test_detection_kind_normalize_leaves_what_people_set_of_capabilities(scanned: World) -> None:
+    edit(scanned, FOUND, capabilities={"text": True, "vision": {"max_images": 4}})
+    assert maintain(scanned, "normalize-formats", "--apply").out == "No changes.\n"

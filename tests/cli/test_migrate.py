@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry.git import RegistryRepository
+from imageworks.git.repository import RegistryRepository
 from support.git import assert_sound, git
 from support.legacy import BACKUP_1, BACKUP_2, CURATED_BACKUP, found_model, legacy_model, synonyms, usual, write_configs
 from support.reconcile import Result, closed_log, command
@@ -262,7 +262,9 @@ def test_p2_one_bad_model_in_a_backup_does_not_stop_the_others(configs: Path, ro
     (configs / BACKUP_1).write_text(json.dumps([{"name": "a", "backend": "vllm"}, bad]), encoding="utf-8")
     assert f"passed over {BACKUP_1}: 1:" in migrate(configs, root).out
     commit = git(root, "log", "--format=%H", f"--grep={BACKUP_1}").split()[-1]
-    assert git(root, "ls-tree", "-r", "--name-only", commit, "discovered").split() == ["discovered/testhost/a.json"]
+    assert git(root, "ls-tree", "-r", "--name-only", commit, "discovered/testhost").split() == [
+        "discovered/testhost/a.json"
+    ]
 
 
 def test_p2_what_an_editor_of_windows_put_before_a_file_does_not_matter(configs: Path, root: Path) -> None:
@@ -356,3 +358,16 @@ def test_every_changed_field_is_shown_when_asked(configs: Path, root: Path) -> N
     assert f"changed capabilities: {len(synonyms())} words became 7 flags" in said
     assert "changed source_provider: hf is written huggingface" in said
     assert "passed over" not in said
+
+
+@pytest.mark.parametrize("place", [".git/lfs", "models", "payload"])
+def test_x1_what_stands_in_a_registry_is_not_declared_by_its_path(configs: Path, root: Path, place: str) -> None:
+    inside = str(root / place / "m")
+    found = found_model("own_(FP16)", None, download_path=inside, download_location="custom")
+    declared = legacy_model("own_(FP16)", None, backend_config={"port": 1, "model_path": inside, "extra_args": []})
+    write_configs(configs, {"model_registry.curated.json": [declared], "model_registry.discovered.json": [found]})
+    migrate(configs, root)
+    manifest = (root / "models/own_(FP16).yaml").read_text(encoding="utf-8")
+    assert "\nsource:" not in manifest
+    assert "no place for a model" in manifest
+    assert command("validate", "--registry", root).code == 0

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.cli import model_registry
 from imageworks.cli.app import run
+from imageworks.cli.scripts import model_registry
 from imageworks.model_loader.download_adapter import record_download
 from support.found import put
 from support.reconcile import MODEL, REPO, Result, World, command
@@ -135,7 +135,7 @@ def test_a_locked_model_whose_bytes_drift_fails_and_is_not_replaced(world: World
     config = world.weights / REPO / "config.json"
     config.write_text("{}", encoding="utf-8")
     assert "size-mismatch" in registry(world, "verify", NAME, code=1).out
-    assert f"! {NAME}  blocked (locked)" in world.reconcile(code=1).out
+    assert world.reconcile(code=1).planned[NAME] == ("blocked", "locked")
     assert config.read_text(encoding="utf-8") == "{}"
     refused = registry(world, "verify", NAME, "--lock", code=1)
     assert f"{NAME} is damaged, so it is not locked: config.json has 2 bytes" in refused.err
@@ -259,7 +259,8 @@ def test_a_model_is_shown_as_it_is_merged(world: World, declared: Path) -> None:
     for key, value in {"roles": "caption", "backend": "vllm", "download_path": str(world.weights / REPO)}.items():
         assert any(line.split(maxsplit=1) == [key, value] for line in shown.splitlines()), key
     assert "model.safetensors" in shown
-    assert json.loads(registry(world, "show", NAME, "--json").out) == world.snapshot()[NAME]
+    whole = world.snapshot()[NAME] | {"artifacts": world.entry(NAME)["artifacts"]}
+    assert json.loads(registry(world, "show", NAME, "--json").out) == whole
     assert declared.is_file()
 
 

@@ -1,6 +1,8 @@
 """Every command takes what ``list`` prints, and whatever else only one model is called."""
 
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from imageworks.model_loader.registry import UnknownModelError, get_entry
 from imageworks.tools.model_downloader import ModelDownloader
+from support.git import typed_at_shell
 from support.reconcile import Result, World, command
 from support.terminal import Terminal
 from support.world import started_world
@@ -93,10 +96,33 @@ def test_u3_what_list_prints_can_be_typed(three: World) -> None:
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
 def test_u3_a_name_of_several_lists_them(three: World, words: tuple[str, ...]) -> None:
-    code = 64 if words[0] in {"status", "reconcile", "pin", "outdated"} else 1
-    refused = run(three, *(word.format("gamma") for word in words), code=code)
+    refused = run(three, *(word.format("gamma") for word in words), code=1)
     assert NAMES[0] in refused.err
     assert NAMES[1] in refused.err
+
+
+def test_a_name_that_nobody_has_is_refused_alike_by_every_command(three: World) -> None:
+    more = (
+        ("update", "{}", "--dry-run"),
+        ("remove", "{}", "--yes"),
+        ("promote", "{}"),
+        ("reconcile", "--yes", "--confirm", "{}"),
+        ("verify", "{}", "--repair"),
+        ("launch", "ollama", "{}", "--print"),
+        ("export", "kserve", "{}"),
+    )
+    three.declare("drafted", source={"huggingface": "beta/delta"}, location="second", commit=False)
+    for words in (*COMMANDS, *more):
+        refused = run(three, *(word.format("delta-vlm") for word in words), code=1)
+        assert NAMES[2] in refused.err, (words, refused.err)
+        assert "models/drafted.yaml" not in refused.err
+    for words in COMMANDS[:4]:
+        refused = run(three, *(word.format("drafted") for word in words), code=1)
+        assert "models/drafted.yaml is not committed" in refused.err
+        shown, typed = re.findall("`(.*?)`", refused.err)
+        assert "drafted" in run(three, *shlex.split(shown)[1:]).out
+    typed_at_shell(typed)
+    assert run(three, *(word.format("drafted") for word in COMMANDS[2])).err == ""
 
 
 def test_u3_a_deprecated_model_gives_way(three: World) -> None:
@@ -151,7 +177,7 @@ def test_u3_python_takes_the_same_names(three: World, monkeypatch: pytest.Monkey
 
 def test_u3_the_script_of_the_registry_takes_them_too(three: World, tmp_path: Path) -> None:
     from imageworks.cli.app import run as run_app
-    from imageworks.cli.model_registry import app
+    from imageworks.cli.scripts.model_registry import app
 
     del tmp_path
     for spelling in SPELLINGS:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.hub.wire import Request, Response
+from imageworks.foundation.http_messages import Request, Response
 from support.hub import paths
 from support.network import HUB_NAME, ForwardProxy, Relay, SocksProxy, TlsFront, make_authority
 from support.reconcile import MODEL, NAME, REPO, World, command
@@ -102,7 +102,7 @@ def test_d21_a_useless_proxy_is_one_line_with_its_variable(
     world.serve()
     world.declare(source={"huggingface": REPO, "revision": "1" * 40})
     monkeypatch.setenv(variable, value)
-    monkeypatch.setattr("imageworks.providers.hub_session._FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("imageworks.providers.huggingface.session._FIRST_PAUSE_SECONDS", 0.0)
     registry = () if words[0] == "analyze" else ("--registry", world.root)
     failed = command(*words, *registry)
     said = failed.out + failed.err
@@ -146,7 +146,7 @@ def test_d21_certificates_of_the_office_hold_for_all(
     with hub, links, ForwardProxy(USER, PASSWORD) as proxy:
         if proxied:
             monkeypatch.setenv("HTTPS_PROXY", f"http://{WRITTEN}127.0.0.1:{proxy.port}")
-        monkeypatch.setattr("imageworks.providers.hub_session._FIRST_PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr("imageworks.providers.huggingface.session._FIRST_PAUSE_SECONDS", 0.0)
         failed = world.reconcile("-y", code=1)
         assert "SSL_CERT_FILE" in failed.out + failed.err  # what would help
         monkeypatch.setenv(variable, str(only if variable == "SSL_CERT_DIR" else only / "office.crt"))

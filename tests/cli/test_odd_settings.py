@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.hub.server import HubServer
-from imageworks.hub.wire import Request, Response
+from imageworks.foundation.http_messages import Request, Response
+from imageworks.loopback_hub.server import HubServer
 from support.hub import Faults, status
 from support.reconcile import MODEL, NAME, REPO, World, command
 from support.transfer import content
@@ -65,7 +65,7 @@ def test_d25_a_redirect_in_plain_utf8_is_followed(world: World) -> None:
 
     def plain(hub: HubServer, request: Request) -> Response:
         response = hub.respond(request)
-        location = (response.header("Location") or "").replace("%C3%A8", "è".encode().decode("latin-1"))
+        location = dict(response.headers).get("Location", "").replace("%C3%A8", "è".encode().decode("latin-1"))
         kept = tuple(pair for pair in response.headers if pair[0] != "Location")
         return Response(response.status, (*kept, ("Location", location)), response.body)
 

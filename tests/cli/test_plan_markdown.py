@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageworks.cli.plan_markdown import MOST_CHARACTERS, plan_markdown
-from imageworks.reconcile.plan import Action, Change, Drift, FilesystemTotal, Plan, Reason
-from imageworks.reconcile.proposal import Detail, HostPlan
+from imageworks.cli.views.plan_markdown import MOST_CHARACTERS, plan_markdown
+from imageworks.naming.hub_identifiers import hub_page
+from imageworks.plan.compare import Detail, HostPlan
+from imageworks.plan.plan import Action, Change, Drift, FilesystemTotal, Plan, Reason
 
 A, B = "a" * 40, "b" * 40
 HOST = "workstation"
+HUB = "https://huggingface.co"
 INSTALL = Change(
     "new",
     Action.INSTALL,
@@ -65,8 +67,8 @@ def test_a_reviewer_sees_everything_to_decide_by() -> None:
         "### Model changes",
         f"#### Host `{HOST}`",
         "**Invalid documents**\n\n- `models/x.yaml:1:1: broken`",
-        "| `+` | `new` | install (missing) | `aaaaaaaaaaaa` | 4.0 KiB | 3.0 GiB | `huggingface:acme/new` |",
-        "| `~` | `it` | update (revision-changed) | `aaaaaaaaaaaa` → `bbbbbbbbbbbb` | 1.0 KiB → 2.0 KiB |  |",
+        f"| `+` | `new` | install (missing) | [`{A[:12]}`]({HUB}/acme/new/tree/{A}) | 4.0 KiB | 3.0 GiB |",
+        f"| `~` | `it` | update (revision-changed) | `{A[:12]}` → [`{B[:12]}`]({HUB}/acme/it/tree/{B}) | 1.0 KiB → 2.",
         "| `-` | `gone` | remove (undeclared) | `aaaaaaaaaaaa` | 2.0 KiB |  |  |",
         "**Blocked**\n\n- `bad`: `models/bad.yaml:4:3: policies.require_pins`",
         "- `it`: `licence mit -> gpl`, `new.bin can run code (pickle)`",
@@ -114,6 +116,24 @@ def test_every_host_has_a_section_and_what_is_invalid_is_said_once() -> None:
     assert text.count("No changes.") == 1
 
 
+def test_models_are_linked_to_their_manifests_and_to_the_hub_that_is_asked() -> None:
+    manifests = {name: f"registry/models/{name}.yaml" for name in ("new", "bad")}
+    text = plan_markdown([replace(WHOLE, manifests=manifests)], about=HOST, hub="https://hub.example/hf")
+    assert f"| [`new`](../blob/{B}/registry/models/new.yaml) |" in text
+    assert f"- [`bad`](../blob/{B}/registry/models/bad.yaml#L4): " in text
+    assert f"](https://hub.example/hf/acme/new/tree/{A})" in text
+    assert "](http" not in plan_markdown([WHOLE], about=HOST, hub="http://127.0.0.1:8080")
+
+
+@pytest.mark.parametrize(
+    "hub", ["http://x", "https://x y", "https://x)(", "javascript:x", "https://u:p@x", "https://x?q"]
+)
+def test_nothing_but_a_plain_https_address_becomes_a_link(hub: str) -> None:
+    assert hub_page("acme/it", A, hub) is None
+    assert hub_page(hub, A) is None
+    assert hub_page("acme/it", hub) is None
+
+
 @pytest.mark.parametrize("evil", HOSTILE)
 def test_names_from_elsewhere_become_no_markup(evil: str) -> None:
     check_harmless(evil)
@@ -138,7 +158,8 @@ def check_harmless(evil: str) -> None:
         diagnostics=(evil,),
         notes=(evil,),
     )
-    one = HostPlan(plan, plan.changes, {evil: detail}, settled=(evil,), diagnostics=(evil,))
+    manifests = {evil: f"models/{evil}.yaml"}
+    one = HostPlan(plan, plan.changes, {evil: detail}, settled=(evil,), diagnostics=(evil,), manifests=manifests)
     text = plan_markdown([one], about=evil)
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", text)
     outside = "\n".join(_without_code(line) for line in text.splitlines()[1:])

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from imageworks.config import load_host_settings
+from imageworks.host.settings import load_host_settings
 from support.found import put
 from support.reconcile import QUANTS, Result, World, command
 from support.world import log_is_closed, started_world
@@ -182,7 +182,7 @@ def test_p8_a_folder_that_a_person_names_is_scanned_and_allowed(
         assert str(outside) in done.err
     else:
         from imageworks.cli.app import run as run_app
-        from imageworks.cli.loader import app
+        from imageworks.cli.scripts.loader import app
 
         words = ["ingest-local-hf", "--root", str(outside), "--registry", str(world.root)]
         assert run_app(words, application=app) == 0

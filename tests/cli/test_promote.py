@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry.schema import load_schema
+from imageworks.registry.documents.schema import load_schema
 from support.git import git
 from support.meanwhile import meanwhile
 from support.reconcile import HOST, NAME, REPO, Result, World, command

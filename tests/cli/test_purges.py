@@ -1,13 +1,15 @@
 """The purges, the reset and the backfill as commands: a plan, one commit, valid afterwards, and no file touched."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from imageworks.registry.entry import render_entry
+from imageworks.registry.entries.entry import render_entry
 from support.git import git
 from support.reconcile import HOST, NAME, Result, World, command
+from support.terminal import Terminal
 from support.weights import safetensors_file
 
 CONFIG = json.dumps({"model_type": "llama", "quantization_config": {"quant_method": "awq"}})
@@ -46,6 +48,29 @@ def scanned(world: World) -> World:
     maintain(world, "scan")
     assert world.entries() == sorted([FOUND, NAME])
     return world
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "goes"),
+    [("n\n", (), False), ("", (), False), ("y\n", (), True), ("", ("-y",), True), ("", ("--apply",), True)],
+)
+@pytest.mark.parametrize("name", ["reset-discovered", "purge-hf"])
+def test_u14_at_a_terminal_what_removes_entries_asks_first(
+    scanned: World, monkeypatch: pytest.MonkeyPatch, name: str, answer: str, words: tuple[str, ...], *, goes: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    result = maintain(scanned, name, *words, code=0 if goes else 1)
+    assert (FOUND not in scanned.entries()) == goes
+    assert ("[y/N]" in result.err) == (not words)
+
+
+def test_u14_json_says_what_was_done(scanned: World) -> None:
+    shown = json.loads(maintain(scanned, "purge-hf", "--dry-run", "--json").out)
+    done = json.loads(maintain(scanned, "purge-hf", "--json").out)
+    assert [(one["action"], one["name"]) for one in done["operations"]] == [("remove", FOUND)]
+    assert shown["operations"] == done["operations"]
+    assert (shown["dry_run"], shown["commit"]) == (True, None)
+    assert (done["dry_run"], done["commit"]) == (False, scanned.head())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from support.git import git
 from support.reconcile import MODEL, QUANTS, REPO, Result, World, command
+from support.recorded import write_snapshot
 from support.terminal import Terminal
 from support.transfer import tree, write
 
@@ -38,6 +39,7 @@ def text_of(world: World, file: str = MANIFEST) -> str:
 def scan(world: World, entry: dict[str, object]) -> None:
     """Commit an entry as a scan would have made it."""
     world.write(f"discovered/testhost/{entry['name']}.json", json.dumps(entry, indent=2, sort_keys=True))
+    write_snapshot(world)
 
 
 def test_only_the_download_is_forgotten(world: World) -> None:
@@ -104,7 +106,7 @@ def test_without_a_terminal_it_refuses_unless_forced(world: World) -> None:
     before = world.head()
     refused = remove(world, NAME, "--delete-files", code=1)
     assert "nobody can be asked" in refused.err
-    assert "Run it again with --force " in refused.err
+    assert "Run it again with --yes " in refused.err
     assert world.head() == before
     assert tree(world.weights / REPO) == MODEL
 
@@ -160,6 +162,7 @@ def test_a_manifest_with_uncommitted_changes_stops_it(world: World) -> None:
 def test_a_manifest_that_serves_other_hosts_leaves_only_this_one_out(world: World) -> None:
     entry = {**world.entry(NAME)}
     world.write(f"discovered/elsewhere/{NAME}.json", json.dumps(entry, indent=2, sort_keys=True))
+    write_snapshot(world, "elsewhere")
     result = remove(world, NAME, "--delete-files", "--force")
     assert f"{MANIFEST} will leave this host out; it stays for elsewhere" in result.err
     assert "hosts: [elsewhere]" in text_of(world)
@@ -222,6 +225,7 @@ def test_a_record_that_leads_outside_the_hosts_roots_deletes_nothing(
     write(outside, dict(MODEL))
     file = f"discovered/testhost/{NAME}.json"
     world.write(file, text_of(world, file).replace(str(world.weights / REPO), str(outside)))
+    write_snapshot(world)
     before = world.head()
     refused = command("remove", NAME, "--delete-files", "--force", "--registry", world.root)
     assert refused.code == 1

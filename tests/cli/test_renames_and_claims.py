@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from imageworks.hub.server import HubServer
-from imageworks.hub.wire import Request, Response
+from imageworks.foundation.http_messages import Request, Response
+from imageworks.loopback_hub.server import HubServer
 from support.reconcile import MODEL, QUANTS, World, command
 
 OLD, NEW = "good/name", "evil/name"

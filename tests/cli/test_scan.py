@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry.entry import ArtifactFile, aggregate_sha256
-from imageworks.registry.schema import load_schema
+from imageworks.registry.documents.schema import load_schema
+from imageworks.registry.entries.entry import ArtifactFile, aggregate_sha256
 from support.git import git
 from support.legacy import found_model, write_configs
 from support.meanwhile import meanwhile
@@ -297,7 +297,7 @@ def test_what_was_hashed_before_an_interruption_is_not_read_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("imageworks.reconcile.scan.found_entry", interrupted)
+        patched.setattr("imageworks.operations.scan.record.found_entry", interrupted)
         assert command("scan", "--registry", found.root).code == 130
     assert recorded(found) == []
     assert "hashing" not in scan(found).err

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.config import load_host_settings
-from imageworks.serving.accesses import last_accessed
+from imageworks.host.settings import load_host_settings
+from imageworks.serving.last_used import last_accessed
 from support.reconcile import World, command
 from support.serving import chat_model, program
 from support.transfer import tree
@@ -299,7 +299,7 @@ def test_the_proxys_variables_show_more(world: World, model: Path) -> None:
 
 
 def test_it_warns_when_others_can_reach_it(world: World) -> None:
-    with serving(world, "--host", "0.0.0.0") as (process, url):  # noqa: S104 # what is to be warned of
+    with serving(world, "--host", "0.0.0.0", "--insecure") as (process, url):  # noqa: S104 # what is to be warned of
         process.send_signal(signal.SIGINT)
         _, talk = process.communicate(timeout=20)
     assert url.startswith("http://0.0.0.0:")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry.entry import render_entry
+from imageworks.registry.entries.entry import render_entry
 from support.git import git
 from support.ollama_world import OllamaWorld, started_ollama
 from support.reconcile import HOST, MODEL, NAME, REPO, Result, World, command

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from support.git import git
 from support.reconcile import HOST, NAME, World, command
+from support.transfer import tree
 
 
 @pytest.fixture
@@ -48,3 +50,25 @@ def test_a_snapshot_is_shown_as_json_for_this_host_or_another(installed: World) 
     shown = json.loads(command("snapshot", "show", "--registry", installed.root).out)
     assert [model["name"] for model in shown] == [NAME]
     assert json.loads(command("snapshot", "show", "elsewhere", "--registry", installed.root).out) == []
+
+
+@pytest.mark.parametrize("linked", ["snapshot", f"snapshot/{HOST}.json"])
+def test_x1_a_snapshot_that_is_a_link_is_not_made_anew_where_it_leads(installed: World, linked: str) -> None:
+    elsewhere = installed.folder / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / f"{HOST}.json").write_text("precious", encoding="utf-8")
+    git(installed.root, "rm", "-r", "--quiet", linked)
+    (installed.root / linked).parent.mkdir(exist_ok=True)
+    (installed.root / linked).symlink_to(elsewhere if linked == "snapshot" else elsewhere / f"{HOST}.json")
+    git(installed.root, "add", "--all")
+    installed.commit("Lead elsewhere")
+    refused = command("snapshot", "rebuild", "--registry", installed.root)
+    assert refused.code == 1
+    assert "symbolic link" in refused.err
+    assert "symbolic link" in command("reconcile", "--yes", "--registry", installed.root).err
+    assert tree(elsewhere) == {f"{HOST}.json": b"precious"}
+    git(installed.root, "rm", "-r", "--quiet", "--", linked)  # as it says
+    assert command("snapshot", "rebuild", "--registry", installed.root).code == 0
+    git(installed.root, "add", "--all")
+    installed.commit("Rebuild the snapshot")
+    assert command("snapshot", "check", "--registry", installed.root).code == 0

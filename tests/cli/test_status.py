@@ -37,6 +37,30 @@ def test_damage_is_a_fault_and_names_the_file(world: World) -> None:
     assert result.code == 1
     assert "damaged" in result.out
     assert "config.json" in result.out
+    assert f"To do: `imageworks-models reconcile {NAME}`" in result.out
+    world.reconcile(NAME)
+    assert command("status", "--registry", world.root).code == 0
+
+
+def test_what_is_wrong_comes_first_and_a_line_sums_up(world: World) -> None:
+    world.serve()
+    world.serve(QUANTS, "acme/many")
+    world.declare("a-well-one")
+    world.declare("zz-damaged", source={"huggingface": "acme/many"}, quantization="Q4_K_M")
+    world.reconcile()
+    world.declare("zz-blocked", source={"huggingface": "acme/nowhere"})
+    next((world.weights / "acme/many").glob("*.gguf")).unlink()
+    result = command("status", "--registry", world.root)
+    names = [line.split()[0] for line in result.out.splitlines()[1:4]]
+    assert names == ["zz-blocked", "zz-damaged", "a-well-one"]
+    assert result.err.splitlines()[-1] == f"{HOST}: 3 models: 1 as declared, 1 out of sync, 1 blocked, 1 damaged"
+    statuses = command("status", "--registry", world.root, "--json").json["models"]
+    assert isinstance(statuses, list)
+    assert {one["name"]: one["remedy"] for one in statuses} == {
+        "a-well-one": "",
+        "zz-blocked": "",
+        "zz-damaged": "reconcile zz-damaged",
+    }
 
 
 def test_a_blocked_model_is_a_fault(world: World) -> None:

@@ -10,6 +10,7 @@ import pytest
 from support.git import assert_sound, git, user_work
 from support.hub import Faults, HubHistory, status
 from support.reconcile import MODEL, NAME, REPO, Result, World, command
+from support.signing import REQUIRED, signers
 from support.transfer import content, gguf_content
 
 DAY = timedelta(days=1)
@@ -329,10 +330,14 @@ def test_a_branch_that_is_followed_without_a_pin_gets_one_when_it_moves_on(world
     assert f'  revision: "{newest}" # main, ' in manifest(world).decode()
 
 
-def test_where_people_must_sign_an_update_can_only_be_proposed(world: World, history: HubHistory) -> None:
+def test_where_people_must_sign_an_update_can_only_be_proposed(
+    world: World, history: HubHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = signers(world, tmp_path, monkeypatch)
     messy(world, history.commits[0])
     newest = history.commit(SECOND)
-    world.configure(git={"require_signed": True, "allowed_keys": []})
+    world.configure(**REQUIRED)
+    people.amend()
     head = world.head()
     assert "signed commits" in run(world, "update", code=1).err
     assert world.head() == head
@@ -343,10 +348,10 @@ def test_where_people_must_sign_an_update_can_only_be_proposed(world: World, his
 def test_a_name_that_is_not_declared_is_refused(world: World, history: HubHistory) -> None:
     messy(world, history.commits[0])
     for words in (("pin",), ("outdated",), ("update",)):
-        refused = run(world, *words, "tiny-1c", code=64)
+        refused = run(world, *words, "tiny-1c", code=1)
         assert "Did you mean 'tiny-1b'?" in refused.err
     world.write("models/bad.yaml", "schema_version: 2\n")
-    assert "models/bad.yaml:1:" in run(world, "update", "bad", code=64).err
+    assert "models/bad.yaml:1:" in run(world, "update", "bad", code=1).err
     assert "1 current, 1 unknown." in run(world, "outdated").out
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.transfer.state import STATE_FILE, StateDatabase
+from imageworks.files.state import STATE_FILE, StateDatabase
 from support.reconcile import MODEL, NAME, QUANTS, REPO, Result, World, command
 from support.transfer import tree
 
@@ -43,7 +43,7 @@ def flip(path: Path) -> None:
 def test_what_is_as_recorded_is_intact_and_unchanged_files_are_not_read(world: World) -> None:
     result = verify(world)
     assert f"✅ {NAME}: intact (4 files, 58.6 KiB)" in result.out
-    assert "1 verified: 1 intact." in result.out
+    assert "1 model: 1 intact." in result.out
     assert "58.6 KiB read" in verify(world, "--full").out
 
 

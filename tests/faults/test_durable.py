@@ -154,7 +154,7 @@ def test_f12_the_note_of_a_killed_repair_is_settled_by_the_next_run(
     settled: World, point: str, again: tuple[str, ...]
 ) -> None:
     (settled.target / "model.safetensors").write_bytes(b"damaged")
-    killed = ended(settled.start("reconcile", "--yes", IMAGEWORKS_FAILPOINT=point))
+    killed = settled.reconcile(IMAGEWORKS_FAILPOINT=point)
     if killed.code != KILLED:
         pytest.skip(f"a repair does not come by {point}")
     notes = settled.state / "intents"
@@ -167,7 +167,7 @@ def test_f12_the_note_of_a_killed_repair_is_settled_by_the_next_run(
 
 def test_f12_a_run_that_has_other_things_to_do_settles_it_too(settled: World) -> None:
     (settled.target / "model.safetensors").write_bytes(b"damaged")
-    assert ended(settled.start("reconcile", "--yes", IMAGEWORKS_FAILPOINT="apply.published")).code == KILLED
+    assert settled.reconcile(IMAGEWORKS_FAILPOINT="apply.published").code == KILLED
     settled.publish("acme/other", small_model("2"))
     settled.declare("other", repo="acme/other")
     done = settled.reconcile()

@@ -6,9 +6,11 @@ import sys
 
 import pytest
 
-from imageworks.failpoints import FailpointReached, arm, failpoint
+from imageworks.foundation.failpoints import FailpointReached, arm, failpoint
 
-CHILD = "from imageworks.failpoints import failpoint; failpoint('x'); print('one', flush=True); failpoint('x')"
+CHILD = (
+    "from imageworks.foundation.failpoints import failpoint; failpoint('x'); print('one', flush=True); failpoint('x')"
+)
 
 
 def test_an_unset_failpoint_does_nothing() -> None:
@@ -34,7 +36,7 @@ def test_a_process_dies_at_the_point_named_in_its_environment(specification: str
 
 def test_importing_the_git_side_does_not_load_pygit2() -> None:
     code = (
-        "import sys, imageworks.registry.git, imageworks.cli.history; "
+        "import sys, imageworks.git.repository, imageworks.cli.commands.look_back.history; "
         "print([m for m in ('pygit2', '_pygit2', 'cffi') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

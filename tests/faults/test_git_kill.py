@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry.git import RegistryRepository
+from imageworks.git.repository import RegistryRepository
+from imageworks.registry.commit_reader import RevisionReader
 from support.git import assert_sound, commit_command, git, make_registry, run_commit, user_work
 
 POINTS = ("git.objects-written", "git.journal-written", "git.ref-moved", "git.worktree-updated", "git.index-updated")
@@ -80,7 +81,7 @@ def test_a_dry_look_at_a_killed_registry_writes_nothing(tmp_path: Path) -> None:
     assert run_commit(tmp_path, failpoint="git.ref-moved", changes={"models/a": "new"}).returncode == -9
     before = user_work(tmp_path)
     repository = RegistryRepository.open(tmp_path)
-    assert repository.at(repository.head()).file("models/a.txt") == b"new"
+    assert RevisionReader(repository, repository.head()).file("models/a.txt") == b"new"
     assert user_work(tmp_path) == before
     assert (tmp_path / ".git/imageworks/pending.json").exists()
 

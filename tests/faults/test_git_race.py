@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry import git_library
-from imageworks.registry.git_commit import BranchWriter, nest, tip_of, write_tree
+from imageworks.git import libgit2 as git_library
+from imageworks.git.commit import BranchWriter, nest, tip_of, write_tree
 from support.git import USER, assert_sound, git, make_registry
 
 WRITERS = 8
@@ -16,8 +16,8 @@ EACH = 25
 COMPARE_AND_SWAP = """
 import sys
 from pathlib import Path
-from imageworks.registry import git_library
-from imageworks.registry.git_commit import BranchWriter, has_moved, nest, tip_of, write_tree
+from imageworks.git import libgit2 as git_library
+from imageworks.git.commit import BranchWriter, has_moved, nest, tip_of, write_tree
 repository = git_library.open_repository(Path(sys.argv[1]))
 for number in range(int(sys.argv[3])):
     changes = nest({f"discovered/{sys.argv[2]}/{number}.json": b"{}"})
@@ -41,7 +41,7 @@ for number in range(int(sys.argv[3])):
 LOCKED = """
 import sys
 from pathlib import Path
-from imageworks.registry.git import RegistryRepository
+from imageworks.git.repository import RegistryRepository
 for number in range(int(sys.argv[3])):
     repository = RegistryRepository.open(Path(sys.argv[1]))
     with repository.lock(wait=100):

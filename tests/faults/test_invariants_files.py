@@ -8,7 +8,7 @@ from pathlib import Path
 from support import hub
 from support.git import git
 from support.kills import FOREIGN, NEW
-from support.registry import NAME, REPO, SHARDS, World, digests, ended, footprint, model, small_model, tree, wait_for
+from support.registry import NAME, REPO, SHARDS, World, digests, footprint, model, small_model, tree, wait_for
 
 BUT_LOCKS_AND_LOG = ("state/logs", "state/imageworks/controller.lock", "registry/.git/imageworks/controller.lock")
 
@@ -117,7 +117,7 @@ def test_i4_a_dry_run_writes_nothing_anywhere_even_with_everything_to_do(fresh: 
 def test_i4_a_dry_run_after_a_kill_writes_nothing_either(fresh: World) -> None:
     fresh.publish(REPO, small_model("a"))
     fresh.declare()
-    assert ended(fresh.start("reconcile", "--yes", IMAGEWORKS_FAILPOINT="git.ref-moved")).code < 0
+    assert fresh.reconcile(IMAGEWORKS_FAILPOINT="git.ref-moved").code < 0
     before = footprint(fresh.root)
     assert fresh.run("reconcile", "--dry-run").code == 0
     assert footprint(fresh.root) == before

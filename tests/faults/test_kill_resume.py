@@ -4,29 +4,34 @@ import pytest
 
 from support.kills import Stage, kill_at
 from support.mutants import forget_what_came, no_recovery, program, record_nothing, write_in_place
-from support.registry import LARGE_BYTES, REPO, SHARDS, World, aria2_of, ended, model, wait_for
+from support.registry import LARGE_BYTES, REPO, SHARDS, World, aria2_of, ended, model, noted_bytes, wait_for
 
 MIB = 1 << 20
 SIZE = 3 * LARGE_BYTES
 LOST_BY_A_KILL = 12 * MIB
-"""What aria2 had not yet noted, at one note a second, and what was on its way; of a file of 27 MiB."""
+"""Of the bytes that were sent, what aria2 has not noted as complete pieces, and what is on its way; of 27 MiB."""
 
 
 def bytes_sent_after_a_kill(world: World) -> int:
     """Kill an install when two thirds of its large file have come, run again, and return what the hub then sent."""
     world.publish(REPO, model("1", large=SIZE))
     world.declare()
-    world.meter.rate = 3 * MIB // 4  # on each of eight connections
+    world.meter.most = SIZE * 2 // 3
     child = world.start("reconcile", "--yes")
-    wait_for(lambda: world.meter.served[SHARDS[0]] > SIZE * 2 / 3)
+    wait_for(
+        lambda: noted_bytes(world.weights) >= SIZE * 2 // 3 - 9 * MIB
+    )  # each of eight connections has a piece of 1 MiB begun
     child.kill()
     killed = ended(child)
     assert killed.code < 0, killed
-    world.meter.rate = 4 * MIB  # a quicker server fills buffers with bytes that nobody asks for any more
+    world.meter.most, world.meter.rate = (
+        None,
+        4 * MIB,
+    )  # a quicker server fills buffers with bytes that nobody asks for any more
     world.meter.served.clear()
     done = world.reconcile()
     assert done.code == 0, done
-    wait_for(lambda: not aria2_of(killed.pid), seconds=10)
+    wait_for(lambda: not aria2_of(killed.pid))
     return world.meter.total()
 
 

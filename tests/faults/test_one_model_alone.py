@@ -16,15 +16,15 @@ from support.registry import HOST, PROGRAM, World, ended, small_model, wait_for,
 OTHERS = ("able", "zest")
 LOG = "model_downloader.log"
 IN_A_PLAN = (
-    "imageworks.reconcile.gather:_recorded",
-    "imageworks.reconcile.gather:_placed",
-    "imageworks.reconcile.upstream:Sources.ask",
+    "imageworks.reconcile.observe:_recorded",
+    "imageworks.providers.folder.observe:_placed",
+    "imageworks.providers.upstream:SourceResolver.ask",
     "imageworks.reconcile.planner:decide",
 )
 IN_A_RUN = (
-    "imageworks.reconcile.apply:_bring",
-    "imageworks.reconcile.describe:describe",
-    "imageworks.reconcile.apply:compose_entry",
+    "imageworks.providers.folder.apply:_bring",
+    "imageworks.providers.folder.describe:describe",
+    "imageworks.providers.folder.apply:compose_entry",
     "imageworks.transfer.engine:TransferEngine.fetch",
 )
 
@@ -99,7 +99,9 @@ def test_f1_a_model_that_could_not_be_looked_at_is_never_taken_for_deleted(decla
         assert (declared.weights / "acme" / BROKEN / "config.json").is_file()
 
 
-@pytest.mark.parametrize("place", ["imageworks.reconcile.verify:_judge", "imageworks.reconcile.verify:_look"])
+@pytest.mark.parametrize(
+    "place", ["imageworks.operations.verify.verify:_judge", "imageworks.operations.verify.verify:_look"]
+)
 def test_f1_verify_says_of_one_that_it_cannot_say_and_judges_the_others(declared: World, place: str) -> None:
     assert declared.reconcile().code == 0
     declared.program = program(break_one_model)
@@ -109,7 +111,9 @@ def test_f1_verify_says_of_one_that_it_cannot_say_and_judges_the_others(declared
     assert verdicts == {**dict.fromkeys(OTHERS, "intact"), BROKEN: "unverified"}
 
 
-@pytest.mark.parametrize("place", ["imageworks.reconcile.scan:facts_of", "imageworks.reconcile.scan:found_entry"])
+@pytest.mark.parametrize(
+    "place", ["imageworks.operations.scan.scan:facts_of", "imageworks.operations.scan.record:found_entry"]
+)
 def test_f1_scan_records_the_others(declared: World, place: str) -> None:
     for name in (*OTHERS, BROKEN):
         git(declared.registry, "rm", "-q", f"models/{name}.yaml")

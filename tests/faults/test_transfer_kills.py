@@ -9,12 +9,12 @@ import random
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from imageworks.transfer.publish import PublishMethod
+from imageworks.files.publish import PublishMethod
+from support.registry import noted_bytes, wait_for
 from support.transfer import MIB, Fault, FaultServer, child_command, content, remote, tree, write
 
 CONTENTS = {
@@ -158,25 +158,17 @@ def test_after_a_kill_only_unfinished_pieces_are_fetched_again(tmp_path: Path) -
         server.fault = lambda path, _number: Fault(hold=release, hold_after=2 * MIB) if path == name else None
         process = world.start()
         assert server.holding.wait(30)
-        control = next(_saved_twice(world.root))
+        held = next(file for file in FILES if file.path == name)
+        control = f"{held.digest.short_name}.part.aria2"
+        wait_for(lambda: noted_bytes(world.root) >= MIB)
         process.kill()
         process.communicate()
         release.set()
-        assert control.stat().st_size > 0
+        (saved,) = world.root.rglob(control)
+        assert saved.stat().st_size > 0
         server.fault = lambda _path, _number: None
         server.starts.clear()
         world.check_converges()
         resumed = server.starts["signature=1"]
         assert resumed.count(0) <= 1  # with which aria2 learns the size
         assert max(resumed) >= MIB
-
-
-def _saved_twice(root: Path) -> Iterator[Path]:
-    """Wait until a control file was saved with bytes in it."""
-    seen: dict[Path, bytes] = {}
-    while True:
-        for path in root.rglob("*.aria2"):
-            now = path.read_bytes()
-            if seen.setdefault(path, now) != now:
-                yield path
-        threading.Event().wait(0.02)

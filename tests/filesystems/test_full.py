@@ -33,7 +33,7 @@ def one_line(result: Result, folder: Path) -> None:
     assert "This is a bug" not in result.err
     assert "Traceback" not in result.err
     error = result.err[result.err.index("error: ") :].rstrip().splitlines()
-    assert len(error) == 2, result.err
+    assert len(error) == 2 or error[2].startswith("  More: "), result.err
     assert str(folder) in error[0]
     assert "ree some space" in error[1] or "free space" in error[1], error
 

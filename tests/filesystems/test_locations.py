@@ -12,15 +12,15 @@ from typing import Any, Final
 
 import pytest
 
+from imageworks.files import locations, mounts
+from imageworks.files.digests import Algorithm, Digest, hash_file
+from imageworks.files.location_markers import MARKER_NAME, LocationState
+from imageworks.files.safe_names import STAGING_NAME
+from imageworks.files.state import STATE_FILE
 from imageworks.model_loader.download_adapter import list_downloads, remove_download
-from imageworks.reconcile import reading
-from imageworks.reconcile.removal import RemoveError
+from imageworks.operations.remove import RemoveError
+from imageworks.providers.folder import reading_notice as reading
 from imageworks.tools.model_downloader import ModelDownloader
-from imageworks.transfer import locations
-from imageworks.transfer.digests import Algorithm, Digest, hash_file
-from imageworks.transfer.locations import MARKER_NAME
-from imageworks.transfer.names import STAGING_NAME
-from imageworks.transfer.state import STATE_FILE
 from support.filesystems import mounted, refusing, run_mount, unmount
 from support.reconcile import MODEL, NAME, REPO, World, command
 from support.transfer import tree, write
@@ -121,7 +121,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         read.append(path)
         return hash_file(path, algorithm, progress=progress)
 
-    monkeypatch.setattr("imageworks.reconcile.observe.hash_file", counted)
+    monkeypatch.setattr("imageworks.providers.disk.hash_file", counted)
     return read
 
 
@@ -275,7 +275,7 @@ def test_w6_nothing_is_invented_of_a_drive_that_this_system_mounts_elsewhen(
     fstab.write_text(
         f"# disks\nUUID=1 {point}".replace("a drive", "a\\040drive") + " ext4 noauto 0 2\n", encoding="utf-8"
     )
-    monkeypatch.setattr(locations, "FSTAB", fstab)
+    monkeypatch.setattr(mounts, "FSTAB", fstab)
     point.mkdir()
     world.serve()
     world.declare(location=str(point / "models"))
@@ -353,7 +353,7 @@ def test_w6_a_drive_that_goes_between_plan_and_apply_is_not_written_beside(
     (drive.root / REPO / "model.safetensors").unlink()
     real = locations.Locations.look_again
 
-    def unplugged(self: locations.Locations, root: Path) -> locations.LocationState:
+    def unplugged(self: locations.Locations, root: Path) -> LocationState:
         if drive.at is not None and root == drive.root and monkeypatching:
             drive.unplug()
         return real(self, root)
@@ -617,7 +617,7 @@ def test_w5_a_drive_that_dies_meanwhile_fails_its_own_model_only(world: World, m
             (root / repo / "config.json").unlink()
         real = locations.Locations.look_again
 
-        def died(self: locations.Locations, root: Path) -> locations.LocationState:
+        def died(self: locations.Locations, root: Path) -> LocationState:
             state = real(self, root)
             if root == mount.path / "models" and mount.server.poll() is None and doing:
                 mount.die()

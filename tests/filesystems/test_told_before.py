@@ -124,7 +124,7 @@ def test_w9_a_file_that_is_too_large_for_the_process_is_said_in_the_plan(world: 
 
 
 def test_w9_a_file_of_four_gigabytes_does_not_go_onto_fat(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imageworks.transfer.mounts.LARGEST_ON_FAT", 50_000)
+    monkeypatch.setattr("imageworks.files.mounts.LARGEST_ON_FAT", 50_000)
     with refusing(world.folder / "fuse", at=world.weights, kind="vfat"):
         blocked(world, "file-too-large", "model.safetensors", world.weights)
 
@@ -151,7 +151,7 @@ def test_f9_a_folder_that_may_not_be_written_is_named_in_the_plan(world: World, 
         for words in (("--dry-run",), ("-y",)):
             done = without_power("reconcile", *words, "--registry", world.root)
             assert done.returncode == 1, done
-            assert "blocked (read-only)" in done.stdout, done
+            assert "read-only:" in done.stdout, done
             assert f"{closed} is not writable" in done.stdout
             assert world.served.files == {}
     finally:

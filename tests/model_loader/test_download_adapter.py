@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from imageworks.git.values import LockHeldError
 from imageworks.model_loader.download_adapter import (
     ImportSkipped,
     RecordError,
@@ -14,9 +15,8 @@ from imageworks.model_loader.download_adapter import (
     record_download,
     remove_download,
 )
-from imageworks.reconcile.amend import AmendError
-from imageworks.registry.entry import ArtifactFile, aggregate_sha256
-from imageworks.registry.git_values import LockHeldError
+from imageworks.operations.amend_entry import AmendError
+from imageworks.registry.entries.entry import ArtifactFile, aggregate_sha256
 from support.found import awq, put
 from support.git import git
 from support.reconcile import MODEL, NAME, REPO, World
@@ -266,7 +266,7 @@ def test_two_processes_record_at_once_and_neither_fails(world: World) -> None:
 
 
 def test_who_holds_the_registry_is_told_to_those_who_do_not_wait(world: World, folder: Path) -> None:
-    from imageworks.registry.git import RegistryRepository
+    from imageworks.git.repository import RegistryRepository
 
     with RegistryRepository.open(world.root, host="testhost").lock(), pytest.raises(LockHeldError):
         record_download(backend="vllm", path=folder, wait=0)

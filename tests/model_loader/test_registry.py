@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.config import load_host_settings
+from imageworks.host.settings import load_host_settings
 from imageworks.model_loader.download_adapter import record_download, remove_download
 from imageworks.model_loader.entries import changes_of
 from imageworks.model_loader.registry import (
@@ -18,9 +18,9 @@ from imageworks.model_loader.registry import (
     save_registry,
     update_entries,
 )
-from imageworks.reconcile.amend import AmendError
+from imageworks.operations.amend_entry import AmendError
 from imageworks.registry.version_lock import VersionLock
-from imageworks.serving.accesses import touch
+from imageworks.serving.last_used import touch
 from support.found import put
 from support.reconcile import NAME, World
 
@@ -62,8 +62,11 @@ def test_the_documented_fields_are_attributes(declared: RegistryEntry, world: Wo
     assert declared.backend_config.model_path == str(declared.path) == str(world.weights / "acme/tiny-1b")
     assert model["artifacts"] == {
         "aggregate_sha256": declared.artifacts.aggregate_sha256,
-        "files": [file._asdict() for file in declared.artifacts.files],
+        "count": len(declared.artifacts.files),
     }
+    recorded = world.entry(NAME)["artifacts"]
+    assert isinstance(recorded, dict)
+    assert recorded["files"] == [file._asdict() for file in declared.artifacts.files]
     assert declared.download_directory_checksum == model["download_directory_checksum"]
     assert declared.version_lock == VersionLock()
     assert declared.title == "tiny 1b"

@@ -6,14 +6,14 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageworks.providers.select import select
-from imageworks.providers.select_values import Request, Selection, SelectionError
-from imageworks.reconcile.choosing import request_of
-from imageworks.registry.manifest import read_manifest
-from imageworks.registry.portion import are_disjoint, portion_of
-from imageworks.transfer.digests import Algorithm, Digest
-from imageworks.transfer.files import RemoteFile
-from imageworks.transfer.names import UnsafeNameError
+from imageworks.files.artifact import RemoteFile
+from imageworks.files.digests import Algorithm, Digest
+from imageworks.files.safe_names import UnsafeNameError
+from imageworks.providers.selection.model import Selection, SelectionError, SelectionRequest
+from imageworks.providers.selection.requested_files import request_of
+from imageworks.providers.selection.select import select
+from imageworks.registry.manifests.manifest import read_manifest
+from imageworks.registry.manifests.portion import are_disjoint, portion_of
 
 DIGEST = Digest(Algorithm.GIT_BLOB, "0" * 40)
 FOLDERS = ("", "onnx/", "unet/", "vae/", "original/", "checkpoint-5/", "fp16/", "en/", "x/y/", "mmproj/", "examples/")
@@ -51,7 +51,7 @@ NAMES = st.builds(
 ) | st.text("abAB./-_?:1\x1b", min_size=1, max_size=9)
 LISTINGS = st.lists(st.tuples(NAMES, st.integers(0, 10**10)), max_size=14, unique_by=lambda one: one[0])
 REQUESTS = st.builds(
-    Request,
+    SelectionRequest,
     format=st.sampled_from([None, None, "safetensors", "gguf", "onnx", "awq"]),
     quantization=st.sampled_from([None, None, "q4_k_m", "fp16", "q4", "nonsense", "awq"]),
     include=st.sampled_from([(), (), ("*",), ("*.gguf", "config*")]),
@@ -76,7 +76,7 @@ PARTS = st.one_of(
 )
 
 
-def chosen(files: list[RemoteFile], request: Request) -> Selection | None:
+def chosen(files: list[RemoteFile], request: SelectionRequest) -> Selection | None:
     with contextlib.suppress(SelectionError, UnsafeNameError):
         return select(files, request)
     return None
@@ -84,7 +84,7 @@ def chosen(files: list[RemoteFile], request: Request) -> Selection | None:
 
 @given(LISTINGS, REQUESTS, st.randoms(use_true_random=False))
 def test_each_file_comes_or_has_a_reason_in_any_order(
-    listed: list[tuple[str, int]], request: Request, shuffled: Random
+    listed: list[tuple[str, int]], request: SelectionRequest, shuffled: Random
 ) -> None:
     files = [RemoteFile(path, size, DIGEST, large=False) for path, size in listed]
     selection = chosen(files, request)
@@ -98,7 +98,7 @@ def test_each_file_comes_or_has_a_reason_in_any_order(
     assert not came & left
     assert came | left == {file.path for file in files}
     assert all(not one.instead or one.instead in came for one in selection.left_out)
-    again = chosen(list(selection.files), Request(include=tuple(sorted(came))))
+    again = chosen(list(selection.files), SelectionRequest(include=tuple(sorted(came))))
     assert again is None or {file.path for file in again.files} == came or any(set("?*[") & set(path) for path in came)
 
 

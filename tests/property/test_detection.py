@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imageworks.detect.describe import describe
-from imageworks.detect.facts import Subject
-from imageworks.detect.filenames import Container, Role, classify, group_quants
-from imageworks.detect.readme import read_readme
+from imageworks.detection.describe import describe
+from imageworks.detection.file_names import Container, Role, classify, group_quants
+from imageworks.detection.formats.readme import read_readme
+from imageworks.detection.model_facts import Subject
 
 
 @dataclass(frozen=True)

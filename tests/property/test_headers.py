@@ -7,9 +7,9 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageworks.detect.gguf import read_gguf
-from imageworks.detect.ranges import HeaderError, RangeReader
-from imageworks.detect.safetensors import read_safetensors
+from imageworks.detection.formats.gguf_header import read_gguf
+from imageworks.detection.formats.range_reader import HeaderError, RangeReader
+from imageworks.detection.formats.safetensors_header import read_safetensors
 from support.weights import ARRAY, STRING, U32, gguf_file, safetensors_file, safetensors_header
 
 SOUND_GGUF = gguf_file(

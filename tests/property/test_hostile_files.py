@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from imageworks.detect.describe import describe
-from imageworks.detect.facts import Subject
-from imageworks.registry.entry import render_entry
-from imageworks.registry.json_gate import parse_json
-from imageworks.registry.schema import check
+from imageworks.detection.describe import describe
+from imageworks.detection.model_facts import Subject
+from imageworks.registry.documents.json_reader import parse_json
+from imageworks.registry.documents.schema import check
+from imageworks.registry.entries.entry import render_entry
 
 SEEDS = range(40)
 OF_A_SEED = 15
@@ -31,6 +31,11 @@ CONFIGS: dict[str, object] = {
             "config_groups": {"g": {"weights": {"num_bits": 4, "type": "int", "group_size": 32}}},
         },
         "text_config": {"hidden_size": 1, "model_type": "x"}, "vision_config": {"image_size": 3},
+        "vocab_size": 99, "num_key_value_heads": [2, 2], "layer_types": ["full_attention", "mamba"],
+        "sliding_window": 4, "kv_lora_rank": 4, "qk_rope_head_dim": 2, "moe_intermediate_size": 8,
+        "num_experts_per_tok": 2,
+        "mlp_layer_types": ["dense", "sparse"], "mlp_only_layers": [0], "compress_ratios": [0, 4], "mamba_d_state": 4,
+        "full_attention_interval": 4, "hybrid_override_pattern": "M*", "linear_attn_config": {"full_attn_layers": [1]},
     },
     "tokenizer_config.json": {"chat_template": "{{x}}", "added_tokens_decoder": {"1": {"content": "x"}}},
     "chat_template.json": {"chat_template": "a"},

@@ -6,9 +6,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imageworks.registry.entry import Entry
-from imageworks.registry.manifest import Manifest, read_manifest
-from imageworks.registry.merge import (
+from imageworks.registry.entries.entry import Entry
+from imageworks.registry.entries.merge import (
     ENTRY,
     MANIFEST,
     MANIFEST_OVER_ENTRY,
@@ -17,6 +16,7 @@ from imageworks.registry.merge import (
     merge_one,
     render_snapshot,
 )
+from imageworks.registry.manifests.manifest import Manifest, read_manifest
 
 OWNERS = load_owners()
 NAMES = st.sampled_from(["a", "b", "c", "d"])

@@ -5,9 +5,9 @@ import re
 from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
-from imageworks import naming
-from imageworks.naming import NamingError
-from imageworks.quant_labels import find_quantizations, quantization_label
+from imageworks.naming import model_names as naming
+from imageworks.naming.model_names import NamingError
+from imageworks.naming.quantization_labels import find_quantizations, quantization_label
 
 BACKENDS = ("vllm", "ollama", "lmdeploy", "lmstudio", "unassigned")
 FORMATS = (None, "gguf", "safetensors", "mlx", "onnx")

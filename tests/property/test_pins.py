@@ -5,9 +5,9 @@ from datetime import date
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageworks.registry.edit import EditError, edit_manifest
-from imageworks.registry.pins import Pin, noted_ref, repin
-from imageworks.registry.yaml_gate import YamlError, parse_yaml
+from imageworks.registry.documents.yaml_reader import YamlError, parse_yaml
+from imageworks.registry.manifests.edit import EditError, edit_manifest
+from imageworks.registry.manifests.pins import Pin, noted_ref, repin
 
 FILE = "models/m.yaml"
 NEW = "12e45678" * 5

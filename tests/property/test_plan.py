@@ -9,23 +9,23 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imageworks.reconcile.compose import compose_entry, emptied_entry, moved_entry
-from imageworks.reconcile.plan import Action, Change, Reason
-from imageworks.reconcile.planner import make_plan
-from imageworks.reconcile.situation import (
-    Case,
+from imageworks.plan.facts import (
+    Blocker,
+    DeclaredModel,
     FileState,
-    Obstacle,
-    Occupant,
-    Orphan,
-    Place,
+    HostState,
     PruneOptions,
-    Situation,
-    Upstream,
+    ResolvedSource,
+    TargetContents,
+    TargetFolder,
+    UndeclaredModel,
 )
-from imageworks.registry.entry import ArtifactFile, Entry
-from imageworks.registry.manifest import Manifest, Prune
-from imageworks.registry.schema import check
+from imageworks.plan.plan import Action, Change, Reason
+from imageworks.providers.record import compose_entry, emptied_entry, moved_entry
+from imageworks.reconcile.planner import make_plan
+from imageworks.registry.documents.schema import check
+from imageworks.registry.entries.entry import ArtifactFile, Entry
+from imageworks.registry.manifests.manifest import Manifest, Prune
 from support.plans import FILES, NOW, A, B, entry, manifest, observed, place, upstream
 
 VERSIONS: Mapping[str, Mapping[str, bytes]] = {
@@ -44,12 +44,12 @@ def manifests(draw: st.DrawFn, name: str) -> Manifest:
 
 
 @st.composite
-def cases(draw: st.DrawFn, name: str) -> Case:
+def cases(draw: st.DrawFn, name: str) -> DeclaredModel:
     """Draw any way in which one model can stand, with everything known that gathering would have found."""
     declared = draw(manifests(name))
     root = draw(st.sampled_from(ROOTS))
     target = place(f"acme/{name}", root=root, filesystem=str(root))
-    case = Case(declared, place=target, upstream=offered(declared))
+    case = DeclaredModel(declared, place=target, upstream=offered(declared))
     if draw(st.booleans()):
         before = draw(manifests(draw(st.sampled_from([name, f"old-{name}"]))))
         contents = VERSIONS[str(revision_of(before))]
@@ -84,7 +84,7 @@ def cases(draw: st.DrawFn, name: str) -> Case:
         differing = draw(st.sets(st.sampled_from([file.path for file in wanted]), max_size=1)) - lying
         case = replace(
             case,
-            occupant=Occupant(
+            occupant=TargetContents(
                 exists=bool(lying | differing), matching=frozenset(lying), differing=frozenset(differing)
             ),
         )
@@ -97,19 +97,19 @@ def revision_of(declared: Manifest) -> str | None:
     return str(source["revision"])
 
 
-def offered(declared: Manifest) -> Upstream:
+def offered(declared: Manifest) -> ResolvedSource:
     """Return what the hub offers at the declared commit."""
     commit = revision_of(declared)
     return upstream(VERSIONS[str(commit)], commit=commit, repo=f"acme/{declared.name}")
 
 
 @st.composite
-def situations(draw: st.DrawFn) -> Situation:
+def situations(draw: st.DrawFn) -> HostState:
     names = draw(st.lists(st.sampled_from(["a", "b", "c", "d"]), unique=True))
     drawn = tuple(draw(cases(name)) for name in sorted(names))
     gone = draw(st.lists(st.sampled_from(["x", "y", "z"]), unique=True))
     orphans = tuple(
-        Orphan(
+        UndeclaredModel(
             entry=(record := entry(manifest(name), at=place(f"acme/{name}"))),
             observation=observed(record),
             prune=draw(st.sampled_from([None, *Prune])),
@@ -117,13 +117,13 @@ def situations(draw: st.DrawFn) -> Situation:
         )
         for name in sorted(gone)
     )
-    return Situation(
+    return HostState(
         host="testhost",
         revision=A,
         cases=drawn,
         orphans=orphans,
         declared=len(drawn),
-        blocked=draw(st.sampled_from([{}, {"broken": Obstacle(reason_invalid(), "models/broken.yaml:1:1: no")}])),
+        blocked=draw(st.sampled_from([{}, {"broken": Blocker(reason_invalid(), "models/broken.yaml:1:1: no")}])),
         free_bytes={str(root): (str(root), draw(st.sampled_from([500, 2500, 10**9]))) for root in ROOTS},
     )
 
@@ -136,7 +136,7 @@ few = settings(max_examples=60, deadline=None)
 prunings = st.builds(PruneOptions, st.booleans(), st.booleans(), st.booleans())
 
 
-def applied(situation: Situation, changes: Mapping[str, Change]) -> Situation:
+def applied(situation: HostState, changes: Mapping[str, Change]) -> HostState:
     """Return the situation in which every change was carried out, as apply.py does it, with values for the disk."""
     orphans = tuple(orphan for orphan in situation.orphans if orphan.entry.name not in changes)
     return replace(
@@ -146,10 +146,10 @@ def applied(situation: Situation, changes: Mapping[str, Change]) -> Situation:
     )
 
 
-def _after(case: Case, change: Change | None) -> Case:
+def _after(case: DeclaredModel, change: Change | None) -> DeclaredModel:
     if change is None or change.action is Action.BLOCKED:
         return case
-    assert isinstance(case.place, Place)
+    assert isinstance(case.place, TargetFolder)
     if change.action is Action.REMOVE:
         assert case.entry is not None
         record = emptied_entry(case.entry, case.manifest.name)
@@ -158,15 +158,15 @@ def _after(case: Case, change: Change | None) -> Case:
         assert case.entry is not None
         record = moved_entry(case.entry, case.manifest.name, case.place)
     else:
-        assert isinstance(case.upstream, Upstream)
+        assert isinstance(case.upstream, ResolvedSource)
         arrived = [ArtifactFile(file.path, file.size, file.digest.value) for file in case.upstream.files]
         record = compose_entry(case, case.place, arrived, {}, acquisition="installed", now=NOW)
-    return replace(case, entry=record, observation=observed(record), previous_name=None, occupant=Occupant())
+    return replace(case, entry=record, observation=observed(record), previous_name=None, occupant=TargetContents())
 
 
 @few
 @given(situations(), prunings)
-def test_a_plan_that_was_applied_leaves_nothing_to_do(situation: Situation, prune: PruneOptions) -> None:
+def test_a_plan_that_was_applied_leaves_nothing_to_do(situation: HostState, prune: PruneOptions) -> None:
     plan = make_plan(situation, prune)
     done = {change.name: change for change in plan.effective}
     again = make_plan(applied(situation, done), prune)
@@ -178,7 +178,7 @@ def test_a_plan_that_was_applied_leaves_nothing_to_do(situation: Situation, prun
 
 @few
 @given(situations(), prunings, st.randoms(use_true_random=False))
-def test_the_order_of_models_means_nothing(situation: Situation, prune: PruneOptions, order: random.Random) -> None:
+def test_the_order_of_models_means_nothing(situation: HostState, prune: PruneOptions, order: random.Random) -> None:
     mixed = replace(
         situation,
         cases=tuple(order.sample(situation.cases, len(situation.cases))),
@@ -190,7 +190,7 @@ def test_the_order_of_models_means_nothing(situation: Situation, prune: PruneOpt
 
 @few
 @given(situations(), prunings)
-def test_the_same_situation_gives_the_same_valid_document(situation: Situation, prune: PruneOptions) -> None:
+def test_the_same_situation_gives_the_same_valid_document(situation: HostState, prune: PruneOptions) -> None:
     first, second = (make_plan(situation, prune).document() for _ in range(2))
     assert json.dumps(first) == json.dumps(second)
     assert check("plan", json.loads(json.dumps(first))) == []
@@ -198,7 +198,7 @@ def test_the_same_situation_gives_the_same_valid_document(situation: Situation, 
 
 @few
 @given(situations(), prunings)
-def test_only_files_that_an_entry_of_ours_owns_are_dropped(situation: Situation, prune: PruneOptions) -> None:
+def test_only_files_that_an_entry_of_ours_owns_are_dropped(situation: HostState, prune: PruneOptions) -> None:
     """I5."""
     records = {case.manifest.name: case.entry for case in situation.cases}
     records |= {orphan.entry.name: orphan.entry for orphan in situation.orphans}
@@ -213,11 +213,11 @@ def test_only_files_that_an_entry_of_ours_owns_are_dropped(situation: Situation,
 
 @few
 @given(situations(), prunings)
-def test_every_wanted_file_is_fetched_reused_or_kept(situation: Situation, prune: PruneOptions) -> None:
+def test_every_wanted_file_is_fetched_reused_or_kept(situation: HostState, prune: PruneOptions) -> None:
     wanted = {
         case.manifest.name: {file.path for file in case.upstream.files}
         for case in situation.cases
-        if isinstance(case.upstream, Upstream)
+        if isinstance(case.upstream, ResolvedSource)
     }
     for change in make_plan(situation, prune).effective:
         if change.action in {Action.INSTALL, Action.UPDATE, Action.REPAIR, Action.ADOPT}:
@@ -227,6 +227,6 @@ def test_every_wanted_file_is_fetched_reused_or_kept(situation: Situation, prune
 
 @few
 @given(situations(), prunings)
-def test_no_filesystem_is_ever_planned_full(situation: Situation, prune: PruneOptions) -> None:
+def test_no_filesystem_is_ever_planned_full(situation: HostState, prune: PruneOptions) -> None:
     for total in make_plan(situation, prune).filesystems:
         assert total.free_after >= 0

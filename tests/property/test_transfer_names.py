@@ -7,7 +7,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imageworks.transfer.names import UnsafeNameError, check_names, check_relative_name
+from imageworks.files.safe_names import UnsafeNameError, check_names, check_relative_name
 
 PIECES = st.sampled_from(
     ["..", ".", "", "/", "\\", "C:", "con", "nul.txt", ".git", "a", "B", " ", "\0", "\u202e", "~", "e\u0301", "\u00e9"]

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imageworks.transfer.errors import PublishError
-from imageworks.transfer.publish import PublishMethod, publish, recover
-from imageworks.transfer.removal import remove_owned
-from imageworks.transfer.staging import StagingArea
+from imageworks.files.errors import PublishError
+from imageworks.files.publish import PublishMethod, publish, recover
+from imageworks.files.removal import remove_owned
+from imageworks.files.staging import StagingArea
 from support.transfer import stage, tree, write
 
 NAMES = st.sampled_from(["a", "b", "sub/a", "sub/b", "sub/deep/c", "other/d"])

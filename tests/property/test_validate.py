@@ -6,8 +6,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageworks.registry.reader import Refusal
-from imageworks.registry.schema import SCHEMA_NAMES, check, load_schema
+from imageworks.registry.documents.diagnostic import Refusal
+from imageworks.registry.documents.schema import SCHEMA_NAMES, check, load_schema
 from imageworks.registry.validate import Validation, validate_registry
 
 SCALARS = st.none() | st.booleans() | st.integers(-5, 70_000) | st.floats(-2, 2) | st.text(max_size=20)

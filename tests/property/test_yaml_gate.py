@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from imageworks.registry.document import JsonValue, Pointer
-from imageworks.registry.yaml_gate import YamlError, parse_yaml
+from imageworks.registry.documents.document import JsonValue, Pointer
+from imageworks.registry.documents.yaml_reader import YamlError, parse_yaml
 
 MANIFEST = b"""\
 # yaml-language-server: $schema=../.schemas/manifest.schema.json
@@ -63,13 +63,18 @@ def dump(value: JsonValue) -> io.BytesIO:
 
 def parse_or_refuse(data: bytes) -> JsonValue:
     try:
-        return parse_yaml(data, "f.yaml").value
+        document = parse_yaml(data, "f.yaml")
     except YamlError as caught:
         error = caught
+    else:
+        # Places are found by a way of their own, which sees the same values.
+        found = set(document.find_places().values)
+        assert found == set(pointers(document.value)) or (document.value is None and not found)  # of an empty file
+        return document.value
     assert error.remedy
     assert error.line >= 1
     assert error.column >= 1
-    assert "\n" not in str(error)
+    assert "\n" not in error.message
     assert len(error.render()) < 400
     return None
 

@@ -92,3 +92,18 @@ def test_another_clone_starts_from_what_the_remote_has(aside: World) -> None:
     dry = command("reconcile", "--dry-run", "--json", "--registry", clone)
     assert dry.code == 0, dry
     assert dry.json["changes"] == []
+
+
+@pytest.mark.parametrize(
+    "branch", ["refs/tags/v1", "refs/notes/commits", "HEAD", "FETCH_HEAD", "state/{host}.lock", "a.lock/b", "a/.b"]
+)
+def test_x16_what_git_takes_for_no_branch_is_refused_before_anything_is_moved(world: World, branch: str) -> None:
+    git(world.git_root, "tag", "v1")
+    world.configure(commit={"branch": branch})
+    refs = git(world.git_root, "for-each-ref")
+    refused = command("validate", "--registry", world.root)
+    assert refused.code == 1
+    assert "commit.branch" in refused.out
+    world.serve()
+    assert command("reconcile", "--yes", "--registry", world.root).code == 1
+    assert git(world.git_root, "for-each-ref") == refs

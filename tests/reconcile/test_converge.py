@@ -31,7 +31,7 @@ def test_an_update_fetches_only_the_files_that_changed(world: World) -> None:
     new = repository.commit({"config.json": b'{"new": 1}', "extra.json": b"{}", "tokenizer.json": None})
     world.declare(source={"huggingface": REPO, "revision": new})
     result = world.reconcile()
-    assert f"~ {NAME}  update (revision-changed)" in result.out
+    assert result.planned[NAME] == ("update", "revision-changed")
     assert world.served.files == {"config.json": 10, "extra.json": 2}
     kept = {name: data for name, data in MODEL.items() if name != "tokenizer.json"}
     assert tree(world.weights / REPO) == {**kept, "config.json": b'{"new": 1}', "extra.json": b"{}"}
@@ -67,7 +67,7 @@ def test_a_changed_selection_fetches_the_other_quantization_and_drops_the_first(
     world.served.forget()
     world.declare("many", quantization="Q8_0")
     result = world.reconcile()
-    assert "~ many  update (selection-changed)" in result.out
+    assert result.planned["many"] == ("update", "selection-changed")
     assert world.served.files == {"many-7b-Q8_0.gguf": 70_000}
     assert set(tree(world.weights / REPO)) == {"README.md", "LICENSE", "many-7b-Q8_0.gguf"}
 
@@ -77,7 +77,7 @@ def test_another_repository_is_fetched_before_the_old_one_goes(world: World) -> 
     world.serve({**MODEL, "config.json": b'{"fork": 1}'}, "acme/fork")
     world.declare(source={"huggingface": "acme/fork"})
     result = world.reconcile()
-    assert f"~ {NAME}  update (source-changed)" in result.out
+    assert result.planned[NAME] == ("update", "source-changed")
     assert (world.weights / "acme/fork/config.json").read_bytes() == b'{"fork": 1}'
     assert not (world.weights / REPO).exists()
 
@@ -101,7 +101,7 @@ def test_a_repair_fetches_only_the_damaged_file(world: World, damage: str, reaso
         path.write_bytes(bytes(len(path.read_bytes())))
     assert world.status() == {NAME: ("out-of-sync", "damaged", reason)}
     result = world.reconcile()
-    assert f"* {NAME}  repair ({reason})" in result.out
+    assert result.planned[NAME] == ("repair", reason)
     assert world.served.files == {fetched: len(MODEL[fetched])}
     assert tree(world.weights / REPO) == dict(MODEL)
 
@@ -129,7 +129,7 @@ def test_a_changed_location_moves_the_files_without_a_download(world: World) -> 
     inode = (world.weights / REPO / "model.safetensors").stat().st_ino
     world.declare(location="second")
     result = world.reconcile()
-    assert f"> {NAME}  move (location-changed)" in result.out
+    assert result.planned[NAME] == ("move", "location-changed")
     assert world.served.files == {}
     target = world.folder / "second" / REPO
     assert tree(target) == dict(MODEL)
@@ -153,7 +153,7 @@ def test_a_location_that_the_host_does_not_allow_blocks(world: World) -> None:
     world.serve()
     world.declare(location="/srv/models")
     result = world.reconcile(code=1)
-    assert f"! {NAME}  blocked (root-not-allowed)" in result.out
+    assert result.planned[NAME] == ("blocked", "root-not-allowed")
 
 
 def test_a_drive_that_is_not_mounted_blocks_and_is_not_invented(world: World, isolated_environment: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_drive_that_is_not_mounted_blocks_and_is_not_invented(world: World, is
     world.serve()
     world.declare(location="/mnt/never-mounted/models")
     result = world.reconcile(code=1)
-    assert f"! {NAME}  blocked (location-unavailable)" in result.out
+    assert result.planned[NAME] == ("blocked", "location-unavailable")
     assert not Path("/mnt/never-mounted").exists()
 
 
@@ -197,7 +197,7 @@ def test_a_rename_by_previously_downloads_nothing_and_moves_no_file(world: World
     (world.root / f"models/{NAME}.yaml").unlink()
     world.declare("better-name", previously=[NAME])
     result = world.reconcile()
-    assert "> better-name  move (renamed)" in result.out
+    assert result.planned["better-name"] == ("move", "renamed")
     assert world.served.requests == 0
     assert world.entries() == ["better-name"]
     assert world.entry("better-name")["download_path"] == str(world.weights / REPO)
@@ -230,7 +230,7 @@ def test_a_folder_found_on_disk_is_adopted_without_a_download(world: World) -> N
     write(world.weights / REPO, dict(MODEL))
     world.declare()
     result = world.reconcile()
-    assert f"= {NAME}  adopt (found)" in result.out
+    assert result.planned[NAME] == ("adopt", "found")
     assert world.served.files == {}
     assert acquisition(world) == "adopted"
 
@@ -240,7 +240,7 @@ def test_a_folder_with_other_bytes_is_neither_adopted_nor_touched(world: World) 
     write(world.weights / REPO, {**MODEL, "config.json": b"{}"})
     world.declare()
     result = world.reconcile(code=1)
-    assert f"! {NAME}  blocked (unowned-files)" in result.out
+    assert result.planned[NAME] == ("blocked", "unowned-files")
     assert (world.weights / REPO / "config.json").read_bytes() == b"{}"
 
 
@@ -257,7 +257,7 @@ def test_absent_removes_the_files_and_keeps_the_entry(world: World) -> None:
     installed(world)
     world.declare(state="absent")
     result = world.reconcile()
-    assert f"- {NAME}  remove (declared-absent)" in result.out
+    assert result.planned[NAME] == ("remove", "declared-absent")
     assert not (world.weights / REPO).exists()
     entry = world.entry()
     assert "download_path" not in entry
@@ -350,7 +350,7 @@ def test_a_local_folder_is_recorded_in_place(world: World) -> None:
     write(folder, dict(MODEL))
     world.declare("mine", source={"path": str(folder)})
     result = world.reconcile()
-    assert "= mine  adopt (found)" in result.out
+    assert result.planned["mine"] == ("adopt", "found")
     assert world.entry("mine")["download_path"] == str(folder)
     assert world.entry("mine")["source_provider"] == "local"
     assert acquisition(world, "mine") == "adopted"
@@ -364,7 +364,7 @@ def test_a_local_folder_that_changed_is_recorded_as_it_is_now(world: World) -> N
     world.reconcile()
     (folder / "config.json").write_bytes(b"{}")
     result = world.reconcile()
-    assert "= mine  adopt (source-changed)" in result.out
+    assert result.planned["mine"] == ("adopt", "source-changed")
     assert world.entry("mine")["download_size_bytes"] == sum(map(len, MODEL.values())) - len(MODEL["config.json"]) + 2
     assert world.plan().changes == {}
 
@@ -437,7 +437,7 @@ def test_a_version_lock_refuses_another_revision(world: World) -> None:
     lock = {"locked": True, "expected_aggregate_sha256": artifacts["aggregate_sha256"]}
     world.declare(source={"huggingface": REPO, "revision": new}, version_lock=lock)
     result = world.reconcile(code=1)
-    assert f"! {NAME}  blocked (locked)" in result.out
+    assert result.planned[NAME] == ("blocked", "locked")
     assert tree(world.weights / REPO) == dict(MODEL)
 
 
@@ -447,7 +447,7 @@ def test_a_broken_entry_blocks_its_model_alone_and_is_never_overwritten(world: W
     world.declare("other", source={"huggingface": "acme/other"})
     world.write(f"discovered/{HOST}/{NAME}.json", "{")
     result = world.reconcile(code=1, valid=False)
-    assert f"! {NAME}  blocked (invalid-entry)" in result.out
+    assert result.planned[NAME] == ("blocked", "invalid-entry")
     assert (world.root / f"discovered/{HOST}/{NAME}.json").read_text(encoding="utf-8") == "{"
     assert json.loads((world.root / f"discovered/{HOST}/other.json").read_bytes())["name"] == "other"
 
@@ -459,6 +459,6 @@ def test_a_rename_of_a_model_without_files_takes_its_entry_along(world: World) -
     (world.root / f"models/{NAME}.yaml").unlink()
     world.declare("better-name", previously=[NAME], state="absent")
     result = world.reconcile()
-    assert "> better-name  move (renamed)" in result.out
+    assert result.planned["better-name"] == ("move", "renamed")
     assert world.entries() == ["better-name"]
     assert "No changes." in world.reconcile().out

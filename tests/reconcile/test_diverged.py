@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry import git_program
+from imageworks.git import program as git_program
 from support.git import assert_sound, git
 from support.git_server import GitServer
 from support.reconcile import NAME, World, command
@@ -202,7 +202,7 @@ def test_git_that_does_not_end_is_ended_with_its_helpers(world: World, monkeypat
         monkeypatch.setattr(git_program, "END_SECONDS", 0.5)
         with pytest.raises(git_program.GitProgramError, match="no end within"):
             program.run("fetch", "origin", timeout=1.0)
-        wait_for(lambda: address not in running(), seconds=10)  # a process that was killed is there for a moment
+        wait_for(lambda: address not in running())  # a process that was killed is there for a moment
 
 
 def test_a_manifest_of_ours_that_clashes_with_theirs_is_for_a_person(
@@ -225,12 +225,12 @@ def test_an_interrupted_pull_leaves_no_git_behind(world: World, server: GitServe
         git(world.git_root, "remote", "set-url", "origin", address)
         words = [*PROGRAM, "reconcile", "--yes", "--pull", "--registry", str(world.root), "--no-progress"]
         child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        wait_for(lambda: address in running(), seconds=20)
+        wait_for(lambda: address in running())
         child.send_signal(signal.SIGINT)
         out, _ = child.communicate(timeout=30)
         assert child.returncode == 130, out
         assert "Traceback" not in out
-        wait_for(lambda: address not in running(), seconds=10)
+        wait_for(lambda: address not in running())
     git(world.git_root, "remote", "set-url", "origin", server.address)
     world.reconcile("--pull")
 

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from imageworks.reconcile.compose import compose_entry, emptied_entry, moved_entry
-from imageworks.reconcile.plan import Action, Change, Drift, FilesystemTotal, Plan, Reason
-from imageworks.reconcile.report import Outcome, Report
-from imageworks.reconcile.situation import Case, Obstacle
-from imageworks.registry.entry import Entry, read_entry, render_entry
-from imageworks.registry.manifest import Manifest
-from imageworks.registry.merge import load_owners, merge
-from imageworks.registry.schema import check, load_schema
+from imageworks.plan.facts import Blocker, DeclaredModel
+from imageworks.plan.plan import Action, Change, Drift, FilesystemTotal, Plan, Reason
+from imageworks.plan.report import ModelResult, Report
+from imageworks.providers.record import compose_entry, emptied_entry, moved_entry
+from imageworks.registry.documents.schema import check, load_schema
+from imageworks.registry.entries.entry import Entry, read_entry, render_entry
+from imageworks.registry.entries.merge import load_owners, merge
+from imageworks.registry.manifests.manifest import Manifest
 from support.plans import NOW, A, B, artifacts, entry, manifest, orphan, place, plan_of, upstream
 
 FULL = Plan(
@@ -122,7 +122,7 @@ def test_an_entry_with_everything_that_describing_finds_keeps_to_its_schema() ->
         "chat_template": {"source": "embedded", "path": None, "sha256": "0" * 64},
         "metadata": {"readme_file": "README.md", "readme_sha256": "0" * 64},
     }
-    case = Case(manifest(), upstream=upstream())
+    case = DeclaredModel(manifest(), upstream=upstream())
     made = compose_entry(case, place(), artifacts(), described, acquisition="installed", now=NOW)
     assert check("entry", plain(made.fields)) == []  # type: ignore[arg-type]
     assert made.fields["downloaded_at"] == "2026-11-22T00:00:00Z"
@@ -152,8 +152,8 @@ def test_a_snapshot_of_all_kinds_of_models_keeps_to_its_schema() -> None:
 
 
 def test_a_report_says_what_was_done_and_what_went_wrong() -> None:
-    done = Outcome(FULL.changes[0], entry=entry(), recorded=True)
-    failed = Outcome(Change("n", Action.INSTALL, Reason.MISSING), error="disk full", reason="disk-full")
+    done = ModelResult(FULL.changes[0], entry=entry(), recorded=True)
+    failed = ModelResult(Change("n", Action.INSTALL, Reason.MISSING), error="disk full", reason="disk-full")
     report = Report("testhost", (done, failed), skipped={"x": "not confirmed"}, commit=A, notes=("a note",))
     assert report.failed == (failed,)
     assert plain(report.document()) == {
@@ -184,5 +184,5 @@ def test_a_report_says_what_was_done_and_what_went_wrong() -> None:
 
 
 def test_a_blocked_model_counts_as_an_error_and_not_as_a_change() -> None:
-    plan = plan_of(blocked={"b": Obstacle(Reason.INVALID_MANIFEST, "broken")})
+    plan = plan_of(blocked={"b": Blocker(Reason.INVALID_MANIFEST, "broken")})
     assert (plan.has_errors, plan.has_changes, plan.summary) == (True, False, {"add": 0, "change": 0, "destroy": 0})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry.git_program import GitProgram, GitProgramError, access_to
+from imageworks.git.program import GitProgram, GitProgramError, access_to
 from support.git import git
 from support.git_server import GitServer, serve_git
 from support.reconcile import HOST, NAME, World, command

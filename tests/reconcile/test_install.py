@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry.entry import ArtifactFile, aggregate_sha256, directory_checksum
+from imageworks.registry.entries.entry import ArtifactFile, aggregate_sha256, directory_checksum
 from support.git import git
 from support.reconcile import HOST, MODEL, NAME, QUANTS, REPO, World
 from support.transfer import sha256, tree
@@ -193,7 +193,7 @@ def test_one_model_fails_and_the_others_arrive(world: World) -> None:
     result = world.reconcile(code=1)
     assert tree(world.weights / REPO) == dict(MODEL)
     assert world.entries() == [NAME]
-    assert "! nowhere  blocked (repository-not-found)" in result.out
+    assert result.planned["nowhere"] == ("blocked", "repository-not-found")
 
 
 def test_a_model_that_breaks_while_it_is_fetched_stops_no_other(world: World) -> None:
@@ -217,7 +217,7 @@ def test_an_invalid_manifest_blocks_only_itself(world: World) -> None:
     world.write("models/broken.yaml", "schema_version: 1\nquantisation: q4\n")
     result = world.reconcile(code=1, valid=False)
     assert "models/broken.yaml:2:1: " in result.out
-    assert "! broken  blocked (invalid-manifest)" in result.out
+    assert result.planned["broken"] == ("blocked", "invalid-manifest")
     assert world.entries() == [NAME]
 
 
@@ -237,7 +237,7 @@ def test_what_an_interrupted_commit_left_is_recorded_as_ours_by_the_next_run(wor
     assert not (world.root / "discovered").exists()
     world.served.forget()
     result = world.reconcile()
-    assert f"= {NAME}  adopt (found)" in result.out
+    assert result.planned[NAME] == ("adopt", "found")
     assert world.served.files == {}
     metadata = world.entry()["metadata"]
     assert isinstance(metadata, dict)

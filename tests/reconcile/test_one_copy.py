@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.config import load_host_settings
+from imageworks.host.settings import load_host_settings
 from imageworks.reconcile.run import Run, RunOptions
 from support.ollama_content import hex_sha256
 from support.ollama_content import model as content_of
@@ -71,7 +71,7 @@ def test_a_gguf_that_some_store_has_is_not_fetched(offered: World, isolated_envi
     there = STORES[store](offered, isolated_environment)
     declare(offered)
     planned = offered.reconcile("--dry-run").out
-    assert "1 reused, 39.1 KiB" in planned
+    assert "39.1 KiB reused" in planned
     assert "reused from this machine: 39.1 KiB" in planned
     offered.reconcile()
     here = offered.weights / REPO / FILE
@@ -124,8 +124,8 @@ def test_where_nothing_can_be_linked_the_bytes_are_copied(
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("imageworks.transfer.staging.os.link", refused)
-    monkeypatch.setattr("imageworks.transfer.staging._reflink", lambda *_: False)
+    monkeypatch.setattr("imageworks.files.staging.os.link", refused)
+    monkeypatch.setattr("imageworks.files.staging._reflink", lambda *_: False)
     offered.reconcile()
     here = offered.weights / REPO / FILE
     assert offered.served.files.get(FILE, 0) == 0
@@ -138,7 +138,7 @@ def test_a_file_of_the_same_size_and_other_content_is_not_taken(offered: World, 
     there.parent.mkdir(parents=True)
     there.write_bytes(bytes(len(WEIGHTS)))
     declare(offered)
-    assert "reused" not in offered.reconcile("--dry-run").out.partition("To fetch")[0]
+    assert "reused" not in offered.reconcile("--dry-run").out.partition("Plan:")[0]
     offered.reconcile()
     assert offered.served.files[FILE] == len(WEIGHTS)
 
@@ -153,13 +153,13 @@ def test_lmstudios_files_are_read_once(
     offered.reconcile()
     (offered.weights / REPO / FILE).unlink()
     read: list[Path] = []
-    from imageworks.transfer.digests import hash_file
+    from imageworks.files.digests import hash_file
 
     def counted(path: Path, *more: object) -> object:
         read.append(path)
         return hash_file(path, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("imageworks.reconcile.observe.hash_file", counted)
+    monkeypatch.setattr("imageworks.providers.disk.hash_file", counted)
     offered.reconcile()
     assert there not in read
 

@@ -1,28 +1,29 @@
 """What concerns several models at once: removals, space, counts, drift."""
 
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
-from imageworks.reconcile.plan import Action, Plan, Reason
-from imageworks.reconcile.situation import Case, FileState, Observation, Obstacle, PruneOptions
-from imageworks.registry.manifest import Prune
+from imageworks.plan.facts import Blocker, DeclaredModel, FileState, Observation, PruneOptions
+from imageworks.plan.plan import Action, Plan, Reason
+from imageworks.registry.manifests.manifest import Prune
 from support.plans import FILES, A, entry, installed, manifest, observed, orphan, place, plan_of, upstream
 
 PRUNE = PruneOptions(enabled=True)
 NEEDED = sum(map(len, FILES.values()))
 
 
-def arriving(name: str) -> Case:
-    return Case(manifest(name), place=place(f"acme/{name}"), upstream=upstream())
+def arriving(name: str) -> DeclaredModel:
+    return DeclaredModel(manifest(name), place=place(f"acme/{name}"), upstream=upstream())
 
 
-def actions(plan: Plan) -> dict[str, tuple[Action, Reason]]:
+def actions(plan: Plan) -> dict[str, tuple[Action, StrEnum]]:
     return {change.name: (change.action, change.reason) for change in plan.changes}
 
 
-def standing(count: int) -> tuple[Case, ...]:
+def standing(count: int) -> tuple[DeclaredModel, ...]:
     return tuple(installed(manifest(f"kept-{number}")) for number in range(count))
 
 
@@ -151,19 +152,19 @@ def test_the_plan_says_what_is_free_before_and_after_by_filesystem() -> None:
 
 
 def test_changes_come_sorted_by_name() -> None:
-    plan = plan_of(arriving("c"), arriving("a"), blocked={"b": Obstacle(Reason.INVALID_MANIFEST, "broken")})
+    plan = plan_of(arriving("c"), arriving("a"), blocked={"b": Blocker(Reason.INVALID_MANIFEST, "broken")})
     assert [change.name for change in plan.changes] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("reason", [Reason.INVALID_MANIFEST, Reason.INVALID_ENTRY, Reason.INVALID_SETTINGS])
 def test_a_document_that_cannot_be_read_blocks_its_model(reason: Reason) -> None:
-    plan = plan_of(installed(), blocked={"b": Obstacle(reason, "models/b.yaml:1:1: broken")})
+    plan = plan_of(installed(), blocked={"b": Blocker(reason, "models/b.yaml:1:1: broken")})
     assert actions(plan) == {"b": (Action.BLOCKED, reason)}
     assert plan.has_errors
 
 
 def test_suspended_models_are_counted_apart_from_unchanged_ones() -> None:
-    plan = plan_of(installed(), installed(manifest("s", state="suspended")), Case(manifest("l", source={})))
+    plan = plan_of(installed(), installed(manifest("s", state="suspended")), DeclaredModel(manifest("l", source={})))
     assert (plan.unchanged, plan.suspended, plan.changes) == (2, 1, ())
 
 

@@ -22,7 +22,7 @@ def test_a_violation_blocks_only_its_model_and_says_the_line(world: World) -> No
     source = {"huggingface": "acme/many-7b", "revision": pinned.commit_id}
     world.declare("many", source=source, quantization="Q8_0")
     result = world.reconcile(code=1, valid=False)
-    assert f"! {NAME}  blocked (policy-violated)" in result.out
+    assert result.planned[NAME] == ("blocked", "policy-violated")
     assert f"models/{NAME}.yaml:4:13: policies.require_pins: the revision main is no full commit id" in result.out
     assert world.entries() == ["many"]
     validated = command("validate", "--registry", world.root)

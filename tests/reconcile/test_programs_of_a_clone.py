@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry.git_program import GitProgram
+from imageworks.git.program import GitProgram
 from support.git import git
 from support.reconcile import World, command
 

@@ -41,7 +41,7 @@ def test_pruning_asks_for_the_name(installed: World) -> None:
 def test_a_confirmed_removal_takes_files_entry_and_snapshot_line(installed: World) -> None:
     installed.delete(NAME)
     result = installed.reconcile("--prune", "--confirm", NAME)
-    assert f"- {NAME}  remove (undeclared)" in result.out
+    assert result.planned[NAME] == ("remove", "undeclared")
     assert not (installed.weights / REPO).exists()
     assert installed.entries() == ["other"]
     assert list(installed.snapshot()) == ["other"]
@@ -123,7 +123,7 @@ def test_an_empty_registry_prunes_nothing_unless_that_is_meant(installed: World)
     installed.delete(NAME, "other")
     confirm = ("--confirm", NAME, "--confirm", "other")
     result = installed.reconcile("--prune", *confirm, code=1)
-    assert f"! {NAME}  blocked (prune-refused)" in result.out
+    assert result.planned[NAME] == ("blocked", "prune-refused")
     assert installed.entries() == ["other", NAME]
     installed.reconcile("--prune", "--allow-empty", *confirm)
     assert installed.entries() == []
@@ -140,7 +140,7 @@ def test_nothing_is_pruned_while_a_document_is_invalid(installed: World) -> None
 def test_a_broken_manifest_is_never_taken_for_a_deleted_one(installed: World) -> None:
     installed.write(f"models/{NAME}.yaml", "schema_version: 1\nsource: {\n")
     result = installed.reconcile("--prune", "--confirm", NAME, code=1, valid=False)
-    assert f"! {NAME}  blocked (invalid-manifest)" in result.out
+    assert result.planned[NAME] == ("blocked", "invalid-manifest")
     assert tree(installed.weights / REPO) == dict(MODEL)
     assert NAME in installed.entries()
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,8 @@ import pytest
 from support.git import assert_sound, git
 from support.git_server import GitServer
 from support.reconcile import HOST, NAME, World
-from support.registry import PROGRAM
 from support.team import push_all, write_and_push
+from support.warm import run_program
 
 PULL_STEPS = ("pull.announced", "pull.files-moved", "pull.branch-moved")
 BRANCH = f"state/{HOST}"
@@ -19,14 +18,9 @@ BRANCH = f"state/{HOST}"
 
 def killed(world: World, point: str, *words: str) -> None:
     """Run ``reconcile`` in a process of its own until a failpoint kills it."""
-    done = subprocess.run(
-        [*PROGRAM, "reconcile", "--yes", *words, "--registry", str(world.root), "-q"],
-        env={**os.environ, "IMAGEWORKS_FAILPOINT": point},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "IMAGEWORKS_FAILPOINT": point}
+    asked = ("reconcile", "--yes", *words, "--registry", str(world.root), "-q")
+    done = run_program(*asked, folder=world.folder, environment=environment)
     assert done.returncode == -signal.SIGKILL, done
 
 
@@ -132,8 +126,8 @@ def test_a_killed_commit_beside_the_branch_is_made_good(world: World, server: Gi
         repository = "acme/tiny-1b"
         words = ["download", repository, "-y", "--location", "linux_wsl"]
         environment = {**os.environ, "IMAGEWORKS_FAILPOINT": point}
-        command = [*PROGRAM, *words, "--registry", str(world.root)]
-        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        words += ["--registry", str(world.root)]
+        done = run_program(*words, folder=world.folder, environment=environment)
         assert done.returncode == -signal.SIGKILL, done
         world.declare()
     else:

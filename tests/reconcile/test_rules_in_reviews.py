@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from imageworks.registry.settings_changes import settings_changes
+from imageworks.registry.settings.changes import settings_changes
 from support.git import git
 from support.reconcile import NAME, Result, World, command
 
@@ -70,6 +70,7 @@ def test_x11_a_change_of_the_rules_alone_is_no_empty_review(world: World) -> Non
         ({"hosts": {"h": {"labels": {"gpu": "a"}}}}, {"hosts": {"h": {"labels": {"gpu": "b"}}}}, False),
         ({"prune": False}, {"prune": True}, True),
         ({}, {"commit": {"push": True}}, True),
+        ({"commit": {"branch": "entries/{host}"}}, {"commit": {"branch": None}}, True),
         ({"transfer": {"jobs": 2}}, {"transfer": {"jobs": 3}}, False),
     ],
 )

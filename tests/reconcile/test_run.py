@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.config import load_host_settings
-from imageworks.reconcile import apply as module
+from imageworks.files.publish import publish
+from imageworks.host.settings import load_host_settings
+from imageworks.providers.folder import apply as module
 from imageworks.reconcile.run import Run, RunOptions
-from imageworks.transfer.publish import publish
 from support.git import git
 from support.reconcile import HOST, MODEL, NAME, REPO, World, command
 from support.transfer import tree
@@ -129,7 +129,7 @@ def test_a_licence_that_the_registry_denies_keeps_a_model_out(world: World) -> N
     world.configure(policies={"denied_licenses": ["cc-by-nc-4.0"]})
     world.declare(license="cc-by-nc-4.0")
     result = world.reconcile(code=1, valid=False)
-    assert f"! {NAME}  blocked (license-denied)" in result.out
+    assert result.planned[NAME] == ("blocked", "license-denied")
     assert tree(world.weights) == {}
 
 
@@ -236,5 +236,5 @@ def test_bytes_that_a_killed_run_published_and_nobody_declares_any_more_are_told
     assert f"{world.weights / REPO} was put there by an interrupted run" in world.reconcile("--dry-run").out
     world.declare()
     result = world.reconcile()
-    assert f"= {NAME}  adopt" in result.out
+    assert result.planned[NAME] == ("adopt", "found")
     assert "interrupted" not in world.reconcile().out

@@ -16,7 +16,7 @@ def test_the_plan_warns_and_the_entry_records(world: World) -> None:
     world.serve(RISKY)
     world.declare()
     result = world.reconcile()
-    assert "warning: modeling_custom.py can run code when it is loaded" in result.out
+    assert "modeling_custom.py can run code when it is loaded" in result.out
     metadata = world.entry()["metadata"]
     assert isinstance(metadata, dict)
     assert metadata["safety"]["remote_classes"] == ["modeling_custom.CustomForCausalLM"]

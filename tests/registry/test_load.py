@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from imageworks.registry.documents.cache import ParsedDocuments, cache_file
 from imageworks.registry.load import RegistryState, load_registry
-from imageworks.registry.parsed import ParsedDocuments, cache_file
 from support.git import make_registry
 
 MANIFEST = b"schema_version: 1\nroles: [caption]\n"
@@ -111,13 +111,19 @@ def test_what_two_cached_manifests_say_against_each_other_still_has_its_place(tm
     assert made.load().diagnostics == first
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": "old", "documents": {}}', b'{"documents": 1}'])
+def documents(cache: Path) -> dict[str, object]:
+    """Return what a cache file holds as values: its format, then some documents a line."""
+    _, *lines = cache.read_bytes().split(b"\n")
+    return {blob: value for line in lines if line.startswith(b'{"') for blob, value in json.loads(line).items()}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"old"\n{"id": {}}\n', b'{"documents": 1}'])
 def test_a_cache_that_cannot_be_used_is_none(tmp_path: Path, content: bytes) -> None:
     made = Fixture(tmp_path, models__good_yaml=MANIFEST)
     made.cache_file.parent.mkdir(parents=True)
     made.cache_file.write_bytes(content)
     assert list(made.load().manifests) == ["good"]
-    assert json.loads(made.cache_file.read_bytes())["documents"]
+    assert documents(made.cache_file)
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
@@ -132,7 +138,7 @@ def test_only_what_is_used_stays_in_the_cache(tmp_path: Path) -> None:
     head = made.repository.head()
     made.repository.commit({"models/good.yaml": MANIFEST + b"backend: vllm\n"}, message="Edit", expected=head)
     made.load()
-    kept = json.loads(made.cache_file.read_bytes())["documents"].values()
+    kept = documents(made.cache_file).values()
     assert [value for value in kept if isinstance(value, dict) and "roles" in value] == [
         {"schema_version": 1, "roles": ["caption"], "backend": "vllm"}
     ]

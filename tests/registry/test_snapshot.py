@@ -4,13 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry.git import RegistryRepository
+from imageworks.git.repository import RegistryRepository
+from imageworks.registry.documents.cache import ParsedDocuments
 from imageworks.registry.load import load_registry
-from imageworks.registry.parsed import ParsedDocuments
-from imageworks.registry.snapshot import SnapshotError, check_snapshots, expected_snapshot, read_snapshot
+from imageworks.registry.snapshot import expected_snapshot
+from imageworks.registry.snapshot_check import check_snapshots, render
 from support.git import make_registry
 
-FILES = {"registry.yaml": b"schema_version: 1\n", "models/m.yaml": b"schema_version: 1\nroles: [caption]\n"}
+FILES = {
+    "registry.yaml": b"schema_version: 1\nhosts: {testhost: {}, elsewhere: {}}\n",
+    "models/m.yaml": b"schema_version: 1\nroles: [caption]\n",
+}
+
+
+def problems(repository: RegistryRepository, folder: Path) -> list[str]:
+    found = check_snapshots(repository, "testhost", cache(folder))
+    assert found.hidden == ()
+    return list(render(found.problems))
 
 
 def cache(folder: Path) -> ParsedDocuments:
@@ -26,21 +36,6 @@ def repository(tmp_path: Path) -> RegistryRepository:
     return made
 
 
-def test_a_snapshot_is_read_for_display(repository: RegistryRepository) -> None:
-    assert read_snapshot(repository.root, "testhost") == [{"managed": True, "name": "m", "roles": ["caption"]}]
-
-
-def test_a_host_without_one_has_recorded_nothing(repository: RegistryRepository) -> None:
-    assert read_snapshot(repository.root, "elsewhere") == []
-
-
-@pytest.mark.parametrize("content", [b"{}", b"[1]", b"[", b"\xff"])
-def test_what_is_no_snapshot_is_refused_with_its_file(repository: RegistryRepository, content: bytes) -> None:
-    (repository.root / "snapshot/testhost.json").write_bytes(content)
-    with pytest.raises(SnapshotError, match=r"testhost\.json"):
-        read_snapshot(repository.root, "testhost")
-
-
 def test_manifests_for_other_hosts_are_left_out(tmp_path: Path) -> None:
     files = FILES | {
         "registry.yaml": b"schema_version: 1\nhosts: {elsewhere: {}}\n",
@@ -52,28 +47,28 @@ def test_manifests_for_other_hosts_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_right_snapshot_has_no_problem(repository: RegistryRepository, tmp_path: Path) -> None:
-    assert check_snapshots(repository, cache(tmp_path)) == []
+    assert problems(repository, tmp_path) == []
 
 
 def test_a_manifest_committed_later_does_not_make_it_wrong(repository: RegistryRepository, tmp_path: Path) -> None:
     repository.commit({"models/n.yaml": FILES["models/m.yaml"]}, message="More", expected=repository.head())
-    assert check_snapshots(repository, cache(tmp_path)) == []
+    assert problems(repository, tmp_path) == []
 
 
 def test_a_committed_edit_is_found(repository: RegistryRepository, tmp_path: Path) -> None:
     repository.commit({"snapshot/testhost.json": b"[]\n"}, message="Edit", expected=repository.head())
-    (problem,) = check_snapshots(repository, cache(tmp_path))
+    (problem,) = problems(repository, tmp_path)
     assert problem.startswith("snapshot/testhost.json:1:1: not what manifests and entries give")
 
 
 def test_an_uncommitted_edit_is_found(repository: RegistryRepository, tmp_path: Path) -> None:
     (repository.root / "snapshot/testhost.json").write_bytes(b"[]\n")
-    assert check_snapshots(repository, cache(tmp_path)) == [
-        "snapshot/testhost.json:1:1: edited by hand; take it back with `git checkout -- snapshot/testhost.json`"
-    ]
+    (problem,) = problems(repository, tmp_path)
+    assert problem.startswith("snapshot/testhost.json:1:1: edited by hand")
+    assert "`git checkout -- snapshot/testhost.json`" in problem
 
 
 def test_the_snapshots_of_all_hosts_are_checked(repository: RegistryRepository, tmp_path: Path) -> None:
     repository.commit({"snapshot/elsewhere.json": b"[1]\n"}, message="Another", expected=repository.head())
-    (problem,) = check_snapshots(repository, cache(tmp_path))
+    (problem,) = problems(repository, tmp_path)
     assert problem.startswith("snapshot/elsewhere.json:1:1:")

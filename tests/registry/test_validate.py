@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-import typer
 
-from imageworks.cli import schema as schema_cli
-from imageworks.cli import validate as validate_cli
-from imageworks.errors import ExitCode, UsageError
-from imageworks.registry.json_gate import JsonError, parse_json
-from imageworks.registry.reader import Refusal, WorkTreeReader
+from imageworks.cli.program import make_application
+from imageworks.foundation.errors import ExitCode, UsageError
+from imageworks.registry.documents.diagnostic import Refusal
+from imageworks.registry.documents.json_reader import JsonError, parse_json
+from imageworks.registry.reader import WorkTreeReader
 from imageworks.registry.validate import Validation, check_manifest, is_manifest_path, validate_files, validate_registry
 
 SETTINGS = """\
@@ -453,10 +452,7 @@ def test_files_outside_any_registry_are_checked_alone(tmp_path: Path) -> None:
 
 
 def command(*arguments: str) -> int:
-    app = typer.Typer()
-    validate_cli.register(app)
-    schema_cli.register(app)
-    result = app(args=list(arguments), standalone_mode=False)
+    result = make_application()(args=list(arguments), standalone_mode=False)
     return result if isinstance(result, int) else ExitCode.SUCCESS
 
 

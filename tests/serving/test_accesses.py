@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.log import command_log
-from imageworks.serving.accesses import last_accessed, touch
+from imageworks.foundation.log import command_log
+from imageworks.serving.last_used import last_accessed, touch
 
 
 def test_the_last_use_is_remembered(tmp_path: Path) -> None:

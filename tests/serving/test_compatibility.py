@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.detect.local import describe_folder
-from imageworks.registry.server_options import QWEN3_RERANKER
+from imageworks.detection.local_files import describe_folder
+from imageworks.registry.settings.server_options import QWEN3_RERANKER
 from imageworks.serving.compatibility import RULES, VERSIONS, Answer, Trait, traits_of, verdict, verdicts
 from support.serving import chat_model
 from support.weights import gguf_file

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.config import HostSettings, load_host_settings
-from imageworks.registry.entry import Entry
-from imageworks.serving.launch import LaunchError, Server, Wishes, command_line, target_of
+from imageworks.host.settings import HostSettings, load_host_settings
+from imageworks.registry.entries.entry import Entry
+from imageworks.registry.entries.merge import HostModels
+from imageworks.serving.command_line import LaunchError, Server, Wishes, command_line, target_of
 from imageworks.serving.preflight import check, declared_template
-from imageworks.serving.session import NOTHING_RECORDED, Recorded, prepare
+from imageworks.serving.prepare import NOTHING_RECORDED, prepare
 from support.serving import TEMPLATE, chat_model, merged
 from support.transfer import gguf_content
 from support.weights import safetensors_file
@@ -20,8 +21,8 @@ def line(model: Mapping[str, object], server: Server = Server.VLLM, **wishes: ob
     return command_line(server, target, Wishes(**wishes))  # type: ignore[arg-type] # by the names of its fields
 
 
-def recorded(model: Mapping[str, object]) -> Recorded:
-    return Recorded([model], {str(model["name"]): Entry(str(model["name"]), model)})
+def recorded(model: Mapping[str, object]) -> HostModels:
+    return HostModels([model], {str(model["name"]): Entry(str(model["name"]), model)})
 
 
 def test_vllm_gets_path_names_and_a_loopback_address() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.registry.views import text
+from imageworks.registry.entries.queries import text
 from imageworks.serving.roles import RoleError, base_url, candidates, choose
 from support.serving import merged
 
@@ -55,7 +55,7 @@ def test_none_that_can_be_used_says_why_of_each(tmp_path: Path) -> None:
 def test_an_unknown_role_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(RoleError, match="no model has the role 'captoin'") as caught:
         choose([captioner("a", tmp_path)], "captoin")
-    assert "Did you mean caption?" in str(caught.value.remedy)
+    assert "'caption'" in str(caught.value.remedy)
     with pytest.raises(RoleError) as caught:
         choose([], "caption")
     assert "No model has any role yet" in str(caught.value.remedy)

@@ -6,9 +6,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from imageworks.registry.git import RegistryRepository, init_repository
+import pygit2
 
-USER = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+from imageworks.git.libgit2 import open_repository
+from imageworks.git.repository import RegistryRepository, init_repository
+
+# Without maintenance: it goes on in the background, with locks and files that come and go in what a test looks at.
+USER = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "maintenance.auto=false")
 
 
 def git(folder: Path, *arguments: str, check: bool = True) -> str:
@@ -17,6 +21,39 @@ def git(folder: Path, *arguments: str, check: bool = True) -> str:
     if check and done.returncode:
         raise AssertionError(f"git {' '.join(arguments)}: {done.stderr}{done.stdout}")
     return done.stdout
+
+
+def typed_at_shell(line: str) -> None:
+    """Do what somebody types who has a name in git."""
+    names = {f"GIT_{who}_{what}": "ada" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment = {**os.environ, **names}
+    subprocess.run(line, shell=True, check=True, capture_output=True, env=environment)  # noqa: S602 # as it is typed
+
+
+def commit_all(folder: Path, message: str) -> None:
+    """Commit everything as ``git add --all`` and ``git commit`` do, which themselves are started only for a reason.
+
+    Thousands of tests begin so, and two programs take ten times as long.
+    """
+    repository = open_repository(folder)
+    settings, hooks = repository.config, Path(repository.path, "hooks")
+    if (
+        os.environ.get("GIT_CONFIG_GLOBAL") != os.devnull
+        or any(entry.name.startswith(("commit.", "filter.", "gpg.", "core.hookspath")) for entry in settings)
+        or any(file.suffix != ".sample" for file in hooks.glob("*"))
+        or repository.state() != pygit2.enums.RepositoryState.NONE
+    ):
+        git(folder, "add", "--all")
+        git(folder, "commit", "--quiet", "--message", message)
+        return
+    index = repository.index
+    index.add_all()
+    index.write()
+    tree = index.write_tree()
+    parents = [] if repository.head_is_unborn else [repository.head.target]
+    assert not parents or repository[parents[0]].peel(pygit2.Tree).id != tree, "nothing to commit"
+    ada = pygit2.Signature("Ada", "ada@example.org")
+    repository.create_commit("HEAD", ada, ada, f"{message}\n", tree, parents)
 
 
 def make_registry(path: Path, files: dict[str, bytes] | None = None) -> RegistryRepository:
@@ -65,7 +102,7 @@ def user_work(folder: Path, *, without: tuple[str, ...] = ()) -> UserWork:
 COMMIT_PROGRAM = """
 import sys
 from pathlib import Path
-from imageworks.registry.git import RegistryRepository
+from imageworks.git.repository import RegistryRepository
 repository = RegistryRepository.open(Path(sys.argv[1]))
 changes = dict(item.split("=", 1) for item in sys.argv[2:])
 result = repository.commit(

@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-from imageworks.hub.content import Snapshot, StoragePolicy
-from imageworks.hub.digests import DigestCache
-from imageworks.hub.folders import FolderRepository
-from imageworks.hub.server import HubServer, RecordedRequest
-from imageworks.hub.wire import Request, Response, Slice, Takeover
+from imageworks.foundation.http_messages import RawResponse, Request, Response, Slice
+from imageworks.loopback_hub.content import Snapshot, StoragePolicy
+from imageworks.loopback_hub.digest_cache import DigestCache
+from imageworks.loopback_hub.folder_repository import FolderRepository
+from imageworks.loopback_hub.server import HubServer, RecordedRequest
 from support.git import git
 
 STALL_SECONDS = 60.0  # no test waits longer for a hub that has gone silent
@@ -119,7 +119,7 @@ class HubHistory:
         return self.commits[-1]
 
 
-Fault = Callable[[HubServer, Request], Response | Takeover]
+Fault = Callable[[HubServer, Request], Response | RawResponse]
 
 
 @dataclass
@@ -158,7 +158,7 @@ class Faults:
         with self._lock:
             self._planned.append(_Planned(fault, where, method, origin, times))
 
-    def __call__(self, request: Request) -> Response | Takeover | None:
+    def __call__(self, request: Request) -> Response | RawResponse | None:
         with self._lock:
             self.seen.append(request)
             planned = next((planned for planned in self._planned if planned.is_meant_for(request)), None)
@@ -204,10 +204,10 @@ def stall(after: int, release: threading.Event) -> Fault:
 def no_length(after: int | None = None) -> Fault:
     """Send the body without a Content-Length, cut to ``after`` bytes if given; the end of the connection ends it."""
 
-    def fault(hub: HubServer, request: Request) -> Takeover:
+    def fault(hub: HubServer, request: Request) -> RawResponse:
         response = hub.respond(request)
         lines = [line for line in response.head().split(b"\r\n") if not line.lower().startswith(b"content-length")]
-        return Takeover(lambda connection: connection.sendall(b"\r\n".join(lines) + body_of(response)[:after]))
+        return RawResponse(lambda connection: connection.sendall(b"\r\n".join(lines) + body_of(response)[:after]))
 
     return fault
 
@@ -241,14 +241,14 @@ def paths(requests: list[RecordedRequest], origin: str, method: str) -> list[str
 
 
 def _partly(after: int, then: Callable[[socket.socket], None]) -> Fault:
-    def fault(hub: HubServer, request: Request) -> Takeover:
+    def fault(hub: HubServer, request: Request) -> RawResponse:
         response = hub.respond(request)
 
         def write(connection: socket.socket) -> None:
             connection.sendall(response.head() + body_of(response)[:after])
             then(connection)
 
-        return Takeover(write)
+        return RawResponse(write)
 
     return fault
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from imageworks.registry.document import JsonValue
-from imageworks.registry.legacy_fields import SYNONYMS
+from imageworks.migration.entries import SYNONYMS
+from imageworks.registry.documents.document import JsonValue
 
 Fields = dict[str, JsonValue]
 SHA = "ab" * 32

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from imageworks.registry.git import RegistryRepository
-from imageworks.registry.git_values import CommitResult
+from imageworks.git.repository import RegistryRepository
+from imageworks.git.values import CommitResult
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, deed: Callable[[], object]) -> None:

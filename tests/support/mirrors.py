@@ -3,8 +3,8 @@
 import json
 from dataclasses import dataclass, field, replace
 
-from imageworks.hub.server import HubServer
-from imageworks.hub.wire import Request, Response, Takeover
+from imageworks.foundation.http_messages import RawResponse, Request, Response
+from imageworks.loopback_hub.server import HubServer
 from support.hub import body_of
 
 UPSTREAM = "https://huggingface.co"
@@ -44,7 +44,7 @@ class Mirror:
     def url(self) -> str:
         return self.hub.url + self.path
 
-    def __call__(self, request: Request) -> Response | Takeover | None:
+    def __call__(self, request: Request) -> Response | RawResponse | None:
         if request.origin != "hub":
             return None
         if not request.path.startswith(self.path):
@@ -83,7 +83,7 @@ class CachedRedirects:
 
     mirror: Mirror
 
-    def __call__(self, request: Request) -> Response | Takeover | None:
+    def __call__(self, request: Request) -> Response | RawResponse | None:
         prefix = f"{self.mirror.path}/api/resolve-cache/models"
         if request.path.startswith(prefix):
             path = request.path[len(prefix) :].replace("/resolve-cache/", "/resolve/")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from imageworks.cli import app
-from imageworks.failpoints import failpoint
-from imageworks.transfer import publish as publishing
-from imageworks.transfer import renames
-from imageworks.transfer.publish import PublishMethod, PublishReport
-from imageworks.transfer.staging import StagingArea
+from imageworks.files import publish as publishing
+from imageworks.files import renames
+from imageworks.files.publish import PublishMethod, PublishReport
+from imageworks.files.staging import StagingArea
+from imageworks.foundation.failpoints import failpoint
 
 
 def no_exchange() -> None:
@@ -27,7 +27,7 @@ def no_exchange() -> None:
 
 def write_in_place() -> None:
     """Bug: a new revision is written over the old one, file by file."""
-    from imageworks.reconcile import apply
+    from imageworks.providers.folder import apply
 
     def publish(area: StagingArea, target: Path, *, owned: frozenset[str]) -> PublishReport:
         for name in sorted(owned):
@@ -61,7 +61,7 @@ def forget_what_came() -> None:
 
 def record_nothing() -> None:
     """Bug: the entry is lost on its way to the commit, so that no run ever is the last."""
-    from imageworks.reconcile import records
+    from imageworks.reconcile import expected_files as records
 
     records.entry_file = lambda host, name: f"discovered/{host}/{name}.lost.json"  # type: ignore[attr-defined]
 

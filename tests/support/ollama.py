@@ -1,6 +1,6 @@
 """A loopback Ollama: the daemon's HTTP API over a real store on disk, pulling from registries over HTTP.
 
-It does what ``facts`` say of the real one; `tests/providers/test_ollama_contract.py` runs against both.
+It does what ``facts`` say of the real one; `tests/providers/ollama/test_contract.py` runs against both.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from imageworks.providers.ollama_names import DEFAULT_HOST, ModelName
+from imageworks.providers.ollama.names import DEFAULT_HOST, ModelName
 from support.ollama_api import (
     FailedError,
     Line,

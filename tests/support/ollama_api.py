@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from imageworks.providers.ollama_errors import OllamaNameError
-from imageworks.providers.ollama_names import ModelName, parse_name
+from imageworks.providers.ollama.errors import OllamaNameError
+from imageworks.providers.ollama.names import ModelName, parse_name
 from support.ollama_http import Asked
 
 _REPLACED = {"template": "template", "system": "system", "parameters": "params"}

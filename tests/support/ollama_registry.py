@@ -3,7 +3,7 @@
 import json
 import threading
 
-from imageworks.providers.ollama_names import parse_name
+from imageworks.providers.ollama.names import parse_name
 from support.ollama_content import MANIFEST, Content
 from support.ollama_http import Answer, Asked, Loopback
 

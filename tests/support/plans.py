@@ -4,23 +4,23 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imageworks.reconcile.compose import compose_entry
-from imageworks.reconcile.plan import Plan
-from imageworks.reconcile.planner import make_plan
-from imageworks.reconcile.situation import (
-    Case,
+from imageworks.files.artifact import RemoteFile
+from imageworks.plan.facts import (
+    DeclaredModel,
     FileState,
+    HostState,
     Observation,
-    Occupant,
-    Orphan,
-    Place,
     PruneOptions,
-    Situation,
-    Upstream,
+    ResolvedSource,
+    TargetContents,
+    TargetFolder,
+    UndeclaredModel,
 )
-from imageworks.registry.entry import ArtifactFile, Entry
-from imageworks.registry.manifest import Manifest, Prune, read_manifest
-from imageworks.transfer.files import RemoteFile
+from imageworks.plan.plan import Plan
+from imageworks.providers.record import compose_entry
+from imageworks.reconcile.planner import make_plan
+from imageworks.registry.entries.entry import ArtifactFile, Entry
+from imageworks.registry.manifests.manifest import Manifest, Prune, read_manifest
 from support.transfer import remote, sha256
 
 A, B = "a" * 40, "b" * 40
@@ -42,12 +42,14 @@ def files(contents: Mapping[str, bytes] = FILES) -> tuple[RemoteFile, ...]:
     return tuple(remote(name, data) for name, data in sorted(contents.items()))
 
 
-def upstream(contents: Mapping[str, bytes] = FILES, *, commit: str | None = A, repo: str | None = REPO) -> Upstream:
-    return Upstream(files=files(contents), commit=commit, ref=commit, repo=repo)
+def upstream(
+    contents: Mapping[str, bytes] = FILES, *, commit: str | None = A, repo: str | None = REPO
+) -> ResolvedSource:
+    return ResolvedSource(files=files(contents), commit=commit, ref=commit, repo=repo)
 
 
-def place(repo: str = REPO, *, root: Path = ROOT, filesystem: str = FILESYSTEM) -> Place:
-    return Place(root=root, path=root / repo, location="linux_wsl", filesystem=filesystem)
+def place(repo: str = REPO, *, root: Path = ROOT, filesystem: str = FILESYSTEM) -> TargetFolder:
+    return TargetFolder(root=root, path=root / repo, location="linux_wsl", filesystem=filesystem)
 
 
 def artifacts(contents: Mapping[str, bytes] = FILES) -> list[ArtifactFile]:
@@ -58,14 +60,14 @@ def entry(
     declared: Manifest | None = None,
     *,
     contents: Mapping[str, bytes] = FILES,
-    at: Place | None = None,
+    at: TargetFolder | None = None,
     commit: str | None = A,
     acquisition: str = "installed",
 ) -> Entry:
     """Return what is recorded of a model once it is installed."""
     declared = declared or manifest()
     repo = REPO if commit else None
-    case = Case(declared, upstream=upstream(contents, commit=commit, repo=repo))
+    case = DeclaredModel(declared, upstream=upstream(contents, commit=commit, repo=repo))
     return compose_entry(case, at or place(), artifacts(contents), {}, acquisition=acquisition, now=NOW)
 
 
@@ -78,7 +80,7 @@ def observed(of: Entry, **damaged: FileState) -> Observation:
     return Observation(path=of.path, exists=exists, damaged=states)
 
 
-def installed(declared: Manifest | None = None, *, record: Entry | None = None, **more: object) -> Case:
+def installed(declared: Manifest | None = None, *, record: Entry | None = None, **more: object) -> DeclaredModel:
     """Return the case of a model that stands as it was installed; keywords replace what is known of it."""
     declared = declared or manifest()
     record = record or entry(declared)
@@ -88,31 +90,33 @@ def installed(declared: Manifest | None = None, *, record: Entry | None = None, 
         "place": place(),
         **more,
     }
-    return Case(declared, **known)  # type: ignore[arg-type]
+    return DeclaredModel(declared, **known)  # type: ignore[arg-type]
 
 
-def lying(contents: Mapping[str, bytes] = FILES, *, wanted: Mapping[str, bytes] = FILES) -> Occupant:
+def lying(contents: Mapping[str, bytes] = FILES, *, wanted: Mapping[str, bytes] = FILES) -> TargetContents:
     """Return what lies at a target, compared with what is wanted there."""
     same = {name for name in contents if wanted.get(name) == contents[name]}
-    return Occupant(
+    return TargetContents(
         exists=True, matching=frozenset(same), differing=frozenset(set(contents) & set(wanted)) - frozenset(same)
     )
 
 
 def plan_of(
-    *cases: Case,
-    orphans: tuple[Orphan, ...] = (),
+    *cases: DeclaredModel,
+    orphans: tuple[UndeclaredModel, ...] = (),
     free: int = 10**9,
     prune: PruneOptions | None = None,
     **more: object,
 ) -> Plan:
     """Return the plan for some cases on a host with one filesystem."""
     known: dict[str, object] = {"declared": len(cases), "free_bytes": {FILESYSTEM: ("/weights", free)}, **more}
-    situation = Situation(host="testhost", revision=A, cases=cases, orphans=orphans, **known)  # type: ignore[arg-type]
+    situation = HostState(host="testhost", revision=A, cases=cases, orphans=orphans, **known)  # type: ignore[arg-type]
     return make_plan(situation, prune or PruneOptions())
 
 
-def orphan(name: str = "gone", *, prune: Prune | None = None, acquisition: str = "installed", **more: object) -> Orphan:
+def orphan(
+    name: str = "gone", *, prune: Prune | None = None, acquisition: str = "installed", **more: object
+) -> UndeclaredModel:
     """Return a recorded model that nobody declares."""
     record = entry(manifest(name), at=place(f"acme/{name}"), acquisition=acquisition)
-    return Orphan(entry=record, observation=observed(record), prune=prune, **more)  # type: ignore[arg-type]
+    return UndeclaredModel(entry=record, observation=observed(record), prune=prune, **more)  # type: ignore[arg-type]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pytest_httpserver import HTTPServer
 
-from imageworks.providers.hub_pace import Pace
-from imageworks.providers.hub_token import Token
-from imageworks.providers.huggingface import HubClient
-from imageworks.transfer.digests import Algorithm, Digest
-from imageworks.transfer.files import RemoteFile
+from imageworks.files.artifact import RemoteFile
+from imageworks.files.digests import Algorithm, Digest
+from imageworks.providers.huggingface.client import HubClient
+from imageworks.providers.huggingface.rate_limit import Pace
+from imageworks.providers.huggingface.token import Token
 from support.transfer import git_blob, sha256
 
 CANARY = "hf_canaryTokenThatNobodyMaySee"
@@ -47,7 +47,7 @@ def client(
     clock = clock or Clock()
     made = HubClient(
         endpoint,
-        Token(token, "HF_TOKEN") if token else None,
+        lambda: Token(token, "HF_TOKEN") if token else None,
         cache_dir=cache_dir,
         offline=offline,
         write_cache=write_cache,

@@ -7,18 +7,22 @@ snapshot keep to their schemas, and the snapshot is what manifests and entries g
 import io
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import typer
+
 from imageworks.cli.app import run
-from imageworks.hub.server import HubServer
-from imageworks.hub.wire import Request, Response
-from imageworks.log import LOGGER
-from imageworks.registry.schema import check
-from support.git import git
+from imageworks.foundation.http_messages import Request, Response
+from imageworks.foundation.log import LOGGER
+from imageworks.git.libgit2 import make_repository
+from imageworks.loopback_hub.server import HubServer
+from imageworks.registry.documents.schema import check
+from support.git import commit_all, git
 from support.hub import HubRepository, body_of
 from support.transfer import content, gguf_content
 
@@ -69,12 +73,18 @@ class Result:
         assert isinstance(listed, list)
         return {change["name"]: (change["action"], change["reason"]) for change in listed}
 
+    @property
+    def planned(self) -> dict[str, tuple[str, str]]:
+        """Each model's action and reason in a plan that was printed for people."""
+        lines = re.findall(r"^[!~>=*+-] (\w+) +(\S+) +(?:[+-]\S+(?: \w*B)? +)?([a-z-]+)", self.out, re.MULTILINE)
+        return {name: (action, reason) for action, name, reason in lines}
 
-def command(*words: str | Path) -> Result:
+
+def command(*words: str | Path, application: typer.Typer | None = None) -> Result:
     """Run one command in this process and return what it printed and ended with."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        code = run([str(word) for word in words])
+        code = run([str(word) for word in words], application=application)
     return Result(int(code), out.getvalue(), err.getvalue())
 
 
@@ -135,7 +145,7 @@ class World:
         self.weights = folder / "weights"
         self.weights.mkdir()
         self.root.mkdir(parents=True)
-        git(self.git_root, "init", "--quiet", "--initial-branch", "main")
+        make_repository(self.git_root, "main")
         (self.root / ".gitignore").write_text("model_registry.json\n", encoding="utf-8")
         self.configure()
 
@@ -157,8 +167,7 @@ class World:
             self.commit(f"Write {file}")
 
     def commit(self, message: str) -> None:
-        git(self.git_root, "add", "--all")
-        git(self.git_root, "commit", "--quiet", "--message", message)
+        commit_all(self.git_root, message)
 
     def declare(self, name: str = NAME, *, source: object = None, commit: bool = True, **fields: object) -> None:
         """Write a model's manifest; the source is the served repository's main branch unless said otherwise."""

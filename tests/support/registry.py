@@ -18,12 +18,13 @@ from pathlib import Path
 from socket import socket
 from typing import Final
 
-from imageworks.hub.content import FileContent
-from imageworks.hub.server import HubServer
-from imageworks.hub.wire import Pace, Request, Response, Slice, Takeover
-from support.git import git
+from imageworks.foundation.http_messages import RawResponse, Request, Response, Slice
+from imageworks.loopback_hub.content import FileContent
+from imageworks.loopback_hub.server import HubServer
+from support.git import commit_all, git
 from support.hub import Faults, HubRepository, body_of
 from support.transfer import content
+from support.warm import WARM
 
 REPO: Final = "acme/tiny"
 NAME: Final = "tiny-vllm"
@@ -76,15 +77,17 @@ class Meter:
 
     Args:
         rate: Bytes per second and connection, or ``None``.
+        most: So many bytes of each file go out, until this is ``None`` again.
     """
 
     rate: int | None = None
+    most: int | None = None
     served: Counter[str] = field(default_factory=Counter)
     tokens_at: list[str] = field(default_factory=list)
     """Which origins saw an Authorization header."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, hub: HubServer, request: Request) -> Response | Takeover | None:
+    def __call__(self, hub: HubServer, request: Request) -> Response | RawResponse | None:
         if request.has_authorization:
             self.tokens_at.append(request.origin)
         if request.method != "GET" or not (request.origin == "cdn" or "/resolve/" in request.path):
@@ -93,19 +96,25 @@ class Meter:
         if response.status not in {200, 206}:
             return response
         closing = Response(response.status, (*response.headers, ("Connection", "close")), _bytes_of(response))
-        return Takeover(lambda connection: self._send(connection, request.path.rpartition("/")[2], closing))
+        return RawResponse(lambda connection: self._send(connection, request.path.rpartition("/")[2], closing))
 
     def _send(self, connection: socket, name: str, response: Response) -> None:
         data = memoryview(response.body if isinstance(response.body, bytes) else b"")
-        pace = Pace(self.rate)
+        started, sent = time.monotonic(), 0
         with suppress(OSError):
             connection.sendall(response.head())
-            while data:
-                piece, data = data[:16384], data[16384:]
-                connection.sendall(piece)
+            while sent < len(data):
+                self._hold(name, started + RUN_SECONDS)
+                connection.sendall(piece := data[sent : sent + 16384])
+                sent += len(piece)
                 with self.lock:
                     self.served[name] += len(piece)
-                pace.after(len(piece))
+                if self.rate is not None:
+                    time.sleep(max(sent / self.rate - (time.monotonic() - started), 0))
+
+    def _hold(self, name: str, end: float) -> None:
+        while self.most is not None and self.served[name] >= self.most and time.monotonic() < end:
+            time.sleep(0.01)
 
     def total(self) -> int:
         with self.lock:
@@ -231,6 +240,9 @@ class World:
 
     def run(self, *words: str, **variables: str) -> Ran:
         """Run the program to its end."""
+        folder = self.registry if self.registry.is_dir() else self.root
+        if self.program == PROGRAM and (done := WARM.run(words, self.environment | variables, folder, RUN_SECONDS)):
+            return Ran(*done)
         with self.start(*words, **variables) as child:
             return ended(child)
 
@@ -265,7 +277,7 @@ class World:
         self._copy(self.root.with_name(f"{self.root.name}.{label}"), self.root)
         self.program = PROGRAM
         self.meter.served.clear()
-        self.meter.rate = None
+        self.meter.rate = self.meter.most = None
         self.hub.requests.clear()
 
     @staticmethod
@@ -356,7 +368,7 @@ def _declare_attic(made: World) -> None:
     settings.write_text(
         text.replace("locations:\n", f"locations:\n  attic: {{path: {made.attic}}}\n", 1), encoding="utf-8"
     )
-    git(made.registry, "commit", "-q", "-a", "-m", "Name the attic")
+    commit_all(made.registry, "Name the attic")
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -398,9 +410,25 @@ def aria2_of(pid: int) -> list[int]:
     return found
 
 
-def wait_for(condition: Callable[[], object], *, seconds: float = 30.0) -> None:
-    """Return as soon as a condition holds; fail when it does not for too long."""
+def noted_bytes(folder: Path) -> int:
+    """Return how many bytes of parts below a folder aria2 has noted as complete pieces, as a kill leaves them."""
+    total = 0
+    for control in folder.rglob("*.part.aria2"):
+        data = control.read_bytes()
+        piece, count = int.from_bytes(data[10:14]), int.from_bytes(data[30:34])
+        total += piece * int.from_bytes(data[34 : 34 + count]).bit_count()
+    return total
+
+
+def wait_for(condition: Callable[[], object], *, seconds: float = 60.0) -> None:
+    """Return as soon as a condition holds; fail when it does not for too long.
+
+    A file that goes while a condition looks at it is no answer yet.
+    """
     deadline = time.monotonic() + seconds
-    while not condition():
+    while True:
+        with suppress(FileNotFoundError):
+            if condition():
+                return
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)

@@ -20,14 +20,15 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from imageworks.transfer.digests import Algorithm, Digest
+from imageworks.files.artifact import LinkError, RemoteFile
+from imageworks.files.digests import Algorithm, Digest
+from imageworks.files.location_markers import MARKER_NAME
+from imageworks.files.progress import Progress
+from imageworks.files.publish import PublishMethod, publish, recover
+from imageworks.files.safe_names import STAGING_NAME
+from imageworks.files.staging import StagingArea, write_all
 from imageworks.transfer.engine import TransferEngine
-from imageworks.transfer.files import LinkError, NullProgress, RemoteFile
-from imageworks.transfer.jobs import TransferOptions
-from imageworks.transfer.locations import MARKER_NAME
-from imageworks.transfer.names import STAGING_NAME
-from imageworks.transfer.publish import PublishMethod, publish, recover
-from imageworks.transfer.staging import StagingArea, write_all
+from imageworks.transfer.job import TransferOptions
 
 MIB = 1024 * 1024
 TOKEN = "hf_canary_token_that_must_stay_home"  # noqa: S105 - a canary
@@ -118,7 +119,7 @@ class Fault:
         short: Announce and send so many bytes fewer.
         flip: Change the byte at this offset of the file.
         ignore_range: Send the whole file with 200.
-        hold: Send ``hold_after`` bytes, then wait for this event.
+        hold: Send no byte of the file from the one at ``hold_after`` on before this event, whatever the range.
         hold_after: See ``hold``.
         body: Send this instead of the file.
     """
@@ -211,9 +212,9 @@ class FaultServer:
         length = end - start + 1 - fault.short
         handler.send_header("Content-Length", str(length))
         handler.end_headers()
-        self._send(handler, path, memoryview(data)[start : start + length], fault)
+        self._send(handler, path, memoryview(data)[start : start + length], fault, start)
 
-    def _send(self, handler: BaseHTTPRequestHandler, path: str, body: memoryview, fault: Fault) -> None:
+    def _send(self, handler: BaseHTTPRequestHandler, path: str, body: memoryview, fault: Fault, start: int) -> None:
         sent = 0
         while sent < len(body):
             piece = body[sent : sent + 64 * 1024]
@@ -222,7 +223,7 @@ class FaultServer:
                 handler.close_connection = True
                 handler.connection.close()
                 return
-            if fault.hold is not None and sent >= fault.hold_after:
+            if fault.hold is not None and start + sent >= fault.hold_after:
                 self.holding.set()
                 fault.hold.wait(60)
             handler.wfile.write(piece)
@@ -297,7 +298,7 @@ class FakeClock:
             self.time += seconds
 
 
-class RecordingProgress(NullProgress):
+class RecordingProgress(Progress):
     """Remembers what it was told."""
 
     def __init__(self) -> None:
@@ -308,26 +309,26 @@ class RecordingProgress(NullProgress):
         self.notes: list[str] = []
         self.finished: list[str] = []
 
-    def start(self, model: str, total_bytes: int) -> None:
-        del model
+    def start(self, label: str, total_bytes: int, work: str = "fetching") -> None:
+        del label, work
         self.total += total_bytes
 
-    def advance(self, model: str, received_bytes: int) -> None:
-        del model
+    def advance(self, label: str, received_bytes: int) -> None:
+        del label
         with self.lock:
             self.received += received_bytes
 
-    def verify(self, model: str, hashed_bytes: int) -> None:
-        del model
+    def verify(self, label: str, hashed_bytes: int) -> None:
+        del label
         with self.lock:
             self.hashed += hashed_bytes
 
-    def note(self, model: str, text: str) -> None:
-        del model
+    def note(self, label: str, text: str) -> None:
+        del label
         self.notes.append(text)
 
-    def finish(self, model: str) -> None:
-        self.finished.append(model)
+    def finish(self, label: str) -> None:
+        self.finished.append(label)
 
 
 def child_command(
@@ -358,7 +359,7 @@ def _main() -> None:
         return
     area = StagingArea.open(root, "model", target=target)
     with TransferEngine(TransferOptions(stream_up_to_bytes=MIB, connections=2)) as engine:
-        engine.fetch("model", LinkSource(request["base"]), files, area, NullProgress())
+        engine.fetch("model", LinkSource(request["base"]), files, area, Progress())
     publish(area, target, owned=frozenset(request["owned"]), method=PublishMethod(request["method"]))
     sys.stdout.write("done\n")
 

@@ -1,8 +1,13 @@
 """Small weights files made by hand: GGUF and safetensors, sound or deliberately not."""
 
 import json
+import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from imageworks.detection.formats.range_reader import RangeReader
 
 STRING, ARRAY, U32, I32, F32, BOOL, U64 = 8, 9, 4, 5, 6, 7, 10
 _CODES = {U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q"}
@@ -66,3 +71,17 @@ def safetensors_file(
 def safetensors_header(text: bytes) -> bytes:
     """Return a header's bytes: its length, then its text."""
     return struct.pack("<Q", len(text)) + text
+
+
+@contextmanager
+def file_ranges(path: Path) -> Iterator[tuple[RangeReader, int]]:
+    """Give a reader of a local file's ranges, and the file's size in bytes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+
+        def read(offset: int, length: int) -> bytes:
+            return os.pread(descriptor, length, offset)
+
+        yield read, os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)

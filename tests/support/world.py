@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.hub.server import HubServer
+from imageworks.foundation.http_access import ServerAccess
+from imageworks.loopback_hub.server import HubServer
+from support.network import HUB_NAME
 from support.reconcile import World, closed_log
 
 
@@ -20,7 +22,7 @@ def log_is_closed() -> Iterator[None]:
 def started_world(tmp_path: Path, isolated_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A hub that serves, a registry in git, and an environment that leads to both; everything below tmp_path."""
     (tmp_path / "hub").mkdir()
-    with HubServer(tmp_path / "hub") as hub:
+    with HubServer(tmp_path / "hub", access=ServerAccess(names=frozenset({HUB_NAME}))) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("IMAGEWORKS_MODEL_ROOT", str(tmp_path / "weights"))
         monkeypatch.chdir(tmp_path)

@@ -1,14 +1,14 @@
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from imageworks.identifiers import HubIdentifier, IdentifierError
+from imageworks.loopback_hub.server import HubServer
+from imageworks.naming.hub_identifiers import HubIdentifier, IdentifierError
 from imageworks.tools import model_downloader
 from imageworks.tools.model_downloader import FormatDetector, FormatInfo, URLAnalyzer, detect_format_and_quant
-from imageworks.tools.model_downloader.url_analyzer import FetchedListing
+from support.hub import HubRepository
 from support.weights import STRING, U32, gguf_file, safetensors_file
 
 
@@ -60,46 +60,30 @@ def test_a_folder_and_a_file_are_told(tmp_path: Path) -> None:
     assert detect_format_and_quant(tmp_path / "model" / ".cache") == ("gguf", None)
 
 
-@dataclass(frozen=True)
-class Listed:
-    path: str
-    size: int
-
-
-class Shelf:
-    """A hub with one repository in memory."""
-
-    endpoint = "https://mirror.example"
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.files = files
-
-    def listing(self, identifier: HubIdentifier) -> FetchedListing:
-        files = [Listed(path, len(data)) for path, data in self.files.items()]
-        return FetchedListing(identifier.repo, "a" * 40, files, task="text-generation", license="mit")
-
-    def read(self, listing: FetchedListing, path: str, offset: int, length: int) -> bytes:
-        assert listing.commit == "a" * 40
-        return self.files[path][offset : offset + length]
-
-
-def test_a_url_is_analyzed_without_its_weights() -> None:
+def test_a_url_is_analyzed_without_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = '{"model_type": "llama", "quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}}'
     weights = safetensors_file({"a.qweight": ("I32", [8, 2], 64), "a.qzeros": ("I32", [1, 2], 8)})
-    shelf = Shelf({"config.json": config.encode(), "model.safetensors": weights, "README.md": b"# x"})
-    analysis = URLAnalyzer(shelf).analyze_url("https://mirror.example/o/r/tree/dev")
-    assert analysis.repository == HubIdentifier("o/r", "dev")
+    card = b"---\nlicense: mit\n---\n"
+    held = {"config.json": config.encode(), "model.safetensors": weights, "README.md": card}
+    root = tmp_path / "hub"
+    root.mkdir()
+    HubRepository(root, "o/r", held)
+    with HubServer(root) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        analysis = URLAnalyzer().analyze_url(f"{hub.url}/o/r/tree/main")
+    assert analysis.repository == HubIdentifier("o/r", "main")
     assert analysis.config_content == config
-    assert analysis.total_size == sum(len(data) for data in shelf.files.values())
-    assert analysis.files == {"config": ("config.json",), "readme": ("README.md",), "weights": ("model.safetensors",)}
+    listed = {"config": ("config.json",), "readme": ("README.md",), "weights": ("model.safetensors",)}
+    assert {role: paths for role, paths in analysis.files.items() if role in listed} == listed
+    assert analysis.total_size >= sum(len(data) for data in held.values())
     assert types(analysis.formats) == ["awq", "safetensors"]
-    assert analysis.facts.license == "mit"
-    assert analysis.facts.family == "r-dev"
+    assert (analysis.facts.license, analysis.facts.family) == ("mit", "r")
 
 
-def test_a_url_of_no_model_is_refused_before_anything_is_asked() -> None:
+def test_a_url_of_no_model_is_refused_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(IdentifierError, match="a dataset"):
-        URLAnalyzer(Shelf({})).analyze_url("https://huggingface.co/datasets/o/r")
+        URLAnalyzer().analyze_url("https://huggingface.co/datasets/o/r")
 
 
 def test_the_old_registry_says_where_to_go() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.errors import ImageworksError
-from imageworks.providers.select_values import QuantChoice
-from imageworks.reconcile.declare import DeclareError
-from imageworks.reconcile.removal import RemoveError
-from imageworks.registry.lookup import UnknownModelError
+from imageworks.foundation.errors import ImageworksError
+from imageworks.operations.download.draft import DeclareError
+from imageworks.operations.remove import RemoveError
+from imageworks.providers.selection.model import QuantChoice
+from imageworks.registry.entries.lookup import UnknownModelError
 from imageworks.tools.model_downloader import DownloadedModel, ModelDownloader
 from imageworks.tools.model_downloader import downloader as module
 from imageworks.tools.model_downloader.questions import ChoiceError

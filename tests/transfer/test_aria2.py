@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.transfer import aria2
-from imageworks.transfer.aria2 import Aria2Process
-from imageworks.transfer.downloads import Download, DownloadQueue, Ending, _complete_prefix
-from imageworks.transfer.errors import Aria2Error
+from imageworks.files.errors import Aria2Error
+from imageworks.transfer.aria2 import process as aria2
+from imageworks.transfer.aria2.process import Aria2Process
+from imageworks.transfer.aria2.queue import Download, DownloadQueue, Ending, _complete_prefix
 from imageworks.transfer.links import without_queries
-from imageworks.transfer.retries import Attempts, SystemClock
+from imageworks.transfer.retry import Attempts, SystemClock
 from support.transfer import TOKEN, FaultServer
 
 proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -170,7 +170,7 @@ def test_it_dies_with_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("PATH", str(tmp_path))
     script = (
         "import sys, time\n"
-        "from imageworks.transfer.aria2 import Aria2Process\n"
+        "from imageworks.transfer.aria2.process import Aria2Process\n"
         "process = Aria2Process({})\n"
         "process.start()\n"
         "print(process.pid, flush=True)\n"

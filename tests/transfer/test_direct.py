@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.transfer import renames
-from imageworks.transfer.direct import DirectClient, NotDirectError
+from imageworks.files import renames
+from imageworks.files.artifact import LinkError
+from imageworks.files.renames import RenameUnsupportedError, exchange, rename_new, sync_directory, sync_file
+from imageworks.files.staging import StagingArea
+from imageworks.transfer.direct_client import DirectClient, NotDirectError
 from imageworks.transfer.engine import TransferEngine
-from imageworks.transfer.files import LinkError
-from imageworks.transfer.jobs import TransferOptions
-from imageworks.transfer.renames import RenameUnsupportedError, exchange, rename_new, sync_directory, sync_file
-from imageworks.transfer.staging import StagingArea
+from imageworks.transfer.job import TransferOptions
 from support.transfer import FakeClock, Fault, FaultServer, LinkSource, RecordingProgress, content, remote, tree
 
 DATA = content("direct", 3_000_000)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.transfer import jobs
-from imageworks.transfer.engine import TransferEngine
-from imageworks.transfer.errors import (
+from imageworks.files.artifact import NO_LINK, LinkError, RemoteFile
+from imageworks.files.errors import (
     Aria2NotFoundError,
     DigestMismatchError,
     DiskFullError,
@@ -19,10 +18,12 @@ from imageworks.transfer.errors import (
     TransferCancelledError,
     TransferError,
 )
-from imageworks.transfer.files import NO_LINK, LinkError, RemoteFile
-from imageworks.transfer.jobs import TransferOptions
-from imageworks.transfer.names import UnsafeNameError
-from imageworks.transfer.staging import StagingArea
+from imageworks.files.safe_names import UnsafeNameError
+from imageworks.files.staging import StagingArea
+from imageworks.transfer import job as jobs
+from imageworks.transfer.engine import TransferEngine
+from imageworks.transfer.job import TransferOptions
+from support.registry import noted_bytes, wait_for
 from support.transfer import (
     MIB,
     TOKEN,
@@ -255,7 +256,10 @@ def test_a_stalled_download_is_begun_anew_and_keeps_its_bytes(server: FaultServe
     release = threading.Event()
     server.fault = only(0, Fault(hold=release, hold_after=6 * MIB))
     clock = FakeClock()
-    watcher = threading.Thread(target=_pass_until, args=(release, clock, server, 2))
+    watcher = threading.Thread(
+        target=_pass_until,
+        args=(release, clock, server, 2, lambda: area.part(WEIGHTS).stat().st_size > 11 * MIB // 2),
+    )
     watcher.start()
     fetch(server, area, [WEIGHTS], clock=clock, options=TransferOptions(connections=1))
     release.set()
@@ -268,7 +272,7 @@ def test_a_download_that_always_stalls_is_given_up(server: FaultServer, area: St
     release = threading.Event()
     server.fault = lambda _path, _number: Fault(hold=release)
     clock = FakeClock()
-    watcher = threading.Thread(target=_pass_until, args=(release, clock, server, 99))
+    watcher = threading.Thread(target=_pass_until, args=(release, clock, server, 99, lambda: True))
     watcher.start()
     with pytest.raises(StalledError, match="no byte came for 60 s, 3 times"):
         fetch(server, area, [WEIGHTS], clock=clock, options=TransferOptions(connections=1, attempts=3))
@@ -276,9 +280,12 @@ def test_a_download_that_always_stalls_is_given_up(server: FaultServer, area: St
     watcher.join()
 
 
-def _pass_until(release: threading.Event, clock: FakeClock, server: FaultServer, requests: int) -> None:
-    """Let time pass for the watchdog until the server has seen so many requests, or the test is over."""
+def _pass_until(
+    release: threading.Event, clock: FakeClock, server: FaultServer, requests: int, arrived: Callable[[], bool]
+) -> None:
+    """Let time pass for the watchdog, from an arrival on, until so many requests came or the test is over."""
     server.holding.wait(30)
+    wait_for(arrived)
     while not release.wait(0.05) and server.requests["model.safetensors"] < requests:
         clock.advance(20)
 
@@ -309,7 +316,7 @@ def test_aria2c_killed_under_way_is_started_again_and_resumes(server: FaultServe
         worker = threading.Thread(target=engine.fetch, args=("m", source, [WEIGHTS], area, progress))
         worker.start()
         assert server.holding.wait(30)
-        _wait_for_saved_control(area)
+        wait_for(lambda: noted_bytes(area.parts) >= 5 * MIB)
         first = engine.aria2_pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
@@ -346,20 +353,6 @@ def test_closing_ends_a_model_whose_files_have_not_all_begun(area: StagingArea) 
     assert [error.reason for error in raised] == ["cancelled"]
     with pytest.raises(TransferCancelledError):
         engine.fetch("m", LinkSource("http://127.0.0.1:9"), wanted, area, RecordingProgress())
-
-
-def _wait_for_saved_control(area: StagingArea) -> None:
-    """Wait until aria2 has saved its control file once with bytes in it."""
-    control = area.control(WEIGHTS)
-    first = None
-    event = threading.Event()
-    for _ in range(600):
-        if control.exists():
-            now = control.read_bytes()
-            first = first or now
-            if now != first:
-                return
-        event.wait(0.02)
 
 
 def leave_part(area: StagingArea, part: bytes, control: bytes | None) -> None:

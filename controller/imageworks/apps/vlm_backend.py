@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imageworks.config import RegistryNotFoundError, find_registry, load_host_settings
-from imageworks.reconcile.recorded import recorded_models
-from imageworks.serving.accesses import touch
-from imageworks.serving.launch import Server, Wishes
+from imageworks.host.settings import ARGUMENT, RegistryNotFoundError, find_registry, load_host_settings
+from imageworks.reconcile.open_registry import host_models
+from imageworks.serving.command_line import Server, Wishes
+from imageworks.serving.last_used import touch
+from imageworks.serving.prepare import NOTHING_RECORDED, prepare
 from imageworks.serving.process import start
-from imageworks.serving.session import NOTHING_RECORDED, prepare
 
 if TYPE_CHECKING:
     import subprocess
@@ -68,11 +68,11 @@ def start_lmdeploy_server(
 
 def _start(server: Server, name: str, wishes: Wishes, registry: Path | None) -> "subprocess.Popen[bytes]":
     try:
-        root: Path | None = find_registry(registry)
+        root: Path | None = find_registry(registry, named_by=ARGUMENT)
     except RegistryNotFoundError:
         root = None  # a path can be served without one
     settings = load_host_settings(registry=root)
-    recorded = recorded_models(root, settings) if root is not None else NOTHING_RECORDED
+    recorded = host_models(root, settings) if root is not None else NOTHING_RECORDED
     prepared = prepare(recorded, root, settings, server, name, wishes)
     for warning in prepared.warnings:
         warnings.warn(warning, stacklevel=3)  # where the caller's own code stands

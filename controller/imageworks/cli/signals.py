@@ -1,12 +1,15 @@
 """Being asked to end: by ^C, a service manager, a scheduler or a terminal that closes; all of them as cleanly."""
 
 import signal
+from threading import Event
 from types import FrameType
 from typing import Final
 
 from imageworks.foundation.ending import REQUESTED
 
 ASKING: Final = (signal.SIGTERM, signal.SIGHUP)
+CAME: Final = Event()
+"""Set once bytes began to come, which whoever interrupts is told about."""
 _first: list[signal.Signals] = []
 
 

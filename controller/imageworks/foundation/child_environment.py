@@ -28,13 +28,7 @@ _SECRET: Final = re.compile(r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KE
 def child_environment(
     environment: Mapping[str, str], *, also: frozenset[str] = frozenset(), prefixes: tuple[str, ...] = ()
 ) -> dict[str, str]:
-    """Return the variables that a child gets.
-
-    Args:
-        environment: The process's environment.
-        also: What this program needs besides what any does.
-        prefixes: How the names of more of them begin; of those, none that is called like a secret.
-    """
+    """Return the variables that a child gets."""
     return {
         name: value
         for name, value in environment.items()

@@ -3,7 +3,7 @@
 from threading import Event
 from typing import Final
 
-from imageworks.errors import ExitCode, ImageworksError
+from imageworks.foundation.errors import ExitCode, ImageworksError
 
 REQUESTED: Final = Event()
 """Set once, by whoever takes the process's signals."""
@@ -17,10 +17,6 @@ class EndingError(ImageworksError):
 
 
 def go_on() -> None:
-    """Return while the process is to go on.
-
-    Raises:
-        EndingError: It was asked to end.
-    """
+    """Return while the process is to go on."""
     if REQUESTED.is_set():
         raise EndingError

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from imageworks.errors import ImageworksError
+from imageworks.foundation.errors import ImageworksError
 
 
 class NoHomeError(ImageworksError):
@@ -10,14 +10,7 @@ class NoHomeError(ImageworksError):
 
 
 def expanded(path: str | Path) -> Path:
-    """Return a path with the home folder in place of ``~`` or ``~user``.
-
-    Args:
-        path: As it was written.
-
-    Raises:
-        NoHomeError: There is no such user here.
-    """
+    """Return a path with the home folder in place of ``~`` or ``~user``."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -27,11 +20,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def expanded_or_none(path: str | Path) -> Path | None:
-    """Return a path as `expanded` does, ``None`` where there is no such user: nothing can be there.
-
-    Args:
-        path: As it was written or recorded.
-    """
+    """Return a path as `expanded` does, ``None`` where there is no such user: nothing can be there."""
     try:
         return expanded(path)
     except NoHomeError:

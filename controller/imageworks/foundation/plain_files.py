@@ -4,26 +4,21 @@ import os
 import stat
 from pathlib import Path
 
+_LEAST = 1 << 20
+
 
 class NotPlainError(ValueError):
     """Something else than a file has its name."""
 
 
-def read_plain_file(path: Path, most: int) -> bytes:
-    """Return what a file holds, up to a number of bytes.
-
-    Args:
-        path: The file, which may be a link to one.
-        most: How many bytes are read of it.
-
-    Raises:
-        OSError: It cannot be read.
-        NotPlainError: It is a pipe or a device.
-    """
+def read_plain_file(path: Path, most: int, *, first_line: bool = False) -> bytes:
+    """Return what a file holds, or its first line, up to a number of bytes."""
     with open(path, "rb", opener=_open_at_once) as stream:  # Path's takes no opener
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        found = os.fstat(stream.fileno())
+        if not stat.S_ISREG(found.st_mode):
             raise NotPlainError("it is not a plain file")
-        return stream.read(most)
+        # As much as may be read is set aside at once; the kernel's own files say that they are empty.
+        return stream.readline(most) if first_line else stream.read(min(most, max(found.st_size + 1, _LEAST)))
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from imageworks.errors import ImageworksError
+from imageworks.foundation.errors import ImageworksError
 
 DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FAILING: Final = "Look at the disk or its connection (`dmesg`, `mount`), then run again."
@@ -26,13 +26,7 @@ _REMEDIES: Final = {
 
 
 class SystemRefusalError(ImageworksError):
-    """The system refused something that this host's owner can put right.
-
-    Args:
-        message: The path and what the system said.
-        remedy: What to do about it.
-        reason: One word for reports.
-    """
+    """The system refused something that this host's owner can put right."""
 
     def __init__(self, message: str, *, remedy: str, reason: str) -> None:
         super().__init__(message, remedy=remedy)
@@ -40,11 +34,7 @@ class SystemRefusalError(ImageworksError):
 
 
 def system_refusal(error: Exception) -> SystemRefusalError | None:
-    """Return an error of the system in our words; ``None`` for one that says more of this program than of the system.
-
-    Args:
-        error: What was raised.
-    """
+    """Return an error of the system in our words."""
     if not isinstance(error, OSError) or error.errno not in _REMEDIES:
         return None
     path = error.filename if isinstance(error.filename, str | Path) else None
@@ -58,11 +48,7 @@ def system_refusal(error: Exception) -> SystemRefusalError | None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have errors of the system name the path that is being written: those of writes and fsyncs name none.
-
-    Args:
-        path: The file or folder.
-    """
+    """Have errors of the system name the path that is being written: those of writes and fsyncs name none."""
     try:
         yield
     except OSError as error:

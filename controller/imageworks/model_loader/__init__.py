@@ -1,7 +1,6 @@
 """The registry and its downloads as Python code sees them, as earlier tools had them; opened when first asked for."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imageworks.model_loader.registry import get_entry, list_models, load_registry
@@ -10,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CapabilityError", "get_entry", "list_models", "load_registry", "select_by_role", "select_model"]
 
-_HOMES: Final = {
+_HOMES = {
     "CapabilityError": "service",
     "get_entry": "registry",
     "list_models": "registry",
@@ -22,7 +21,14 @@ _HOMES: Final = {
 
 def __getattr__(name: str) -> object:
     """Return what is asked for by its name, importing its module."""
+    from importlib import import_module
+
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public face alone."""
+    return __all__

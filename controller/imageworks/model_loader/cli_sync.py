@@ -3,7 +3,9 @@
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from imageworks.cli.loader import main as run  # here, so that this room needs nothing above it to be imported
+    from imageworks.cli.scripts.loader import (
+        main as run,  # here, so that this room needs nothing above it to be imported
+    )
 
     run()
 

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from imageworks.config import find_registry, load_host_settings
+from imageworks.files.progress import Progress, TotalProgress
 from imageworks.foundation.home import expanded
 from imageworks.foundation.texts import several
+from imageworks.host.settings import ARGUMENT, find_registry, load_host_settings
 from imageworks.model_loader.entries import RegistryEntry, recorded_entry
 from imageworks.model_loader.registry import DEFAULT_WAIT_SECONDS, load_registry
-from imageworks.reconcile.ledger import Ledger
-from imageworks.reconcile.recording import Described, ImportSkipped, RecordError, give_roles, record_model
-from imageworks.reconcile.removal import carry_out, prepare
+from imageworks.operations.download.request import registry_or_new
+from imageworks.operations.record_download import Described, ImportSkipped, RecordError, give_roles, record_model
+from imageworks.operations.remove import carry_out, prepare
+from imageworks.reconcile.ledger import RecordSession
 from imageworks.reconcile.run import Run, RunOptions
-from imageworks.reconcile.wishes import registry_or_new
-from imageworks.registry import views
+from imageworks.registry.entries import queries
 
 __all__ = [
     "ImportSkipped",
@@ -125,7 +126,7 @@ def record_download(  # noqa: PLR0913 # the documented signature, all of it by n
         family=family_override,
         served_model_id=served_model_id,
         include_testing=include_testing,
-        patterns=os.environ.get(views.TESTING_VARIABLE),
+        patterns=os.environ.get(queries.TESTING_VARIABLE),
         display_name=display_name,
         provider=source_provider,
         metadata=extra_metadata or {},
@@ -134,10 +135,11 @@ def record_download(  # noqa: PLR0913 # the documented signature, all of it by n
         raise RecordError(
             f"{path}: stands in Ollama, and not in a folder", remedy="`imageworks-models import-ollama` records it."
         )
-    root = registry_or_new(registry, _nobody)
-    host = load_host_settings(registry=root)
-    with Ledger.open(root, host, read_only=False, wait=wait) as ledger:
-        entry, edits = record_model(ledger, said, told or _no_one)
+    with (
+        registry_or_new(registry, _nobody) as root,
+        RecordSession.open(root, load_host_settings(registry=root), read_only=False, wait=wait) as ledger,
+    ):
+        entry, edits = record_model(ledger, said, Progress() if told is None else TotalProgress(told))
         ledger.commit(edits)
         if roles or role_priority:
             ledger.commit(give_roles(ledger, entry.name, several(roles), role_priority or {}))
@@ -159,12 +161,12 @@ def list_downloads(
         include_testing: Whether models made by tests and demos do.
         registry: The registry; found as every command finds it when absent.
     """
-    wanted = views.Wanted(
-        deprecated=include_deprecated, testing=include_testing, patterns=os.environ.get(views.TESTING_VARIABLE)
+    wanted = queries.ModelFilter(
+        deprecated=include_deprecated, testing=include_testing, patterns=os.environ.get(queries.TESTING_VARIABLE)
     )
     models = load_registry(registry=registry)
     chosen = wanted.choose(model.fields for model in models.values())
-    downloads = [models[views.text(model, "name")] for model in chosen]
+    downloads = [models[queries.text(model, "name")] for model in chosen]
     return [model for model in downloads if model.installed or not only_installed]
 
 
@@ -189,7 +191,7 @@ def remove_download(
         RemoveError: There is no such model, or nothing of it to remove, or its manifest has uncommitted changes.
         LockHeldError: Another process still holds the registry after waiting.
     """
-    root = find_registry(registry)
+    root = find_registry(registry, named_by=ARGUMENT)
     host = load_host_settings(registry=root)
     with Run.open(root, host, RunOptions(offline=True), wait=wait) as run:
         asked = prepare(run, name, delete_files=delete_files, purge=not keep_entry)
@@ -203,10 +205,6 @@ def remove_download(
         commit=report.commit,
         notes=(*asked.said, *report.notes),
     )
-
-
-def _no_one(_done: int, _total: int) -> None:
-    """Nobody is told how far hashing is."""
 
 
 def _nobody(_text: str) -> None:

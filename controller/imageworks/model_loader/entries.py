@@ -6,10 +6,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imageworks.registry.entry import ArtifactFile
-from imageworks.registry.merge import load_owners, merge_one
+from imageworks.foundation.tables import html_table
+from imageworks.foundation.texts import human_bytes
+from imageworks.registry.entries.entry import ArtifactFile
+from imageworks.registry.entries.merge import load_owners, merge_one
+from imageworks.registry.entries.queries import (
+    LEGACY,
+    file_paths,
+    is_installed,
+    name_for_people,
+    quantization_of,
+    template_file,
+)
 from imageworks.registry.version_lock import UNLOCKED, VersionLock, read_lock
-from imageworks.registry.views import LEGACY, file_paths, is_installed, name_for_people, quantization_of, template_file
 
 if TYPE_CHECKING:
     from imageworks.registry.load import RegistryState
@@ -214,6 +223,17 @@ class RegistryEntry:
     def installed(self) -> bool:
         """Whether its path exists, on the disk that this host knows."""
         return is_installed({"download_path": self.download_path, "unavailable": self.unavailable})
+
+    def __repr__(self) -> str:
+        kind = " ".join(filter(None, (self.download_format, self.quantization)))
+        size = human_bytes(self.download_size_bytes) if self.download_size_bytes else ""
+        here = "" if self.installed else "not here"
+        return f"<{', '.join(filter(None, (self.name, self.backend, kind, size, here)))}>"
+
+    def _repr_html_(self) -> str:
+        """Return the model as a notebook shows it."""
+        fields = {key: value for key, value in as_fields(self).items() if key not in {"artifacts", "download_files"}}
+        return html_table(("field", "value"), sorted(fields.items()), caption=self.name)
 
     @property
     def title(self) -> str:

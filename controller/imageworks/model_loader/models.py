@@ -2,7 +2,7 @@
 
 from imageworks.model_loader.entries import Artifacts, BackendConfig, RegistryEntry
 from imageworks.model_loader.service import SelectedModel
-from imageworks.registry.entry import ArtifactFile
+from imageworks.registry.entries.entry import ArtifactFile
 from imageworks.registry.version_lock import VersionLock
 
 __all__ = ["ArtifactFile", "Artifacts", "BackendConfig", "RegistryEntry", "SelectedModel", "VersionLock"]

@@ -1,28 +1,29 @@
 """Read the registry's models, and change what is recorded of those that no manifest declares.
 
-What is read is the snapshot, as the last commit left it. What is written becomes one commit, made under the registry's
-lock: several processes may do it at once, and each waits for its turn.
+What is read is what manifests and entries give, as they were committed. What is written becomes one commit, made under
+the registry's lock: several processes may do it at once, and each waits for its turn.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from imageworks.config import HostSettings, find_registry, load_host_settings
+from imageworks.foundation.tables import ResultTable
+from imageworks.foundation.texts import human_bytes
+from imageworks.host.settings import ARGUMENT, HostSettings, find_registry, load_host_settings
 from imageworks.model_loader.entries import RegistryEntry, changes_of, read_registry_entry
-from imageworks.registry import views
-from imageworks.registry.lookup import UnknownModelError, find_name, named
-from imageworks.registry.merge import snapshot_file
-from imageworks.registry.snapshot import read_snapshot
-from imageworks.serving.accesses import last_accessed
+from imageworks.reconcile.current_models import CurrentModels
+from imageworks.registry.entries import queries
+from imageworks.registry.entries.lookup import UnknownModelError, find_name, named
 from imageworks.serving.availability import with_availability
+from imageworks.serving.last_used import last_accessed
 
 if TYPE_CHECKING:
-    from imageworks.reconcile.amend import Changes
+    from imageworks.operations.amend_entry import Changes
 
 __all__ = [
     "DEFAULT_WAIT_SECONDS",
@@ -40,7 +41,6 @@ DEFAULT_WAIT_SECONDS: Final = 600.0
 """How long a change waits for another process that holds the registry before it says which one that is."""
 
 _Key = tuple[Path, str]
-_Signature = tuple[int, int, int]
 
 
 @dataclass(slots=True)
@@ -48,23 +48,48 @@ class _Session:
     """What this process read and has not saved yet, by registry and host.
 
     Args:
-        read: The models of a snapshot, with what its file looked like.
+        current: What reads the models, by registry and host's settings.
+        read: The models as they were read, and as they are shown.
         unsaved: Changes that wait for ``save_registry``.
         lock: Held while either is touched.
     """
 
-    read: dict[_Key, tuple[_Signature | None, Mapping[str, RegistryEntry]]] = field(default_factory=dict)
+    current: dict[tuple[Path, HostSettings], CurrentModels] = field(default_factory=dict)
+    read: dict[_Key, tuple[object, Mapping[str, RegistryEntry]]] = field(default_factory=dict)
     unsaved: "dict[_Key, dict[str, Changes]]" = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
 
 
 _SESSION: Final = _Session()
+_COLUMNS: Final[Mapping[str, Callable[[RegistryEntry], object]]] = {
+    "model": lambda one: one.name,
+    "backend": lambda one: one.backend,
+    "format": lambda one: " ".join(filter(None, (one.download_format, one.quantization))),
+    "size": lambda one: human_bytes(one.download_size_bytes) if one.download_size_bytes else "",
+    "roles": lambda one: ", ".join(one.roles),
+    "where": lambda one: one.download_path if one.installed else one.unavailable or "not here",
+}
+
+
+class ModelTable(dict[str, RegistryEntry]):
+    """Models by name, which print as a table."""
+
+    def __repr__(self) -> str:
+        return repr(model_table(self.values()))
+
+    def _repr_html_(self) -> str:
+        return model_table(self.values())._repr_html_()
+
+
+def model_table(models: Iterable[RegistryEntry]) -> ResultTable[RegistryEntry]:
+    """Return models as a table of what tells them apart."""
+    return ResultTable(models, _COLUMNS, "models")
 
 
 def load_registry(*, force: bool = False, registry: Path | None = None) -> dict[str, RegistryEntry]:
     """Return all models of this host by name, with changes that are not saved yet.
 
-    The file is read again whenever it changed.
+    They are read again whenever a commit has moved.
 
     Args:
         force: Whether it is read again in any case, and unsaved changes are forgotten.
@@ -72,25 +97,27 @@ def load_registry(*, force: bool = False, registry: Path | None = None) -> dict[
 
     Raises:
         RegistryNotFoundError: There is no registry.
-        SnapshotError: The snapshot cannot be read.
+        UntrustedRegistryError: It must be signed and is not.
+        SnapshotError: The snapshot is not what manifests and entries give.
     """
     key, host = _where(registry)
     with _SESSION.lock:
         if force:
             _SESSION.unsaved.pop(key, None)
-        signature = _signature(key)
+            _SESSION.current.pop((key[0], host), None)
+        models = _SESSION.current.setdefault((key[0], host), CurrentModels(key[0], host, whole=True)).models()
         known = _SESSION.read.get(key)
-        if known is None or force or known[0] != signature:
+        if known is None or known[0] is not models:
             read = partial(read_registry_entry, registry=key[0], allows=host.allows)
-            models = map(read, read_snapshot(*key))
-            known = _SESSION.read[key] = (signature, {model.name: model for model in models})
+            known = _SESSION.read[key] = (models, {model.name: model for model in map(read, models)})
         shown = _with_unsaved(known[1], _SESSION.unsaved.get(key, {}))
     for model in with_availability((entry.fields for entry in shown.values()), host.state_dir):
-        if (away := views.text(model, "unavailable")) and views.text(model, "name") in shown:
-            name = views.text(model, "name")
+        if (away := queries.text(model, "unavailable")) and queries.text(model, "name") in shown:
+            name = queries.text(model, "name")
             shown[name] = replace(shown[name], unavailable=away)
     used = last_accessed(host.state_dir)
-    return shown | {name: replace(shown[name], last_accessed=when) for name, when in used.items() if name in shown}
+    shown |= {name: replace(shown[name], last_accessed=when) for name, when in used.items() if name in shown}
+    return ModelTable(shown)
 
 
 def get_entry(name: str, *, registry: Path | None = None) -> RegistryEntry:
@@ -128,14 +155,14 @@ def find_by_role(
         registry: The registry; found as every command finds it when absent.
     """
     models = load_registry(registry=registry)
-    wanted = views.Wanted(
+    wanted = queries.ModelFilter(
         deprecated=include_deprecated,
         logical=True,
         testing=include_testing,
-        patterns=os.environ.get(views.TESTING_VARIABLE),
+        patterns=os.environ.get(queries.TESTING_VARIABLE),
     )
-    rows = views.role_rows(wanted.choose(model.fields for model in models.values()))
-    return [models[views.text(row.model, "name")] for row in rows if row.role == role]
+    rows = queries.role_rows(wanted.choose(model.fields for model in models.values()))
+    return [models[queries.text(row.model, "name")] for row in rows if row.role == role]
 
 
 def update_entries(
@@ -191,18 +218,9 @@ def save_registry(*, registry: Path | None = None, wait: float = DEFAULT_WAIT_SE
 
 
 def _where(registry: Path | None) -> tuple[_Key, HostSettings]:
-    root = find_registry(registry)
+    root = find_registry(registry, named_by=ARGUMENT)
     host = load_host_settings(registry=root)
     return (root, host.host), host
-
-
-def _signature(key: _Key) -> _Signature | None:
-    root, host = key
-    try:
-        found = (root / snapshot_file(host)).stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _with_unsaved(models: Mapping[str, RegistryEntry], unsaved: "Mapping[str, Changes]") -> dict[str, RegistryEntry]:
@@ -218,25 +236,21 @@ def _merged(before: "Mapping[str, Changes]", more: "Mapping[str, Changes]") -> "
 
 
 def _check(key: _Key, host: HostSettings, wanted: "Mapping[str, Changes]") -> None:
-    from imageworks.reconcile.amend import amend
-    from imageworks.reconcile.ledger import Ledger
+    from imageworks.operations.amend_entry import amend_entries
 
-    with Ledger.open(key[0], host, read_only=True) as ledger:
-        amend(ledger.registry, wanted)
+    amend_entries(key[0], host, wanted, read_only=True)
 
 
 def _commit(key: _Key, host: HostSettings, wanted: "Mapping[str, Changes]", wait: float) -> str | None:
-    from imageworks.reconcile.amend import amend
-    from imageworks.reconcile.ledger import Ledger
+    from imageworks.operations.amend_entry import amend_entries
 
     with _SESSION.lock:
         unsaved = _SESSION.unsaved.get(key, {})
         everything = _merged(unsaved, wanted)
     if not everything:
         return None
-    with Ledger.open(key[0], host, read_only=False, wait=wait) as ledger:
-        result = ledger.commit(amend(ledger.registry, everything))
+    commit = amend_entries(key[0], host, everything, read_only=False, wait=wait)
     with _SESSION.lock:
         if _SESSION.unsaved.get(key) == unsaved:
             _SESSION.unsaved.pop(key, None)
-    return result.id if result is not None else None
+    return commit

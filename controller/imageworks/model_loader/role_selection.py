@@ -7,8 +7,8 @@ from typing import Final
 from imageworks.foundation.texts import several
 from imageworks.model_loader.registry import find_by_role, get_entry
 from imageworks.model_loader.service import CapabilityError, missing_capabilities
-from imageworks.registry.completeness import known_incomplete
-from imageworks.registry.lookup import UnknownModelError
+from imageworks.registry.entries.completeness import known_incomplete
+from imageworks.registry.entries.lookup import UnknownModelError
 
 __all__ = ["DEFAULT_ROLE_CAPABILITIES", "CapabilityError", "list_models_for_role", "select_by_role"]
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imageworks.errors import ImageworksError
+from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.texts import several
 from imageworks.model_loader.entries import RegistryEntry
 from imageworks.model_loader.registry import get_entry, load_registry
-from imageworks.registry.compat import DEFAULT_PORTS, OTHER_PORT
+from imageworks.registry.legacy_snapshot import DEFAULT_PORTS, OTHER_PORT
 from imageworks.serving.roles import base_url
 
 __all__ = ["CapabilityError", "SelectedModel", "default_backend_port", "load_registry", "select_model"]

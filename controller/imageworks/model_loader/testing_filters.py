@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping
 
-from imageworks.naming import compile_testing_patterns
-from imageworks.naming import is_testing_name as matches
-from imageworks.registry.views import TESTING_VARIABLE
+from imageworks.naming.model_names import compile_testing_patterns
+from imageworks.naming.model_names import is_testing_name as matches
+from imageworks.registry.entries.queries import TESTING_VARIABLE
 
 __all__ = ["is_testing_entry", "is_testing_name"]
 

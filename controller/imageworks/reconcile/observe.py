@@ -1,217 +1,233 @@
-"""Look at the disk: how recorded files stand, and what lies where a model is to go. Reads only."""
+"""Gather the situation: registry, disk and sources looked at once, as values for the planner. Writes nothing."""
 
-import errno
-import os
-import stat as modes
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from imageworks.reconcile.plan import Reason
-from imageworks.reconcile.situation import FileState, Observation, Obstacle, Occupant
-from imageworks.registry.entry import Entry
-from imageworks.transfer.digests import Algorithm, Digest, hash_file
-from imageworks.transfer.files import RemoteFile
-from imageworks.transfer.locations import Locations
-from imageworks.transfer.paths import NOT_THERE, is_there
-from imageworks.transfer.state import Fingerprint, StateDatabase
+from imageworks.plan.facts import Blocker, DeclaredModel, HostState, Observation, UndeclaredModel
+from imageworks.plan.plan import Reason
+from imageworks.providers.base import Store
+from imageworks.providers.dispatch import provider, speaks_of, stores_spoken_of
+from imageworks.providers.failures import Failures
+from imageworks.providers.folder.observe import Folders
+from imageworks.providers.shared_files import SharedFiles
+from imageworks.registry.cross_checks import fold
+from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry, has_files, is_in_store
+from imageworks.registry.entries.lookup import known_names
+from imageworks.registry.load import RegistryState
+from imageworks.registry.manifests.manifest import Manifest, Prune, State
+from imageworks.registry.settings.model_origins import pinned_names
 
-Hashing = Callable[[Path, int], Callable[[int], None]]
-"""Called with a file that is about to be read and its size; what it returns gets the bytes read, as they are read."""
 
-
-class DiskObserver:
-    """Compares files with what is recorded or wanted; a file that looks as it did when it was hashed is not read again.
+@dataclass(frozen=True, slots=True)
+class ObservationContext:
+    """Everything that gathering looks through.
 
     Args:
-        state: The host's verified files.
-        locations: Knows which disks the files are on, and what their numbers are worth.
-        hashing: Told of each file that has to be read.
+        folders: Models in folders of this host, and where their files come from.
+        announced: What an interrupted run was about to publish.
+        records_stale: Says whether entries or snapshot are other than they should be.
+        prune_of: What a recorded model's manifest said of pruning in the last applied commit.
+        notes: What a person should know of the whole.
+        restore_locked: Whether somebody asked for the bytes that models are locked to, where others are there now.
+        open_store: Opens a store by its name; ``None`` where none can be looked at.
     """
 
-    def __init__(
-        self, state: StateDatabase, locations: Locations | None = None, hashing: Hashing | None = None
-    ) -> None:
-        self._known: dict[str, Fingerprint] = state.load_below(Path("/"))
-        self._locations = locations if locations is not None else Locations()
-        self._hashing = hashing
-        self.learned: list[tuple[Path, os.stat_result, Digest]] = []
-        """Digests computed while looking, for whoever may write the state."""
-        self.renewed: list[tuple[Path, Fingerprint, os.stat_result]] = []
-        """Files that were not read because their digests still hold, and that look otherwise than when they were."""
+    folders: Folders
+    announced: Mapping[str, Path]
+    records_stale: Callable[[RegistryState], bool]
+    prune_of: Callable[[str], Prune | None]
+    notes: tuple[str, ...] = ()
+    restore_locked: bool = False
+    open_store: Callable[[str], Store] | None = None
 
-    def keep(self, state: StateDatabase) -> None:
-        """Remember what looking has taught, so that nobody has to look so closely again.
+    @property
+    def registry(self) -> RegistryState:
+        """The registry at the commit to reconcile."""
+        return self.folders.registry
 
-        Args:
-            state: The host's verified files.
-        """
-        if self.renewed:
-            state.renew(self.renewed)
-        if self.learned:
-            state.remember_all(self.learned)
-        self.renewed.clear()
-        self.learned.clear()
-
-    def distrust(self, paths: Iterable[Path]) -> None:
-        """Forget what is known of files, so that looking at them reads them.
-
-        Args:
-            paths: The files.
-        """
-        for path in paths:
-            self._known.pop(str(path), None)
+    def stores_of(self, entry: Entry) -> list[Store]:
+        """Return the stores that an entry speaks of, where anybody may look."""
+        if self.open_store is None:
+            return []
+        return [self.open_store(name) for name in stores_spoken_of(None, entry)]
 
     def observe(self, entry: Entry) -> Observation | None:
-        """Return how an entry's files stand, or ``None`` when it records no bytes on disk.
-
-        Args:
-            entry: What is recorded.
-        """
-        if entry.path is None or not entry.files:
-            return None
-        where = self._locations.state_of(entry.path)
-        if not where.present:
-            return Observation(entry.path, exists=False, unknown=Obstacle(Reason(where.reason), where.message))
-        base = str(entry.base)
-        damaged: dict[str, FileState] = {}
-        names: dict[tuple[int, int], list[str]] = {}
-        links: dict[tuple[int, int], int] = {}
-        for file in entry.files:
-            path = f"{base}/{file.path}"
-            try:
-                found = os.stat(path)  # noqa: PTH116 # ten thousand models: a Path for each file costs more than the call
-            except OSError as error:
-                damaged[file.path] = FileState.MISSING if error.errno in NOT_THERE else FileState.UNREADABLE
-                continue
-            if found.st_nlink > 1:
-                inode = (found.st_dev, found.st_ino)
-                names.setdefault(inode, []).append(file.path)
-                links[inode] = found.st_nlink
-            if found.st_size != file.size:
-                damaged[file.path] = FileState.SIZE
-            elif not modes.S_ISREG(found.st_mode):
-                damaged[file.path] = FileState.DIGEST  # a pipe or a device would be read for ever
-            elif (sha256 := self._sha256(path, found)) != file.sha256:
-                damaged[file.path] = FileState.UNREADABLE if sha256 is None else FileState.DIGEST
-        exists = len(damaged) < len(entry.files) or is_there(entry.path)
-        linked = frozenset(path for inode, own in names.items() if len(own) < links[inode] for path in own)
-        return Observation(entry.path, exists, damaged, linked, unknown=_unreadable(entry, damaged))
-
-    def occupant(self, target: Path, wanted: Collection[RemoteFile]) -> Occupant:
-        """Return what lies at a target folder, compared with the wanted files.
-
-        Args:
-            target: The model's folder.
-            wanted: The files that are to be there.
-        """
-        if not is_there(target):
-            return Occupant(exists=os.path.lexists(target))
-        matching, differing, linked = set(), set(), {}
-        base = Path(os.path.realpath(target.parent), target.name)
-        folders = {folder for file in wanted if (folder := _linked_folder(target, file.path)) is not None}
-        for file in wanted:
-            path = target / file.path
-            try:
-                found = path.stat()  # right bytes are right through a link too
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # also a link that leads nowhere
-            except OSError as error:
-                if error.errno != errno.ELOOP and os.path.lexists(path):
-                    differing.add(file.path)
-                continue
-            right = modes.S_ISREG(found.st_mode) and found.st_size == file.size
-            if not right or self.digest(path, found, file.digest.algorithm) != file.digest:
-                differing.add(file.path)
-                continue
-            matching.add(file.path)
-            if (real := os.path.realpath(path)) != str(base / file.path):
-                linked[file.path] = real
-        return Occupant(
-            exists=True,
-            matching=frozenset(matching),
-            differing=frozenset(differing),
-            linked=linked,
-            linked_folders=frozenset(folders),
-        )
-
-    def digest(self, path: Path, found: os.stat_result, algorithm: Algorithm) -> Digest | None:
-        """Return a file's digest, read from the file only when it is not known; ``None`` when it cannot be read.
-
-        Args:
-            path: The file.
-            found: What it looks like now.
-            algorithm: Which digest is wanted.
-        """
-        known = self._known_of(str(path), found)
-        if known is not None:
-            value = known.sha256 if algorithm is Algorithm.SHA256 else known.git_blob
-            if value is not None:
-                return Digest(algorithm, value)
-        try:
-            told = self._hashing(path, found.st_size) if self._hashing is not None else None
-            digest = hash_file(path, algorithm, progress=told)
-        except OSError:
-            return None
-        self.learned.append((path, found, digest))
-        self._known[str(path)] = _as_read(self._known_of(str(path), found), path, found, digest)
-        return digest
-
-    def _sha256(self, path: str, found: os.stat_result) -> str | None:
-        known = self._known_of(path, found)
-        if known is not None and known.sha256 is not None:
-            return known.sha256
-        digest = self.digest(Path(path), found, Algorithm.SHA256)
-        return None if digest is None else digest.value
-
-    def _known_of(self, path: str, found: os.stat_result) -> Fingerprint | None:
-        """Return what is known of a file that looks as it did, as far as its disk's numbers mean anything."""
-        known = self._known.get(path)
-        if known is None:
-            former = self._locations.former(Path(path))
-            known = self._known.get(str(former)) if former is not None else None
-            if known is None:
-                return None
-        elif known.ctime_ns is not None and known.matches(found):
-            return known
-        if not known.matches(found, self._locations.numbers(Path(path))):
-            return None
-        # Looked at closely once is enough: whoever may write remembers it as it looks now.
-        self.renewed.append((Path(path), known, found))
-        self._known[path] = _as_it_looks(known, path, found)
-        return self._known[path]
+        """Return how a recorded model stands, on disk or in a store."""
+        if not is_in_store(entry):
+            return self.folders.disk.observe(entry)
+        return next((store.observe_entry(entry) for store in self.stores_of(entry)), None)
 
 
-def _as_read(known: Fingerprint | None, path: Path, found: os.stat_result, digest: Digest) -> Fingerprint:
-    """Return what is known of a file that was just read."""
-    large = digest.algorithm is Algorithm.SHA256
-    return Fingerprint(
-        str(path),
-        found.st_size,
-        found.st_mtime_ns,
-        str(found.st_ino),
-        str(found.st_dev),
-        digest.value if large else known.sha256 if known is not None else None,
-        digest.value if not large else known.git_blob if known is not None else None,
-        found.st_ctime_ns,
+def gather(look: ObservationContext, names: Collection[str] = ()) -> HostState:
+    """Return everything that a plan is made from."""
+    registry = look.registry
+    names = known_names(registry, names)
+    applied = {manifest.name: manifest for manifest in registry.applied}
+    places = look.folders.places
+    current = {name: places.current(entry) for name, entry in registry.entries.items()}
+    moved = {name: entry.path for name, entry in registry.entries.items() if current[name] is not entry}
+    recorded = registry
+    if moved:
+        registry = replace(registry, entries=current)
+        look = replace(look, folders=replace(look.folders, registry=registry))
+    sharing = SharedFiles(registry.entries.values())
+    renamed = _renames(applied.values(), registry)
+    renamed |= _taken_over(applied.values(), registry, renamed)
+    wanted = [m for name, m in sorted(applied.items()) if not names or name in names]
+    failed = Failures()
+    cases = failed.without(wanted, lambda manifest: _recorded(look, manifest, renamed, sharing))
+    if moved:
+        cases = [replace(case, relocated_from=moved.get(case.entry.name) if case.entry else None) for case in cases]
+    cases = look.folders.observe(_with_stores(cases, look, failed), look.announced, failed)
+    taken = {case.previous_name for case in cases if case.previous_name} | set(renamed.values())
+    orphans = tuple(_orphans(look, names, set(applied) | taken, sharing, failed))
+    unmanaged = tuple(_unmanaged(look, names, set(registry.manifests) | taken, failed))
+    staged = look.folders.staged(cases, failed)
+    return HostState(
+        host=registry.host,
+        revision=registry.revision,
+        cases=tuple(case for case in cases if case.manifest.name not in failed.obstacles),
+        blocked={**_blocked(registry, names), **failed.obstacles},
+        orphans=orphans,
+        unmanaged=unmanaged,
+        declared=registry.declared,
+        diagnostics=tuple(d.render() for d in registry.diagnostics),
+        notes=(*look.notes, *_store_notes(look, cases, names)),
+        free_bytes=dict(places.free),
+        staged_bytes=staged,
+        policies=registry.settings.policies.on(datetime.now(UTC).date()),
+        documents=registry.documents,
+        pinned=pinned_names(applied.values()),
+        records_stale=look.records_stale(recorded),
+        strangers=() if names else tuple(look.folders.strangers(cases)),
+        relocated={n: path for n, path in moved.items() if n not in applied and path and (not names or n in names)},
     )
 
 
-def _as_it_looks(known: Fingerprint, path: str, found: os.stat_result) -> Fingerprint:
-    return known._replace(path=path, inode=str(found.st_ino), device=str(found.st_dev), ctime_ns=found.st_ctime_ns)
+def _blocked(registry: RegistryState, names: Collection[str]) -> dict[str, Blocker]:
+    blocked = {}
+    for name, diagnostics in registry.blocked.items():
+        if diagnostics and (not names or name in names):
+            manifest = diagnostics[0].file.startswith("models/")
+            reason = Reason.INVALID_MANIFEST if manifest else Reason.INVALID_ENTRY
+            first = diagnostics[0]
+            blocked[name] = Blocker(reason, f"{first.render()}; {first.remedy}" if first.remedy else first.render())
+    return blocked
 
 
-def _unreadable(entry: Entry, damaged: Mapping[str, FileState]) -> Obstacle | None:
-    """Return why nothing can be said of a model of which some file cannot be read: unreadable is not damaged."""
-    unread = sorted(path for path, state in damaged.items() if state is FileState.UNREADABLE)
-    if not unread:
-        return None
-    others = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
-    message = f"{entry.base / unread[0]}{others}: cannot be read; see to its disk or its permissions"
-    return Obstacle(Reason.UNREADABLE, message)
+def _renames(manifests: Iterable[Manifest], registry: RegistryState) -> dict[str, str]:
+    """Return each declared model whose entry stands under a previous name, with that name."""
+    renamed: dict[str, str] = {}
+    by_case: dict[str, list[str]] = {}
+    for name in registry.entries:
+        by_case.setdefault(fold(name), []).append(name)
+    for manifest in manifests:
+        if manifest.name in registry.entries:
+            continue
+        # A name that differs by case alone is the same on half of all disks: nothing else can be meant.
+        for old in (*manifest.previously, *by_case.get(fold(manifest.name), ())):
+            if old in registry.entries and old not in registry.manifests and old not in registry.blocked:
+                renamed[manifest.name] = old
+                break
+    return renamed
 
 
-def _linked_folder(target: Path, relative: str) -> str | None:
-    """Return the first folder on the way to a file that is a link, relative to the target; ``None`` for no such."""
-    parts = relative.split("/")[:-1]
-    ways = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
-    return next((way for way in ways if (target / way).is_symlink()), None)
+def _taken_over(manifests: Iterable[Manifest], registry: RegistryState, renamed: Mapping[str, str]) -> dict[str, str]:
+    """Return each declared model that stands in a store and is recorded under another name, with that name."""
+    recorded = {*registry.entries, *renamed}
+    wanted = [
+        manifest
+        for manifest in manifests
+        if manifest.source is not None and manifest.source.provider in STORE_PROVIDERS
+        if manifest.name not in recorded
+    ]
+    theirs = {*registry.manifests, *registry.blocked, *renamed.values()}
+    free = {name: entry for name, entry in registry.entries.items() if name not in theirs} if wanted else {}
+    taken: dict[str, str] = {}
+    for name in sorted({manifest.source.provider for manifest in wanted if manifest.source is not None}):
+        taken |= provider(name).taken_over(wanted, free)
+    return taken
+
+
+def _recorded(
+    look: ObservationContext, manifest: Manifest, renamed: Mapping[str, str], sharing: SharedFiles
+) -> DeclaredModel:
+    previous = renamed.get(manifest.name)
+    entry = look.registry.entries.get(previous or manifest.name)
+    if manifest.state is State.SUSPENDED:
+        return DeclaredModel(manifest, entry=entry, previous_name=previous)
+    observation = look.folders.disk.observe(entry) if entry is not None and not is_in_store(entry) else None
+    shared: frozenset[str] = frozenset()
+    if entry is not None and has_files(entry) and not is_in_store(entry):
+        absent = manifest.state is State.ABSENT
+        shared = frozenset(sharing.owners(entry)) if absent else sharing.others(entry)
+    return DeclaredModel(
+        manifest,
+        entry=entry,
+        previous_name=previous,
+        observation=observation,
+        shared=shared,
+        restore_locked=look.restore_locked,
+    )
+
+
+def _with_stores(cases: list[DeclaredModel], look: ObservationContext, failed: Failures) -> list[DeclaredModel]:
+    """Return all cases, those that speak of a store with what it has of them."""
+    for name in sorted(STORE_PROVIDERS):
+        speaking = {case.manifest.name for case in cases if speaks_of(name, case.manifest, case.entry)}
+        recorded = any(speaks_of(name, None, entry) for entry in look.registry.entries.values())
+        if look.open_store is not None and (speaking or recorded):
+            cases = look.open_store(name).observe(cases, speaking, look.registry, look.announced, failed)
+    return cases
+
+
+def _store_notes(look: ObservationContext, cases: list[DeclaredModel], names: Collection[str]) -> list[str]:
+    """Return what a person should know of the stores that a plan for all models speaks of."""
+    if names or look.open_store is None:
+        return []
+    return [
+        note
+        for name in sorted({name for case in cases for name in case.facts})
+        for note in look.open_store(name).notes()
+    ]
+
+
+def _orphans(
+    look: ObservationContext, names: Collection[str], declared: Collection[str], sharing: SharedFiles, failed: Failures
+) -> list[UndeclaredModel]:
+    registry, refusals = look.registry, look.folders.refusals
+
+    def orphan(entry: Entry) -> UndeclaredModel:
+        found = UndeclaredModel(
+            entry=entry,
+            observation=look.observe(entry),
+            prune=look.prune_of(entry.name),
+            excluded=entry.name in registry.manifests,
+            shared=sharing.owners(entry) if has_files(entry) and not is_in_store(entry) else {},
+            not_removed=refusals.to_remove(entry)
+            if refusals is not None and has_files(entry) and not is_in_store(entry)
+            else None,
+        )
+        for store in look.stores_of(entry):
+            found = store.orphan(found)
+        return found
+
+    left = [
+        entry
+        for name, entry in sorted(registry.entries.items())
+        if entry.managed and name not in declared and name not in registry.blocked and (not names or name in names)
+    ]
+    return failed.without(left, orphan)
+
+
+def _unmanaged(
+    look: ObservationContext, names: Collection[str], declared: Collection[str], failed: Failures
+) -> list[tuple[Entry, Observation | None]]:
+    found = [
+        entry
+        for name, entry in sorted(look.registry.entries.items())
+        if not entry.managed and name not in declared and (not names or name in names)
+    ]
+    return failed.without(found, lambda entry: (entry, look.observe(entry)))

@@ -1,63 +1,85 @@
 """One reconcile run: lock, gather, plan, apply, commit. The door through which every command reconciles."""
 
+import math
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from threading import Event
+from typing import TYPE_CHECKING, Final, Self
 
-from imageworks.config import HostSettings
-from imageworks.config_layers import PROJECT_FILE
-from imageworks.reconcile.applied import AppliedManifests
-from imageworks.reconcile.decide import is_ollamas
-from imageworks.reconcile.gather import Look, gather, known_names, staging_key_of, staging_owner
-from imageworks.reconcile.intents import Intents
-from imageworks.reconcile.messages import commit_message, trailers
-from imageworks.reconcile.notes import (
-    uncommitted_manifests,
+from imageworks.files.progress import Progress
+from imageworks.files.safe_paths import is_folder, is_there
+from imageworks.files.staging import sweep_stale
+from imageworks.files.state import STATE_FILE, StateDatabase, StateError
+from imageworks.files.unfinished import Unfinished, find_unfinished
+from imageworks.git.repository import RegistryRepository
+from imageworks.git.values import BranchMovedError, CommitResult, LockHeldError
+from imageworks.host.predecessor_files import find_foreign
+from imageworks.host.settings import HostSettings
+from imageworks.plan.facts import (
+    Blocker,
+    DeclaredModel,
+    HostState,
+    Observation,
+    PruneOptions,
+    ResolvedSource,
+    TargetFolder,
+    UndeclaredModel,
+)
+from imageworks.plan.plan import Action, Change, Plan, Reason
+from imageworks.plan.report import CANCELLED, ModelResult, OperationCancelledError, Report, still_planned
+from imageworks.providers.dispatch import stores_spoken_of
+from imageworks.providers.failures import Failures
+from imageworks.providers.folder.disk_limits import DiskRefusals
+from imageworks.providers.folder.observe import Folders
+from imageworks.providers.folder.reading_notice import ReadingProgress
+from imageworks.providers.folder.staging_keys import staging_key_of, staging_owner
+from imageworks.providers.locations import HostLocations, unused_folders
+from imageworks.providers.model_claims import Arriving, ModelClaims
+from imageworks.providers.publish_intents import PublishJournal
+from imageworks.providers.record import undeclared_entry
+from imageworks.providers.shared_files import SharedFiles
+from imageworks.providers.upstream import SourceResolver
+from imageworks.reconcile.commit import CommitDraft, RegistryCommitter
+from imageworks.reconcile.commit_message import commit_message, trailers
+from imageworks.reconcile.last_applied import AppliedManifests
+from imageworks.reconcile.observe import ObservationContext, gather
+from imageworks.reconcile.observers import HostObservers
+from imageworks.reconcile.open_registry import is_as_read, locked, read_registry
+from imageworks.reconcile.plan_notes import (
+    operation_in_progress,
+    uncommitted_files,
     undeclared_downloads,
     unrecorded_models,
     unsupported_settings,
 )
-from imageworks.reconcile.places import Places, unused_studio
-from imageworks.reconcile.plan import Action, Change, Plan, Reason
 from imageworks.reconcile.planner import make_plan, waves
-from imageworks.reconcile.reading import ReadingProgress
-from imageworks.reconcile.recorder import Recorder, Recording
-from imageworks.reconcile.refusals import DiskRefusals
-from imageworks.reconcile.report import Outcome, Report
-from imageworks.reconcile.room import check_room
-from imageworks.reconcile.senses import Senses
-from imageworks.reconcile.sharing import Sharing
-from imageworks.reconcile.situation import Case, Observation, Obstacle, Place, PruneOptions, Situation, Upstream
-from imageworks.reconcile.trust import Trust, refuse_unsigned
-from imageworks.reconcile.unfinished import Unfinished, find_unfinished
-from imageworks.registry.entry import Entry
-from imageworks.registry.foreign import find_foreign
-from imageworks.registry.git import RegistryRepository
-from imageworks.registry.git_lock import hold
-from imageworks.registry.git_oddities import filter_notes
-from imageworks.registry.git_values import CommitResult
+from imageworks.reconcile.record_space import check_room
+from imageworks.reconcile.remote_sync import Sent, Synchronizer, publish
+from imageworks.reconcile.signature_policy import check_signing, refuse_unsigned
+from imageworks.registry.commit_reader import RevisionReader
+from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry, is_in_store
+from imageworks.registry.entries.lookup import known_names
 from imageworks.registry.load import NOTHING_DECLARED, RegistryState
-from imageworks.registry.manifest import FOLDER as MODELS
-from imageworks.registry.manifest import State
-from imageworks.transfer.files import NullProgress, Progress
-from imageworks.transfer.paths import is_folder, is_there
-from imageworks.transfer.staging import sweep_stale
-from imageworks.transfer.state import STATE_FILE, StateDatabase, StateError
+from imageworks.registry.manifests.manifest import FOLDER as MODELS
+from imageworks.registry.manifests.manifest import State
+from imageworks.registry.reader import WorkTreeReader
+from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
+from imageworks.registry.special_files import filter_notes
+from imageworks.registry.validate import is_manifest_path
 
 if TYPE_CHECKING:
-    from imageworks.providers.huggingface import HubClient
-    from imageworks.reconcile.clean import Rest, Wanted
-    from imageworks.reconcile.ollama_apply import OllamaHands
-    from imageworks.reconcile.ollama_look import OllamaLook
-    from imageworks.reconcile.ollama_sight import OllamaSight
-    from imageworks.reconcile.proposal import HostPlan
-    from imageworks.reconcile.sync import Sent, Synchronizer
+    from imageworks.plan.compare import HostPlan
+    from imageworks.providers.base import Store
+
+
+LOCK_SECONDS: Final = 1.0
+"""How long a run that can be called off waits for a lock before it looks whether it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +98,11 @@ class RunOptions:
         push: Whether commits are sent to the remote; by default as registry.yaml says.
         restore_locked: Whether a locked model whose files have other bytes now gets the locked ones back.
         recheck: Whether installed models are held against what their repositories list, which asks the network.
+        mends_snapshot: Whether a snapshot that is not what manifests and entries give is written anew.
+        cancel: Set by another thread to call the run off.
+        uncommitted: Whether edits of manifests and registry.yaml count that are not committed; for a read-only run.
+        mirrors: Where bytes come from before the hub, as addresses or names of hosts; else as the settings say.
+        at: The commit whose declarations count: what is pulled, and what a read-only run plans with.
     """
 
     names: tuple[str, ...] = ()
@@ -89,17 +116,15 @@ class RunOptions:
     push: bool | None = None
     restore_locked: bool = False
     recheck: bool = False
+    mends_snapshot: bool = False
+    cancel: Event | None = None
+    uncommitted: bool = False
+    mirrors: tuple[str, ...] = ()
+    at: str = ""
 
 
 class Run:
-    """A run on one registry and host; made by :meth:`open`, which locks unless the run is read-only.
-
-    Args:
-        repository: The registry.
-        host: This host's settings.
-        options: What is asked.
-        progress: Who is told.
-    """
+    """A run on one registry and host; made by :meth:`open`, which locks unless the run is read-only."""
 
     def __init__(
         self, repository: RegistryRepository, host: HostSettings, options: RunOptions, progress: Progress
@@ -109,17 +134,20 @@ class Run:
         self._options = options
         self._progress = progress
         self._open = ExitStack()
-        self._recorder = Recorder(repository, host)
-        self._intents = Intents(host.state_dir, repository.root)
+        self._turn = ExitStack()
+        self._claims = ModelClaims(host.state_dir, repository.root, host.host)
+        self._recorder = RegistryCommitter(repository, host)
+        self._intents = PublishJournal(host.state_dir, repository.root)
         self._notes: list[str] = []
         self._declared: Mapping[str, bytes | None] = NOTHING_DECLARED
         self._keeps_declared = True
         self._unsent = False
+        self._can_sign = False
         self._title = f"Reconcile {host.host}"
         self._state: StateDatabase
         self._registry: RegistryState
-        self._senses: Senses
-        self._situation: Situation
+        self._senses: HostObservers
+        self._situation: HostState
         self._planned: Plan
 
     @classmethod
@@ -133,26 +161,16 @@ class Run:
         progress: Progress | None = None,
         wait: float = 0.0,
     ) -> Iterator[Self]:
-        """Open a run; a run that may write holds the registry's lock until it ends (I10).
-
-        Args:
-            root: The registry folder.
-            host: This host's settings.
-            options: What is asked.
-            progress: Who is told; no one when absent.
-            wait: Seconds to wait for another controller.
-        """
+        """Open a run; a run that may write holds the registry's lock but while bytes come (I10)."""
         repository = RegistryRepository.open(root, host=host.host)
-        with cls(repository, host, options, progress or NullProgress()) as run:
+        run = cls(repository, host, options, progress or Progress())
+        with run._open:
             if not options.read_only:
-                recovery = run._open.enter_context(repository.lock(wait=wait))
-                run._notes += recovery.notes
-                run._notes += [f"{left.path}: {left.reason}" for left in recovery.left_alone]
-                # Another registry's controller may have the same locations: its staging areas are not to be recovered
-                # or swept while it is at work.
-                run._open.enter_context(hold(host.state_dir, wait=wait, host=host.host, what="this host"))
+                run._open.callback(run._turn.close)
+                run._open.callback(run._claims.release)
+                run._take_turn(wait)
                 if options.pull:
-                    run._notes += run._synchronizer.pull().describe()
+                    run._notes += run._synchronizer.pull(options.at).describe()
             elif files := find_foreign(repository.root, registry=True):
                 run._notes.append(f"nothing can be written here: {', '.join(files)} is the predecessor's")
             run._look()
@@ -160,13 +178,29 @@ class Run:
             yield run
             run._send_the_rest()
 
-    def __enter__(self) -> Self:
-        return self
+    def _take_turn(self, wait: float) -> None:
+        """Take the registry's lock, when asked to wait only once no other run brings anything."""
+        until = time.monotonic() + wait
+        while True:
+            self._notes += self._lock(until)
+            if not wait or not self._claims.elsewhere() or time.monotonic() >= until:
+                return
+            self._turn.close()
+            while not self._claims.wait(min(until, time.monotonic() + LOCK_SECONDS)) and time.monotonic() < until:
+                self._check_cancelled()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
+    def _lock(self, until: float) -> tuple[str, ...]:
+        """Hold the registry and this host; somebody who may call the run off may do so while it waits."""
+        cancel = self._options.cancel
+        while True:
+            left = max(until - time.monotonic(), 0.0)
+            try:
+                step = left if cancel is None else min(left, LOCK_SECONDS)
+                return self._turn.enter_context(locked(self._repository, self._host, wait=step))
+            except LockHeldError:
+                self._check_cancelled()
+                if cancel is None or left <= LOCK_SECONDS:
+                    raise
 
     @property
     def registry(self) -> RegistryState:
@@ -174,94 +208,65 @@ class Run:
         return self._registry
 
     @property
-    def situation(self) -> Situation:
+    def situation(self) -> HostState:
         """Everything that the last plan was made from."""
         return self._situation
 
     @property
-    def places(self) -> Places:
+    def places(self) -> HostLocations:
         """The locations of this host."""
         return self._senses.places
 
     @property
-    def hub(self) -> "HubClient":
-        """The hub's client, opened on first use."""
-        return self._senses.sources.open()
+    def sources(self) -> SourceResolver:
+        """What sources of models are asked through."""
+        return self._senses.sources
 
     def uncommitted(self, file: str) -> bool:
-        """Return whether a file of the registry differs from the checked-out commit.
-
-        Args:
-            file: The registry path.
-        """
+        """Return whether a file of the registry differs from the checked-out commit."""
         return file in self._repository.uncommitted(file)
 
     def committed(self, file: str) -> bytes | None:
-        """Return a file of the registry as the checked-out commit has it; ``None`` when it has none.
-
-        Args:
-            file: The registry path.
-        """
-        return self._repository.at(self._repository.head()).plain(file)
+        """Return a file of the registry as the checked-out commit has it; ``None`` when it has none."""
+        return RevisionReader(self._repository, self._repository.head()).plain(file)
 
     def other_hosts(self, name: str) -> tuple[str, ...]:
-        """Return which other hosts record files of a model.
-
-        Args:
-            name: The variant name.
-        """
+        """Return which other hosts record files of a model."""
         return self._recorder.other_hosts(name, self._registry)
 
     def observe(self, entry: Entry) -> Observation | None:
-        """Return how a recorded model's files stand; ``None`` when it records none.
-
-        Args:
-            entry: What is recorded.
-        """
+        """Return how a recorded model's files stand; ``None`` when it records none."""
         return self._senses.observe(entry)
 
     def declare(
         self, files: Mapping[str, bytes | None], names: tuple[str, ...], *, title: str, kept: bool = True
     ) -> None:
-        """Plan from now on with manifests that are not committed yet; the run's one commit contains them.
-
-        Args:
-            files: New bytes by registry path below ``models/``; ``None`` deletes a manifest.
-            names: The only models that the run considers.
-            title: What the commit's subject begins with.
-            kept: Whether the manifests are committed; else only what they lead to is, as models never declared.
-        """
+        """Plan from now on with manifests that are not committed yet; the run's one commit contains them."""
         if kept:
             refuse_unsigned(self._registry, self._host, files)
         self._declared, self._keeps_declared = dict(files), kept
         self._options = replace(self._options, names=names)
         self._title = title
-        self._registry = self._recorder.load(self._declared)
+        self._registry = self._recorder.load(self._declared, revision=self._registry.revision)
+
+    def check_signing(self) -> None:
+        """Raise where a commit of this run is to be signed and cannot be, asked once a run: a key may want a touch."""
+        if self._options.commit and not self._options.read_only and not self._can_sign:
+            check_signing(self._repository, self._registry, self._host)
+            self._can_sign = True
 
     def allow(self, root: Path) -> None:
-        """Let models be below a folder that this host's settings do not name, for this run.
-
-        Args:
-            root: The folder.
-        """
+        """Let models be below a folder that this host's settings do not name, for this run."""
         if not self._host.allows(root):
             self._host = replace(self._host, roots=(*self._host.roots, root))
             self._senses.widen(self._registry, self._host)
 
     def distrust(self, entry: Entry) -> None:
-        """Read a recorded model's files again instead of believing that those that look unchanged are.
-
-        Args:
-            entry: What is recorded.
-        """
+        """Read a recorded model's files again instead of believing that those that look unchanged are."""
         self._senses.distrust(entry)
 
     def recheck(self, *, anew: bool = False) -> None:
-        """Plan from now on with what repositories list, also of models that are as recorded.
-
-        Args:
-            anew: Whether they are asked for what is known of them too.
-        """
+        """Plan from now on with what repositories list, also of models that are as recorded."""
         self._options = replace(self._options, recheck=True)
         if anew:
             self._senses.sources.ask_anew()
@@ -269,60 +274,64 @@ class Run:
     def _look(self) -> None:
         """Load the registry and open what looking needs."""
         read_only = self._options.read_only
-        self._registry = self._recorder.load()
-        Trust(self._repository, self._host).check(self._registry, remember=not read_only)
+        mends = self._notes.append if self._options.mends_snapshot else None
+        self._registry = read_registry(
+            self._repository, self._host, self._recorder, remember=not read_only, mends=mends
+        )
         if not read_only:
             self._recorder.save()
+        if self._options.uncommitted:
+            self._registry = self._with_edits()
+        elif read_only and self._options.at:
+            self._registry = self._declared_at(self._synchronizer.fetch_commit(self._options.at))
         state_file = self._host.state_dir / STATE_FILE
         self._state = self._open.enter_context(StateDatabase.open(state_file, read_only=read_only))
         self._notes += self._state.notes
-        self._senses = Senses(
+        self._senses = HostObservers(
             self._host,
             self._registry,
             self._state,
             told=self._notes.append,
-            hub_told=lambda text: self._progress.note("hub", text),
+            progress=self._progress,
+            intents=self._intents,
             closing=self._open,
             offline=self._options.offline,
             read_only=read_only,
             hashing=ReadingProgress(self._progress, read_only=read_only),
+            mirrors=self._options.mirrors,
         )
         if not read_only:
             self._recover()
 
-    @property
-    def ollama(self) -> "OllamaLook":
-        """What looks at Ollama; the daemon is not contacted before somebody asks something of it."""
-        return self._senses.ollama
+    def _with_edits(self) -> RegistryState:
+        """Return the registry as it would be with the manifests and the registry.yaml of the work tree."""
+        edited = self._repository.uncommitted(MODELS, SETTINGS_FILE)
+        disk = WorkTreeReader(self._repository.root)
+        files = {file: disk.file(file) for file in edited if file == SETTINGS_FILE or is_manifest_path(file)}
+        named = ", ".join(sorted(files)) or "no file"
+        self._notes.append(f"planned with what is not committed: {named}; what is applied is what is committed")
+        return self._recorder.load(files, revision=self._registry.revision)
 
-    def ollama_sight(self, entry: Entry) -> "OllamaSight | None":
-        """Return what Ollama has of a recorded model; ``None`` for one that it never had.
+    def _declared_at(self, revision: str) -> RegistryState:
+        """Return the registry as another commit declares it, with what this host has recorded by now."""
+        now = self._registry
+        return replace(self._recorder.load(revision=revision), entries=now.entries, recorded=now.recorded)
 
-        Args:
-            entry: What is recorded.
-        """
-        self.ollama.begin(self._registry.applied, self._registry.entries.values(), self._intents.announced())
-        return self.ollama.sight_of(entry)
+    def store(self, name: str) -> "Store":
+        """Return a store of this host; its program is not contacted before somebody asks something of it."""
+        return self._senses.store(name)
 
-    @cached_property
-    def _hands(self) -> "OllamaHands":
-        from imageworks.providers.ollama_address import written_address
-        from imageworks.reconcile.ollama_apply import OllamaHands
-
-        return OllamaHands(
-            self.ollama.provider,
-            state=self._state,
-            intents=self._intents,
-            progress=self._progress,
-            written=written_address(self._host.environment()),
-        )
-
-    def _ollama_hands(self) -> "OllamaHands":
-        return self._hands
+    def orphan(self, entry: Entry) -> UndeclaredModel:
+        """Return a recorded model with what its stores have of it, as if nobody declared it."""
+        found = UndeclaredModel(entry, observation=None, prune=None)
+        for name in stores_spoken_of(None, entry):
+            self.store(name).observe([], (), self._registry, self._intents.announced(), Failures())
+            found = self.store(name).orphan(found)
+        return found
 
     def _recover(self) -> None:
         """Finish publishes that a killed run left half-way, wherever a location of ours exists."""
-        from imageworks.transfer.publish import recover
+        from imageworks.files.publish import recover
 
         for root in self._senses.places.existing_roots(self._registry.manifests.values()):
             try:
@@ -333,66 +342,58 @@ class Run:
 
     def plan(self) -> Plan:
         """Return what would change."""
-        look = Look(
-            registry=self._registry,
-            places=self._senses.places,
-            disk=self._senses.disk,
-            sources=self._senses.sources,
-            content=self._senses.content,
-            intents=self._intents,
-            records=self._recorder.records,
-            refusals=DiskRefusals(),
+        look = ObservationContext(
+            folders=Folders(
+                registry=self._registry,
+                places=self._senses.places,
+                disk=self._senses.disk,
+                sources=self._senses.sources,
+                find_content=self._senses.content.find,
+                refusals=DiskRefusals(),
+                recheck=self._options.recheck,
+            ),
+            announced=self._intents.announced(),
+            records_stale=self._recorder.records.stale,
             prune_of=AppliedManifests(self._repository, self._host.host, self._registry.recorded),
             notes=(
                 *self._notes,
-                *uncommitted_manifests(self._repository.uncommitted(MODELS)),
+                *operation_in_progress(self._repository.in_progress()),
+                *([] if self._options.uncommitted else self._uncommitted_files()),
                 *unsupported_settings(self._registry.settings),
-                *filter_notes(self._repository.at(self._registry.revision)),
-                *self._unused_studio(),
+                *filter_notes(RevisionReader(self._repository, self._registry.revision)),
+                *unused_folders(self._registry.settings, self._host),
                 *self._closed_window(),
                 *unrecorded_models(self._registry, self._intents.announced()),
                 *([] if self._options.names else undeclared_downloads(self.unfinished(), self._registry)),
             ),
             restore_locked=self._options.restore_locked,
-            recheck=self._options.recheck,
-            open_ollama=lambda: self.ollama,
+            open_store=self.store,
         )
         self._situation = gather(look, self._options.names)
         enabled = self._options.prune.enabled or self._registry.settings.prune
         self._planned = make_plan(self._situation, replace(self._options.prune, enabled=enabled))
         return self._planned
 
+    def _uncommitted_files(self) -> list[str]:
+        return uncommitted_files(self._repository.root, self._repository.uncommitted(MODELS, SETTINGS_FILE))
+
     def compared(self, base: str, *, labels: Collection[str] = ()) -> "HostPlan":
-        """Return what would change, with what sets it apart from what another commit would lead to here.
-
-        Args:
-            base: The commit to compare with, as people write it.
-            labels: The labels that the request has whose changes these are.
-
-        Raises:
-            UnknownRevisionError: It names no commit.
-        """
-        from imageworks.reconcile.proposal import compare
-        from imageworks.registry.settings_changes import review_rules
+        """Return what would change, with what sets it apart from what another commit would lead to here."""
+        from imageworks.plan.compare import compare
+        from imageworks.registry.settings.changes import review_rules
 
         revision, now = self._repository.resolve(base), (self._registry, self._senses.places, self._options)
-        old = self._recorder.load(revision=revision)
         # This host is what it is, on either side; and what is new has no name there.
-        self._registry = replace(old, entries=now[0].entries, recorded=now[0].recorded)
+        old = self._registry = self._declared_at(revision)
         known = {*old.manifests, *now[0].entries, *old.blocked}
         names = tuple(name for name in self._options.names if name in known)
         self._senses.places = self._senses.places_for(old, self._host)
         self._options = replace(self._options, names=names)
         before = self.plan() if names or not now[2].names else Plan(self._host.host, revision)
-        earlier = self._situation if names or not now[2].names else Situation(self._host.host, revision)
+        earlier = self._situation if names or not now[2].names else HostState(self._host.host, revision)
         self._registry, self._senses.places, self._options = now
         rules = review_rules(self._repository, revision, self._registry.revision, labels)
         return compare(self.plan(), self._situation, base=revision, before=before, earlier=earlier, rules=rules)
-
-    def _unused_studio(self) -> list[str]:
-        """Return that LM Studio's folder is not used, where this host's owner named it; a project may name any."""
-        found = unused_studio(self._registry.settings, self._host)
-        return [found] if found is not None and PROJECT_FILE not in self._host.origin_of("lmstudio_root") else []
 
     def _closed_window(self) -> list[str]:
         transfer = self._registry.settings.transfer
@@ -400,14 +401,11 @@ class Run:
             return []
         return [f"downloads wait for the transfer window {transfer.window} (--now fetches at once)"]
 
-    def apply(self, plan: Plan, *, skipped: Mapping[str, str] | None = None, also: Iterable[Outcome] = ()) -> Report:
-        """Carry a plan out and commit what was done; removals come last, and only after everything else went well.
-
-        Args:
-            plan: A plan of this run.
-            skipped: Names of changes that are not to be made, with why.
-            also: What else the commit records, of models that the plan does not change.
-        """
+    def apply(
+        self, plan: Plan, *, skipped: Mapping[str, str] | None = None, also: Iterable[ModelResult] = ()
+    ) -> Report:
+        """Carry a plan out and commit what was done; removals come last, and only after everything else went well."""
+        self._check_cancelled()
         skip = dict(skipped or {})
         for note in self._closed_window():
             skip |= {change.name: note for change in plan.effective if change.fetch}
@@ -415,17 +413,22 @@ class Run:
         cases = {case.manifest.name: case for case in self._situation.cases}
         if self._options.commit:
             self._repository.check_committable(self._registry.branch)
+            if chosen:
+                self.check_signing()
         commits = [self._repository.git_folder] if self._options.commit else []
         check_room(chosen, [self._host.state_dir, *commits])
         if any(change.fetch for change in chosen):
             self._state.check_writable()
-        if any(change.fetch and not change.by_ollama for change in chosen):
-            from imageworks.transfer.aria2 import find_aria2c
+        if any(change.fetch and not change.daemon for change in chosen):
+            from imageworks.transfer.aria2.process import find_aria2c
 
             find_aria2c()
+        self._announce(chosen)
         self._keep_learned()
+        chosen, ahead = self._bring_ahead(chosen, cases)
+        cases = {case.manifest.name: case for case in self._situation.cases}
         last = [change for change in chosen if change.action is Action.REMOVE]
-        outcomes: list[Outcome] = []
+        outcomes = ahead
         for wave in waves((change for change in chosen if change.action is not Action.REMOVE), cases):
             outcomes += self._carry_out(wave, cases)
         if plan.has_errors or any(not outcome.done for outcome in outcomes):
@@ -436,15 +439,82 @@ class Run:
         outcomes.sort(key=lambda outcome: outcome.change.name)
         done = (cases[outcome.change.name] for outcome in outcomes if outcome.done and outcome.change.name in cases)
         with suppress(StateError):
-            self._mark({case.place.root for case in done if isinstance(case.place, Place)})
+            self._mark({case.place.root for case in done if isinstance(case.place, TargetFolder)})
         result = self._commit(outcomes) if self._options.commit else None
         with suppress(StateError):
             self._mark_known()
+        self._claims.release()
         if result is not None:
             self._settle(outcomes, cases)
         if self._options.commit:
             self._settle_recorded()
         return self._report(outcomes, result, skip)
+
+    def _bring_ahead(
+        self, chosen: list[Change], cases: Mapping[str, DeclaredModel]
+    ) -> tuple[list[Change], list[ModelResult]]:
+        """Bring what is to be downloaded while others may plan and commit; return what is left to do, and outcomes.
+
+        Where others did anything meanwhile, the registry is read and planned anew: nothing of theirs is overridden.
+        """
+        coming = [change for change in chosen if change.fetch and not change.daemon]
+        if not coming or self.cancelled:
+            return chosen, []
+        taken = {change.name: error for change in coming if (error := self._claims.claim(change.name)) is not None}
+        if len(taken) == len(chosen):
+            raise next(iter(taken.values()))
+        outcomes = [
+            ModelResult(change, error=taken[change.name].render(), reason=Reason.LOCKED)
+            for change in coming
+            if change.name in taken
+        ]
+        coming = [change for change in coming if change.name not in taken]
+        before = self._traces_of_others()
+        if coming:
+            self._turn.close()
+            outcomes += [one for one in self._carry_out(coming, cases, ahead=True) if not one.done]
+            self._notes += self._lock(math.inf)
+        ended = {one.change.name for one in outcomes}
+        left = [change for change in chosen if change.name not in ended]
+        if self._traces_of_others() == before and self._is_as_planned({change.name for change in left}):
+            return left, outcomes
+        left, lost = still_planned(left, self._look_again())
+        return left, [*outcomes, *lost]
+
+    def _traces_of_others(self) -> tuple[object, ...]:
+        """Return what is not as it was once another run did anything on this host, or a person changed branches."""
+        return self._state.writes_of_others(), self._intents.announced(), self._repository.branch()
+
+    def _is_as_planned(self, names: Collection[str]) -> bool:
+        """Return whether manifests, entries and these models' recorded files are as they were planned with."""
+        seen = [(case.entry, case.observation) for case in self._situation.cases if case.manifest.name in names]
+        seen += [(orphan.entry, orphan.observation) for orphan in self._situation.orphans if orphan.entry.name in names]
+        on_disk = [(entry, found) for entry, found in seen if entry is not None and not is_in_store(entry)]
+        return is_as_read(self._repository, self._registry) and all(
+            self._senses.disk.observe(entry) == found for entry, found in on_disk
+        )
+
+    def _look_again(self) -> Plan:
+        """Return what would change now; raise where people changed the manifests that this run declares."""
+        before = RevisionReader(self._repository, self._registry.revision)
+        self._registry = read_registry(
+            self._repository, self._host, self._recorder, remember=True, mends=self._notes.append
+        )
+        now = RevisionReader(self._repository, self._registry.revision)
+        for file, declared in self._declared.items():
+            if before.file(file) != now.file(file) and now.file(file) != declared:
+                raise BranchMovedError((file,), self._registry.revision or "")
+        if self._declared:
+            self._registry = self._recorder.load(self._declared, revision=self._registry.revision)
+        self._senses.disk.reload(self._state)
+        self._senses.widen(self._registry, self._host)
+        return self.plan()
+
+    def _announce(self, chosen: Iterable[Change]) -> None:
+        """Tell progress of all that is to come, so that its total does not grow."""
+        for change in chosen:
+            if change.fetch and change.size_known:
+                self._progress.expect(change.name, change.bytes_to_fetch, change.bytes_staged)
 
     def _keep_learned(self) -> None:
         """Remember what looking taught; where the state takes nothing now, it is only looked at again."""
@@ -459,28 +529,22 @@ class Run:
 
     @cached_property
     def _synchronizer(self) -> "Synchronizer":
-        from imageworks.reconcile.sync import Synchronizer
-
         return Synchronizer(self._repository, self._recorder, os.environ)
 
     def publish(self) -> "Sent":
         """Send what was committed to the remote, where a person or registry.yaml asks for it."""
-        from imageworks.reconcile.sync import publish
-
         self._unsent = False
         return publish(self._synchronizer, self._registry, asked=self._options.push)
 
-    def record(self, outcomes: Iterable[Outcome]) -> Report:
-        """Commit entries that change while no file does, with the manifests that were declared.
-
-        Args:
-            outcomes: What to record of each model.
-        """
+    def record(self, outcomes: Iterable[ModelResult]) -> Report:
+        """Commit entries that change while no file does, with the manifests that were declared."""
         self._repository.check_committable(self._registry.branch)
         recorded = sorted(outcomes, key=lambda outcome: outcome.change.name)
         return self._report(recorded, self._commit(recorded), {})
 
-    def _report(self, outcomes: Iterable[Outcome], result: CommitResult | None, skipped: Mapping[str, str]) -> Report:
+    def _report(
+        self, outcomes: Iterable[ModelResult], result: CommitResult | None, skipped: Mapping[str, str]
+    ) -> Report:
         return Report(
             host=self._host.host,
             outcomes=tuple(outcomes),
@@ -515,25 +579,17 @@ class Run:
 
     def unfinished(self) -> list[Unfinished]:
         """Return what interrupted runs of this registry left at the roots of this host, which later ones resume."""
+        coming = self._claims.elsewhere()
+        return [one for one in self._staged() if one.name not in coming]
+
+    def arriving(self) -> list[Arriving]:
+        """Return the models that other runs of this registry bring now."""
+        staged = {one.name: one for one in self._staged()}
+        return [Arriving(name, holder, staged.get(name)) for name, holder in self._claims.elsewhere().items()]
+
+    def _staged(self) -> list[Unfinished]:
         owner = staging_owner(self._host.host, self._repository.root)
         return [one for one in find_unfinished(self.staging_roots()) if one.owner.startswith(owner)]
-
-    def rests(self, wanted: "Wanted") -> "list[Rest]":
-        """Return what killed and broken-off runs left on this host.
-
-        Args:
-            wanted: What is asked for.
-        """
-        from imageworks.reconcile.clean import find_rests
-
-        return find_rests(
-            self._registry,
-            self._host,
-            self._repository.root,
-            self.staging_roots(),
-            wanted,
-            lambda path: self.places.obstacle_at(path) is None,
-        )
 
     def staging_roots(self) -> list[Path]:
         """Return the roots at which something may gather: locations, and folders that `download` was once given."""
@@ -545,7 +601,7 @@ class Run:
     def _mark_known(self) -> None:
         """Remember the disks that recorded models are on."""
         locations = self._senses.places.locations
-        entries = (entry for entry in self._registry.entries.values() if entry.files and not is_ollamas(entry))
+        entries = (entry for entry in self._registry.entries.values() if entry.files and not is_in_store(entry))
         roots = set()
         for path in {entry.path for entry in entries if entry.path is not None}:
             root = locations.root_of(path)
@@ -570,11 +626,12 @@ class Run:
         """
         keys, unknown = set(), {*self._registry.blocked, *self._situation.blocked}
         for case in self._situation.cases:
-            if isinstance(case.upstream, Upstream):
+            if isinstance(case.upstream, ResolvedSource):
                 keys.add(staging_key_of(case.manifest.name, self._host.host, case.upstream))
-            elif case.manifest.state is State.SUSPENDED or isinstance(case.upstream, Obstacle):
+            elif case.manifest.state is State.SUSPENDED or isinstance(case.upstream, Blocker):
                 unknown.add(case.manifest.name)
         owner = staging_owner(self._host.host, self._repository.root)
+        unknown |= set(self._claims.elsewhere())
         declared = {owner + case.manifest.name for case in self._situation.cases}
         for root in filter(is_folder, roots):
             try:
@@ -583,12 +640,26 @@ class Run:
             except OSError as error:
                 self._notes.append(f"{_told(error, root)}; nothing was swept there")
 
-    def _carry_out(self, changes: list[Change], cases: Mapping[str, Case]) -> list[Outcome]:
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody called the run off."""
+        return self._options.cancel is not None and self._options.cancel.is_set()
+
+    def _check_cancelled(self) -> None:
+        if self.cancelled:
+            raise OperationCancelledError
+
+    def _carry_out(
+        self, changes: list[Change], cases: Mapping[str, DeclaredModel], *, ahead: bool = False
+    ) -> list[ModelResult]:
+        if self.cancelled:
+            return [ModelResult(change, error="called off", reason=CANCELLED) for change in changes]
         # Imported here: a run with nothing to do is not to load the engine and the detection, half of its start-up.
-        from imageworks.reconcile.apply import Tools, apply_changes
-        from imageworks.reconcile.describe import describe
+        from imageworks.providers.folder.apply import ApplyContext
+        from imageworks.providers.folder.describe import describe
+        from imageworks.reconcile.apply_plan import Hands, apply_changes
         from imageworks.transfer.engine import TransferEngine
-        from imageworks.transfer.jobs import TransferOptions
+        from imageworks.transfer.job import TransferOptions
 
         host = self._host
         transfer = self._registry.settings.transfer.on_host(host.max_connections, host.max_concurrent_downloads)
@@ -597,10 +668,11 @@ class Run:
             connections=transfer.connections,
             jobs=jobs,
             limit_bytes_per_second=transfer.limit,
-            allow_http=host.hub_endpoint.startswith("http://"),
+            allow_http=self.sources.allow_http,
+            guard=self.sources.guard(),
         )
         with TransferEngine(options) as engine:
-            tools = Tools(
+            tools = ApplyContext(
                 engine=engine,
                 state=self._state,
                 intents=self._intents,
@@ -609,16 +681,21 @@ class Run:
                 progress=self._progress,
                 owner=staging_owner(self._host.host, self._repository.root),
                 describe=describe,
-                sharing=Sharing(self._registry.entries.values()),
+                sharing=SharedFiles(self._registry.entries.values()),
                 registry=self._repository.root,
-                ollama=self._ollama_hands,
+                withdraw=self._withdraw,
                 policies=self._registry.settings.policies.on(datetime.now(UTC).date()),
             )
             places, registry = self._senses.places, self._registry
             entries = {name: places.current(entry) for name, entry in registry.entries.items()}
-            return apply_changes(changes, cases, entries, tools, jobs=jobs)
+            hands = Hands(tools, self.store, self._options.cancel)
+            return apply_changes(changes, cases, entries, hands, jobs=jobs, ahead=ahead)
 
-    def _commit(self, outcomes: Collection[Outcome]) -> CommitResult | None:
+    def _withdraw(self, entry: Entry) -> None:
+        for name in STORE_PROVIDERS & entry.part("metadata").keys():
+            self.store(name).withdraw(entry)
+
+    def _commit(self, outcomes: Collection[ModelResult]) -> CommitResult | None:
         """Commit entries and snapshot, with what was declared."""
         if self._declared and not all(outcome.done or _has_arrived(outcome) for outcome in outcomes):
             return None  # what was declared for this run only is not declared when it failed
@@ -627,12 +704,11 @@ class Run:
         gone = {outcome.change.name for outcome in recorded if outcome.entry is None}
         gone |= {name for outcome in recorded if (name := outcome.change.previous_name) is not None}
         if not self._keeps_declared:
-            from imageworks.reconcile.compose import undeclared_entry
-
             written = {name: undeclared_entry(entry, self._registry) for name, entry in written.items()}
-            self._declared, self._registry = NOTHING_DECLARED, self._recorder.load()
+            self._declared = NOTHING_DECLARED
+            self._registry = self._recorder.load(revision=self._registry.revision)
         otherwise = "change the manifest" if self._declared else "refresh the snapshot"
-        recording = Recording(
+        recording = CommitDraft(
             message=commit_message(self._title, outcomes, otherwise=otherwise),
             trailers=lambda registry: trailers(registry.host, registry.revision),
             written=written,
@@ -646,16 +722,16 @@ class Run:
         result, self._registry = committed
         return result
 
-    def _settle(self, outcomes: Collection[Outcome], cases: Mapping[str, Case]) -> None:
+    def _settle(self, outcomes: Collection[ModelResult], cases: Mapping[str, DeclaredModel]) -> None:
         for outcome in outcomes:
             if outcome.done:
                 self._intents.settle(outcome.change.name)
         if self._options.names or any(not outcome.done for outcome in outcomes):
             return
-        self._sweep({case.place.root for case in cases.values() if isinstance(case.place, Place)})
+        self._sweep({case.place.root for case in cases.values() if isinstance(case.place, TargetFolder)})
 
 
-def _has_arrived(outcome: Outcome) -> bool:
+def _has_arrived(outcome: ModelResult) -> bool:
     """Return whether the files of a model came, though something that follows from them failed."""
     return outcome.recorded and outcome.entry is not None and bool(outcome.entry.files)
 

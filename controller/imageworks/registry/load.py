@@ -1,26 +1,28 @@
 """Load a registry as one commit has it: manifests, this host's entries, settings, and what is wrong in any of them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from imageworks.registry import entry as entries
-from imageworks.registry import manifest as manifests
-from imageworks.registry import settings as registry_settings
-from imageworks.registry.crosscheck import Declared, declare
-from imageworks.registry.diagnostic import Diagnostic, whole_file
-from imageworks.registry.document import Document, Places, Pointer
-from imageworks.registry.entry import Entry, InvalidEntryError
-from imageworks.registry.git import RegistryRepository
-from imageworks.registry.git_values import BlobReference
-from imageworks.registry.manifest import Manifest
-from imageworks.registry.parsed import ParsedDocuments
-from imageworks.registry.reader import Refusal
-from imageworks.registry.settings import RegistrySettings, read_settings
+from imageworks.git.repository import RegistryRepository
+from imageworks.git.values import BlobReference
+from imageworks.registry.commit_reader import RevisionReader
+from imageworks.registry.cross_checks import Declared, declare
+from imageworks.registry.documents.cache import KeptText, ParsedDocuments
+from imageworks.registry.documents.diagnostic import Diagnostic, Refusal, whole_file
+from imageworks.registry.documents.document import Document, Pointer, SourceMap
+from imageworks.registry.documents.yaml_reader import MAX_BYTES, parse_yaml
+from imageworks.registry.entries import entry as entries
+from imageworks.registry.entries.entry import Entry, InvalidEntryError
+from imageworks.registry.entries.packed import pack_text
+from imageworks.registry.manifests import manifest as manifests
+from imageworks.registry.manifests.manifest import Manifest
+from imageworks.registry.settings import settings as registry_settings
+from imageworks.registry.settings.settings import RegistrySettings, read_settings
 from imageworks.registry.validate import (
-    Checked,
+    CheckedDocument,
     check_manifest,
     check_settings_file,
     is_manifest_path,
@@ -28,14 +30,17 @@ from imageworks.registry.validate import (
     name_problem,
     validate_documents,
 )
-from imageworks.registry.yaml_gate import MAX_BYTES, parse_yaml
 
 if TYPE_CHECKING:
-    from imageworks.registry.document import JsonValue
+    from imageworks.registry.documents.document import JsonValue
 
 ENTRY_DEPTH: Final = 2  # discovered/<host>/<name>.json
-ENTRY_LIMIT_BYTES: Final = 4 * 1024 * 1024
+LARGE_BYTES: Final = 16 << 10
+MANY: Final = 2_000
+"""Entries whose texts are packed: of fewer that fill no memory, a tenth of the time goes into that."""
+ENTRY_LIMIT_BYTES: Final = entries.LARGEST_BYTES
 NOTHING_DECLARED: Final[Mapping[str, bytes | None]] = MappingProxyType({})
+_MOST_IN_MEMORY: Final = 2  # a commit's manifests, and those of another that it is compared with
 _TOO_LARGE: Final = Refusal("larger than 64 KiB", "split it: a manifest describes one model")
 
 
@@ -52,10 +57,12 @@ class RegistryState:
         blocked: Names that cannot be looked at, with what is wrong.
         settings_invalid: What is wrong with registry.yaml; then no location is known and nothing can be placed.
         diagnostics: Everything that is wrong, sorted.
+        unreadable: Names whose entry is there and cannot be read.
         declared: How many manifest files there are, valid or not.
         documents: The valid manifests as documents, by name, which know the places of what they say.
         recorded: The commit that the entries are of; another than ``revision`` where they have a branch of their own.
         branch: The branch that this host's entries go to; ``None`` for the checked-out one.
+        root: The folder of the work tree, where it was read from one.
     """
 
     revision: str | None
@@ -66,18 +73,17 @@ class RegistryState:
     blocked: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
     settings_invalid: tuple[Diagnostic, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    unreadable: frozenset[str] = frozenset()
     declared: int = 0
     documents: Mapping[str, Document] = field(default_factory=dict, repr=False, compare=False)
     recorded: str | None = None
     branch: str | None = None
+    root: Path | None = field(default=None, repr=False, compare=False)
 
     def applies(self, manifest: Manifest) -> bool:
         """Return whether a manifest is meant for this host.
 
         While registry.yaml is invalid no label is known, so one that selects by labels is not taken for excluded.
-
-        Args:
-            manifest: One of the registry's manifests.
         """
         by_label = any("=" in wanted for wanted in manifest.hosts)
         return manifest.applies_to(self.host, self.settings.labels) or (bool(self.settings_invalid) and by_label)
@@ -94,24 +100,13 @@ class RegistryState:
 
 
 def records_branch(repository: RegistryRepository, settings: RegistrySettings, host: str) -> str | None:
-    """Return the short name of the branch that a host's entries go to; ``None`` for the checked-out one.
-
-    Args:
-        repository: The registry.
-        settings: The registry's settings.
-        host: The host.
-    """
+    """Return the short name of the branch that a host's entries go to; ``None`` for the checked-out one."""
     branch = settings.branch.replace("{host}", host) if settings.branch else None
     return None if branch == repository.branch() else branch
 
 
 def records_tip(repository: RegistryRepository, branch: str) -> str | None:
-    """Return the newest commit of a branch of entries, here or as a remote was last seen to have it.
-
-    Args:
-        repository: The registry.
-        branch: The branch's short name.
-    """
+    """Return the newest commit of a branch of entries, here or as a remote was last seen to have it."""
     return repository.tip(branch) or repository.branches.tip_elsewhere(branch)
 
 
@@ -121,36 +116,19 @@ def load_registry(
     *,
     revision: str | None,
     cache: ParsedDocuments,
-    declared: Mapping[str, bytes | None] = NOTHING_DECLARED,
+    declared: Mapping[str, bytes | Refusal | None] = NOTHING_DECLARED,
     recorded: str | None = None,
 ) -> RegistryState:
-    """Return the registry's state at a commit; one bad document blocks only itself (I9).
-
-    Args:
-        repository: The registry.
-        host: The host whose entries are wanted.
-        revision: The commit; ``None`` gives an empty registry.
-        cache: Parsed documents by blob id.
-        declared: Manifests that are about to be committed, by registry path; they stand in for those of the commit,
-            and ``None`` stands for one that is deleted.
-        recorded: The commit to read entries from; by default where registry.yaml says that they are.
-    """
-    settings = _settings(repository, revision, cache)
-    checked, out_of_place = _manifests(repository, revision, cache)
-    for file, content in declared.items():
-        checked.pop(file, None)
-        if content is not None:
-            checked[file] = check_manifest(file, content)
+    """Return the registry's state at a commit; one bad document blocks only itself (I9)."""
+    settings = _declared_settings(declared) or _settings(repository, revision, cache)
     document = settings.document.value if settings.document else None
     said = read_settings(document if isinstance(document, dict) else {}, host)
     branch = records_branch(repository, said, host)
     recorded = recorded or (records_tip(repository, branch) if branch else None) or revision
-    listed = repository.list_files(recorded, entries.FOLDER)
-    hosts = {file.split("/")[1] for file in listed if file.count("/") == ENTRY_DEPTH}
-    key = None if declared else _agreement(repository, revision, hosts)
-    valid, problems = _validate(checked, settings, hosts, key, cache)
-    own = f"{entries.FOLDER}/{host}/"
-    found, broken = _entries(repository, {file: ref for file, ref in listed.items() if file.startswith(own)}, cache)
+    hosts = repository.folders(recorded, entries.FOLDER)  # all files of all hosts may be a hundred thousand
+    found_there = _declarations(repository, revision, settings, hosts, declared, cache)
+    valid, problems, out_of_place = found_there.valid, found_there.problems, found_there.out_of_place
+    found, broken = _own_entries(repository, host, recorded, cache) if host in hosts else ({}, {})
     diagnostics = [
         *settings.diagnostics,
         *out_of_place,
@@ -159,6 +137,10 @@ def load_registry(
     ]
     blocked = {manifests.manifest_name(file): tuple(items) for file, items in problems.items()}
     blocked |= {name: (item,) for name, item in broken.items() if name not in blocked}
+    for item in out_of_place:  # a model whose manifest is not read is not taken for deleted
+        name = manifests.manifest_name(item.file)
+        if is_manifest_path(item.file) and name not in valid:
+            blocked.setdefault(name, (item,))
     return RegistryState(
         revision=revision,
         host=host,
@@ -168,11 +150,58 @@ def load_registry(
         blocked=blocked,
         settings_invalid=settings.diagnostics,
         diagnostics=tuple(sorted(diagnostics)),
-        declared=len(checked),
+        unreadable=frozenset(broken),
+        declared=found_there.count,
         documents={name: item.document for name, item in valid.items()},
         recorded=recorded,
         branch=branch,
+        root=repository.root,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Declarations:
+    """The manifests of a commit, held against each other; the same for every host.
+
+    Args:
+        count: How many files there are.
+        valid: The valid ones by name.
+        problems: What is wrong with the others, by file.
+        out_of_place: What is wrong with where files are.
+    """
+
+    count: int
+    valid: Mapping[str, Declared]
+    problems: Mapping[str, list[Diagnostic]]
+    out_of_place: Sequence[Diagnostic]
+
+
+def _declarations(
+    repository: RegistryRepository,
+    revision: str | None,
+    settings: CheckedDocument,
+    hosts: Iterable[str],
+    declared: Mapping[str, bytes | Refusal | None],
+    cache: ParsedDocuments,
+) -> _Declarations:
+    key = None if declared else _agreement(repository, revision, hosts)
+    known = cache.in_memory.get(key) if key is not None else None
+    if isinstance(known, _Declarations):
+        return known
+    checked, out_of_place = _manifests(repository, revision, cache)
+    for file, content in declared.items():
+        checked.pop(file, None)
+        if (problem := misplaced(file)) is not None and content is not None:
+            out_of_place.append(problem)
+        elif content is not None and is_manifest_path(file):
+            checked[file] = check_manifest(file, content)
+    valid, problems = _validate(checked, settings, hosts, key, cache)
+    found = _Declarations(len(checked), valid, problems, out_of_place)
+    if key is not None:
+        if len(cache.in_memory) >= _MOST_IN_MEMORY:
+            del cache.in_memory[next(iter(cache.in_memory))]
+        cache.in_memory[key] = found
+    return found
 
 
 def _agreement(repository: RegistryRepository, revision: str | None, hosts: Iterable[str]) -> str:
@@ -182,28 +211,48 @@ def _agreement(repository: RegistryRepository, revision: str | None, hosts: Iter
 
 
 def _validate(
-    checked: Mapping[str, Checked], settings: Checked, hosts: Iterable[str], key: str | None, cache: ParsedDocuments
+    checked: Mapping[str, CheckedDocument],
+    settings: CheckedDocument,
+    hosts: Iterable[str],
+    key: str | None,
+    cache: ParsedDocuments,
 ) -> tuple[dict[str, Declared], dict[str, list[Diagnostic]]]:
     """Hold manifests against each other, unless just these were found to agree before."""
     documents = [one.document for _, one in sorted(checked.items()) if one.document is not None and not one.diagnostics]
     if key is not None and len(documents) == len(checked) and cache.get(key) is True:
         declared = [declare(document) for document in documents]
         return {item.manifest.name: item for item in declared}, {}
-    valid, problems = validate_documents(checked, settings.document, {name: {} for name in hosts})
+    valid, problems = validate_documents(checked, settings.document, hosts)
     if key is not None and not problems:
         cache.put(key, value=True)
     return valid, problems
 
 
-def _settings(repository: RegistryRepository, revision: str | None, cache: ParsedDocuments) -> Checked:
+def settings_at(repository: RegistryRepository, revision: str | None, host: str) -> RegistrySettings:
+    """Return what a commit's registry.yaml says for a host; the defaults where it has none that is valid."""
+    content = RevisionReader(repository, revision).file(registry_settings.FILE)
+    checked = check_settings_file(registry_settings.FILE, content) if isinstance(content, bytes) else None
+    document = checked.document.value if checked is not None and checked.document is not None else None
+    return read_settings(document if isinstance(document, dict) else {}, host)
+
+
+def _declared_settings(declared: Mapping[str, bytes | Refusal | None]) -> CheckedDocument | None:
+    """Return the registry.yaml that is not committed yet; ``None`` where the committed one counts."""
+    if registry_settings.FILE not in declared:
+        return None
+    content = declared[registry_settings.FILE]
+    return CheckedDocument(None) if content is None else check_settings_file(registry_settings.FILE, content)
+
+
+def _settings(repository: RegistryRepository, revision: str | None, cache: ParsedDocuments) -> CheckedDocument:
     file = registry_settings.FILE
     reference = repository.find_file(revision, file)
     if reference is None:
-        return Checked(None)
+        return CheckedDocument(None)
     key = f"{file}:{reference.id}"  # a manifest of the same bytes is not valid for that
     value = None if reference.refusal else cache.get(key)
     if value is not None:
-        return Checked(Document(file, value, _Places(repository, reference, file)))
+        return CheckedDocument(Document(file, value, _Places(repository, reference, file)))
     checked = check_settings_file(file, _content(repository, reference))
     if checked.document is not None:
         cache.put(key, checked.document.value)
@@ -212,9 +261,9 @@ def _settings(repository: RegistryRepository, revision: str | None, cache: Parse
 
 def _manifests(
     repository: RegistryRepository, revision: str | None, cache: ParsedDocuments
-) -> tuple[dict[str, Checked], list[Diagnostic]]:
+) -> tuple[dict[str, CheckedDocument], list[Diagnostic]]:
     """Return each manifest after its own checks, from the cache where its bytes were valid before."""
-    checked: dict[str, Checked] = {}
+    checked: dict[str, CheckedDocument] = {}
     out_of_place: list[Diagnostic] = []
     for file, reference in repository.list_files(revision, manifests.FOLDER).items():
         refusal = Refusal(reference.refusal) if reference.refusal else None
@@ -223,24 +272,25 @@ def _manifests(
             out_of_place.append(problem)
         elif is_manifest_path(file):
             value = None if refusal or name_problem(file) else cache.get(reference.id)
-            if value is not None:
-                checked[file] = Checked(Document(file, value, _Places(repository, reference, file)))
-                continue
-            checked[file] = one = check_manifest(file, _content(repository, reference))
-            if one.document is not None:
-                cache.put(reference.id, one.document.value)
+            if value is None:
+                checked[file] = one = check_manifest(file, _content(repository, reference))
+                if one.document is None:
+                    continue
+                value = one.document.value
+                cache.put(reference.id, value)
+            # Also of one that was just parsed: ten thousand do not keep their texts for a problem that few have.
+            checked[file] = CheckedDocument(Document(file, value, _Places(repository, reference, file)))
     return checked, out_of_place
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
+class _Places(NamedTuple):
     """Finds the places in a manifest whose value came from the cache, by parsing it after all."""
 
     repository: RegistryRepository
     reference: BlobReference
     file: str
 
-    def __call__(self, wanted: Collection[Pointer] = ()) -> Places:
+    def __call__(self, wanted: Collection[Pointer] = ()) -> SourceMap:
         data = self.repository.read_blob(self.reference.id, limit=MAX_BYTES)
         return parse_yaml(data, self.file).find_places(wanted)
 
@@ -253,29 +303,54 @@ def _content(repository: RegistryRepository, reference: BlobReference) -> bytes 
     return repository.read_blob(reference.id, limit=MAX_BYTES)
 
 
+_Entries = tuple[dict[str, Entry], dict[str, Diagnostic]]
+
+
+def _own_entries(repository: RegistryRepository, host: str, recorded: str | None, cache: ParsedDocuments) -> _Entries:
+    """Return a host's entries; those that were read last are not read again for a commit that has the same ones."""
+    folder = f"{entries.FOLDER}/{host}"
+    key = (folder, repository.tree_id(recorded, folder))
+    known, found = cache.read_last
+    if known == key:
+        return cast("_Entries", found)
+    listed = repository.list_files(recorded, folder)
+    references = {file: reference for file, reference in listed.items() if file.count("/") == ENTRY_DEPTH}
+    read = _entries(repository, references, cache, kept=cache.keeps(host))
+    cache.read_last = (key, read)
+    return read
+
+
 def _entries(
-    repository: RegistryRepository, references: Mapping[str, BlobReference], cache: ParsedDocuments
-) -> tuple[dict[str, Entry], dict[str, Diagnostic]]:
+    repository: RegistryRepository, references: Mapping[str, BlobReference], cache: ParsedDocuments, *, kept: bool
+) -> _Entries:
     found: dict[str, Entry] = {}
     broken: dict[str, Diagnostic] = {}
     readable: dict[str, BlobReference] = {}
     for file, reference in references.items():
         if reference.refusal or reference.size > ENTRY_LIMIT_BYTES:
-            problem = reference.refusal or "larger than 4 MiB"
-            remedy = "restore it from an earlier commit"
-            broken[PurePosixPath(file).stem] = whole_file(file, f"the entry is {problem}", remedy)
+            name = PurePosixPath(file).stem
+            told = (entries.TOO_LARGE, entries.take_out(name))
+            if reference.refusal:
+                told = (f"the entry is {reference.refusal}", "restore it from an earlier commit")
+            broken[name] = whole_file(file, *told)
         elif file.endswith(entries.SUFFIX):
-            known = cache.get(f"{file}:{reference.id}")
-            if isinstance(known, dict):
-                found[PurePosixPath(file).stem] = entries.known_entry(known)
+            known = cache.text(f"{file}:{reference.id}")
+            if known is not None:
+                entry = entries.entry_of_parts(cast("list[Any]", known.summary), known.text)
+                found[entry.name] = entry
             else:
                 readable[file] = reference
     contents = repository.read_blobs(readable.values(), limit=ENTRY_LIMIT_BYTES)
     for file, (reference, data) in zip(readable, contents, strict=True):
         try:
-            entry = entries.read_entry(file, data)
+            text = pack_text(data) if len(data) > LARGE_BYTES or len(readable) > MANY else data
+            entry = entries.packed_entry(entries.read_entry(file, data), text)
             found[entry.name] = entry
-            cache.put(f"{file}:{reference.id}", cast("JsonValue", entry.fields))
+            if kept:
+                summary, packed = entries.parts_of(entry)
+                cache.put(f"{file}:{reference.id}", KeptText(cast("JsonValue", summary), packed))
         except InvalidEntryError as error:
             broken[PurePosixPath(file).stem] = whole_file(file, error.problem, error.remedy or "")
+    if len(readable) > MANY:
+        repository.let_go()
     return found, broken

@@ -7,20 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from imageworks.registry.json_gate import MAX_BYTES as MAX_FILE_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a file's content was not read.
-
-    Args:
-        reason: What it is, to be put after "is": ``a symbolic link``.
-        remedy: What to do about it.
-    """
-
-    reason: str
-    remedy: str = "put a plain file in its place"
+from imageworks.registry.documents.diagnostic import Refusal
+from imageworks.registry.documents.json_reader import MAX_BYTES as MAX_FILE_BYTES
 
 
 class RegistryReader(Protocol):
@@ -47,7 +35,8 @@ class WorkTreeReader:
 
     def file(self, path: str) -> bytes | Refusal | None:
         """Return one file's content by its path within the registry; ``None`` when there is none."""
-        return read_plain_file(self.root / path)
+        content = read_plain_file(self.root / path)
+        return _left_out(self.root, path).get(path) if content is None else content
 
     def files(self, folder: str) -> Mapping[str, bytes | Refusal]:
         """Return the files anywhere below a folder, by their ``/``-separated paths within the registry."""
@@ -59,23 +48,45 @@ class WorkTreeReader:
             content = refusal or read_plain_file(path)
             if content is not None:
                 found[path.relative_to(self.root).as_posix()] = content
-        return _as_git_has_them(self.root, found)
+        return _as_git_has_them(self.root, folder, found)
 
 
-def _as_git_has_them(root: Path, found: dict[str, bytes | Refusal]) -> dict[str, bytes | Refusal]:
-    """Return files under the names that git has: where a disk ignores case, a folder may show another spelling."""
+def _as_git_has_them(root: Path, folder: str, found: dict[str, bytes | Refusal]) -> dict[str, bytes | Refusal]:
+    """Return files under the names that git has, with those that a sparse checkout leaves out.
+
+    Where a disk ignores case, a folder may show another spelling.
+    """
+    found = {**_left_out(root, folder), **found}
     if not found or not _ignores_case(root / next(iter(found))):
         return found
-    from imageworks.registry.git_layout import locate
-    from imageworks.registry.git_values import RegistryGitError
+    from imageworks.registry.index_reader import names_in_git
 
-    try:
-        layout, repository = locate(root)
-    except RegistryGitError:
+    known = names_in_git(root)
+    if known is None:
         return found
-    known = {layout.registry_path(entry.path) for entry in repository.index}
     spelled = {path.casefold(): path for path in known}
     return {path if path in known else spelled.get(path.casefold(), path): content for path, content in found.items()}
+
+
+def _left_out(root: Path, path: str) -> Mapping[str, bytes | Refusal]:
+    """Return the files that a sparse checkout leaves out."""
+    if not is_sparse(root):
+        return {}
+    from imageworks.registry.index_reader import files_left_out
+
+    return files_left_out(root, path)
+
+
+def is_sparse(root: Path) -> bool:
+    """Return whether a registry may lie in a sparse checkout, whose files are not all on the disk."""
+    for folder in (root, *root.parents):
+        marker = folder / ".git"
+        if marker.is_file():
+            text = marker.read_text(encoding="utf-8", errors="replace")
+            marker = folder / text.removeprefix("gitdir:").strip()
+        if marker.is_dir():
+            return (marker / "info/sparse-checkout").exists()
+    return False
 
 
 def _ignores_case(path: Path) -> bool:
@@ -114,9 +125,6 @@ def read_plain_file(path: Path) -> bytes | Refusal | None:
     """Return a file's content, or why it is not read; ``None`` when there is none.
 
     Reads no more than a document may have, so that a huge file costs nothing: the gate then refuses it by its length.
-
-    Args:
-        path: The file. A link is not followed; a pipe or device is not waited for.
     """
     try:
         descriptor = os.open(path, _OPEN_FLAGS)

@@ -10,32 +10,44 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
-from imageworks.errors import ImageworksError
-from imageworks.registry import entry as entries
-from imageworks.registry import manifest as manifests
-from imageworks.registry import settings as registry_settings
-from imageworks.registry.crosscheck import (
+from imageworks.foundation.errors import ImageworksError
+from imageworks.registry.cross_checks import (
     Declared,
+    all_locations,
     check_modelfiles,
     check_names,
     check_previously,
     check_references,
     check_settings,
     check_targets,
+    check_twins,
     declare,
 )
-from imageworks.registry.diagnostic import Diagnostic, at, from_error, from_problems, whole_file
-from imageworks.registry.document import Document, DocumentError
-from imageworks.registry.git_oddities import check_bare, filter_notes
-from imageworks.registry.json_gate import parse_json
-from imageworks.registry.licenses import contradiction
-from imageworks.registry.merge import SNAPSHOT_FOLDER
-from imageworks.registry.policies import check_policies
-from imageworks.registry.reader import Refusal, RegistryReader, WorkTreeReader, read_plain_file
-from imageworks.registry.schema import MAX_PROBLEMS, check
-from imageworks.registry.yaml_gate import parse_yaml
+from imageworks.registry.documents.diagnostic import Diagnostic, Refusal, at, from_error, from_problems, whole_file
+from imageworks.registry.documents.document import Document, DocumentError
+from imageworks.registry.documents.json_reader import parse_json
+from imageworks.registry.documents.schema import (
+    MAX_PROBLEMS,
+    SCHEMA_FOLDER,
+    SCHEMA_NAMES,
+    SCHEMA_SUFFIX,
+    check,
+    schema_text,
+)
+from imageworks.registry.documents.yaml_reader import parse_yaml
+from imageworks.registry.entries import entry as entries
+from imageworks.registry.entries.merge import SNAPSHOT_FOLDER
+from imageworks.registry.find_registries import concerns_models, registry_of, repository_around
+from imageworks.registry.manifests import manifest as manifests
+from imageworks.registry.place_checks import check_manifest_places, check_settings_places
+from imageworks.registry.reader import RegistryReader, WorkTreeReader, read_plain_file
+from imageworks.registry.related import PartialReader, partial_reader
+from imageworks.registry.settings import settings as registry_settings
+from imageworks.registry.settings.licenses import contradiction
+from imageworks.registry.settings.policies import check_policies
+from imageworks.registry.special_files import check_bare, filter_notes
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._()-]{0,78}[A-Za-z0-9_)])?", re.ASCII)
 _WINDOWS_NAMES: Final = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
@@ -43,8 +55,7 @@ _MANY_REMEDY: Final = "mend these first, then validate again"
 _NAME_REMEDY: Final = "use up to 80 letters, digits and `. _ - ( )`, starting with a letter or digit"
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedDocument(NamedTuple):
     """One file after its own checks.
 
     Args:
@@ -63,7 +74,7 @@ class Validation:
     Args:
         settings: registry.yaml, when it is valid.
         manifests: The valid manifests, by model name.
-        entries: The valid entries, by host and model name.
+        entries: The fields of the valid entries, by host and model name.
         blocked: Names of models whose manifest is wrong, with what is wrong; such a model is not deleted, only broken.
         diagnostics: Everything that is wrong, sorted by place.
         files: How many files were looked at.
@@ -72,7 +83,7 @@ class Validation:
 
     settings: Document | None = None
     manifests: Mapping[str, Declared] = field(default_factory=dict)
-    entries: Mapping[str, Mapping[str, Document]] = field(default_factory=dict)
+    entries: Mapping[str, Mapping[str, Mapping[str, object]]] = field(default_factory=dict)
     blocked: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
     files: int = 0
@@ -86,50 +97,37 @@ def is_manifest_path(path: str) -> bool:
     return inside and not any(part.startswith(".") for part in path.split("/"))
 
 
-def check_manifest(file: str, content: bytes | Refusal) -> Checked:
-    """Check one manifest by itself; depends on nothing but its arguments, so the result may be cached by content.
-
-    Args:
-        file: Its path, which gives the model's name.
-        content: Its bytes, or why they were not read.
-    """
+def check_manifest(file: str, content: bytes | Refusal) -> CheckedDocument:
+    """Check one manifest by itself; depends on nothing but its arguments, so the result may be cached by content."""
     if isinstance(content, Refusal):
-        return Checked(None, (_refused(file, content),))
+        return CheckedDocument(None, (_refused(file, content),))
     if problem := name_problem(file):
-        return Checked(None, (problem,))
+        return CheckedDocument(None, (problem,))
     return _check_yaml(file, content, "manifest")
 
 
-def check_settings_file(file: str, content: bytes | Refusal) -> Checked:
-    """Check a registry.yaml by itself.
-
-    Args:
-        file: Its path.
-        content: Its bytes, or why they were not read.
-    """
+def check_settings_file(file: str, content: bytes | Refusal) -> CheckedDocument:
+    """Check a registry.yaml by itself."""
     if isinstance(content, Refusal):
-        return Checked(None, (_refused(file, content),))
+        return CheckedDocument(None, (_refused(file, content),))
     checked = _check_yaml(file, content, "registry")
     if checked.document is None:
         return checked
     problems = tuple(check_settings(checked.document))
-    return Checked(None if problems else checked.document, problems)
+    return CheckedDocument(None if problems else checked.document, problems)
 
 
-def check_entry(file: str, content: bytes | Refusal) -> Checked:
-    """Check one entry by itself.
-
-    Args:
-        file: Its path, which gives the model's name.
-        content: Its bytes, or why they were not read.
-    """
+def check_entry(file: str, content: bytes | Refusal) -> CheckedDocument:
+    """Check one entry by itself."""
+    if isinstance(content, bytes) and len(content) > entries.LARGEST_BYTES:
+        return CheckedDocument(None, (whole_file(file, entries.TOO_LARGE, entries.take_out(PurePosixPath(file).stem)),))
     checked = _check_json(file, content, "entry")
     if checked.document is None or not isinstance(checked.document.value, dict):
         return checked
     stem, name = PurePosixPath(file).stem, checked.document.value.get("name")
     if name != stem:
         message = f'the name "{name}" is not that of the file, "{stem}"'
-        return Checked(None, (at(checked.document, ("name",), message, "restore the file from git"),))
+        return CheckedDocument(None, (at(checked.document, ("name",), message, "restore the file from git"),))
     return checked
 
 
@@ -143,12 +141,6 @@ def check_recordable(entry: entries.Entry) -> None:
     """Raise unless an entry, read back from its own bytes, is valid (I2).
 
     What detection says comes out of strangers' files; what is wrong with it is not to be committed with the others.
-
-    Args:
-        entry: What is about to be recorded.
-
-    Raises:
-        UnrecordableError: It is not, with the first thing that is wrong.
     """
     for problem in check_entry(f"{entry.name}{entries.SUFFIX}", entries.render_entry(entry.fields)).diagnostics:
         raise UnrecordableError(
@@ -157,32 +149,32 @@ def check_recordable(entry: entries.Entry) -> None:
         )
 
 
-def _check_yaml(file: str, content: bytes, schema: str) -> Checked:
+def _check_yaml(file: str, content: bytes, schema: str) -> CheckedDocument:
     try:
         document = parse_yaml(content, file)
     except DocumentError as error:
-        return Checked(None, (from_error(error),))
+        return CheckedDocument(None, (from_error(error),))
     return _check_schema(document, schema)
 
 
-def _check_json(file: str, content: bytes | Refusal, schema: str) -> Checked:
+def _check_json(file: str, content: bytes | Refusal, schema: str) -> CheckedDocument:
     if isinstance(content, Refusal):
-        return Checked(None, (_refused(file, content),))
+        return CheckedDocument(None, (_refused(file, content),))
     try:
         document = parse_json(content, file)
     except DocumentError as error:
-        return Checked(None, (from_error(error),))
+        return CheckedDocument(None, (from_error(error),))
     return _check_schema(document, schema)
 
 
-def _check_schema(document: Document, schema: str) -> Checked:
+def _check_schema(document: Document, schema: str) -> CheckedDocument:
     problems = check(schema, document.value, written=document.written)
     if problems:
         found = from_problems(document, problems)
         if len(problems) >= MAX_PROBLEMS:
             found.append(whole_file(document.file, f"only {len(problems)} of its problems are shown", _MANY_REMEDY))
-        return Checked(None, tuple(sorted(found)))
-    return Checked(document)
+        return CheckedDocument(None, tuple(sorted(found)))
+    return CheckedDocument(document)
 
 
 def _refused(file: str, refusal: Refusal) -> Diagnostic:
@@ -198,24 +190,18 @@ def _bad_name(name: str) -> str | None:
 
 
 def validate_documents(
-    checked: Mapping[str, Checked],
+    checked: Mapping[str, CheckedDocument],
     settings: Document | None,
-    entries_by_host: Mapping[str, Mapping[str, Document]],
+    hosts: Iterable[str],
 ) -> tuple[dict[str, Declared], dict[str, list[Diagnostic]]]:
-    """Check manifests against each other; return the valid ones by name, and all problems by file.
-
-    Args:
-        checked: Every manifest by its path within the registry, after `check_manifest`.
-        settings: The valid registry.yaml, if there is one.
-        entries_by_host: Valid entries; their hosts are known hosts.
-    """
+    """Check manifests against each other; return the valid ones by name, and all problems by file."""
     problems: dict[str, list[Diagnostic]] = defaultdict(list)
     for file, one in checked.items():
         problems[file].extend(one.diagnostics)
     declared = [declare(one.document) for _file, one in sorted(checked.items()) if one.document is not None]
     for diagnostic in (
         *check_names(checked),
-        *check_references(declared, settings, set(entries_by_host)),
+        *check_references(declared, settings, set(hosts)),
         *check_previously(declared, checked),
         *check_targets(declared, settings),
         *check_modelfiles(declared),
@@ -228,65 +214,91 @@ def validate_documents(
 def validate_registry(
     reader: RegistryReader, *, entries_of: str | None = None, today: date | None = None
 ) -> Validation:
-    """Validate a whole registry.
-
-    Args:
-        reader: The state of the registry to look at.
-        entries_of: The one host whose entries are wanted; every host's when absent.
-        today: The day on which exceptions from policies must count; today in UTC when absent.
-    """
+    """Validate a whole registry."""
     content = reader.file(registry_settings.FILE)
     if content is None:
         missing = whole_file(registry_settings.FILE, "the file is missing", "make it with `imageworks-models init`")
-        own = Checked(None, (missing,))
+        own = CheckedDocument(None, (missing,))
     else:
         own = check_settings_file(registry_settings.FILE, content)
     checked, nested = _check_manifests(reader)
     folder = entries.FOLDER if entries_of is None else f"{entries.FOLDER}/{entries_of}"
-    found_entries = {
-        file: check_entry(file, data) for file, data in reader.files(folder).items() if _is_looked_at(file, data)
-    }
-    by_host: dict[str, dict[str, Document]] = defaultdict(dict)
-    for file, one in sorted(found_entries.items()):
-        if one.document is not None:
-            by_host[PurePosixPath(file).parts[1]][PurePosixPath(file).stem] = one.document
-    valid, problems = validate_documents(checked, own.document, by_host)
+    recorded = _check_entries(reader.files(folder))
+    partial = reader if isinstance(reader, PartialReader) else None
+    hosts = partial.hosts if partial is not None else recorded.fields
+    valid, problems = validate_documents(checked, own.document, hosts)
     settings = own.document.value if own.document is not None else None
     policies = registry_settings.read_settings(settings if isinstance(settings, dict) else {}, "").policies
     policies = policies.on(today or datetime.now(UTC).date())
-    licenses = _recorded_licenses(by_host.values())
+    root = reader.root if isinstance(reader, WorkTreeReader) else None
     diagnostics = [
         *own.diagnostics,
+        *(check_settings_places(own.document, root) if own.document is not None else ()),
+        *check_manifest_places(valid.values(), own.document, root),
         *nested,
-        *check_policies(valid.values(), policies, licenses),
+        *check_policies(valid.values(), policies, recorded.licenses),
         *check_bare(reader),
+        *check_twins(recorded.files),
         *(diagnostic for found in problems.values() for diagnostic in found),
-        *(diagnostic for one in found_entries.values() for diagnostic in one.diagnostics),
+        *recorded.diagnostics,
     ]
     return Validation(
         settings=own.document,
         manifests=valid,
-        entries=dict(by_host),
+        entries=recorded.fields,
         blocked={manifests.manifest_name(file): tuple(found) for file, found in sorted(problems.items())},
         diagnostics=tuple(sorted(diagnostics)),
-        files=1 + len(checked) + len(nested) + len(found_entries),
+        files=1 + len(checked) + len(nested) + len(recorded.files),
         notes=(
             *policies.told(),
-            *policies.idle(manifests.manifest_name(file) for file in checked),
-            *_contradictions(valid.values(), licenses),
+            *policies.idle(partial.names if partial is not None else map(manifests.manifest_name, checked)),
+            *_contradictions(valid.values(), recorded.licenses),
             *filter_notes(reader),
+            *_other_schemas(reader),
         ),
     )
 
 
-def _recorded_licenses(by_host: Iterable[Mapping[str, Document]]) -> dict[str, set[str]]:
-    """Return the licences that hosts found at models' sources, by the models' names."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for recorded in by_host:
-        for name, document in recorded.items():
-            license_ = document.value.get("license") if isinstance(document.value, dict) else None
-            if isinstance(license_, str):
-                found[name].add(license_)
+def _other_schemas(reader: RegistryReader) -> Iterator[str]:
+    """Yield the schemas in a registry by which editors check its files, where they are not this program's."""
+    for name in SCHEMA_NAMES:
+        file = f"{SCHEMA_FOLDER}/{name}{SCHEMA_SUFFIX}"
+        content = reader.file(file)
+        if isinstance(content, bytes) and content.replace(b"\r\n", b"\n") != schema_text(name).encode():
+            yield f"{file}: is of another version than this program; `imageworks-models init --refresh` renews it"
+
+
+class _Recorded(NamedTuple):
+    """What was found of the entries of a registry.
+
+    Args:
+        fields: Those of the valid ones, by host and model name.
+        files: The files that were looked at.
+        diagnostics: What is wrong in them.
+        licenses: Which licences hosts found at models' sources, by the models' names.
+    """
+
+    fields: dict[str, dict[str, Mapping[str, object]]]
+    files: list[str]
+    diagnostics: list[Diagnostic]
+    licenses: dict[str, set[str]]
+
+
+def _check_entries(contents: Mapping[str, bytes | Refusal]) -> _Recorded:
+    """Check each entry by itself; only one at a time is there as values."""
+    found = _Recorded({}, [], [], defaultdict(set))
+    for file, content in sorted(contents.items()):
+        if not _is_looked_at(file, content):
+            continue
+        found.files.append(file)
+        checked = check_entry(file, content)
+        found.diagnostics.extend(checked.diagnostics)
+        fields = checked.document.value if checked.document is not None else None
+        if isinstance(fields, dict) and isinstance(content, bytes):
+            host, name = PurePosixPath(file).parts[1], PurePosixPath(file).stem
+            found.fields.setdefault(host, {})[name] = entries.pack(fields, content)
+            if isinstance(license_ := fields.get("license"), str):
+                found.licenses[name].add(license_)
     return found
 
 
@@ -297,12 +309,7 @@ def _contradictions(declared: Iterable[Declared], licenses: Mapping[str, Collect
 
 
 def misplaced(file: str, refusal: Refusal | None = None) -> Diagnostic | None:
-    """Return what is wrong with a file's being where it is below models/; ``None`` when a manifest may stand there.
-
-    Args:
-        file: Its path within the registry.
-        refusal: Why it is not read, if so.
-    """
+    """Return what is wrong with a file's being where it is below models/; ``None`` when a manifest may stand there."""
     if not is_manifest_path(file):
         return _refused(file, refusal) if refusal is not None else None
     if file.count("/") > 1:
@@ -314,18 +321,14 @@ def misplaced(file: str, refusal: Refusal | None = None) -> Diagnostic | None:
 
 
 def name_problem(file: str) -> Diagnostic | None:
-    """Return what is wrong with the model name that a manifest's file name gives.
-
-    Args:
-        file: Its path within the registry.
-    """
+    """Return what is wrong with the model name that a manifest's file name gives."""
     problem = _bad_name(manifests.manifest_name(file))
     return None if problem is None else whole_file(file, problem, _NAME_REMEDY)
 
 
-def _check_manifests(reader: RegistryReader) -> tuple[dict[str, Checked], list[Diagnostic]]:
+def _check_manifests(reader: RegistryReader) -> tuple[dict[str, CheckedDocument], list[Diagnostic]]:
     """Return each manifest after its own checks, and what stands where no manifest is looked for."""
-    checked: dict[str, Checked] = {}
+    checked: dict[str, CheckedDocument] = {}
     out_of_place: list[Diagnostic] = []
     for file, content in sorted(reader.files(manifests.FOLDER).items()):
         problem = misplaced(file, content if isinstance(content, Refusal) else None)
@@ -346,31 +349,55 @@ def _is_entry(file: str) -> bool:
 
 
 def validate_files(paths: Iterable[Path]) -> Validation:
-    """Validate single files; those that belong to a registry are also checked against the rest of it.
-
-    Args:
-        paths: Manifests, registry.yaml files, entries or snapshots. Diagnostics name them as given here.
-    """
+    """Validate single files; those that belong to a registry are also checked against the rest of it."""
     found: list[Diagnostic] = []
     notes: dict[str, None] = {}
     wanted = list(dict.fromkeys(paths))
     registries: dict[Path, dict[str, Path]] = defaultdict(dict)
+    alone: list[Path] = []
     for path in wanted:
-        root = _registry_of(path)
-        if root is not None and path.exists():
-            registries[root][_absolute(path).relative_to(root).as_posix()] = path
+        root = registry_of(_absolute(path)) if path.exists() else None
+        member = "" if root is None else _absolute(path).relative_to(root).as_posix()
+        if root is not None:
+            registries[root][member] = path
+        if root is None or not _is_covered(member):
+            alone.append(path)
+    for path in alone:
+        if _is_of_something_else(path):
+            notes[f"{path}: is in no registry of models, and was passed over"] = None
         else:
             found.extend(_check_alone(path))
     for root, members in registries.items():
-        whole = validate_registry(WorkTreeReader(root))
+        whole = validate_registry(_enough(root, members))
         notes |= dict.fromkeys(whole.notes)
         found.extend(
             _renamed(found_in, members[found_in.file]) for found_in in whole.diagnostics if found_in.file in members
         )
-        for member, path in members.items():
-            if not _is_covered(member):
-                found.extend(_check_alone(path))
     return Validation(diagnostics=tuple(sorted(set(found))), files=len(wanted), notes=tuple(notes))
+
+
+def _enough(root: Path, members: Iterable[str]) -> WorkTreeReader:
+    """Return a reader of as much of a registry as can say something of some of its files."""
+    reader = WorkTreeReader(root)
+    if not all(is_manifest_path(member) for member in members):
+        return reader
+    settings = reader.file(registry_settings.FILE)
+    own = check_settings_file(registry_settings.FILE, settings) if isinstance(settings, bytes) else None
+    if own is None or own.document is None:
+        return reader
+    contents = {member: reader.file(member) for member in members}
+    checked = {file: check_manifest(file, data) for file, data in contents.items() if data is not None}
+    declared = {file: None if one.document is None else declare(one.document) for file, one in checked.items()}
+    return partial_reader(root, declared, [place.path for place in all_locations(own.document).values()]) or reader
+
+
+def _is_of_something_else(path: Path) -> bool:
+    """Return whether a file in a git repository is another program's: `models/` is a folder of many."""
+    absolute = _absolute(path)
+    if path.suffix not in manifests.SUFFIXES or repository_around(absolute.parent) is None:
+        return False
+    content = read_plain_file(path)
+    return isinstance(content, bytes) and not concerns_models(content)
 
 
 def _is_covered(member: str) -> bool:
@@ -399,15 +426,16 @@ def _check_alone(path: Path) -> tuple[Diagnostic, ...]:
         )
     else:
         return (whole_file(name, "not a kind of file that can be validated", "give .yaml or .json files"),)
-    return checked.diagnostics
+    return checked.diagnostics or _misplaced_alone(path, checked.document)
 
 
-def _registry_of(path: Path) -> Path | None:
-    """Return the nearest folder above a file that holds a registry.yaml."""
-    for folder in _absolute(path).parents:
-        if (folder / registry_settings.FILE).is_file():
-            return folder
-    return None
+def _misplaced_alone(path: Path, document: Document | None) -> tuple[Diagnostic, ...]:
+    """Return what a file that belongs to no registry says of places."""
+    if document is None or path.suffix not in manifests.SUFFIXES:
+        return ()
+    if path.name == registry_settings.FILE:
+        return tuple(check_settings_places(document, None))
+    return tuple(check_manifest_places([declare(document)], None, None))
 
 
 def _absolute(path: Path) -> Path:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from imageworks.registry.entry import Entry
-from imageworks.registry.manifest import Manifest
+from imageworks.registry.entries.entry import Entry
+from imageworks.registry.manifests.manifest import Manifest
 
 KEY: Final = "version_lock"
 LOCKED: Final = "locked"
@@ -34,12 +34,7 @@ UNLOCKED: Final = VersionLock()
 
 
 def lock_of(manifest: Manifest | None, entry: Entry | None) -> VersionLock:
-    """Return what holds a model: as in the snapshot, what people declare wins over what is recorded, key by key.
-
-    Args:
-        manifest: What is declared of it, if anything is.
-        entry: What is recorded of it, if anything is.
-    """
+    """Return what holds a model: as in the snapshot, what people declare wins over what is recorded, key by key."""
     recorded = entry.fields.get(KEY) if entry is not None else None
     declared = manifest.fields.get(KEY) if manifest is not None else None
     if recorded is None and declared is None:
@@ -52,11 +47,7 @@ def lock_of(manifest: Manifest | None, entry: Entry | None) -> VersionLock:
 
 
 def read_lock(value: object) -> VersionLock:
-    """Return the lock that a ``version_lock`` field says; none where it says nothing.
-
-    Args:
-        value: The field's value.
-    """
+    """Return the lock that a ``version_lock`` field says; none where it says nothing."""
     if not isinstance(value, Mapping):
         return UNLOCKED
     expected = value.get(EXPECTED)

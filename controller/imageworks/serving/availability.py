@@ -3,18 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from imageworks.registry.views import OLLAMA, Model, text
-from imageworks.transfer.locations import Locations
-from imageworks.transfer.state import STATE_FILE, StateDatabase
+from imageworks.files.locations import Locations
+from imageworks.files.state import STATE_FILE, StateDatabase
+from imageworks.registry.entries.queries import OLLAMA, Model, text
 
 
 def with_availability(models: Iterable[Model], state_dir: Path) -> list[Model]:
-    """Return models of which those say ``unavailable``, with the reason, whose files cannot be spoken of now.
-
-    Args:
-        models: A host's snapshot.
-        state_dir: The host's state folder; where it remembers no location, every path speaks for itself.
-    """
+    """Return models of which those say ``unavailable``, with the reason, whose files cannot be spoken of now."""
     listed = list(models)
     file = state_dir / STATE_FILE
     if not listed or not file.is_file():

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final
 
-from imageworks.detect.containers import Kind
-from imageworks.detect.facts import ModelFacts
-from imageworks.detect.filenames import Container
-from imageworks.registry.server_arguments import split_options
-from imageworks.registry.server_options import QWEN3_RERANKER
+from imageworks.detection.containers import ArtifactKind
+from imageworks.detection.file_names import Container
+from imageworks.detection.model_facts import ModelFacts
+from imageworks.registry.settings.server_arguments import split_options
+from imageworks.registry.settings.server_options import QWEN3_RERANKER
 
 VERSIONS: Final = {"vllm": "0.33", "lmdeploy": "0.16.0", "ollama": "0.33"}
 _PRODUCTS: Final = {"vllm": "vLLM", "lmdeploy": "LMDeploy", "ollama": "Ollama"}
@@ -238,10 +238,10 @@ _CONTAINERS: Final = {
     Container.MLX: Trait.MLX,
 }
 _KINDS: Final = {
-    Kind.PIPELINE: Trait.PIPELINE,
-    Kind.ADAPTER: Trait.ADAPTER,
-    Kind.TOKENIZER: Trait.NO_MODEL,
-    Kind.PROCESSOR: Trait.NO_MODEL,
+    ArtifactKind.PIPELINE: Trait.PIPELINE,
+    ArtifactKind.ADAPTER: Trait.ADAPTER,
+    ArtifactKind.TOKENIZER: Trait.NO_MODEL,
+    ArtifactKind.PROCESSOR: Trait.NO_MODEL,
 }
 _METHODS: Final = {
     "awq": Trait.AWQ,
@@ -264,14 +264,9 @@ _QWEN3_RERANKER_NAME: Final = re.compile(r"qwen3.*rerank", re.IGNORECASE)
 
 
 def traits_of(facts: ModelFacts, name: str = "") -> frozenset[Trait]:
-    """Return what servers may care about in a model.
-
-    Args:
-        facts: What it is.
-        name: What it is called, besides its family.
-    """
+    """Return what servers may care about in a model."""
     # A model with what is left of its training is a model, and no adapter.
-    kind = Kind.MODEL if facts.kind is Kind.ADAPTER and facts.adapter is None else facts.kind
+    kind = ArtifactKind.MODEL if facts.kind is ArtifactKind.ADAPTER and facts.adapter is None else facts.kind
     found = {_KINDS[kind]} if kind in _KINDS else set(_container(facts))
     if kind not in _KINDS and facts.detection.container is not Container.GGUF:
         found |= set(_quantization(facts))
@@ -307,14 +302,14 @@ def _purpose(facts: ModelFacts, names: str) -> Iterator[Trait]:
         yield Trait.RERANKER
     elif facts.task == "text-ranking" or "rerank" in names.lower():
         yield Trait.QWEN3_RERANKER if _QWEN3_RERANKER_NAME.search(names) and generates else Trait.RERANKER
-    elif facts.kind is Kind.SENTENCE_TRANSFORMER or facts.task in _EMBEDDING_TASKS:
+    elif facts.kind is ArtifactKind.SENTENCE_TRANSFORMER or facts.task in _EMBEDDING_TASKS:
         yield Trait.EMBEDDING
     elif facts.capabilities.flags.get("embedding") and not facts.capabilities.flags.get("vision"):
         yield Trait.EMBEDDING if words and not generates else Trait.MAYBE_EMBEDDING
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ServerVerdict:
     """Whether a server serves a model, and by what.
 
     Args:
@@ -328,11 +323,7 @@ class Verdict:
     rules: tuple[Rule, ...]
 
     def sentences(self, words: Collection[str] = ()) -> list[str]:
-        """Return what a person should know, without what a command line gives already.
-
-        Args:
-            words: The command line.
-        """
+        """Return what a person should know, without what a command line gives already."""
         given = {option.name for option in split_options(words)}
         told = []
         for rule in self.rules:
@@ -363,25 +354,16 @@ class Verdict:
         }
 
 
-def verdict(server: str, traits: Collection[Trait]) -> Verdict:
-    """Return whether a server serves a model.
-
-    Args:
-        server: ``vllm``, ``lmdeploy`` or ``ollama``.
-        traits: What the model has.
-    """
+def verdict(server: str, traits: Collection[Trait]) -> ServerVerdict:
+    """Return whether a server serves a model."""
     found = [rule for rule in RULES if rule.server == server and rule.trait in traits]
     answer = max((rule.answer for rule in found), default=Answer.UNKNOWN)
     telling = sorted((rule for rule in found if rule.answer is not Answer.SERVES), key=lambda rule: -rule.answer)
     if answer is Answer.REFUSES:
         telling = [rule for rule in telling if rule.answer is Answer.REFUSES]
-    return Verdict(server, answer, tuple(telling))
+    return ServerVerdict(server, answer, tuple(telling))
 
 
-def verdicts(traits: Collection[Trait]) -> list[Verdict]:
-    """Return each server's verdict.
-
-    Args:
-        traits: What the model has.
-    """
+def verdicts(traits: Collection[Trait]) -> list[ServerVerdict]:
+    """Return each server's verdict."""
     return [verdict(server, traits) for server in VERSIONS]

@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from imageworks.config import HostSettings
-from imageworks.detect.adapters import Adapter
-from imageworks.detect.facts import ModelFacts, Subject
-from imageworks.detect.filenames import Container, Role, classify
-from imageworks.detect.local import describe_folder, describe_recorded
-from imageworks.detect.problems import Problem
+from imageworks.detection.adapters import Adapter
+from imageworks.detection.file_names import Container, Role, classify
+from imageworks.detection.local_files import describe_folder, describe_recorded
+from imageworks.detection.model_facts import ModelFacts, Subject
+from imageworks.detection.problems import MissingPart
+from imageworks.files.digests import Algorithm, hash_file
 from imageworks.foundation.home import expanded
-from imageworks.registry.views import Model, part, text
-from imageworks.serving.compatibility import Answer, Trait, Verdict, traits_of, verdict, verdicts
-from imageworks.serving.launch import LaunchError, Server, Target
+from imageworks.foundation.json_values import EMPTY
+from imageworks.host.settings import HostSettings
+from imageworks.registry.entries.queries import Model, part, text
+from imageworks.registry.settings.model_places import ModelPlaces, Use
+from imageworks.serving.command_line import LaunchError, ServedModel, Server
+from imageworks.serving.compatibility import Answer, ServerVerdict, Trait, traits_of, verdict, verdicts
 
 _GIVEN_APART: Final = {"missing-tokenizer": "--tokenizer", "missing-config": "--hf-config-path"}
 """vLLM's options that say where something is that a model's own folder lacks."""
@@ -28,7 +31,7 @@ _NO_TEMPLATE: Final = "no chat template"
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class PreflightResult:
     """A target that was looked at.
 
     Args:
@@ -37,35 +40,23 @@ class Checked:
         verdict: What the server needs for such a model; ``None`` for what Ollama keeps itself.
     """
 
-    target: Target
+    target: ServedModel
     warnings: tuple[str, ...]
-    verdict: Verdict | None = None
+    verdict: ServerVerdict | None = None
 
 
 def check(
     server: Server,
-    target: Target,
+    target: ServedModel,
     *,
     template: Path | None = None,
     words: Sequence[str] = (),
     find_base: FindBase = lambda _: None,
-) -> Checked:
-    """Look at what is to be served.
-
-    Args:
-        server: What serves it.
-        target: What is served.
-        template: The chat template that people declared for it.
-        words: What the server's command line has besides.
-        find_base: Finds the base of an adapter.
-
-    Raises:
-        LaunchError: The files are not there, not complete or no model of their own, or the server cannot read their
-            format.
-    """
+) -> PreflightResult:
+    """Look at what is to be served."""
     path = target.path
     if path is None:
-        return Checked(target, ())
+        return PreflightResult(target, ())
     if not path.exists():
         raise LaunchError(f"{target.name}: {path} is not there", remedy=_BRING_BACK.format(name=target.name))
     facts = _look(target, path)
@@ -84,7 +75,7 @@ def check(
     if template is not None:
         target, more = _with_template(server, target, path, template)
         warnings = [one for one in warnings if not one.startswith(_NO_TEMPLATE)] + more
-    return Checked(target, tuple(dict.fromkeys(f"{target.name}: {warning}" for warning in warnings)), known)
+    return PreflightResult(target, tuple(dict.fromkeys(f"{target.name}: {warning}" for warning in warnings)), known)
 
 
 def _elsewhere(path: Path, traits: frozenset[Trait]) -> str:
@@ -108,7 +99,7 @@ _COMPLETE_IT: Final = (
 )
 
 
-def _look(target: Target, path: Path) -> ModelFacts:
+def _look(target: ServedModel, path: Path) -> ModelFacts:
     """Return what is to be served: of a recorded model its own files, of a shard all of them."""
     if target.files:
         return describe_recorded(path, target.files, Subject(repo=target.repo or path.name, library=target.library))
@@ -127,7 +118,7 @@ def _shards_of(path: Path) -> list[Path]:
     return [one for one in beside if classify(one.name).stem == said.stem]
 
 
-def _refuse_incomplete(target: Target, path: Path, facts: ModelFacts, words: Sequence[str]) -> None:
+def _refuse_incomplete(target: ServedModel, path: Path, facts: ModelFacts, words: Sequence[str]) -> None:
     """Refuse what lacks something that nobody gives in another way."""
     fatal = [problem for problem in facts.problems if not _is_given(problem, words)]
     if fatal:
@@ -139,12 +130,12 @@ def _refuse_incomplete(target: Target, path: Path, facts: ModelFacts, words: Seq
         )
 
 
-def _is_given(problem: Problem, words: Sequence[str]) -> bool:
+def _is_given(problem: MissingPart, words: Sequence[str]) -> bool:
     option = _GIVEN_APART.get(problem.kind)
     return option is not None and any(word.partition("=")[0].replace("_", "-") == option for word in words)
 
 
-def _adapter(server: Server, target: Target, path: Path, adapter: Adapter, find_base: FindBase) -> LaunchError:
+def _adapter(server: Server, target: ServedModel, path: Path, adapter: Adapter, find_base: FindBase) -> LaunchError:
     """Return why an adapter is not served as a model, and how it is served with its base."""
     base = adapter.base
     message = f"{target.name} is an adapter, and no model of its own: it needs its base, {base or 'not named'}"
@@ -161,7 +152,7 @@ def _adapter(server: Server, target: Target, path: Path, adapter: Adapter, find_
     return LaunchError(message, remedy=f"Serve both: {launch}.")
 
 
-def _one_file(target: Target, path: Path) -> tuple[Target, str]:
+def _one_file(target: ServedModel, path: Path) -> tuple[ServedModel, str]:
     """Return the target with the one GGUF file that vLLM wants to be named."""
     weights = _gguf_files(target, path)
     shards = {classify(file.name).shards for file in weights}
@@ -176,7 +167,7 @@ def _one_file(target: Target, path: Path) -> tuple[Target, str]:
     return replace(target, path=weights[0]), told
 
 
-def _gguf_files(target: Target, path: Path) -> list[Path]:
+def _gguf_files(target: ServedModel, path: Path) -> list[Path]:
     """Return the files of weights that are to be served."""
     if target.files:
         found = [path / name for name in target.files]
@@ -186,7 +177,7 @@ def _gguf_files(target: Target, path: Path) -> list[Path]:
     return [file for file, one in said if one.role is Role.WEIGHTS and one.container is Container.GGUF]
 
 
-def _split(target: Target, shards: list[Path]) -> LaunchError:
+def _split(target: ServedModel, shards: list[Path]) -> LaunchError:
     """Return that a GGUF in shards is merged before vLLM reads it, and how."""
     stem = re.sub(
         r"[-_.]\d{4,6}-of-\d{4,6}$|\.gguf[-.](?:split-[a-z]|part\d+of\d+)$", "", shards[0].name.removesuffix(".gguf")
@@ -203,17 +194,8 @@ def _split(target: Target, shards: list[Path]) -> LaunchError:
     )
 
 
-def declared_template(model: Model, root: Path, host: HostSettings) -> Path | None:
-    """Return the chat template's file that people or detection named for a model, if it stands outside the tokenizer.
-
-    Args:
-        model: The merged model.
-        root: The registry, in which a manifest's relative path is looked up after the model's own folder.
-        host: This host's settings, whose roots bound where it may be.
-
-    Raises:
-        LaunchError: It is not there, or outside what this host allows.
-    """
+def declared_template(model: Model, root: Path, host: HostSettings, recorded: Model = EMPTY) -> Path | None:
+    """Return the chat template's file that people or detection named, if it stands outside the tokenizer."""
     declared = part(model, "chat_template")
     named = declared.get("path")
     if declared.get("source") != "external" or not isinstance(named, str):
@@ -231,10 +213,21 @@ def declared_template(model: Model, root: Path, host: HostSettings) -> Path | No
             f"{text(model, 'name')}: the chat template {found} is outside the folders that this host allows",
             remedy="Put it into the registry, or add its folder to roots in the user's config.toml.",
         )
+    if (why := ModelPlaces(host).why_not(found, Use.READING)) is not None:
+        raise LaunchError(
+            f"{text(model, 'name')}: the chat template {found} is no file for a server: {why}",
+            remedy="Correct chat_template.path in the manifest.",
+        )
+    pinned, came = declared.get("sha256"), part(recorded, "chat_template").get("sha256")
+    if isinstance(pinned, str) and pinned != came and hash_file(found, Algorithm.SHA256).value != pinned:
+        raise LaunchError(
+            f"{text(model, 'name')}: the chat template {found} is not the one that chat_template.sha256 names",
+            remedy="Bring that one back, or put the digest of this one into the manifest once somebody read it.",
+        )
     return found
 
 
-def _with_template(server: Server, target: Target, path: Path, template: Path) -> tuple[Target, list[str]]:
+def _with_template(server: Server, target: ServedModel, path: Path, template: Path) -> tuple[ServedModel, list[str]]:
     """Return the target with a template that the server would not find or not take by itself."""
     if template.parent == path and template.name in _OWN_TEMPLATES:
         return target, []  # the tokenizer's loader takes these names by itself

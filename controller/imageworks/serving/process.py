@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from imageworks.serving.launch import LaunchError
+from imageworks.serving.command_line import LaunchError
 
 _INSTALL: Final = {
     "vllm": "Install it with `pip install vllm`",
@@ -22,14 +22,7 @@ _NOT_FOR_SERVERS: Final = frozenset(
 
 
 def find_program(name: str) -> str:
-    """Return the path of a server's program.
-
-    Args:
-        name: What it is called.
-
-    Raises:
-        LaunchError: It is not on PATH.
-    """
+    """Return the path of a server's program."""
     found = shutil.which(name)
     if found is None:
         raise LaunchError(
@@ -45,14 +38,7 @@ def _environment() -> dict[str, str]:
 
 
 def become(words: Sequence[str]) -> NoReturn:
-    """Turn this process into a server, which then gets its signals and its exit code.
-
-    Args:
-        words: The command line.
-
-    Raises:
-        LaunchError: The program is not there or cannot be run.
-    """
+    """Turn this process into a server, which then gets its signals and its exit code."""
     program = find_program(words[0])
     sys.stdout.flush()
     sys.stderr.flush()
@@ -63,14 +49,7 @@ def become(words: Sequence[str]) -> NoReturn:
 
 
 def start(words: Sequence[str]) -> "subprocess.Popen[bytes]":
-    """Start a server beside this process and return it, running.
-
-    Args:
-        words: The command line.
-
-    Raises:
-        LaunchError: The program is not there or cannot be run.
-    """
+    """Start a server beside this process and return it, running."""
     program = find_program(words[0])
     try:
         return subprocess.Popen([program, *words[1:]], env=_environment())  # noqa: S603 # no shell, words as they are

@@ -6,12 +6,21 @@ The order is total: priority first, then the name, so that every consumer gets t
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final
 
-from imageworks.errors import ImageworksError
-from imageworks.registry.completeness import known_incomplete
-from imageworks.registry.views import Model, Wanted, abilities, is_installed, part, role_rows, text, texts
+from imageworks.foundation.errors import ImageworksError
+from imageworks.foundation.similar_words import did_you_mean
+from imageworks.registry.entries.completeness import known_incomplete
+from imageworks.registry.entries.queries import (
+    Model,
+    ModelFilter,
+    abilities,
+    is_installed,
+    part,
+    role_rows,
+    text,
+    texts,
+)
 
 OLLAMA_PORT: Final = 11434
 _PORT: Final = re.compile(r"^(?:\[[^\]]*\]|[^:]*):\d+$")
@@ -22,7 +31,7 @@ class RoleError(ImageworksError):
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class RoleCandidate:
     """One model that has a role.
 
     Args:
@@ -60,41 +69,26 @@ class Candidate:
         }
 
 
-def candidates(models: Iterable[Model], role: str, *, patterns: str | None = None) -> list[Candidate]:
-    """Return every model that has a role, as the role would choose them.
-
-    Args:
-        models: A host's snapshot.
-        role: The role.
-        patterns: More patterns of testing names, which no role chooses.
-    """
-    wanted = Wanted(logical=True, deprecated=True, patterns=patterns).choose(models)
+def candidates(models: Iterable[Model], role: str, *, patterns: str | None = None) -> list[RoleCandidate]:
+    """Return every model that has a role, as the role would choose them."""
+    wanted = ModelFilter(logical=True, deprecated=True, patterns=patterns).choose(models)
     found = [
-        Candidate(row.model, row.priority, is_installed(row.model), known_incomplete(row.model))
+        RoleCandidate(row.model, row.priority, is_installed(row.model), known_incomplete(row.model))
         for row in role_rows(wanted)
         if row.role == role
     ]
     return sorted(found, key=lambda one: not one.usable)
 
 
-def choose(models: Sequence[Model], role: str, *, patterns: str | None = None) -> Candidate:
-    """Return the model that a role means.
-
-    Args:
-        models: A host's snapshot.
-        role: The role.
-        patterns: More patterns of testing names, which no role chooses.
-
-    Raises:
-        RoleError: No installed model that is not deprecated has the role.
-    """
+def choose(models: Sequence[Model], role: str, *, patterns: str | None = None) -> RoleCandidate:
+    """Return the model that a role means."""
     found = candidates(models, role, patterns=patterns)
     if found and found[0].usable:
         return found[0]
     if not found:
         known = sorted({name for model in models for name in texts(model, "roles")})
-        near = get_close_matches(role, known, n=1)
-        hint = f"Did you mean {near[0]}? " if near else ""
+        near = did_you_mean(role, known)
+        hint = f"{near} " if near else ""
         listed = f"Known roles: {', '.join(known)}." if known else "No model has any role yet."
         raise RoleError(
             f"no model has the role {role!r}", remedy=f"{hint}{listed} Declare it: roles: [{role}] in a manifest."
@@ -106,7 +100,7 @@ def choose(models: Sequence[Model], role: str, *, patterns: str | None = None) -
     )
 
 
-def _why_not(one: Candidate) -> str:
+def _why_not(one: RoleCandidate) -> str:
     if one.model.get("deprecated") is True:
         return "deprecated"
     return f"incomplete: {one.incomplete}" if one.installed and one.incomplete else "not installed"

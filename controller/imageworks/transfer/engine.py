@@ -4,19 +4,19 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
-from imageworks.transfer.direct import DirectClient
-from imageworks.transfer.downloads import DownloadQueue
-from imageworks.transfer.errors import TransferCancelledError
-from imageworks.transfer.files import FileSource, Progress, RemoteFile
-from imageworks.transfer.jobs import Job, Limiter, TransferOptions, told_of_disk
-from imageworks.transfer.large import LargeFetch
-from imageworks.transfer.names import check_names
-from imageworks.transfer.retries import Clock, SystemClock
-from imageworks.transfer.staging import StagingArea
-from imageworks.transfer.streaming import fetch_streamed
+from imageworks.files.artifact import FileSource, RemoteFile
+from imageworks.files.errors import TransferCancelledError
+from imageworks.files.progress import Progress
+from imageworks.files.safe_names import check_names
+from imageworks.files.staging import StagingArea
+from imageworks.foundation.closing import Closing
+from imageworks.transfer.aria2.queue import DownloadQueue
+from imageworks.transfer.direct_client import DirectClient
+from imageworks.transfer.job import Job, Limiter, TransferOptions, told_of_disk
+from imageworks.transfer.large_file import LargeFetch
+from imageworks.transfer.retry import Clock, SystemClock
+from imageworks.transfer.stream import fetch_streamed
 
 VERIFIERS = 2
 """How many large files may still be verified while their successors already come."""
@@ -24,13 +24,8 @@ CANCEL_SECONDS = 10.0
 """How long a model that is given up may take to leave its connections."""
 
 
-class TransferEngine:
-    """Brings models' files into their staging areas; ``fetch`` may be called from several threads at once.
-
-    Args:
-        options: How transfers behave.
-        clock: What tells the time and waits between tries; tests give another.
-    """
+class TransferEngine(Closing):
+    """Brings models' files into their staging areas; ``fetch`` may be called from several threads at once."""
 
     def __init__(self, options: TransferOptions | None = None, *, clock: Clock | None = None) -> None:
         self._options = options or TransferOptions()
@@ -42,7 +37,7 @@ class TransferEngine:
             clock=self._clock,
         )
         self._limiter = Limiter(limit, self._clock)
-        self._direct = DirectClient()
+        self._direct = DirectClient(self._options.guard)
         self._slots = threading.Semaphore(self._options.jobs)
         self._streams = ThreadPoolExecutor(self._options.streams, thread_name_prefix="stream")
         self._large = ThreadPoolExecutor(self._options.jobs + VERIFIERS, thread_name_prefix="large")
@@ -51,14 +46,6 @@ class TransferEngine:
         self._guard = threading.Lock()
         self._sharing = threading.Lock()
         self._busy = {"streams": 0, "large": 0}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def aria2_pid(self) -> int | None:
@@ -80,26 +67,14 @@ class TransferEngine:
     def fetch(
         self, model: str, source: FileSource, files: Sequence[RemoteFile], staging: StagingArea, progress: Progress
     ) -> None:
-        """Bring these files and no others into the staging area, verified and fsynced; what is there is kept.
-
-        Args:
-            model: The model's name, for progress.
-            source: Where the bytes come from.
-            files: All files of the model that are to be published.
-            staging: Where they go.
-            progress: Who is told.
-
-        Raises:
-            TransferError: A file was given up; what came of it and the others is kept and resumes.
-            LinkError: The provider refuses a file, or fails too often in a row.
-            UnsafeNameError: A name is not let onto the disk.
-        """
+        """Bring these files and no others into the staging area, verified and fsynced; what is there is kept."""
         check_names(file.path for file in files)
         staging.keep_only({file.path for file in files})
         missing = staging.missing(files)
         firsts = {file.digest: file for file in reversed(missing)}
         job = Job(model, source, staging, progress, self._options, self._clock, self._limiter, self._direct)
-        progress.start(model, sum(file.size for file in firsts.values()))
+        if firsts:  # what is here already is no news
+            progress.start(model, sum(file.size for file in firsts.values()))
         try:
             self._fetch_all(job, sorted(firsts.values(), key=lambda file: -file.size))
             for file in staging.missing(missing):
@@ -107,7 +82,8 @@ class TransferEngine:
                     first = staging.place(firsts[file.digest])
                     staging.link_or_copy(first, file, known=first.stat())
         finally:
-            progress.finish(model)
+            if firsts:
+                progress.finish(model)
 
     def _fetch_all(self, job: Job, files: Sequence[RemoteFile]) -> None:
         """Fetch all at once; when one is given up, call the others off and raise for that one."""

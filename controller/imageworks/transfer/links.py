@@ -3,20 +3,15 @@
 import re
 from urllib.parse import urlsplit
 
-from imageworks.transfer.files import LinkError, RemoteFile
+from imageworks.files.artifact import LinkError, RemoteFile
+from imageworks.foundation.addresses import Reach, reach_of, written_address
 
 
 def check_link(url: str, file: RemoteFile, *, allow_http: bool) -> str:
-    """Return a link that is https, or plain http to this machine or where the endpoint is so too; else LinkError.
-
-    Args:
-        url: What the provider gave.
-        file: Which file it is for.
-        allow_http: Whether the endpoint itself is plain http.
-    """
+    """Return a link that is https, or plain http to this machine or where the endpoint is so too; else LinkError."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    loopback = host in {"localhost", "::1"} or host.startswith("127.")
+    loopback = any(reach_of(address) is Reach.LOOPBACK for address in written_address(host))
     if host and (parts.scheme == "https" or (parts.scheme == "http" and (allow_http or loopback))):
         return url
     raise LinkError(

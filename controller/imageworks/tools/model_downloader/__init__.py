@@ -1,7 +1,6 @@
 """The Python API of the model downloader: thin doors, each opened when first asked for."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imageworks.model_loader.download_adapter import list_downloads, record_download, remove_download
@@ -31,8 +30,8 @@ __all__ = [
     "remove_download",
 ]
 
-_ADAPTER: Final = "imageworks.model_loader.download_adapter"
-_HOMES: Final = {
+_ADAPTER = "imageworks.model_loader.download_adapter"
+_HOMES = {
     "DownloaderConfig": "config",
     "DownloadedModel": "values",
     "FormatDetector": "formats",
@@ -50,7 +49,14 @@ _HOMES: Final = {
 
 def __getattr__(name: str) -> object:
     """Return a door by its name, importing what stands behind it."""
+    from importlib import import_module
+
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(home if "." in home else f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public face alone."""
+    return __all__

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from imageworks.config import (
+from imageworks.host.settings import (
     DEFAULT_WEIGHTS,
     DEFAULT_WINDOWS_LMSTUDIO,
     RegistryNotFoundError,
@@ -12,7 +12,7 @@ from imageworks.config import (
     load_host_settings,
     registry_to_make,
 )
-from imageworks.registry.settings import TransferSettings
+from imageworks.registry.settings.settings import TransferSettings
 
 __all__ = ["DirectoryConfig", "DownloaderConfig", "get_config"]
 

@@ -8,31 +8,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Final
 
-from imageworks.config import find_registry, load_host_settings
+from imageworks.files.progress import Progress
 from imageworks.foundation.terminal import at_terminal
 from imageworks.foundation.texts import several
+from imageworks.host.settings import ARGUMENT, find_registry, load_host_settings
 from imageworks.model_loader.download_adapter import RemovedDownload, remove_download
 from imageworks.model_loader.entries import RegistryEntry, recorded_entry
 from imageworks.model_loader.registry import DEFAULT_WAIT_SECONDS, load_registry
-from imageworks.providers.select_values import Why
-from imageworks.reconcile.declare import (
-    DeclareError,
-    Proposal,
-    Wish,
-    carry_out,
-    check_plan,
-    install,
-    propose,
-    shown_name,
-)
-from imageworks.reconcile.plan import Action, Plan
-from imageworks.reconcile.report import Report
-from imageworks.reconcile.run import Run, RunOptions
-from imageworks.reconcile.situation import Obstacle
-from imageworks.reconcile.verify import Verdict, Verified, verify
-from imageworks.reconcile.wishes import (
+from imageworks.operations.download.declare import carry_out, check_plan, install, propose, shown_name
+from imageworks.operations.download.draft import DeclarationDraft, DeclareError, DownloadRequest
+from imageworks.operations.download.request import (
     allow_named,
     declared_location,
     identify,
@@ -40,12 +28,20 @@ from imageworks.reconcile.wishes import (
     keep_allowed,
     registry_or_new,
 )
-from imageworks.registry import views
-from imageworks.registry.completeness import why_incomplete
-from imageworks.registry.entry import Entry
-from imageworks.registry.lookup import UnknownModelError
-from imageworks.registry.manifest import Manifest, read_manifest
-from imageworks.registry.yaml_gate import parse_yaml
+from imageworks.operations.verify.verify import verify
+from imageworks.plan.facts import Blocker
+from imageworks.plan.plan import Action, Plan
+from imageworks.plan.report import Report
+from imageworks.plan.verification import Verdict, Verified
+from imageworks.providers.named_source import NamedSource
+from imageworks.providers.selection.model import Why
+from imageworks.reconcile.run import Run, RunOptions
+from imageworks.registry.documents.yaml_reader import parse_yaml
+from imageworks.registry.entries import queries
+from imageworks.registry.entries.completeness import why_incomplete
+from imageworks.registry.entries.entry import Entry
+from imageworks.registry.entries.lookup import UnknownModelError
+from imageworks.registry.manifests.manifest import Manifest, read_manifest
 from imageworks.tools.model_downloader.questions import (
     NobodyToAsk,
     Questions,
@@ -53,7 +49,6 @@ from imageworks.tools.model_downloader.questions import (
     answered,
 )
 from imageworks.tools.model_downloader.values import ChatTemplate, DownloadedModel, FilePartition, RepositoryMetadata
-from imageworks.transfer.files import Progress
 
 UNCHANGED: Final = "none"
 
@@ -83,6 +78,7 @@ class ModelDownloader:
         wait: Seconds to wait for another process that holds the registry.
         progress: Who is told how far a download is; nobody when absent.
         questions: Whom an interactive download asks; somebody at the terminal when absent.
+        cancel: Set by another thread to call a download off.
     """
 
     def __init__(
@@ -92,8 +88,10 @@ class ModelDownloader:
         wait: float = DEFAULT_WAIT_SECONDS,
         progress: Progress | None = None,
         questions: Questions | None = None,
+        cancel: Event | None = None,
     ) -> None:
         self._registry = registry
+        self._cancel = cancel
         self._wait = wait
         self._progress = progress
         self._questions = questions
@@ -115,6 +113,8 @@ class ModelDownloader:
         include: Sequence[str] | str | None = (),
         exclude: Sequence[str] | str | None = (),
         weights: Sequence[str] | str | None = (),
+        sha256: str | None = None,
+        name: str | None = None,
     ) -> DownloadedModel:
         """Declare a model, bring and verify its files, and record all of it in one commit.
 
@@ -122,7 +122,8 @@ class ModelDownloader:
         used as it is, and of several quantizations the usual one is taken; the result's ``notes`` say what was decided.
 
         Args:
-            model_identifier: ``owner/repo``, ``owner/repo@branch``, ``hf.co/owner/repo:Q4_K_M`` or a page's URL.
+            model_identifier: ``owner/repo``, ``owner/repo@branch``, ``hf.co/owner/repo:Q4_K_M``, the URL of a page,
+                folder or file, ``ollama:NAME``, ``qwen2.5vl:7b``, or a file's address elsewhere with its ``sha256``.
             format_preference: Acceptable formats, the preferred one first; any when absent.
             location_override: A location's name, or a path, below which this host then allows models.
             include_optional: Whether documents, pictures and examples come too.
@@ -136,6 +137,8 @@ class ModelDownloader:
             include: Globs: of weights and data only these, with the configuration that belongs to them.
             exclude: Globs: not these files.
             weights: Only these weights, with everything that is not weights.
+            sha256: The digest of a file that an address outside the hub names.
+            name: What it is to be called; by family, format and so on when absent.
 
         Raises:
             ImageworksError: It names no model, cannot be had, has no such format or quantization, or is blocked; what
@@ -143,8 +146,10 @@ class ModelDownloader:
             LockHeldError: Another process still holds the registry after waiting.
         """
         notes: list[str] = []
-        repository = self._build_repository_metadata(model_identifier, revision=revision, quantization=quantization)
-        wish = Wish(
+        repository = self._build_repository_metadata(
+            model_identifier, revision=revision, quantization=quantization, sha256=sha256
+        )
+        wish = DownloadRequest(
             identifier=repository.identifier,
             formats=tuple(form.strip().lower() for form in several(format_preference)),
             quantization=quantization,
@@ -156,19 +161,25 @@ class ModelDownloader:
             include=several(include),
             exclude=several(exclude),
             weights=several(weights),
+            name=name,
         )
-        root = registry_or_new(self._registry, notes.append)
-        host = load_host_settings(registry=root)
-        wish = replace(wish, preferred=host.preferred_formats)
         questions = self._whom_to_ask(notes, interactive=interactive)
-        with Run.open(root, host, RunOptions(any_time=True), progress=self._progress, wait=self._wait) as run:
+        options = RunOptions(any_time=True, cancel=self._cancel)
+        with (
+            registry_or_new(self._registry, notes.append) as root,
+            Run.open(
+                root, host := load_host_settings(registry=root), options, progress=self._progress, wait=self._wait
+            ) as run,
+        ):
+            wish = replace(wish, preferred=host.preferred_formats)
             wish, proposal = self._propose(run, wish, questions, notes)
             partition = self._partition_files(proposal)
             entry = proposal.entry
             if entry is not None and is_settled(proposal, wish, kept=declare):
                 brought = _Brought(entry)
             else:
-                self._resolve_target_dir(run, proposal)  # refuses before files are looked at and bytes are planned
+                if proposal.analysis is not None:
+                    self._resolve_target_dir(run, proposal)  # refuses before files are looked at and bytes are planned
                 plan = install(run, proposal, force=wish.force, kept=declare)
                 check_plan(proposal, plan)
                 keep_allowed(host, wish, notes.append)
@@ -217,18 +228,18 @@ class ModelDownloader:
             include_logical: Whether models without files of their own do.
             include_testing: Whether models made by tests and demos do.
         """
-        wanted = views.Wanted(
+        wanted = queries.ModelFilter(
             formats=tuple(part.strip() for part in (format_filter or "").split(",") if part.strip()),
             location=location_filter,
             backend=backend_filter,
             deprecated=include_deprecated,
             logical=include_logical,
             testing=include_testing,
-            patterns=os.environ.get(views.TESTING_VARIABLE),
+            patterns=os.environ.get(queries.TESTING_VARIABLE),
         )
         models = load_registry(registry=self._registry)
         chosen = wanted.choose(model.fields for model in models.values())
-        return [models[views.text(model, "name")] for model in chosen]
+        return [models[queries.text(model, "name")] for model in chosen]
 
     def remove_model(self, model_name: str, *, delete_files: bool = False, purge: bool = False) -> RemovedDownload:
         """Forget a model's download; a declared model's manifest changes in the same commit.
@@ -269,13 +280,13 @@ class ModelDownloader:
         Raises:
             UnknownModelError: No model, or more than one, is called so.
         """
-        root = find_registry(self._registry)
+        root = find_registry(self._registry, named_by=ARGUMENT)
         return verify(root, load_host_settings(registry=root), model_name, full=full)[0]
 
-    def get_stats(self) -> views.Statistics:
+    def get_stats(self) -> queries.Statistics:
         """Return this host's models, counted by format, quantization, backend and location, with their bytes."""
-        wanted = views.Wanted(deprecated=True, logical=True, patterns=os.environ.get(views.TESTING_VARIABLE))
-        return views.count(wanted.choose(model.fields for model in load_registry(registry=self._registry).values()))
+        wanted = queries.ModelFilter(deprecated=True, logical=True, patterns=os.environ.get(queries.TESTING_VARIABLE))
+        return queries.count(wanted.choose(model.fields for model in load_registry(registry=self._registry).values()))
 
     def _whom_to_ask(self, notes: list[str], *, interactive: bool) -> Questions:
         if not interactive:
@@ -287,16 +298,26 @@ class ModelDownloader:
 
     @staticmethod
     def _build_repository_metadata(
-        model_identifier: str, *, revision: str | None = None, quantization: str | None = None
+        model_identifier: str,
+        *,
+        revision: str | None = None,
+        quantization: str | None = None,
+        sha256: str | None = None,
     ) -> RepositoryMetadata:
         """Return which repository and branch somebody means, whatever way they are written."""
         endpoint = load_host_settings().hub_endpoint
-        identifier = identify(model_identifier, revision=revision, quantization=quantization, endpoint=endpoint)
+        identifier = identify(
+            model_identifier, revision=revision, quantization=quantization, endpoint=endpoint, sha256=sha256
+        )
+        if isinstance(identifier, NamedSource):
+            return RepositoryMetadata(identifier, "", str(identifier), None)
         owner, _, name = identifier.repo.rpartition("/")
         return RepositoryMetadata(identifier, owner, name, identifier.revision)
 
     @staticmethod
-    def _propose(run: Run, wish: Wish, questions: Questions, notes: list[str]) -> tuple[Wish, Proposal]:
+    def _propose(
+        run: Run, wish: DownloadRequest, questions: Questions, notes: list[str]
+    ) -> tuple[DownloadRequest, DeclarationDraft]:
         """Return what would be declared, once somebody decided what the wish leaves open."""
         allow_named(run, wish)
         proposal = propose(run, wish, questions.quantization)
@@ -311,25 +332,27 @@ class ModelDownloader:
         return wish, proposal
 
     @staticmethod
-    def _resolve_target_dir(run: Run, proposal: Proposal) -> Path:
+    def _resolve_target_dir(run: Run, proposal: DeclarationDraft) -> Path:
         """Return the folder that a proposal leads to: by its location, else by the format of its weights.
 
         Raises:
             DeclareError: This host has no such place, or does not allow it.
         """
-        selection = proposal.analysis.selection
+        analysis = proposal.analysis
+        selection = analysis.selection if analysis is not None else None
         container = selection.container if selection is not None else None
-        place = run.places.place(_manifest(proposal), container=container, repo=proposal.analysis.resolved.repo)
-        if isinstance(place, Obstacle):
+        repo = analysis.resolved.repo if analysis is not None else None
+        place = run.places.place(_manifest(proposal), container=container, repo=repo)
+        if isinstance(place, Blocker):
             raise DeclareError(f"{proposal.name}: {place.message} ({place.reason.value})")
         return place.path
 
     @staticmethod
-    def _partition_files(proposal: Proposal) -> FilePartition:
+    def _partition_files(proposal: DeclarationDraft) -> FilePartition:
         """Return a repository's files by what is to become of them."""
         analysis = proposal.analysis
-        if analysis.selection is None:
-            return FilePartition((), (), analysis.files)
+        if analysis is None or analysis.selection is None:
+            return FilePartition((), (), analysis.files if analysis is not None else ())
         optional = {one.path for one in analysis.selection.left_out if one.why is Why.OPTIONAL}
         left = [one.file for one in analysis.selection.left_out]
         return FilePartition(
@@ -339,7 +362,7 @@ class ModelDownloader:
         )
 
     @staticmethod
-    def _download_selected_files(run: Run, proposal: Proposal, plan: Plan) -> _Brought:
+    def _download_selected_files(run: Run, proposal: DeclarationDraft, plan: Plan) -> _Brought:
         """Bring what a plan needs, through aria2c and streams; every byte is verified before it is published."""
         entry, report = carry_out(run, proposal, plan)
         action = next((change.action.value for change in plan.effective), Action.ADOPT.value)
@@ -362,6 +385,6 @@ class ModelDownloader:
         return recorded_entry(run.registry, brought.entry.name)
 
 
-def _manifest(proposal: Proposal) -> Manifest:
+def _manifest(proposal: DeclarationDraft) -> Manifest:
     document = parse_yaml(proposal.content, proposal.file).value
     return read_manifest(proposal.file, document if isinstance(document, dict) else {})

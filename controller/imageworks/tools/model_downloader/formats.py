@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from imageworks.detect.describe import describe
-from imageworks.detect.evidence import Claim
-from imageworks.detect.facts import Subject
-from imageworks.detect.filenames import classify
-from imageworks.detect.jsons import parse_object
-from imageworks.detect.local import describe_folder
-from imageworks.detect.names import claim_of_repository
-from imageworks.detect.quantization import claims_of_config, claims_of_side_file
+from imageworks.detection.claims.config_claims import claims_of_config, claims_of_side_file
+from imageworks.detection.claims.evidence import Claim
+from imageworks.detection.claims.name_claims import claim_of_repository
+from imageworks.detection.describe import describe
+from imageworks.detection.file_names import classify
+from imageworks.detection.local_files import describe_folder
+from imageworks.detection.model_facts import ModelFacts, Subject
+from imageworks.foundation.json_values import parse_object
 
 _BY_EXTENSION: Final = 0.9
 
@@ -113,13 +113,7 @@ class FormatDetector:
             lambda path: config if path == "config.json" else None,
             subject=Subject(repo=model_name),
         )
-        evidence = tuple(f"{item.source}: {item.text}" for item in facts.detection.evidence)
-        found = [
-            FormatInfo(candidate.container.value, candidate.confidence, (candidate.evidence.text,))
-            for candidate in facts.candidates
-        ]
-        if facts.quantization:
-            found.append(FormatInfo(facts.quantization, facts.detection.confidence, evidence, facts.detection.details))
+        found = formats_of(facts)
         if not filenames:
             found += [
                 info for info in self.detect_from_model_name(model_name) if info.format_type != facts.quantization
@@ -154,6 +148,22 @@ def detect_format_and_quant(path: str | Path) -> tuple[str | None, str | None]:
     """
     facts = describe_folder(Path(path))
     return facts.download_format, facts.quantization
+
+
+def formats_of(facts: ModelFacts) -> list[FormatInfo]:
+    """Return a model's containers and its quantization, the most confident first.
+
+    Args:
+        facts: What a description returned.
+    """
+    found = [
+        FormatInfo(candidate.container.value, candidate.confidence, (candidate.evidence.text,))
+        for candidate in facts.candidates
+    ]
+    if facts.quantization:
+        evidence = tuple(f"{item.source}: {item.text}" for item in facts.detection.evidence)
+        found.append(FormatInfo(facts.quantization, facts.detection.confidence, evidence, facts.detection.details))
+    return sorted(found, key=lambda info: -info.confidence)
 
 
 def _info(claim: Claim) -> FormatInfo:

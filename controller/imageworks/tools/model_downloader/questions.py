@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from imageworks.errors import ImageworksError
-from imageworks.providers.select_values import QuantChoice
-from imageworks.reconcile.declare import Wish
-from imageworks.reconcile.wishes import declared_location
+from imageworks.foundation.errors import ImageworksError
+from imageworks.operations.download.draft import DownloadRequest
+from imageworks.operations.download.request import declared_location
+from imageworks.providers.selection.model import QuantChoice
 
 USE: Final = "use"
 AGAIN: Final = "again"
@@ -17,6 +17,10 @@ ELSEWHERE: Final = "elsewhere"
 
 Told = Callable[[str], None]
 """Gets one line that a person should know."""
+
+
+Lines = Callable[[Sequence[QuantChoice], str | None], Sequence[str]]
+"""Lists quantizations, a line each, given them and the one that is usually taken."""
 
 
 class ChoiceError(ImageworksError):
@@ -105,20 +109,28 @@ class TerminalQuestions:
 
     Args:
         size: How a size is written.
+        lines: How quantizations are listed, numbered from 1; with their sizes when absent.
     """
 
-    def __init__(self, *, size: Callable[[int], str] = exact_size) -> None:
+    def __init__(self, *, size: Callable[[int], str] = exact_size, lines: Lines | None = None) -> None:
         self._size = size
+        self._lines = lines or self._plain
 
     def quantization(self, choices: Sequence[QuantChoice], proposed: str | None) -> str:
         """Return the label that somebody chose from a list with sizes."""
         _write(f"There are {len(choices)} quantizations:\n")
-        for number, choice in enumerate(choices, 1):
-            mark = "  (proposed)" if choice.label == proposed else ""
-            _write(f"  {number:>2}  {choice.label:<10} {self._size(choice.size):>10}{mark}\n")
+        for line in self._lines(choices, proposed):
+            _write(f"  {line}\n")
         labels = {choice.label: choice.label for choice in choices}
         labels |= {str(number): choice.label for number, choice in enumerate(choices, 1)}
         return _choose("Which one", labels, default=proposed)
+
+    def _plain(self, choices: Sequence[QuantChoice], proposed: str | None) -> list[str]:
+        return [
+            f"{number:>2}  {choice.label:<10} {self._size(choice.size):>10}"
+            + ("  (proposed)" if choice.label == proposed else "")
+            for number, choice in enumerate(choices, 1)
+        ]
 
     def existing(self, name: str, path: Path | None) -> str:
         """Return what somebody wants to become of a model that is here already."""
@@ -128,7 +140,7 @@ class TerminalQuestions:
         return _read("Location or path: ") if answer == ELSEWHERE else answer
 
 
-def answered(wish: Wish, answer: str, label: str | None) -> Wish:
+def answered(wish: DownloadRequest, answer: str, label: str | None) -> DownloadRequest:
     """Return what is wished once somebody said what is to become of a model that is here already.
 
     Args:

@@ -1,52 +1,15 @@
 """What a repository of the Hub is, without downloading it, as the earlier API had it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from imageworks.detect.describe import describe
-from imageworks.detect.facts import ListedFile, ModelFacts, Subject
-from imageworks.detect.filenames import classify
-from imageworks.identifiers import HubIdentifier, parse_hub_identifier
-from imageworks.tools.model_downloader.formats import FormatInfo
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedListing:
-    """A repository's files at one commit, and what its hub says of it.
-
-    Args:
-        repo: Its present name.
-        commit: 40 hexadecimal digits.
-        files: Paths and sizes.
-        task: The pipeline tag.
-        library: The library it is made for.
-        license: The licence's identifier.
-    """
-
-    repo: str
-    commit: str
-    files: Sequence[ListedFile]
-    task: str | None = None
-    library: str | None = None
-    license: str | None = None
-
-
-class RepositoryFetcher(Protocol):
-    """How the analyzer asks a hub; tests and other hubs give their own."""
-
-    @property
-    def endpoint(self) -> str:
-        """The hub's address, whose pages are read like the Hub's own."""
-        ...
-
-    def listing(self, identifier: HubIdentifier) -> FetchedListing:
-        """Return a repository's files at the commit that its revision is now."""
-        ...
-
-    def read(self, listing: FetchedListing, path: str, offset: int, length: int) -> bytes:
-        """Return a range of one file."""
-        ...
+from imageworks.detection.file_names import classify
+from imageworks.detection.model_facts import ModelFacts
+from imageworks.host.settings import load_host_settings
+from imageworks.naming.hub_identifiers import HubIdentifier, parse_hub_identifier
+from imageworks.providers.huggingface.client import HubClient
+from imageworks.providers.selection.requested_files import LARGEST_SMALL_BYTES, describe_remote, subject_of
+from imageworks.tools.model_downloader.formats import FormatInfo, formats_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +39,11 @@ class URLAnalyzer:
     """Analyzes URLs and identifiers of the Hub.
 
     Args:
-        fetcher: How to ask the hub; the user's own hub and token when absent.
+        client: The hub; the one of the user's environment when absent, which keeps nothing on the disk.
     """
 
-    LARGEST_SMALL_BYTES = 16 * 1024 * 1024
-
-    def __init__(self, fetcher: RepositoryFetcher | None = None) -> None:
-        self._fetcher = fetcher
+    def __init__(self, client: HubClient | None = None) -> None:
+        self._client = client
 
     def analyze_url(self, url: str) -> URLAnalysis:
         """Return what a repository is; weights are not downloaded, only the beginnings of a few are read.
@@ -93,40 +54,26 @@ class URLAnalyzer:
         Raises:
             ImageworksError: It names no model, does not exist, may not be seen, or the hub cannot be reached.
         """
-        fetcher = self._fetcher or _default_fetcher()
-        identifier = parse_hub_identifier(url, endpoints=(fetcher.endpoint,))
-        listing = fetcher.listing(identifier)
-        sizes = {file.path: file.size for file in listing.files}
-
-        def read_small(path: str) -> bytes | None:
-            if sizes[path] > self.LARGEST_SMALL_BYTES:
-                return None
-            return fetcher.read(listing, path, 0, sizes[path])
-
-        def read_header(path: str, offset: int, length: int) -> bytes:
-            return fetcher.read(listing, path, offset, length)
-
-        subject = Subject(
-            repo=listing.repo,
-            revision=identifier.revision,
-            task=listing.task,
-            library=listing.library,
-            license=listing.license,
-        )
-        facts = describe(listing.files, read_small, read_header, subject=subject)
-        config = read_small("config.json") if "config.json" in sizes else None
+        client = self._client or _own_client()
+        identifier = parse_hub_identifier(url, endpoints=(client.endpoint,))
+        resolved = client.resolve(identifier.repo, identifier.revision or "main")
+        files = {file.path: file for file in client.listing(resolved.repo, resolved.commit).files}
+        source = client.source(resolved.repo, resolved.commit)
+        facts = describe_remote(files.values(), source, subject=subject_of(resolved, identifier.revision))
+        config = files.get("config.json")
+        content = source.read(config, 0, config.size) if config and config.size <= LARGEST_SMALL_BYTES else None
         return URLAnalysis(
             repository=identifier,
-            commit=listing.commit,
-            files=_by_role(sizes),
-            formats=_formats(facts),
-            total_size=sum(sizes.values()),
-            config_content=config.decode(errors="replace") if config is not None else None,
+            commit=resolved.commit,
+            files=_by_role(files),
+            formats=tuple(formats_of(facts)),
+            total_size=sum(file.size for file in files.values()),
+            config_content=content.decode(errors="replace") if content is not None else None,
             facts=facts,
         )
 
 
-def _by_role(paths: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+def _by_role(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return paths by what they are for."""
     found: dict[str, list[str]] = {}
     for path in sorted(paths):
@@ -134,20 +81,6 @@ def _by_role(paths: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
     return {role: tuple(listed) for role, listed in found.items()}
 
 
-def _formats(facts: ModelFacts) -> tuple[FormatInfo, ...]:
-    """Return containers and the quantization, the most confident first."""
-    found = [
-        FormatInfo(candidate.container.value, candidate.confidence, (candidate.evidence.text,))
-        for candidate in facts.candidates
-    ]
-    if facts.quantization:
-        evidence = tuple(f"{item.source}: {item.text}" for item in facts.detection.evidence)
-        found.append(FormatInfo(facts.quantization, facts.detection.confidence, evidence, facts.detection.details))
-    return tuple(sorted(found, key=lambda info: -info.confidence))
-
-
-def _default_fetcher() -> RepositoryFetcher:
-    """Return one that asks the user's hub with the user's token, and keeps nothing on the disk."""
-    from imageworks.tools.model_downloader.hub_fetcher import HubFetcher
-
-    return HubFetcher()
+def _own_client() -> HubClient:
+    host = load_host_settings()
+    return HubClient.from_environment(host.environment(), cache_dir=host.cache_dir, write_cache=False)

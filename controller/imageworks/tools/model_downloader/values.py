@@ -3,9 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imageworks.identifiers import HubIdentifier
+from imageworks.files.artifact import RemoteFile
+from imageworks.foundation.tables import html_table
+from imageworks.foundation.texts import human_bytes
 from imageworks.model_loader.entries import RegistryEntry
-from imageworks.transfer.files import RemoteFile
+from imageworks.naming.hub_identifiers import HubIdentifier
+from imageworks.providers.named_source import NamedSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class RepositoryMetadata:
         branch: The branch, tag or commit that was named; ``None`` for the main branch.
     """
 
-    identifier: HubIdentifier
+    identifier: HubIdentifier | NamedSource
     owner: str
     name: str
     branch: str | None
@@ -102,6 +105,28 @@ class DownloadedModel:
     notes: tuple[str, ...]
     entry: RegistryEntry = field(repr=False)
     incomplete: str | None = None
+
+    def __repr__(self) -> str:
+        kind = " ".join(filter(None, (self.format, self.quantization)))
+        lacks = f", incomplete: {self.incomplete}" if self.incomplete else ""
+        return f"<{self.name}: {self.action}, {kind}, {human_bytes(self.size_bytes)} at {self.path}{lacks}>"
+
+    def _repr_html_(self) -> str:
+        """Return the model as a notebook shows it."""
+        shown = (
+            "display_name",
+            "path",
+            "format",
+            "quantization",
+            "location",
+            "revision",
+            "manifest",
+            "commit",
+            "action",
+        )
+        rows = [(key, getattr(self, key)) for key in shown]
+        rows += [("size", f"{human_bytes(self.size_bytes)} in {len(self.files)} files"), ("lacks", self.incomplete)]
+        return html_table(("", ""), [row for row in rows if row[1]], caption=self.name, below="\n".join(self.notes))
 
     @property
     def download_path(self) -> str:

@@ -1,0 +1,1 @@
+"""Declare models and settings."""

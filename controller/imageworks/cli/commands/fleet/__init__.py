@@ -1,0 +1,1 @@
+"""More hosts than one."""

@@ -1,0 +1,1 @@
+"""Follow what is declared: plan, apply, look, verify."""

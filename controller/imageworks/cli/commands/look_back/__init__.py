@@ -1,0 +1,1 @@
+"""Look back, and go back."""

@@ -1,0 +1,1 @@
+"""Changes to many entries at once."""

@@ -1,0 +1,1 @@
+"""Console scripts that earlier tools had."""

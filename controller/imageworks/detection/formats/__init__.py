@@ -1,0 +1,1 @@
+"""File formats: headers, pickles, tokenizers, templates and model cards, read within bounds."""

@@ -1,0 +1,1 @@
+"""Parameters, layers, and the memory that a model takes."""

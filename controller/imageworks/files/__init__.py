@@ -1,0 +1,1 @@
+"""Bytes on disk: digests, staging, publishing, removal, what is here already."""

@@ -1,0 +1,48 @@
+"""Small JSON files of strangers, read so that nothing in them can hurt."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from imageworks.foundation.bounded_json import LARGEST, read_json
+
+EMPTY: Final[Mapping[str, object]] = MappingProxyType({})
+
+
+def parse_object(data: bytes | str | None) -> Mapping[str, object] | None:
+    """Return the JSON object in some bytes, or ``None`` when there is none."""
+    if data is None or len(data) > LARGEST:
+        return None
+    try:
+        value = read_json(data)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def part(found: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """Return an object inside an object, empty when it is not one."""
+    value = found.get(key)
+    if value is None or isinstance(value, dict):  # most often, and asked so often that the general question costs
+        return value or EMPTY
+    return value if isinstance(value, Mapping) else EMPTY
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """Return an object, empty when it is not one."""
+    return value if isinstance(value, Mapping) else EMPTY
+
+
+def text(found: Mapping[str, object], key: str) -> str | None:
+    """Return a text inside an object, or ``None`` when it is not one."""
+    value = found.get(key)
+    return value if isinstance(value, str) else None
+
+
+def whole(found: Mapping[str, object], *keys: str) -> int | None:
+    """Return the first whole number under one of several keys."""
+    for key in keys:
+        value = found.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None

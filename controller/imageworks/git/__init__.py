@@ -1,0 +1,1 @@
+"""A Git repository: read, commit, index, branches, remotes. Knows nothing of models."""

@@ -1,0 +1,99 @@
+"""What follows a commit: the work tree and the user's index are brought up to it, path by path, and nothing else."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from imageworks.files.renames import sync_filesystem
+from imageworks.foundation.failpoints import failpoint
+from imageworks.git import libgit2
+from imageworks.git.commit import Change, TreeEntries
+from imageworks.git.index import IndexBusyError, IndexChange, update_index
+from imageworks.git.locate import RepositoryLocation
+from imageworks.git.program import GitProgram
+from imageworks.git.recovery.heal_worktree import is_generated
+from imageworks.git.recovery.journal import PathChange
+from imageworks.git.recovery.stale_locks import holder_of
+from imageworks.git.values import LeftAlone, RegistryGitError
+from imageworks.git.worktree import WantedFile, bring_up_to_date
+
+if TYPE_CHECKING:
+    from pygit2 import Repository
+
+
+ONE_BY_ONE: Final = 32
+"""How many files are synced each for itself; more of them are quicker at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """What became of the work tree and the index.
+
+    Args:
+        left_alone: Paths that the user changed, with the reason.
+        notes: Lines for the user.
+        finished: Whether the index is as it is to be.
+        pending: Paths whose file could not be written; the next run tries again.
+    """
+
+    left_alone: tuple[LeftAlone, ...]
+    notes: tuple[str, ...]
+    finished: bool
+    pending: frozenset[str] = frozenset()
+
+
+def complete(
+    repository: "Repository",
+    layout: RepositoryLocation,
+    changes: Mapping[str, PathChange],
+    *,
+    index_wait: float,
+    unlock: Callable[[Path], bool],
+    contents: Mapping[str, Change] | None = None,
+) -> Checkout:
+    """Bring the work tree and the index up to the checked-out commit at some paths."""
+    entries = TreeEntries(None if repository.head_is_unborn else repository[repository.head.target].tree)
+    sparse = "core.sparsecheckout" in repository.config and repository.config.get_bool("core.sparsecheckout")
+    reasons: dict[str, str] = {}
+    pending: set[str] = set()
+    many = len(changes) > ONE_BY_ONE
+    index_changes: dict[str, IndexChange] = {}
+    # What goes first: on a disk that ignores case, a file that is renamed by case alone is one file with its successor.
+    for path, change in sorted(changes.items(), key=lambda item: bool(item[1].new)):
+        identifier, mode = entries.at(path)
+        if identifier != change.new:
+            continue
+        data = (contents or {}).get(path)
+        if data is None and change.new:
+            data = repository.odb.read(libgit2.object_id(change.new))[1]
+        target = WantedFile(
+            change.olds, change.new, data, synced=not many, generated=is_generated(layout.registry_path(path))
+        )
+        outcome = bring_up_to_date(layout.worktree, path, target, sparse=sparse)
+        if outcome.reason:
+            reasons[path] = outcome.reason
+        if outcome.pending:
+            pending.add(path)
+        index_changes[path] = IndexChange(change.olds, change.new, mode)
+    if many:
+        sync_filesystem(layout.worktree)
+    failpoint("git.worktree-updated")
+    notes: tuple[str, ...] = ()
+    finished = True
+    if index_changes:
+        try:
+            git = GitProgram(layout.worktree, os.environ)
+            reasons |= update_index(git, layout.git_dir, index_changes, wait=index_wait, unlock=unlock)
+        except IndexBusyError:
+            finished = False
+            lock = layout.git_dir / "index.lock"
+            holder = holder_of(lock, {layout.worktree, layout.git_dir, layout.common_dir})
+            notes = (f"{lock} is held by {holder}: git status shows our files as changed until the next run",)
+        except (OSError, RegistryGitError) as error:
+            finished = False
+            notes = (f"the git index could not be updated ({error}): git status shows our files as changed",)
+    failpoint("git.index-updated")
+    left = tuple(LeftAlone(layout.registry_path(path), reason) for path, reason in sorted(reasons.items()))
+    return Checkout(left, notes, finished, frozenset(pending))

@@ -1,0 +1,171 @@
+"""Changing single entries of the user's index, holding git's own lock on it from before reading to after writing.
+
+`index.lock` is made first, as git makes it, so that no `git add` in between is lost. The git program changes a private
+copy, which then becomes the index through the lock file: whatever kind of index this git can read (split, sparse, of
+any version), it stays of that kind.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from imageworks.files.best_effort import copy_mode_and_times, set_mode
+from imageworks.files.renames import sync_file
+from imageworks.git.controller_lock import FOLDER
+from imageworks.git.program import GitProgram
+from imageworks.git.values import CommitFailedError
+
+POLL_SECONDS: Final = 0.05
+NOTHING: Final = "0" * 40
+FEW: Final = 32
+"""How many paths are asked for one by one: a command line takes no more of any length."""
+
+
+class IndexBusyError(Exception):
+    """The index is locked by a git that runs; internal, turned into a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexChange:
+    """What one index entry becomes.
+
+    Args:
+        olds: Blob ids that the entry may have now and that are not the user's doing; ``""`` for no entry.
+        new: The blob id it gets; ``""`` removes it.
+        mode: File mode of the new entry.
+    """
+
+    olds: frozenset[str]
+    new: str
+    mode: int
+
+
+def update_index(
+    git: GitProgram, git_dir: Path, changes: Mapping[str, IndexChange], *, wait: float, unlock: Callable[[Path], bool]
+) -> dict[str, str]:
+    """Bring the index entries of some paths to what was committed; returns the paths left alone."""
+    target, folder = git_dir / "index", git_dir / FOLDER
+    copy = folder / f"index.{os.getpid()}.copy"  # a name of this run's own: a killed one's git may still be writing
+    with _locked(git_dir / "index.lock", wait=wait, unlock=unlock) as (lock, descriptor):
+        for left_over in folder.glob("index.*copy*"):  # of a killed run, under our own lock
+            left_over.unlink(missing_ok=True)
+        if target.exists():
+            shutil.copyfile(target, copy)
+            copy_mode_and_times(target, copy)  # its time is what git tells by which entries it must not believe
+            set_mode(descriptor, stat.S_IMODE(target.stat().st_mode))
+        few = len(changes) <= FEW
+        folders = sorted({path.rpartition("/")[0] or path for path in changes})
+        left, lines = _decide(read_index(git, changes if few else folders, index=copy), changes)
+        answer = _tell(git, copy, lines)
+        if answer is not None and few:  # something stands above a path, which its own entry does not show
+            left, lines = _decide(read_index(git, folders, index=copy), changes)
+            answer = _tell(git, copy, lines)
+        if answer is not None:
+            raise CommitFailedError(f"git could not update its index: {answer}")
+        if lines:
+            # The files' times, so that none looks edited. Of a few, ten thousand others are not looked at.
+            there = [path for path, change in changes.items() if few and change.new and path not in left]
+            words = ("add", "--refresh", "--", *there) if there else ("update-index", "-q", "--refresh")
+            git.run("--literal-pathspecs", *words, variables=_on(copy))
+            with copy.open("rb") as stream, os.fdopen(os.dup(descriptor), "wb") as written:
+                shutil.copyfileobj(stream, written)
+            sync_file(descriptor)
+            lock.rename(target)
+        copy.unlink(missing_ok=True)
+    return left
+
+
+def _tell(git: GitProgram, copy: Path, lines: list[str]) -> str | None:
+    """Change entries of an index; returns why git did not."""
+    if not lines:
+        return None
+    answer = git.run("update-index", "-z", "--index-info", stdin="".join(lines), variables=_on(copy))
+    return answer.reason if answer.code else None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """What an index has at a path.
+
+    Args:
+        blob: The blob's id.
+        mode: Its file mode.
+        conflict: Whether the path is in conflict, and this is one side of it.
+        left_out: Whether a sparse checkout leaves its file out.
+    """
+
+    blob: str
+    mode: int
+    conflict: bool = False
+    left_out: bool = False
+
+
+def _on(index: Path | None) -> dict[str, str]:
+    return {} if index is None else {"GIT_INDEX_FILE": str(index)}
+
+
+def read_index(git: GitProgram, paths: Collection[str] = (), *, index: Path | None = None) -> dict[str, IndexEntry]:
+    """Return the entries of an index."""
+    below = ("--", *paths) if paths else ()
+    listed = git.run("--literal-pathspecs", "ls-files", "--stage", "-t", "-z", *below, variables=_on(index))
+    if listed.code:
+        raise CommitFailedError(f"git could not read its index: {listed.reason}")
+    found: dict[str, IndexEntry] = {}
+    for line in filter(None, listed.out.split("\0")):
+        said, _, path = line.partition("\t")
+        tag, mode, blob, stage = said.split(" ")
+        found[path] = IndexEntry(blob, int(mode, 8), conflict=stage != "0", left_out=tag == "S")
+    return found
+
+
+def _decide(found: Mapping[str, IndexEntry], changes: Mapping[str, IndexChange]) -> tuple[dict[str, str], list[str]]:
+    """Return which paths stay as the user has them, and what `git update-index --index-info` is told of the others."""
+    left: dict[str, str] = {}
+    lines: list[str] = []
+    for path, change in changes.items():
+        entry = found.get(path)
+        current = entry.blob if entry is not None else ""
+        if (entry is not None and entry.conflict) or any(parent in found for parent in _parents(path)):
+            left[path] = "it has a conflict in the index"
+        elif current != change.new and current not in change.olds:
+            left[path] = "you have staged another version of it"
+        elif change.new:
+            lines.append(f"{change.mode:06o} {change.new}\t{path}\0")
+        elif current:
+            lines.append(f"0 {NOTHING}\t{path}\0")
+    return left, lines
+
+
+def _parents(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+@contextlib.contextmanager
+def _locked(lock: Path, *, wait: float, unlock: Callable[[Path], bool]) -> Iterator[tuple[Path, int]]:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            break
+        except FileExistsError:
+            if unlock(lock):
+                continue
+            if time.monotonic() >= deadline:
+                raise IndexBusyError from None
+            time.sleep(POLL_SECONDS)
+    mine = os.fstat(descriptor)
+    try:
+        yield lock, descriptor
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(mine, lock.stat()):  # still there: nothing was written
+                lock.unlink()

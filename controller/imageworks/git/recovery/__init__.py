@@ -1,0 +1,1 @@
+"""What an interrupted run left in a repository, and how it becomes whole."""

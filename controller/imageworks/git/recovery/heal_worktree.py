@@ -1,0 +1,79 @@
+"""Files of ours in the work tree that a power cut left empty, cut or full of zeros, so that git's copy comes back.
+
+A file that somebody edited is never one of these: nobody makes an entry of nothing, or of bytes that are no text.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from imageworks.git.commit import TreeEntries
+from imageworks.git.locate import RepositoryLocation
+from imageworks.git.read import DEFAULT_BLOB_LIMIT, read_blob, subtree
+from imageworks.git.recovery.journal import PathChange
+from imageworks.git.values import PLAIN_MODES, RegistryGitError
+from imageworks.git.worktree import is_torn
+
+if TYPE_CHECKING:
+    from pygit2 import Repository, Tree
+
+GENERATED: Final = ("discovered/", "snapshot/", "migrated/")
+_NEWLINE: Final = b"\n"
+
+
+def is_generated(path: str) -> bool:
+    """Return whether only controllers write a file of a registry."""
+    return path.startswith(GENERATED)
+
+
+def torn_files(repository: "Repository", layout: RepositoryLocation, host: str) -> dict[str, PathChange]:
+    """Return what has to be put back of a host's own files, by repository path."""
+    if repository.head_is_unborn:
+        return {}
+    tree = repository[repository.head.target].tree
+    torn, entries = {}, TreeEntries(tree)
+    for path in _suspects(tree, layout, host):
+        identifier, mode = entries.at(path)
+        if mode not in PLAIN_MODES:  # what is on the disk came by a link that stands above it
+            continue
+        try:
+            wanted = read_blob(repository.odb, identifier, DEFAULT_BLOB_LIMIT)
+            found = (layout.worktree / path).read_bytes()
+        except (OSError, RegistryGitError):
+            continue
+        if is_torn(found, wanted):
+            torn[path] = PathChange(frozenset(), identifier)
+    return torn
+
+
+def _suspects(tree: "Tree", layout: RepositoryLocation, host: str) -> Iterator[str]:
+    """Yield the host's own files that may be torn; ten thousand are looked at, so their folder is opened once."""
+    snapshot, folder = layout.repository_path("snapshot"), layout.repository_path(f"discovered/{host}")
+    try:
+        entries = [entry.name or "" for entry in subtree(tree, folder) or ()]
+    except RegistryGitError:
+        entries = []
+    for below, names in ((snapshot, [f"{host}.json"]), (folder, entries)):
+        try:
+            opened = os.open(layout.worktree / below, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            yield from [f"{below}/{name}" for name in names if _may_be_torn(name, opened)]
+        finally:
+            os.close(opened)
+
+
+def _may_be_torn(name: str, folder: int) -> bool:
+    """Return whether a file is not a whole one of ours by its first and last byte."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        size = os.fstat(descriptor).st_size
+        return os.pread(descriptor, 1, 0) in {b"", b"\0"} or os.pread(descriptor, 1, size - 1) != _NEWLINE
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,83 @@
+"""The note that a commit is under way, written before the branch moves, so that a kill after it can be made good.
+
+It lies in the work tree's own git folder as ``imageworks/pending.json``. Whether the branch did move needs no record:
+where the checked-out commit has the new file, the work tree and the index may be brought up to it; where not, nothing
+happened. So reading the journal twice, or after the user did other things, is harmless.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from imageworks.files.renames import write_durably
+from imageworks.foundation.bounded_json import read_json_file
+from imageworks.foundation.private_files import FOLDER_MODE, file_mode_in
+from imageworks.git.controller_lock import FOLDER
+
+JOURNAL_FILE: Final = "pending.json"
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PathChange:
+    """What a commit makes of one path.
+
+    Args:
+        olds: Blob ids that the path may have had before; ``""`` for no file.
+        new: The blob id it gets; ``""`` when it is deleted.
+    """
+
+    olds: frozenset[str]
+    new: str
+
+
+class Journal:
+    """The pending changes of one work tree."""
+
+    def __init__(self, git_dir: Path) -> None:
+        self._folder = git_dir / FOLDER
+        self._file = self._folder / JOURNAL_FILE
+
+    def exists(self) -> bool:
+        """Return whether an earlier commit did not finish."""
+        return self._file.exists()
+
+    def read(self) -> dict[str, PathChange]:
+        """Return the pending changes by repository path; empty when there are none."""
+        try:
+            document = read_json_file(self._file)
+            return {
+                path: PathChange(frozenset(change["old"]), change["new"]) for path, change in document["paths"].items()
+            }
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {}  # only a power cut can tear it, and then before the branch moved: it is synced first
+
+    def write(self, changes: Mapping[str, PathChange]) -> None:
+        """Store pending changes durably, on top of those of an earlier commit that are still open."""
+        merged = self.read()
+        for path, change in changes.items():
+            before = merged.get(path)
+            olds = change.olds if before is None else change.olds | before.olds | {before.new}
+            merged[path] = PathChange(olds - {change.new}, change.new)
+        document = {
+            "version": VERSION,
+            "paths": {path: {"old": sorted(c.olds), "new": c.new} for path, c in merged.items()},
+        }
+        self._folder.mkdir(FOLDER_MODE, exist_ok=True)
+        data, mode = json.dumps(document).encode(), file_mode_in(self._folder)
+        write_durably(self._file, data, draft=self._file.with_suffix(".draft"), mode=mode)
+
+    def keep(self, paths: Collection[str]) -> None:
+        """Forget what is done: only some paths are still pending."""
+        left = {path: change for path, change in self.read().items() if path in paths}
+        self.clear()
+        if left:
+            self.write(left)
+
+    def clear(self) -> None:
+        """Forget everything: nothing is pending any more."""
+        self._file.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Who made a commit, who owns a repository."""

@@ -1,1 +1,0 @@
-"""A read-only hub that speaks the Hugging Face protocol over a folder tree; see :mod:`imageworks.hub.server`."""

@@ -1,0 +1,1 @@
+"""The predecessor's files as manifests, entries and dated commits."""

@@ -1,0 +1,1 @@
+"""Names of models, labels of quantizations, identifiers of hubs. Pure."""

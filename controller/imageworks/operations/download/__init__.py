@@ -1,0 +1,1 @@
+"""Download: a request becomes a manifest that a run installs."""

@@ -1,0 +1,1 @@
+"""What is done for or with all hosts of a registry."""

@@ -1,0 +1,179 @@
+"""Ray as an engine: one task pinned to each node of a cluster that runs already. The only module that imports Ray.
+
+Nothing of the driver travels but the task itself: no environment, no working folder, no code. Each node runs what is
+installed there.
+"""
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack, closing, redirect_stdout
+from pathlib import Path
+from typing import Any, Final, Self
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from imageworks.fleet.engine import Node, NodeEvent
+from imageworks.foundation.errors import ImageworksError
+from imageworks.operations.fleet.node_process import run_task
+
+CONNECT_SECONDS: Final = 10.0
+GET_SECONDS: Final = 30.0
+ADDRESS_VARIABLE: Final = "RAY_ADDRESS"
+CLIENT_SCHEME: Final = "ray://"
+NOT_IMPORTED: Final = ("No module named 'imageworks", "failed to import")
+REASONS: Final = {
+    "TaskCancelledError": "called off",
+    "NodeDiedError": "the node died",
+    "TaskUnschedulableError": "the node is gone",
+    "WorkerCrashedError": "the node, or its worker, died",
+    "LocalRayletDiedError": "the node died",
+    "OutOfMemoryError": "Ray ended its worker: the node has no memory left",
+    "RaySystemError": "the connection to the cluster was lost",
+}
+"""What Ray's errors mean here, by the names of their classes."""
+
+
+class RayEngineError(ImageworksError):
+    """The cluster cannot be reached or used."""
+
+
+def open_engine(address: str) -> "RayEngine":
+    """Return the engine for a cluster: that at an address, else the one that this machine is a node of."""
+    return RayEngine(address or os.environ.get(ADDRESS_VARIABLE, ""))
+
+
+class RayEngine:
+    """Gives tasks to the nodes of a Ray cluster.
+
+    Args:
+        address: The address of its GCS; empty for the cluster that this machine is a node of.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._running: dict[Any, str] = {}
+        self._muted = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Connect; Ray takes over signals meanwhile, which are ours again afterwards."""
+        _refuse_unreachable(self._address)
+        # What its C++ part has to say of networks goes to stderr behind every command's back.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            ray.init(address=self._address or "auto", log_to_driver=False, logging_level=logging.FATAL)
+        except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+            raise _unusable(self._address, error) from error
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        # It tells of dead nodes on stdout from a thread of its own, among a command's data; they are told of as events.
+        self._muted.enter_context(redirect_stdout(self._muted.enter_context(Path(os.devnull).open("w"))))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the cluster go, which ends what still runs for us."""
+        self._running.clear()
+        ray.shutdown()
+        self._muted.close()
+
+    def nodes(self) -> Sequence[Node]:
+        """Return the nodes that are alive."""
+        return [_node(one) for one in ray.nodes() if one["Alive"]]
+
+    def start(self, node: Node, task: str) -> None:
+        """Give a node its task; where the node is gone, so is the task."""
+        pinned = ray.remote(run_task).options(
+            num_cpus=0,
+            num_returns="streaming",
+            max_retries=0,
+            name="imageworks-models",
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
+        )
+        self._running[pinned.remote(task)] = node.id
+
+    def wait(self, seconds: float) -> Sequence[NodeEvent]:
+        """Return what came from any node."""
+        if not self._running:
+            return ()
+        ready, _ = ray.wait(list(self._running), num_returns=1, timeout=seconds)
+        return [self._next(lines) for lines in ready]
+
+    def _next(self, lines: Any) -> NodeEvent:  # noqa: ANN401 # Ray's generator of references
+        node = self._running[lines]
+        try:
+            return NodeEvent(node, line=str(ray.get(next(lines), timeout=GET_SECONDS)))
+        except GetTimeoutError:
+            return NodeEvent(node, line="")
+        except StopIteration:
+            lost = ""
+        except RayError as error:
+            lost = _lost(error)
+        del self._running[lines]
+        return NodeEvent(node, lost=lost)
+
+    def cancel(self, node: Node) -> None:
+        """Ask a node's task to end."""
+        for lines, owner in self._running.items():
+            if owner == node.id:
+                ray.cancel(lines)
+
+
+def _node(found: dict[str, Any]) -> Node:
+    labels = {str(key): str(value) for key, value in (found.get("Labels") or {}).items()}
+    name, address = str(found.get("NodeName") or ""), str(found.get("NodeManagerAddress") or "")
+    return Node(
+        id=found["NodeID"],
+        name="" if name == address else name,  # Ray calls a node by its address where nobody named it
+        address=address,
+        labels={key: value for key, value in labels.items() if not key.startswith("ray.io/")},
+        gpus=float((found.get("Resources") or {}).get("GPU", 0)),
+    )
+
+
+def _lost(error: RayError) -> str:
+    told = str(error)
+    if any(sign in told for sign in NOT_IMPORTED):
+        return "imageworks-models is not installed there for the Python of its Ray, or is another version"
+    for kind in (*(one.__name__ for one in type(error).__mro__), type(getattr(error, "cause", None)).__name__):
+        if kind in REASONS:
+            return REASONS[kind]
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no reason was given'}"
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Refuse an address that does not answer: Ray would try for minutes, and may take the process down with it."""
+    if address.startswith(CLIENT_SCHEME):
+        raise RayEngineError(
+            f"{address}: Ray's client protocol cannot follow tasks as they go",
+            remedy="Run this on a node of the cluster with --on ray, or by `ray job submit`.",
+        )
+    host, _, port = address.rpartition(":")
+    if not address or address in {"auto", "local"} or not (host and port.isdigit()):
+        return
+    try:
+        with closing(socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS)):
+            return
+    except (OSError, OverflowError) as error:
+        raise RayEngineError(
+            f"{address}: no Ray cluster answers there: {error}",
+            remedy="`ray status --address ADDRESS` says whether one does.",
+        ) from error
+
+
+def _unusable(address: str, error: Exception) -> RayEngineError:
+    told = " ".join(str(error).split())
+    if "ersion mismatch" in told:
+        return RayEngineError(
+            f"Ray here is not the cluster's: {told}", remedy="Install the Ray and Python of the cluster here."
+        )
+    return RayEngineError(
+        f"the Ray cluster {address or 'of this machine'} cannot be used: {told}",
+        remedy="Run this on a node of the cluster, or name it: --on ray=ADDRESS:PORT.",
+    )

@@ -1,0 +1,76 @@
+"""Hash files that are to be recorded, on all cores, and remember what was hashed as it comes."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from imageworks.files.digests import Algorithm, Digest, hash_files
+from imageworks.files.progress import Progress
+from imageworks.files.writers import why_shared
+from imageworks.reconcile.ledger import RecordSession
+
+REMEMBERED_AT_LEAST_BYTES: Final = 256 * 1024 * 1024
+REMEMBERED_AT_LEAST_FILES: Final = 10_000
+
+
+def hash_all(paths: Iterable[Path], ledger: RecordSession, progress: Progress) -> Mapping[Path, str | Digest]:
+    """Return each file's digest, or what went wrong; files that look as they did when they were hashed are not read."""
+    known: dict[Path, str | Digest] = {}
+    stats = {}
+    for path in paths:
+        try:
+            stats[path] = path.stat()
+        except OSError as error:
+            known[path] = f"{path}: {error.strerror}"
+            continue
+        value = _known(path, stats[path], ledger)
+        if value is not None:
+            known[path] = Digest(Algorithm.SHA256, value)
+    unread = [path for path in stats if path not in known]
+    verified: list[tuple[Path, os.stat_result, Digest]] = []
+    kept = 0  # bytes of those whose digests are not remembered yet
+    try:
+        for path, digest in hash_files(unread, Algorithm.SHA256, progress=progress):
+            known[path] = _checked(path, stats[path], digest)
+            if isinstance(digest, Digest) and known[path] == digest:
+                verified.append((path, stats[path], digest))
+                kept += stats[path].st_size
+            if kept > REMEMBERED_AT_LEAST_BYTES or len(verified) >= REMEMBERED_AT_LEAST_FILES:
+                _remember(ledger, verified)
+                kept = 0
+    finally:
+        _remember(ledger, verified)
+    return known
+
+
+def _known(path: Path, found: os.stat_result, ledger: RecordSession) -> str | None:
+    """Return the sha256 of a file that looks as it did, as far as its disk's numbers mean anything."""
+    known = ledger.state.fingerprint(path)
+    if why_shared(path, found, ledger.host.trusted_users) is not None:
+        return None
+    if known is None or known.sha256 is None or known.matches(found):
+        return known.sha256 if known is not None else None
+    if not known.matches(found, ledger.places.locations.numbers(path)):
+        return None
+    if not ledger.read_only:
+        ledger.state.renew([(path, known, found)])
+    return known.sha256
+
+
+def _remember(ledger: RecordSession, verified: list[tuple[Path, os.stat_result, Digest]]) -> None:
+    """Keep digests as they come, so that an interrupted scan reads little twice."""
+    if verified and not ledger.read_only:
+        ledger.state.remember_all(verified)
+    verified.clear()
+
+
+def _checked(path: Path, before: os.stat_result, digest: Digest | OSError) -> str | Digest:
+    if isinstance(digest, OSError):
+        return f"{path}: {digest.strerror}"
+    try:
+        now = path.stat()
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    same = (now.st_mtime_ns, now.st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns)
+    return digest if same else f"{path}: was changed while it was read"

@@ -1,0 +1,167 @@
+"""All that the page shows of a registry, read in one go."""
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final
+
+from imageworks.git.libgit2 import damage_told
+from imageworks.git.repository import RegistryRepository
+from imageworks.git.values import BlobRefusedError
+from imageworks.host.settings import DEFAULT_WEIGHTS, HostSettings, find_registry, load_host_settings
+from imageworks.operations.hosts import RegistryHosts
+from imageworks.operations.page.disks import shared_bytes
+from imageworks.operations.page.models import ModelReader
+from imageworks.operations.page.past import Blame, manifest_lines, read_past
+from imageworks.operations.review_host import ReviewOptions, plan_elsewhere
+from imageworks.page.live import LivePage
+from imageworks.page.render import Page
+from imageworks.page.values import ExceptionRow, HostColumn, PageFacts, RoleRows, SourceLine
+from imageworks.plan.status import model_statuses
+from imageworks.providers.foreign_stores import foreign_stores, found_in, plain_files
+from imageworks.reconcile.run import Run, RunOptions
+from imageworks.registry.documents.cache import ParsedDocuments, cache_file
+from imageworks.registry.documents.document import DocumentError
+from imageworks.registry.documents.json_reader import parse_json
+from imageworks.registry.entries.completeness import why_incomplete
+from imageworks.registry.entries.merge import HostModels, snapshot_file
+from imageworks.registry.entries.queries import Model, part, role_rows, size_of, text
+from imageworks.registry.history.reader import HistoryReader
+from imageworks.registry.load import RegistryState
+from imageworks.registry.manifests.manifest import FOLDER as MODELS
+from imageworks.registry.settings.policies import Policies, Policy
+from imageworks.registry.snapshot import whole_models
+from imageworks.serving.roles import candidates
+
+MOST_COMMITS: Final = 500
+MOST_CARDS: Final = 1 << 20
+LIVE_CARDS: Final = 8 << 20
+"""Letters of all model cards together, as files and of a server: each gets its share of them."""
+LONGEST_CARD: Final = 64 << 10
+DIGITS: Final = 10
+
+
+def page_of(
+    registry: Path | None, *, commits: int = MOST_COMMITS, base: str | None = None, offline: bool = False
+) -> Page:
+    """Return the page of a registry on this host."""
+    root = find_registry(registry)
+    host = load_host_settings(registry=root)
+    facts = gather_page(root, host, commits=commits)
+    if base is not None:
+        facts = replace(facts, reviews=tuple(plan_elsewhere(root, host, ReviewOptions(base=base, offline=offline))))
+    return Page(facts)
+
+
+def live_page(root: Path, host: HostSettings) -> LivePage:
+    """Return the page of a registry that is made anew as the registry moves on."""
+    repository = RegistryRepository.open(root, host=host.host)
+    return LivePage(lambda: Page(gather_page(root, host, cards=LIVE_CARDS)), repository.head)
+
+
+def gather_page(root: Path, host: HostSettings, *, commits: int = MOST_COMMITS, cards: int = MOST_CARDS) -> PageFacts:
+    """Return what the page shows of a registry on this host; nothing is written and no network asked."""
+    with Run.open(root, host, RunOptions(offline=True, read_only=True)) as run:
+        plan = run.plan()
+        statuses = model_statuses(plan, run.situation, lambda entry: why_incomplete(entry.fields))
+        unfinished = [(one.name, one.percent, one.gathered) for one in run.unfinished()]
+        registry = run.registry
+    repository = RegistryRepository.open(root, host=host.host)
+    caches = [ParsedDocuments(cache_file(place, root)) for place in (host.cache_dir / "history", host.cache_dir)]
+    with damage_told():
+        steps, older, blame = read_past(HistoryReader(repository, caches, host=host.host), commits)
+    models = whole_models(registry)
+    stores = [(title, folder, tuple(plain_files(folder))) for title, folder in foreign_stores(host.environment())]
+    ours = frozenset(os.path.realpath(one.path) for one in registry.entries.values() if one.path is not None)
+    shared, saved = shared_bytes(registry.entries.values(), stores)
+    reader = ModelReader(
+        host=host,
+        weights=host.model_root or DEFAULT_WEIGHTS.expanduser(),
+        recorded=HostModels(models, registry.entries, {}),
+        statuses={one.name: one for one in statuses},
+        manifests=_manifests(repository, registry, blame),
+        longest_card=min(LONGEST_CARD, cards // max(1, len(models))),
+    )
+    return PageFacts(
+        registry=root.name,
+        host=host.host,
+        commit=registry.revision or "",
+        made=datetime.now(UTC),
+        models=tuple(reader.all()),
+        unfinished=tuple(unfinished),
+        steps=steps,
+        older=older,
+        hosts=tuple(_hosts(repository, root, host, registry)),
+        roles=_roles(models),
+        rules=_rules(registry.settings.policies),
+        exceptions=_exceptions(registry.settings.policies, datetime.now(UTC).date()),
+        stores=tuple(found for store in stores if (found := found_in(*store, ours)) is not None),
+        shared=shared,
+        saved=saved,
+    )
+
+
+def _manifests(
+    repository: RegistryRepository, registry: RegistryState, blame: Blame
+) -> Mapping[str, tuple[SourceLine, ...]]:
+    found = {}
+    listed = repository.list_files(registry.revision, MODELS)
+    for name, manifest in registry.manifests.items():
+        reference = listed.get(manifest.file)
+        if reference is not None:
+            with suppress(BlobRefusedError):
+                found[name] = manifest_lines(name, manifest.file, repository.read_blob(reference.id), blame)
+    return found
+
+
+def _hosts(
+    repository: RegistryRepository, root: Path, host: HostSettings, registry: RegistryState
+) -> Iterable[HostColumn]:
+    for one in RegistryHosts(root, host, registry).all():
+        models = _recorded(repository, registry, one.name)
+        shown = {text(model, "name"): _standing(model) for model in models}
+        labels = tuple(f"{key}={value}" for key, value in one.labels.items())
+        yield HostColumn(one.name, one.last, labels, shown, sum(map(size_of, models)), one.current)
+
+
+def _recorded(repository: RegistryRepository, registry: RegistryState, host: str) -> list[Model]:
+    """Return what a host's snapshot says of the models that it has."""
+    reference = repository.find_file(registry.revision, snapshot_file(host))
+    if reference is None:
+        return []
+    try:
+        said = parse_json(repository.read_blob(reference.id), snapshot_file(host)).value
+    except (BlobRefusedError, DocumentError):
+        return []
+    models = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+    return [one for one in models if text(one, "download_path")]
+
+
+def _standing(model: Model) -> str:
+    return text(part(model, "resolved"), "revision")[:DIGITS] or "recorded"
+
+
+def _roles(models: list[dict[str, object]]) -> tuple[RoleRows, ...]:
+    names = sorted({row.role for row in role_rows(models)})
+    return tuple(
+        RoleRows(role, tuple((text(one.model, "name"), one.priority, one.usable) for one in candidates(models, role)))
+        for role in names
+    )
+
+
+def _rules(policies: Policies) -> dict[str, str]:
+    said = {policy.value: getattr(policies, policy.value) for policy in Policy}
+    return {key: _plain(value) for key, value in said.items() if value}
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else "yes" if value is True else str(value)
+
+
+def _exceptions(policies: Policies, today: date) -> tuple[ExceptionRow, ...]:
+    on = policies.on(today)
+    every = [*((one, False) for one in on.exceptions), *((one, True) for one in on.expired)]
+    return tuple(ExceptionRow(one.name, one.policy, one.reason, one.expires, over) for one, over in every)

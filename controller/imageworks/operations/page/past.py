@@ -1,0 +1,123 @@
+"""A registry's commits as the page shows them, and which of them made each line of a manifest what it is."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Final
+
+from imageworks.git.values import CommitRecord
+from imageworks.page.values import SourceLine, Step, StepChange
+from imageworks.registry.documents.document import DocumentError
+from imageworks.registry.documents.yaml_spans import parse_spans
+from imageworks.registry.history.model import ChangeKind, HistoryCommit, ModelChange, RecordKind
+from imageworks.registry.history.reader import HistoryReader
+
+LONGEST: Final = 160
+"""Characters of a value that are shown."""
+MOST_FIELDS: Final = 40
+MOST_MODELS: Final = 50
+"""Fields of a change and models of a commit that are shown."""
+DIGITS: Final = 12
+_EDITORS: Final = "# yaml-language-server:"
+"""A first line that is for editors alone."""
+
+Blame = Mapping[tuple[str, str], CommitRecord]
+"""Which commit last set a field of a manifest, by the model's present name and the field's dotted keys."""
+
+
+def read_past(reader: HistoryReader, most: int) -> tuple[tuple[Step, ...], bool, Blame]:
+    """Return the newest commits that touched models, whether there are more, and who set which declared field."""
+    found = list(islice(reader.registry_steps(), most + 1))
+    shown = found[:most]
+    return tuple(step_of(one) for one in shown if one.changes), len(found) > most, _blame(shown)
+
+
+def step_of(one: HistoryCommit) -> Step:
+    """Return a commit as the page shows it."""
+    record = one.record
+    changes = tuple(change_of(change) for change in one.changes[:MOST_MODELS])
+    more = len(one.changes) - len(changes)
+    return Step(record.id, record.when, record.author, record.subject, changes, more)
+
+
+def change_of(change: ModelChange) -> StepChange:
+    """Return what became of a model as the page shows it."""
+    before, after = change.size
+    fields = tuple((one.field, _shown(one.before), _shown(one.after)) for one in change.fields[:MOST_FIELDS])
+    plain = change.kind in {ChangeKind.CHANGED, ChangeKind.UPDATED}
+    return StepChange(
+        name=change.name,
+        kind=change.kind.value,
+        host=change.host or "",
+        text=_words(change),
+        fields=fields if plain else (),
+        bytes=(after or 0) - (before or 0) if change.layer is RecordKind.ENTRY else 0,
+    )
+
+
+def _words(change: ModelChange) -> str:
+    old, new = ((one or "")[:DIGITS] for one in change.revision)
+    moved = f"{old} → {new}" if old and new and old != new else new
+    files = change.files
+    counts = ((files.added, "added"), (files.changed, "changed"), (files.removed, "removed"))
+    told = [
+        change.problem,
+        f"was {change.previous_name}" if change.previous_name else "",
+        change.source or "",
+        moved,
+        *(f"{len(paths)} files {word}" for paths, word in counts if paths),
+    ]
+    return ", ".join(one for one in told if one)
+
+
+def _shown(value: object) -> str:
+    said = "" if value is None else value if isinstance(value, str) else str(value)
+    return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
+
+
+def _blame(steps: Iterable[HistoryCommit]) -> Blame:
+    found: dict[tuple[str, str], CommitRecord] = {}
+    now: dict[str, str] = {}  # what a model that had a name then is called now
+    for step in steps:
+        for change in step.changes:
+            if change.layer is not RecordKind.MANIFEST:
+                continue
+            name = now.get(change.name, change.name)
+            if change.previous_name:
+                now[change.previous_name] = name
+            for one in change.fields:
+                found.setdefault((name, one.field), step.record)
+    return found
+
+
+def manifest_lines(name: str, file: str, data: bytes, blame: Blame) -> tuple[SourceLine, ...]:
+    """Return a manifest line by line, each with the newest commit that set a value on it."""
+    text = data.decode("utf-8", "replace")
+    lines = text.splitlines()
+    shown = 1 if text.startswith(_EDITORS) else 0
+    setters: dict[int, CommitRecord] = {}
+    try:
+        spans = parse_spans(data, file)
+    except DocumentError:
+        return tuple(SourceLine(line) for line in lines[shown:])
+    for pointer, span in spans.values.items():
+        record = blame.get((name, _key(pointer)))
+        if record is None:
+            continue
+        at = text.count("\n", 0, span.start)
+        if at not in setters or setters[at].when < record.when:
+            setters[at] = record
+    return tuple(_line(line, setters.get(number)) for number, line in enumerate(lines) if number >= shown)
+
+
+def _line(text: str, record: CommitRecord | None) -> SourceLine:
+    return SourceLine(text) if record is None else SourceLine(text, record.id, record.when, record.author)
+
+
+def _key(pointer: Sequence[str | int]) -> str:
+    """Return the field that a value belongs to: lists are values as a whole."""
+    keys: list[str] = []
+    for one in pointer:
+        if isinstance(one, int):
+            break
+        keys.append(one)
+    return ".".join(keys)

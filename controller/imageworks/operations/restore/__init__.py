@@ -1,0 +1,1 @@
+"""Bring back an earlier state of the registry."""

@@ -1,0 +1,1 @@
+"""What moved upstream, and pins."""

@@ -1,0 +1,1 @@
+"""Compare files with what is recorded of them."""

@@ -1,0 +1,1 @@
+"""The registry to look at: values in, HTML files out. Pure; no file of it asks another machine for anything."""

@@ -1,0 +1,1 @@
+"""Facts in, a plan out, the report of a run: values, pure."""

@@ -1,0 +1,1 @@
+"""What all providers share whose models are folders of files."""

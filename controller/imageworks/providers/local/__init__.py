@@ -1,0 +1,1 @@
+"""Folders and files that are on this machine already."""

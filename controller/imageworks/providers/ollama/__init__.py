@@ -1,0 +1,1 @@
+"""Ollama: its daemon, its store, its names."""

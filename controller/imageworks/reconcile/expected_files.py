@@ -1,0 +1,160 @@
+"""Entries and snapshot as they should stand in git, and whether they do."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from imageworks.files.renames import write_durably
+from imageworks.foundation.log import warn
+from imageworks.git.libgit2 import blob_id
+from imageworks.git.repository import RegistryRepository
+from imageworks.host.predecessor_files import COMPATIBILITY_FILE, is_ours
+from imageworks.host.settings import HostSettings
+from imageworks.registry import legacy_snapshot
+from imageworks.registry.entries.entry import Entry, entry_file, render_entry
+from imageworks.registry.entries.merge import (
+    Owners,
+    json_lines,
+    load_owners,
+    merge_each,
+    render_snapshot,
+    snapshot_file,
+)
+from imageworks.registry.load import RegistryState
+from imageworks.registry.snapshot_note import SnapshotNote, rules
+
+
+class ExpectedFiles:
+    """Compares a host's snapshot in git with what manifests and entries give."""
+
+    def __init__(self, repository: RegistryRepository, host: HostSettings) -> None:
+        self._repository = repository
+        self._host = host
+        self._note = SnapshotNote(host, repository.root)
+        self._owners: Owners | None = None
+
+    def stale(self, registry: RegistryState) -> bool:
+        """Return whether the snapshot at a commit is not what that commit's manifests and entries give."""
+        here = self._repository.tree_id(registry.recorded, snapshot_file(registry.host))
+        if registry.settings_invalid:
+            return False  # nobody knows which branch it belongs to
+        if here is None and not registry.entries and not registry.applied:
+            return False
+        if here is not None and self._note.snapshot_of(self._inputs(registry)) == here:
+            return False
+        return blob_id(self.snapshot(registry, registry.entries.values())) != here
+
+    def snapshot(self, registry: RegistryState, entries: Iterable[Entry]) -> bytes:
+        """Return the snapshot's bytes."""
+        return render_snapshot(merge_each(registry.applied, entries, self._table()))
+
+    def _table(self) -> Owners:
+        if self._owners is None:
+            self._owners = load_owners()
+        return self._owners
+
+    def changes(
+        self, registry: RegistryState, entries: Mapping[str, Entry], *, gone: Iterable[str]
+    ) -> dict[str, bytes | None]:
+        """Return the files to commit: new entries, deleted ones, and the snapshot that follows from them."""
+        host, known = registry.host, registry.entries.keys() | registry.unreadable
+        left = {name: entry for name, entry in registry.entries.items() if name not in set(gone)} | dict(entries)
+        files: dict[str, bytes | None] = {entry_file(host, name): None for name in gone if name in known}
+        files |= {entry_file(host, name): render_entry(entry.fields) for name, entry in entries.items()}
+        files[snapshot_file(host)] = self.snapshot(registry, left.values())
+        return files
+
+    def remember(self, registry: RegistryState) -> None:
+        """Note that the snapshot at a commit is right, so that neither the next run nor `list` need compute it."""
+        here = self._repository.tree_id(registry.recorded, snapshot_file(registry.host))
+        if here is None or registry.settings_invalid:
+            return
+        signed = self._host.require_signed or registry.settings.require_signed
+        self._note.write(registry, self._inputs(registry), here, self._repository.read_blob(here), signed=signed)
+
+    def write_compatible(self, registry: RegistryState) -> None:
+        """Write the git-ignored files that the predecessor's consumers read, where they do not say so already.
+
+        What is recorded is recorded: where they cannot be written now, that is told, and the next run writes them.
+        """
+        try:
+            self._write_compatible(registry)
+        except OSError as error:
+            place = error.filename or self._repository.root
+            warn(f"{place}: {error.strerror}; {COMPATIBILITY_FILE} says what it said before, until a run can write it")
+
+    def _write_compatible(self, registry: RegistryState) -> None:
+        if self._repository.tree_id(registry.recorded, snapshot_file(registry.host)) is None:
+            return
+        root = self._repository.root
+
+        def models() -> Iterator[dict[str, object]]:
+            merged = merge_each(registry.applied, registry.entries.values(), self._table())
+            return legacy_snapshot.consumer_models(merged, registry=root, allows=self._host.allows)
+
+        wanted = legacy_snapshot.render_set(models()) if registry.settings.compat else {}
+        self._write_set(root / legacy_snapshot.FOLDER, wanted)
+        target = root / COMPATIBILITY_FILE
+        if not is_ours(target):
+            return  # the predecessor's program was quicker: the next run refuses, and says so
+        _write(target, lambda: json_lines(models()))
+
+    @staticmethod
+    def _write_set(folder: Path, files: Mapping[str, bytes]) -> None:
+        """Write the predecessor's complete set, or take it away where nobody asks for it any more."""
+        if os.path.lexists(folder) and (folder.is_symlink() or not _is_set(folder)):
+            if files:
+                warn(f"{folder}: is not this program's, so the files for the earlier tool are not written there")
+            return
+        if files:
+            folder.mkdir(exist_ok=True)
+        for name in (
+            legacy_snapshot.DISCOVERED,
+            legacy_snapshot.CURATED,
+            COMPATIBILITY_FILE,
+            legacy_snapshot.IGNORE_FILE,
+        ):
+            if name in files:
+                _write(folder / name, partial(list, (files[name],)))
+            elif folder.is_dir():
+                (folder / name).unlink(missing_ok=True)
+        if not files and folder.is_dir():
+            with suppress(OSError):  # what somebody else put there stays
+                folder.rmdir()
+
+    def _inputs(self, registry: RegistryState) -> str:
+        trees = [
+            self._repository.tree_id(revision, path)
+            for revision, path in (
+                (registry.revision, "models"),
+                (registry.recorded, f"discovered/{registry.host}"),
+                (registry.revision, "registry.yaml"),
+            )
+        ]
+        return json.dumps([registry.host, *trees, rules()])
+
+
+def _is_set(folder: Path) -> bool:
+    """Return whether a folder holds the set that this program wrote, or nothing."""
+    try:
+        return (
+            not any(folder.iterdir()) or (folder / legacy_snapshot.IGNORE_FILE).read_bytes() == legacy_snapshot.IGNORE
+        )
+    except OSError:
+        return False
+
+
+def _write(target: Path, make: Callable[[], Iterable[bytes]]) -> None:
+    """Write what is made piece by piece; of ten thousand models it is 30 MB, which are nowhere at once."""
+    with suppress(OSError):
+        if target.is_file() and _holds(target, make()):
+            return
+    write_durably(target, make())
+
+
+def _holds(target: Path, pieces: Iterable[bytes]) -> bool:
+    with target.open("rb") as stream:
+        return all(stream.read(len(piece)) == piece for piece in pieces) and not stream.read(1)

@@ -1,0 +1,1 @@
+"""YAML and JSON documents, schemas, and messages with their places."""

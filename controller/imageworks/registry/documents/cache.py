@@ -1,0 +1,184 @@
+"""A cache of documents that were parsed and found valid, by git blob id: what cannot change is not looked at twice."""
+
+import hashlib
+import itertools
+import json
+import os
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
+
+from imageworks import __version__
+from imageworks.foundation.plain_files import read_plain_file
+from imageworks.foundation.private_files import ForeignFolderError, make_private_folder
+from imageworks.registry.documents.schema_files import schema_dir
+
+_GATE_FILES: Final = (
+    "documents/yaml_reader.py",
+    "documents/schema.py",
+    "documents/schema_shortcut.py",
+    "validate.py",
+    "cross_checks.py",
+    "entries/entry.py",
+    "entries/packed.py",
+)
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from imageworks.registry.documents.document import JsonValue
+
+LARGEST_BYTES: Final = 512 << 20
+"""Of the whole cache; 10,000 models have 28 MB."""
+DOCUMENTS_A_LINE: Final = 256
+_UNUSABLE: Final = (OSError, ValueError, TypeError, RecursionError)
+_SCHEMAS: Final = ("manifest.schema.json", "registry.schema.json")
+
+
+class KeptText(NamedTuple):
+    """A document that is kept as its text.
+
+    Args:
+        summary: What is asked of it most.
+        text: Its bytes, packed by whoever reads them.
+    """
+
+    summary: "JsonValue"
+    text: bytes
+
+
+class ParsedDocuments:
+    """Values of valid manifests and settings, and texts of entries, by blob id, in one file of the cache folder.
+
+    Args:
+        file: Where they are kept.
+        host: Whose entries are kept; everybody's when absent. Of fifty hosts they would fill the memory.
+    """
+
+    def __init__(self, file: Path, *, host: str | None = None) -> None:
+        self._file = file
+        self._host = host
+        self.in_memory: dict[str, object] = {}
+        self.read_last: tuple[object, object] = (None, None)
+        self._used: dict[str, JsonValue | KeptText] = {}
+
+    def get(self, blob: str) -> "JsonValue":
+        """Return the value of a valid document, or ``None`` when it is not known."""
+        value = self._values.get(blob) or self._used.get(blob)  # put in this process
+        if value is None or isinstance(value, KeptText):
+            return None
+        self._used[blob] = value
+        return value
+
+    def text(self, blob: str) -> KeptText | None:
+        """Return a valid document as its text, or ``None`` when it is not known."""
+        value = self._texts.get(blob) or self._used.get(blob)
+        if not isinstance(value, KeptText):
+            return None
+        self._used[blob] = value
+        return value
+
+    def keeps(self, host: str) -> bool:
+        """Return whether a host's entries are kept."""
+        return self._host in {None, host}
+
+    def put(self, blob: str, value: "JsonValue | KeptText") -> None:
+        """Remember a valid document."""
+        self._used[blob] = value
+
+    def save(self) -> None:
+        """Write what was used, when it is not what was read; a cache that cannot be written is none."""
+        if self._used.keys() == self._values.keys() | self._texts.keys():
+            return
+        import tempfile
+
+        with suppress(OSError, ForeignFolderError):
+            make_private_folder(self._file.parent, top=self._file.parent.parent)
+            descriptor, draft = tempfile.mkstemp(dir=self._file.parent, prefix=self._file.name)
+            try:
+                with os.fdopen(descriptor, "wb") as stream:
+                    stream.writelines(self._lines())
+                Path(draft).replace(self._file)
+            except OSError:
+                Path(draft).unlink(missing_ok=True)
+
+    @cached_property
+    def _format(self) -> str:
+        return _rules_fingerprint()
+
+    @cached_property
+    def _values(self) -> "Mapping[str, JsonValue]":
+        """What the file holds as values; those who ask for no more do without all that follows them."""
+        documents: dict[str, JsonValue] = {}
+        try:
+            # Its documents were read with bounds before they were kept: a second look at their depth is half the time.
+            content, place = self._content()
+            while content[place : place + 1] == b"{":
+                start, place = place, content.find(b"\n", place) + 1
+                documents.update(json.loads(content[start:place]))
+        except _UNUSABLE:
+            return {}
+        return documents
+
+    @cached_property
+    def _texts(self) -> "Mapping[str, KeptText]":
+        """What the file holds as texts."""
+        documents: dict[str, KeptText] = {}
+        try:
+            content, place = self._content()
+            while 0 < place < len(content):
+                start, place = place, content.find(b"\n", place) + 1
+                if content[start : start + 1] == b"{":
+                    continue
+                summaries, checksum = json.loads(content[start:place])
+                start = place
+                for key, size, summary in summaries:
+                    documents[key] = KeptText(summary, content[place : place + size])
+                    place += size
+                if crc32(memoryview(content)[start:place]) != checksum:
+                    return {}  # texts are parsed long after this, where nobody expects them broken
+        except _UNUSABLE:
+            return {}
+        return documents
+
+    def _content(self) -> tuple[bytes, int]:
+        """Return the file, and where what it keeps begins."""
+        content = read_plain_file(self._file, LARGEST_BYTES)
+        place = content.find(b"\n") + 1
+        return (content, place) if json.loads(content[:place]) == self._format else (b"", 0)
+
+    def _lines(self) -> "Iterator[bytes]":
+        """Yield the file in pieces: written or read at once, its text would take as much memory as its documents.
+
+        Some values a line; then some summaries a line, each followed by the texts that they are of.
+        """
+        yield json.dumps(self._format).encode() + b"\n"
+        values = ((key, value) for key, value in self._used.items() if not isinstance(value, KeptText))
+        while some := dict(itertools.islice(values, DOCUMENTS_A_LINE)):
+            yield json.dumps(some, separators=(",", ":")).encode() + b"\n"
+        kept = ((key, value) for key, value in self._used.items() if isinstance(value, KeptText))
+        while few := list(itertools.islice(kept, DOCUMENTS_A_LINE)):
+            summaries = [(key, len(one.text), one.summary) for key, one in few]
+            texts = b"".join(one.text for _, one in few)
+            yield json.dumps([summaries, crc32(texts)], separators=(",", ":")).encode() + b"\n" + texts
+
+
+def _rules_fingerprint() -> str:
+    """Return a digest of everything that decides whether a document is valid, so that new rules empty the cache."""
+    digest = hashlib.sha256(__version__.encode())
+    for name in _SCHEMAS:
+        digest.update((schema_dir() / name).read_bytes())
+    for name in _GATE_FILES:
+        digest.update((Path(__file__).parents[1] / name).read_bytes())
+    return digest.hexdigest()
+
+
+def cache_file(cache_dir: Path, registry: Path) -> Path:
+    """Return where a registry's parsed documents are kept."""
+    return cache_dir / "manifests" / f"{registry_key(registry)}.json"
+
+
+def registry_key(registry: Path) -> str:
+    """Return what names a registry in this host's own folders, so that two registries never mix there."""
+    return hashlib.sha256(os.fsencode(registry.resolve())).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""What a host recorded of its models."""

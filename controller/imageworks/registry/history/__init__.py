@@ -1,0 +1,1 @@
+"""A registry's past in words of models."""

@@ -1,0 +1,184 @@
+"""Read a registry's states out of commits or off the disk, and say in model words how two of them differ.
+
+A commit may hold anything: broken documents, links, huge files. What cannot be read is told as such, in its place.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from imageworks.git.libgit2 import blob_id
+from imageworks.git.repository import RegistryRepository
+from imageworks.git.values import BlobReference, BlobRefusedError, FileDifference, UnsafePathError
+from imageworks.registry.documents.cache import ParsedDocuments
+from imageworks.registry.documents.diagnostic import Refusal
+from imageworks.registry.documents.document import DocumentError
+from imageworks.registry.documents.json_reader import parse_json
+from imageworks.registry.documents.yaml_reader import MAX_BYTES, parse_yaml
+from imageworks.registry.entries.entry import FOLDER as ENTRIES
+from imageworks.registry.entries.entry import pack
+from imageworks.registry.history.compare import compare, layer_of, name_of
+from imageworks.registry.history.model import ModelChange, Pairs, RecordKind, Version
+from imageworks.registry.load import ENTRY_LIMIT_BYTES
+from imageworks.registry.manifests.manifest import FOLDER as MODELS
+from imageworks.registry.manifests.manifest import SUFFIXES
+from imageworks.registry.reader import WorkTreeReader
+from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
+
+ALL_LAYERS: Final = frozenset({RecordKind.MANIFEST, RecordKind.ENTRY, RecordKind.SETTINGS})
+MOST_KEPT: Final = 2_000  # documents at a time: a history of twenty thousand commits has as many
+WORTH_KEEPING: Final = 200  # documents; parsing fewer costs less than a cache that holds only them
+_LONGEST_PROBLEM: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFilter:
+    """What of a registry is asked for.
+
+    Args:
+        layers: Which layers.
+        names: Which models; all when empty.
+        host: Whose entries; every host's when absent.
+    """
+
+    layers: frozenset[RecordKind] = ALL_LAYERS
+    names: frozenset[str] = frozenset()
+    host: str | None = None
+
+    def __contains__(self, path: object) -> bool:
+        layer = layer_of(str(path))
+        if layer not in self.layers or (layer is RecordKind.SETTINGS and self.names):
+            return False
+        if layer is RecordKind.ENTRY and self.host is not None and str(path).split("/")[1] != self.host:
+            return False
+        return not self.names or name_of(str(path)) in self.names
+
+
+class StateReader:
+    """Reads the states of one registry."""
+
+    def __init__(self, repository: RegistryRepository, caches: Sequence[ParsedDocuments] = ()) -> None:
+        self.repository = repository
+        self._versions: dict[tuple[str, bool], Version] = {}
+        self._caches = tuple(caches)
+        self._learned = 0
+
+    def between(
+        self, before: str | None, after: str | None, wanted: HistoryFilter | None = None
+    ) -> tuple[ModelChange, ...]:
+        """Return how two commits' states differ."""
+        return compare(self.pairs(self.differences(before, after), wanted or HistoryFilter()))
+
+    def uncommitted(self, before: str | None, wanted: HistoryFilter | None = None) -> tuple[ModelChange, ...]:
+        """Return how the files on disk differ from a commit's state."""
+        counts = wanted or HistoryFilter()
+        listed, here = self.listed(before), self.listed(self.repository.head())
+        edited = set(self.repository.uncommitted())  # as git compares: line ends and sparse checkouts are no edits
+        disk = WorkTreeReader(self.repository.root)
+        now: dict[str, bytes | Refusal] = {**disk.files(MODELS), **disk.files(ENTRIES)} if edited else {}
+        settings = disk.file(SETTINGS_FILE) if SETTINGS_FILE in edited else None
+        if settings is not None:
+            now[SETTINGS_FILE] = settings
+        pairs: dict[str, tuple[Version | None, Version | None]] = {}
+        for path in sorted(listed.keys() | here.keys() | edited):
+            if path not in counts:
+                continue
+            reference, content = listed.get(path), now.get(path)
+            if path not in edited:
+                same = reference is not None and path in here and reference.id == here[path].id
+                after = self._version(path, here[path]) if path in here else None
+            else:
+                blob = blob_id(content) if isinstance(content, bytes) else ""
+                same = reference is not None and reference.id == blob
+                after = None if content is None else parsed(path, blob, content)
+            if not same and (reference is not None or after is not None):
+                pairs[path] = (None if reference is None else self._version(path, reference), after)
+        return compare(pairs)
+
+    def listed(self, revision: str | None) -> dict[str, BlobReference]:
+        """Return the files of a commit that say something of models, by registry path."""
+        found: dict[str, BlobReference] = {}
+        for folder in (MODELS, ENTRIES):
+            try:
+                found |= self.repository.list_files(revision, folder)
+            except UnsafePathError:  # a link in the folder's place: nothing in it is ours
+                continue
+        settings = self.repository.find_file(revision, SETTINGS_FILE)
+        return found if settings is None else {**found, SETTINGS_FILE: settings}
+
+    def differences(self, before: str | None, after: str | None) -> tuple[FileDifference, ...]:
+        """Return the files that two commits have differently; none where the registry's own folder is a link."""
+        try:
+            return self.repository.differences(before, after)
+        except UnsafePathError:
+            return ()
+
+    def pairs(self, differences: Iterable[FileDifference], wanted: HistoryFilter) -> Pairs:
+        """Return what differing files said and say, by registry path."""
+        return {
+            one.path: (
+                None if one.before is None else self._version(one.path, one.before),
+                None if one.after is None else self._version(one.path, one.after),
+            )
+            for one in differences
+            if one.path in wanted
+        }
+
+    def version(self, revision: str | None, path: str) -> Version | None:
+        """Return a file as a commit has it; ``None`` when it has none."""
+        reference = self.repository.find_file(revision, path)
+        return None if reference is None else self._version(path, reference)
+
+    def _version(self, path: str, reference: BlobReference) -> Version:
+        key = (reference.id, path.endswith(SUFFIXES))
+        known = self._versions.get(key)
+        if known is None:
+            known = self._versions[key] = self._cached(path, reference) or self._read(path, reference)
+            if len(self._versions) > MOST_KEPT:
+                del self._versions[next(iter(self._versions))]
+        return known
+
+    def _cached(self, path: str, reference: BlobReference) -> Version | None:
+        if reference.refusal or path == SETTINGS_FILE:
+            return None
+        values = (cache.get(reference.id) for cache in self._caches)
+        value = next((value for value in values if value is not None), None)
+        return Version(reference.id, value) if isinstance(value, dict) else None
+
+    def _read(self, path: str, reference: BlobReference) -> Version:
+        version = parsed(path, reference.id, self._content(path, reference))
+        keeps = self._caches and self._learned < MOST_KEPT
+        if keeps and path != SETTINGS_FILE and isinstance(version.fields, dict):
+            self._caches[0].put(reference.id, version.fields)
+            self._learned += 1
+        return version
+
+    def save(self) -> None:
+        """Keep what was read for the next time, if it was much; a cache only."""
+        if self._learned >= WORTH_KEEPING:
+            self._caches[0].save()
+
+    def _content(self, path: str, reference: BlobReference) -> bytes | Refusal:
+        if reference.refusal:
+            return Refusal(reference.refusal)
+        try:
+            return self.repository.read_blob(reference.id, limit=_limit(path))
+        except BlobRefusedError as error:
+            return Refusal(error.render().split("\n", 1)[0])
+
+
+def _limit(path: str) -> int:
+    return MAX_BYTES if path.endswith(SUFFIXES) else ENTRY_LIMIT_BYTES
+
+
+def parsed(path: str, blob: str, content: bytes | Refusal) -> Version:
+    """Return what a file says, or why nobody can say."""
+    if isinstance(content, Refusal):
+        return Version(blob, problem=f"{path}: {content.reason}"[:_LONGEST_PROBLEM])
+    try:
+        document = parse_yaml(content, path) if path.endswith(SUFFIXES) else parse_json(content, path)
+    except DocumentError as error:
+        return Version(blob, problem=f"{path}:{error.line}:{error.column}: {error.problem}"[:_LONGEST_PROBLEM])
+    if not isinstance(document.value, dict):
+        return Version(blob, problem=f"{path}:1:1: not a mapping of keys to values")
+    return Version(blob, document.value if path.endswith(SUFFIXES) else pack(document.value, content))

@@ -1,0 +1,1 @@
+"""What people declare, and edits of it."""

@@ -1,0 +1,1 @@
+"""registry.yaml: settings, policies, and what may be where."""

@@ -1,0 +1,316 @@
+"""Whether the committed snapshots are what manifests and entries give, as far as this clone can tell."""
+
+import json
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from imageworks.foundation.bounded_json import read_json
+from imageworks.git.repository import RegistryRepository
+from imageworks.git.trailers import HOST, RECONCILED_REVISION
+from imageworks.registry.commit_reader import RevisionReader
+from imageworks.registry.documents.cache import ParsedDocuments
+from imageworks.registry.documents.diagnostic import Diagnostic, whole_file
+from imageworks.registry.documents.git_leftovers import conflict_line
+from imageworks.registry.entries import entry as entries
+from imageworks.registry.entries.merge import (
+    ENTRY,
+    SNAPSHOT_FOLDER,
+    Owners,
+    in_snapshot,
+    load_owners,
+    merge_each,
+    merge_one,
+    render_snapshot,
+    snapshot_file,
+)
+from imageworks.registry.load import ENTRY_DEPTH, RegistryState, load_registry
+from imageworks.registry.reader import WorkTreeReader
+from imageworks.registry.settings.settings import read_settings
+from imageworks.registry.snapshot import expected_snapshot
+from imageworks.registry.validate import Validation
+
+if TYPE_CHECKING:
+    from imageworks.git.log import ChangesWithin, ChangeWithin
+
+KEPT_BY_GIT = (".gitattributes", ".gitignore", ".gitkeep")
+"""What people, and the merge driver, put into these folders."""
+
+REBUILD = (
+    "`imageworks-models reconcile` on its host writes it anew, as does `imageworks-models snapshot rebuild` here; "
+    "`git log -- snapshot` shows who changed it"
+)
+UNSHALLOW = "`git fetch --unshallow` brings the earlier commits"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotCheck:
+    """What was found of a registry's snapshots.
+
+    Args:
+        problems: What is wrong, by place.
+        hidden: Snapshots of which a shallow clone does not have the commit that wrote them.
+    """
+
+    problems: tuple[Diagnostic, ...]
+    hidden: tuple[str, ...]
+
+
+def check_snapshots(repository: RegistryRepository, host: str, cache: ParsedDocuments) -> SnapshotCheck:
+    """Return what is wrong with what controllers commit: every host's snapshot, and what no controller wrote."""
+    head = repository.head()
+    problems, hosts = _check_places(repository, head)
+    if any(problem.file in {SNAPSHOT_FOLDER, entries.FOLDER} for problem in problems):
+        return SnapshotCheck(tuple(problems), ())  # nothing can be read through them
+    own = load_registry(repository, host, revision=head, cache=cache)
+    states = (load_registry(repository, name, revision=head, cache=cache, recorded=head) for name in sorted(hosts))
+    hidden: list[str] = []
+    changes = repository.changes_within((SNAPSHOT_FOLDER, entries.FOLDER), revision=head)
+    for state in chain(states, [own] if own.branch is not None else []):
+        problem, unseen = snapshot_problem(repository, state, cache, changes if state is not own else None)
+        file = snapshot_file(state.host)
+        if problem is None and state is not own:
+            problem = _unknown_host(repository, state.host, own, changes)
+        if problem is None and state.entries and repository.tree_id(state.recorded, file) is None:
+            problem = whole_file(file, "missing beside the entries of its host", f"it is generated: {REBUILD}")
+        problems += [problem] if problem is not None else []
+        hidden += [file] if unseen else []
+    problems += (_edited(repository, file) for file in repository.uncommitted(SNAPSHOT_FOLDER))
+    return SnapshotCheck(tuple(sorted(set(problems))), tuple(hidden))
+
+
+def snapshot_problem(
+    repository: RegistryRepository,
+    now: RegistryState,
+    cache: ParsedDocuments,
+    changes: "ChangesWithin | None" = None,
+) -> tuple[Diagnostic | None, bool]:
+    """Return what is wrong with one host's snapshot, and whether a shallow clone hides the commit that wrote it.
+
+    A snapshot must be what its own commit's manifests and entries give. Manifests that people commit later do not make
+    it wrong: it waits for the next reconcile. So it is compared at the commit that last wrote it. What hosts recorded
+    is always committed with the snapshot, so that is compared with the newest entries as well: a merge or an edit may
+    have brought in one without the other.
+    """
+    file = snapshot_file(now.host)
+    reference = repository.find_file(now.recorded, file)
+    if now.settings_invalid:
+        return None, False  # which manifests are for the host, and where its entries are, nobody knows
+    if reference is None:
+        is_folder = repository.tree_id(now.recorded, file) is not None
+        return (_misplaced(file, "a folder") if is_folder else None), False
+    if reference.refusal:
+        return _misplaced(file, reference.refusal), False
+    data, current = repository.read_blob(reference.id), expected_snapshot(now)
+    if data == current or (data := _without_files(data)) == current:
+        return None, False
+    changes = changes or repository.changes_within((SNAPSHOT_FOLDER,), revision=now.recorded)
+    owners, written = load_owners(), _written(changes, file, reference.id)
+    then = now if written is None else _state(repository, now.host, written, cache)
+    if changes and written and repository.is_boundary(written) and data != expected_snapshot(then):
+        then = _explained(repository, now.host, changes, (file, reference.id), data, cache) or then
+    if data == (expected := expected_snapshot(then)):
+        # Of what was changed since, only manifests may be: nobody but the controller writes entries.
+        mixed = load_registry(repository, now.host, revision=then.revision, cache=cache, recorded=now.recorded)
+        unknown = {*now.blocked, *mixed.blocked}
+        return _first_difference(file, _without(data, unknown), _without(expected_snapshot(mixed), unknown)), False
+    if written is not None and repository.is_boundary(written):
+        return next(_unlike_entries(file, data, now, owners), None), True
+    if written is None or not _only_behind(repository, file, written, expected):
+        return _first_difference(file, data, expected), False
+    return next(_unlike_entries(file, data, now, owners), None), False
+
+
+def _without_files(data: bytes) -> bytes:
+    """Return a snapshot as one is written now: those of earlier versions list the verified files of each model."""
+    try:
+        models = read_json(data)
+    except ValueError:
+        return data
+    if not isinstance(models, list) or all(not isinstance(one, dict) or in_snapshot(one) is one for one in models):
+        return data
+    return render_snapshot(one for one in models if isinstance(one, dict))
+
+
+def _without(data: bytes, names: Collection[str]) -> bytes:
+    """Return a snapshot without models that cannot be read now, of which nobody can say anything."""
+    return render_snapshot(model for model in read_json(data) if model["name"] not in names) if names else data
+
+
+def is_as_files_give(reader: WorkTreeReader, validation: Validation) -> bool:
+    """Return whether each snapshot here is what the manifests and entries beside it give; else commits have to tell."""
+    owners, settings = load_owners(), validation.settings.value if validation.settings is not None else None
+    snapshots = reader.files(SNAPSHOT_FOLDER)
+    hosts = {PurePosixPath(file).stem: content for file, content in snapshots.items() if file.count("/") == 1}
+    if set(validation.entries) - set(hosts) or len(hosts) < len(snapshots):
+        return False
+    for host, content in hosts.items():
+        labels = read_settings(settings if isinstance(settings, dict) else {}, host).labels
+        declared = (item.manifest for item in validation.manifests.values() if item.manifest.applies_to(host, labels))
+        recorded = (entries.Entry(name, fields) for name, fields in validation.entries.get(host, {}).items())
+        if content != render_snapshot(merge_each(declared, recorded, owners)):
+            return False
+    return True
+
+
+def _check_places(repository: RegistryRepository, head: str | None) -> tuple[list[Diagnostic], set[str]]:
+    """Return what stands where controllers put nothing, and the hosts that have files where they do."""
+    problems: list[Diagnostic] = []
+    hosts: set[str] = set()
+    for folder, depth in ((SNAPSHOT_FOLDER, 1), (entries.FOLDER, ENTRY_DEPTH)):
+        top = repository.find_file(head, folder)
+        if top is not None:
+            problems.append(_misplaced(folder, top.refusal or "a file"))
+            continue
+        below = [f"{folder}/{name}" for name in repository.folders(head, folder)]
+        direct = repository.list_files(head, folder, below=False)
+        for file, reference in chain(direct.items(), *(repository.list_files(head, one).items() for one in below)):
+            path = PurePosixPath(file)
+            if file.count("/") == depth and path.suffix == entries.SUFFIX and not path.stem.startswith("."):
+                hosts.add(path.parts[1] if depth > 1 else path.stem)
+                if reference.refusal and depth > 1:
+                    problems.append(_misplaced(file, reference.refusal))
+            elif path.name not in KEPT_BY_GIT or reference.refusal:
+                problems.append(_misplaced(file, reference.refusal or "no file of a host"))
+    return problems, hosts
+
+
+def _unknown_host(
+    repository: RegistryRepository, name: str, registry: RegistryState, changes: "ChangesWithin | None"
+) -> Diagnostic | None:
+    """Return that a host is none: registry.yaml does not name it, and no controller of it ever committed."""
+    own = (f"{entries.FOLDER}/{name}", snapshot_file(name))
+    if name in registry.settings.hosts or registry.settings_invalid or repository.is_shallow:
+        return None
+    if changes is not None and any(changes.newest(path, lambda one: one.host == name) for path in own):
+        return None
+    remedy = f"name it under `hosts` in registry.yaml, or `imageworks-models hosts retire -- {shlex.quote(name)}`"
+    return whole_file(own[0], f"no host is called {name}: registry.yaml does not name it, nor did it commit", remedy)
+
+
+def _misplaced(file: str, what: str) -> Diagnostic:
+    return whole_file(
+        file, f"is {what}", f"take it out with `git rm -r -- {shlex.quote(file)}`, commit that, and reconcile"
+    )
+
+
+def _state(repository: RegistryRepository, host: str, revision: str | None, cache: ParsedDocuments) -> RegistryState:
+    return load_registry(repository, host, revision=revision, cache=cache, recorded=revision)
+
+
+def _written(changes: "ChangesWithin | None", file: str, blob: str) -> str | None:
+    """Return the newest commit that made a snapshot what it is; a merge may have taken it from either side."""
+    change = changes.newest(file, lambda one: one.object == blob) if changes is not None else None
+    return None if change is None else change.commit
+
+
+def _explained(
+    repository: RegistryRepository,
+    host: str,
+    changes: "ChangesWithin",
+    written: tuple[str, str],
+    data: bytes,
+    cache: ParsedDocuments,
+) -> RegistryState | None:
+    """Return what a snapshot was made of, by any commit where a shallow clone ends.
+
+    Behind a merge there are several, each seems to have written all that it has, and the time says nothing.
+    """
+    file, blob = written
+
+    def explains(change: "ChangeWithin") -> bool:
+        if change.object != blob or not repository.is_boundary(change.commit):
+            return False
+        return expected_snapshot(_state(repository, host, change.commit, cache)) == data
+
+    found = changes.newest(file, explains)
+    return None if found is None else _state(repository, host, found.commit, cache)
+
+
+def _only_behind(repository: RegistryRepository, file: str, written: str, expected: bytes) -> bool:
+    """Return whether a commit that no controller made just so left some models as they were before it.
+
+    People merge, squash and replay what hosts committed, on manifests that those hosts have not seen: that waits for
+    the next reconcile. What such a commit changes of a snapshot must be right all the same.
+    """
+    record = repository.record(written)
+    reconciled = record.trailers.get(RECONCILED_REVISION)
+    host = PurePosixPath(file).stem
+    if record.trailers.get(HOST) == host and reconciled in {None, *record.parents[:1]}:
+        return False
+    try:
+        found = {
+            revision: _by_name(RevisionReader(repository, revision).plain(file))
+            for revision in (written, *record.parents)
+        }
+        right = _by_name(expected)
+    except ValueError:
+        return False
+    here = found.pop(written)
+    return all(
+        here.get(name) in [right.get(name), *(before.get(name) for before in found.values())]
+        for name in here.keys() | right.keys()
+    )
+
+
+def _by_name(data: bytes | None) -> dict[str, object]:
+    models = read_json(data or b"[]")
+    if not isinstance(models, list) or not all(isinstance(one, dict) for one in models):
+        raise ValueError("no list of models")
+    return {str(one.get("name")): in_snapshot(one) for one in models}
+
+
+def _first_difference(file: str, data: bytes, expected: bytes) -> Diagnostic | None:
+    if data == expected:
+        return None
+    lines, wanted = data.split(b"\n"), expected.split(b"\n")
+    line = next((n for n, (one, other) in enumerate(zip(lines, wanted, strict=False), 1) if one != other), len(lines))
+    return Diagnostic(file, line, 1, "not what manifests and entries give", f"it is generated: {REBUILD}")
+
+
+def _unlike_entries(file: str, data: bytes, registry: RegistryState, owners: Owners) -> Iterator[Diagnostic]:
+    """Yield the models of which a snapshot says of what is on the host something else than the entries do."""
+    try:
+        models = read_json(data)
+    except ValueError:
+        yield whole_file(file, "no snapshot", f"it is generated: {REBUILD}")
+        return
+    listed = {str(one.get("name")): one for one in models if isinstance(one, dict)} if isinstance(models, list) else {}
+    for name in sorted(listed.keys() | registry.entries.keys()):
+        if name in registry.blocked:
+            continue
+        entry = registry.entries.get(name)
+        said = _recorded(listed.get(name, {}), owners)
+        if said != _recorded(in_snapshot(merge_one(None, entry, owners)) if entry is not None else {}, owners):
+            line = _line_of(data, name)
+            message = f"{name}: not what its entry in discovered/{registry.host} says"
+            yield Diagnostic(file, line, 1, message, f"it is generated: {REBUILD}")
+
+
+def _recorded(model: Mapping[str, object], owners: Owners) -> dict[str, object]:
+    return {field: value for field, value in model.items() if owners.get(field) == ENTRY}
+
+
+def _line_of(data: bytes, name: str) -> int:
+    needle = f'"name":{json.dumps(name, ensure_ascii=False)}'.encode()
+    return next((number for number, line in enumerate(data.split(b"\n"), 1) if needle in line), 1)
+
+
+def _edited(repository: RegistryRepository, file: str) -> Diagnostic:
+    content = WorkTreeReader(repository.root).file(file)
+    line = conflict_line(content) if isinstance(content, bytes) else None
+    if line is not None:
+        remedy = "settle the others first; `imageworks-models snapshot rebuild` then makes this one of what they say"
+        return Diagnostic(file, line, 1, "a conflict of git is not settled here", remedy)
+    back = f"git checkout -- {shlex.quote(file)}"
+    remedy = f"take it back with `{back}`, or make it anew with `imageworks-models snapshot rebuild`"
+    return whole_file(file, "edited by hand", remedy)
+
+
+def render(problems: Iterable[Diagnostic]) -> Iterator[str]:
+    """Yield each problem with its remedy, as the command line shows it."""
+    for one in problems:
+        yield f"{one.render()}; {one.remedy}"

@@ -1,0 +1,127 @@
+"""What this host computed last of a registry, kept in its cache with the commits that it was computed from.
+
+A snapshot is a file that whoever may push can write, so nothing reads it back. This note is the host's own, and says
+what manifests and entries give while the same commits are checked out.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from imageworks import __version__
+from imageworks.foundation.bounded_json import LARGEST, read_json
+from imageworks.foundation.plain_files import read_plain_file
+from imageworks.foundation.private_files import FILE_MODE, ForeignFolderError, make_private_folder
+from imageworks.git.heads import BRANCHES, Heads
+from imageworks.registry.documents.cache import cache_file, registry_key
+from imageworks.registry.documents.schema_files import schema_dir
+
+if TYPE_CHECKING:
+    from imageworks.host.settings import HostSettings
+    from imageworks.registry.entries.queries import Model
+    from imageworks.registry.load import RegistryState
+
+_NOTHING: Final[Mapping[str, object]] = {}
+
+
+class NotedModels(NamedTuple):
+    """What a note says.
+
+    Args:
+        models: The merged models, sorted by name.
+        left_out: What is wrong with documents that were left out.
+        branch: The branch that the host's entries go to; ``None`` for the checked-out one.
+        at: What it was computed from, as :meth:`SnapshotNote.at` returns it.
+    """
+
+    models: "Sequence[Model]"
+    left_out: Sequence[str]
+    branch: str | None
+    at: Sequence[str]
+
+
+class SnapshotNote:
+    """The note of one host and registry: a line of JSON that says what it is of, then the snapshot's bytes."""
+
+    def __init__(self, host: "HostSettings", root: Path) -> None:
+        self._file = cache_file(host.cache_dir / "snapshots", root)
+        self._host = host
+        self._root = root
+
+    def read(self) -> NotedModels | None:
+        """Return what is noted; ``None`` where other commits are checked out, or signatures have to be looked at."""
+        head, body = self._read()
+        named, left_out = head.get("branch"), head.get("left_out")
+        branch = named if isinstance(named, str) else None
+        at = self.at(branch)
+        signed = head.get("signed") is not False or self._host.require_signed
+        if signed or head.get("at") != at or head.get("body") != _digest(body) or not isinstance(left_out, list):
+            return None
+        if signature_notes(self._host, self._root).exists():
+            return None
+        with suppress(ValueError, RecursionError):  # it is as we wrote it, so its depth is not looked at again
+            return NotedModels(json.loads(body), left_out, branch, at)
+        return None
+
+    def snapshot_of(self, inputs: str) -> str | None:
+        """Return the id of the snapshot that some trees give; ``None`` where that is not noted."""
+        head, _ = self._read(only_head=True)
+        found = head.get("snapshot")
+        return found if isinstance(found, str) and head.get("inputs") == inputs else None
+
+    def write(self, registry: "RegistryState", inputs: str, snapshot: str, body: bytes, *, signed: bool) -> None:
+        """Keep what was computed; a cache only, written where it says something else."""
+        head = {
+            "at": self.at_state(registry),
+            "branch": registry.branch,
+            "inputs": inputs,
+            "snapshot": snapshot,
+            "signed": signed or signature_notes(self._host, self._root).exists(),
+            "left_out": [problem.render() for problem in registry.diagnostics],
+            "body": _digest(body),
+        }
+        if head == self._read(only_head=True)[0]:
+            return
+        from imageworks.files.renames import write_durably  # `list` only reads
+
+        with suppress(OSError, ForeignFolderError):
+            make_private_folder(self._file.parent, top=self._host.cache_dir)
+            write_durably(self._file, (json.dumps(head).encode(), b"\n", body), mode=FILE_MODE)
+
+    def at(self, branch: str | None) -> Sequence[str]:
+        """Return what decides what manifests and entries give."""
+        heads = Heads(self._root)
+        tip = heads.tip(f"{BRANCHES}{branch}") if branch else ""
+        return [self._host.host, *heads.checked_out(), branch or "", tip, rules()]
+
+    def at_state(self, registry: "RegistryState") -> Sequence[str]:
+        """Return the same of a registry that was read; empty where somebody moved on meanwhile."""
+        at = self.at(registry.branch)
+        read = (registry.host, registry.revision, registry.recorded if registry.branch else "")
+        return at if (at[0], at[2], at[4]) == read else []
+
+    def _read(self, *, only_head: bool = False) -> tuple[Mapping[str, object], bytes]:
+        try:
+            line, _, body = read_plain_file(self._file, LARGEST + 1, first_line=only_head).partition(b"\n")
+            head = read_json(line)
+        except (OSError, ValueError):
+            return _NOTHING, b""
+        return (head, body) if isinstance(head, dict) else (_NOTHING, b"")
+
+
+def signature_notes(host: "HostSettings", root: Path) -> Path:
+    """Return the file in which a host keeps what it knows of a registry's signatures."""
+    return host.state_dir / "signed" / f"{registry_key(root)}.json"
+
+
+def rules() -> str:
+    """Return a digest of what decides how a snapshot is made: the table of owners and the code that merges."""
+    merging = Path(__file__).with_name("entries") / "merge.py"
+    return _digest(__version__.encode() + (schema_dir() / "ownership.json").read_bytes() + merging.read_bytes())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,1 @@
+"""aria2c as a child process."""
