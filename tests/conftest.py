@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import pytest_timeout
 from huggingface_hub import constants
 from hypothesis import settings
 
@@ -99,6 +100,19 @@ CHILDREN = Children()
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(settings: pytest_timeout.Settings) -> Generator[None, object, object]:
+    """Let a test that has run out of time have as little of it for each thing that it leaves."""
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, settings.timeout, ENDING_SECONDS)
+
+
+def _hangs(_number: int, _frame: object) -> None:
+    pytest.fail(f"a fixture does not end within {ENDING_SECONDS} s", pytrace=True)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember whether a test failed."""
     report = yield
@@ -108,14 +122,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
-    """Bound the end of every fixture, and let no program of a failed test hang one or meet the next test."""
+    """Bound the end of every fixture, and let no program of a failed test hang one or meet the next test.
+
+    pytest-timeout and pytest's own dump of stacks stop their clocks when a test fails, as if somebody were to debug it.
+    """
     if item.stash.get(FAILED, False):
         CHILDREN.kill()
-    if callable(signal.getsignal(signal.SIGALRM)):  # pytest-timeout's, whose own clock has run out where a test hung
-        signal.setitimer(signal.ITIMER_REAL, ENDING_SECONDS, ENDING_SECONDS)
+    signal.signal(signal.SIGALRM, _hangs)
+    signal.setitimer(signal.ITIMER_REAL, ENDING_SECONDS, ENDING_SECONDS)
     try:
         return (yield)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         CHILDREN.forget()
 
 

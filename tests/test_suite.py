@@ -25,6 +25,18 @@ def test_hangs_at_its_end(hangs):
     pass
 
 
+def test_fails_and_hangs_at_its_end(hangs):
+    assert STARTED
+
+
+@pytest.mark.timeout(2)
+def test_hangs_and_again_when_it_is_told_to_end():
+    try:
+        threading.Event().wait()
+    finally:
+        threading.Event().wait()
+
+
 def test_fails_while_its_child_runs():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     STARTED.append(child)
@@ -61,7 +73,8 @@ def test_a_hanging_fixture_and_a_failing_test_cost_their_neighbours_nothing(tmp_
         check=False,
     )
     assert "5 passed" in done.stdout, done
-    assert "1 failed" in done.stdout, done
-    assert "1 error" in done.stdout, done
-    assert "test_hangs_at_its_end" in done.stdout
+    assert "3 failed" in done.stdout, done
+    assert "2 errors" in done.stdout, done
+    for name in ("test_hangs_at_its_end", "test_fails_and_hangs_at_its_end"):
+        assert f"ERROR test_stories.py::{name}" in done.stdout, done
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
