@@ -30,7 +30,7 @@ def test_vllm_is_started_by_the_models_name_and_returned_running(world: World, p
     world.declare("llama-7b-instruct-awq", source={"path": str(folder)}, backend="vllm", model_aliases=["llama"])
     world.reconcile("-y")
     process = start_vllm_server(model_name="llama", port=8001, extra_args=["--max-model-len", "1"], registry=world.root)
-    assert process.wait(timeout=20) == 3
+    assert process.wait(timeout=60) == 3
     assert record.read_text(encoding="utf-8").splitlines() == [
         *("serve", str(folder), "--served-model-name", "llama-7b-instruct-awq", "llama", "--host=127.0.0.1"),
         *("--port=8001", "--max-model-len", "1"),
@@ -45,7 +45,7 @@ def test_lmdeploy_is_started_by_a_path_without_a_registry(
     record = program(programs, "lmdeploy")
     folder = chat_model(tmp_path / "my model", template=False)
     with pytest.warns(UserWarning, match="my model: no chat template") as told:
-        assert start_lmdeploy_server(str(folder), host="127.0.0.9").wait(timeout=20) == 0
+        assert start_lmdeploy_server(str(folder), host="127.0.0.9").wait(timeout=60) == 0
     assert told[0].filename == __file__
     assert record.read_text(encoding="utf-8").splitlines() == [
         *("serve", "api_server", str(folder), "--model-name=my model", "--server-name=127.0.0.9")

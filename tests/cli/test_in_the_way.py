@@ -88,7 +88,7 @@ def test_f2_the_remedy_for_a_damaged_entry_works_as_it_stands(installed: World) 
     assert told["health"] == "unknown"
     remedy = re.search(r"`(git [^`]+)`", told["reason"])
     assert remedy is not None, told
-    subprocess.run(["sh", "-c", remedy[1]], cwd=installed.root, check=True, timeout=20)
+    subprocess.run(["sh", "-c", remedy[1]], cwd=installed.root, check=True, timeout=60)
     installed.commit("Bring the entry back")
     installed.reconcile()
     assert installed.status()[NAME][:2] == ("synced", "healthy")

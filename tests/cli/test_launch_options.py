@@ -279,7 +279,7 @@ def test_x3_a_forged_snapshot_is_never_obeyed(world: World) -> None:
     record = program(world.folder / "bin", "vllm")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(record.parent), prepend=":")
-        assert start_vllm_server(NAME, registry=world.root).wait(timeout=20) == 0
+        assert start_vllm_server(NAME, registry=world.root).wait(timeout=60) == 0
     assert record.read_text(encoding="utf-8").splitlines() == words[1:]
     git(world.root, "rm", "--quiet", "--force", f"snapshot/{HOST}.json")
     world.commit("Remove the snapshot")

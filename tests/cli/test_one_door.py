@@ -185,7 +185,7 @@ def run(name: str, words: tuple[str, ...], world: World) -> Result:
     if name in {"serve", "hub serve"}:  # which would not end
         program = "from imageworks.cli.app import main; main()"
         line = [sys.executable, "-c", program, *name.split(), *given, "--registry", str(world.root)]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
         return Result(done.returncode, done.stdout, done.stderr)
     return command(*name.split(), *given, "--registry", world.root)
 

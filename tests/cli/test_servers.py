@@ -56,7 +56,7 @@ def path_of(words: list[str]) -> str:
 def ask(url: str, **headers: str) -> tuple[int, bytes]:
     request = urllib.request.Request(url, headers={key.replace("_", "-"): said for key, said in headers.items()})  # noqa: S310 # ours
     try:
-        with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310 # ours
+        with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310 # ours
             return reply.status, reply.read()
     except HTTPError as error:
         with error:
@@ -66,7 +66,7 @@ def ask(url: str, **headers: str) -> tuple[int, bytes]:
 def end(process: "subprocess.Popen[str]") -> str:
     """End a server; returns all that it said, having ended cleanly."""
     process.send_signal(signal.SIGTERM)
-    rest, talk = process.communicate(timeout=20)
+    rest, talk = process.communicate(timeout=60)
     assert process.returncode == 0
     return rest + talk
 
@@ -180,7 +180,7 @@ def test_x14_it_ends_in_time_though_requests_are_open(words: list[str]) -> None:
     with running(words) as (process, url), ExitStack() as held:
         for number in range(300):
             connection = held.enter_context(
-                socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=20)
+                socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=60)
             )
             connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n" if number % 2 else b"")
         assert ask(url + path_of(words))[0] == 200

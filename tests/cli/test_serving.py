@@ -262,7 +262,7 @@ def serving(world: World, *words: str, **environment: str) -> Iterator[tuple["su
 
 
 def names(url: str) -> list[str]:
-    with urllib.request.urlopen(f"{url}/models", timeout=20) as reply:  # noqa: S310 # of our own on loopback
+    with urllib.request.urlopen(f"{url}/models", timeout=60) as reply:  # noqa: S310 # of our own on loopback
         return [model["id"] for model in json.loads(reply.read())["data"]]
 
 
@@ -277,7 +277,7 @@ def test_it_serves_follows_commits_and_ends_cleanly(world: World, model: Path, n
         world.reconcile("-y")
         assert names(url) == ["another", NAME]
         process.send_signal(number)
-        rest, talk = process.communicate(timeout=20)
+        rest, talk = process.communicate(timeout=60)
     assert (process.returncode, rest) == (0, "")
     assert talk.startswith("Serving 1 model of testhost.")
     assert '"GET /v1/models HTTP/1.1" 200' in talk
@@ -301,7 +301,7 @@ def test_the_proxys_variables_show_more(world: World, model: Path) -> None:
 def test_it_warns_when_others_can_reach_it(world: World) -> None:
     with serving(world, "--host", "0.0.0.0", "--insecure") as (process, url):  # noqa: S104 # what is to be warned of
         process.send_signal(signal.SIGINT)
-        _, talk = process.communicate(timeout=20)
+        _, talk = process.communicate(timeout=60)
     assert url.startswith("http://0.0.0.0:")
     assert "warning: listening on 0.0.0.0: everybody who can reach this machine" in talk
 

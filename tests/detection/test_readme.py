@@ -114,7 +114,6 @@ def test_a_licence_file_is_known_by_its_first_words(text: str, expected: str | N
     assert license_of_file(text) == expected
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     "unit", ["license ", "license:" + " " * 50, "4bit group ", "reasoning ", "---\n", "w4g", "[", "chain of "]
 )

@@ -124,7 +124,6 @@ def state_changing_calls(trace: Path, folder: Path) -> list[tuple[str, int]]:
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-@pytest.mark.timeout(110)
 def test_i3_a_kill_at_every_state_changing_call_converges(tmp_path: Path) -> None:
     """The only tier that finds a missing recovery of stale locks: no failpoint falls between two calls of libgit2."""
     template = tmp_path / "template"

@@ -40,7 +40,7 @@ class Door:
 
     def talk(self, data: bytes) -> bytes:
         """Send raw bytes and return all that comes back until the server hangs up."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             try:
                 connection.sendall(data)
                 with suppress(OSError):  # it has ended already
@@ -278,7 +278,7 @@ def half_open(door: Door, count: int, held: ExitStack) -> list[socket.socket]:
     """Return connections that each began a request, or said nothing, and wait."""
     found = []
     for number in range(count):
-        connection = held.enter_context(socket.create_connection(("127.0.0.1", door.port), timeout=20))
+        connection = held.enter_context(socket.create_connection(("127.0.0.1", door.port), timeout=60))
         if number % 2:
             connection.sendall(raw(f"GET {door.path} HTTP/1.1", OURS)[:-2] + b"A: ")
         found.append(connection)
@@ -318,7 +318,7 @@ def test_x14_a_place_comes_back_from_a_client_that_takes_nothing() -> None:
         door = Door(server.port, "/")
         with ExitStack() as held:
             for _ in range(2):
-                connection = held.enter_context(socket.create_connection(("127.0.0.1", door.port), timeout=20))
+                connection = held.enter_context(socket.create_connection(("127.0.0.1", door.port), timeout=60))
                 connection.sendall(raw("GET / HTTP/1.1", OURS))
                 assert connection.recv(1)
             assert 200 in (door.status(raw("GET / HTTP/1.1", OURS)) for _ in range(100_000))
@@ -334,11 +334,11 @@ def test_x14_when_everybody_is_served_the_next_one_is_told_to_come_again() -> No
 
     with open_desk(Desk(slow), connections=2) as server, ExitStack() as held:
         door = Door(server.port, "/")
-        busy = [held.enter_context(socket.create_connection(("127.0.0.1", door.port), timeout=20)) for _ in range(2)]
+        busy = [held.enter_context(socket.create_connection(("127.0.0.1", door.port), timeout=60)) for _ in range(2)]
         for connection in busy:
             connection.sendall(raw("GET / HTTP/1.1", OURS, "Connection: close"))
         at_work.wait(20)
-        with socket.create_connection(("127.0.0.1", door.port), timeout=20) as over:
+        with socket.create_connection(("127.0.0.1", door.port), timeout=60) as over:
             answer = b"".join(iter(lambda: over.recv(65536), b""))
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: 1\r\n" in answer
@@ -353,7 +353,7 @@ def test_x14_when_everybody_is_served_the_next_one_is_told_to_come_again() -> No
 def test_x14_a_whole_request_has_one_time_however_it_drips(sent: bytes) -> None:
     with (
         open_desk(Desk(), request_seconds=0.3) as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
     ):
         connection.sendall(sent)
         answer = b""
@@ -371,7 +371,7 @@ def test_x14_a_whole_request_has_one_time_however_it_drips(sent: bytes) -> None:
 def test_x14_empty_lines_are_no_request_that_keeps_a_connection() -> None:
     with (
         open_desk(Desk(), request_seconds=0.3) as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
     ):
         connection.settimeout(0.02)
         ended = False
@@ -391,7 +391,7 @@ def test_x14_empty_lines_are_no_request_that_keeps_a_connection() -> None:
 def test_x14_a_connection_that_is_idle_ends_without_a_word() -> None:
     with (
         open_desk(Desk(), idle_seconds=0.05, request_seconds=0.1) as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=20) as silent,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as silent,
     ):
         assert 1 in (answers_until_the_end(server.port) for _ in range(1000))
         assert silent.recv(1) == b""
@@ -399,7 +399,7 @@ def test_x14_a_connection_that_is_idle_ends_without_a_word() -> None:
 
 def answers_until_the_end(port: int) -> int:
     """Return how often one request is answered on a connection that is not closed by us; a busy machine can be late."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection, suppress(ConnectionError):
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection, suppress(ConnectionError):
         connection.sendall(raw("GET / HTTP/1.1", OURS))
         return b"".join(iter(lambda: connection.recv(65536), b"")).count(b"HTTP/1.1 ")
     return 0

@@ -39,10 +39,10 @@ def test_it_prints_the_endpoint_serves_and_ends_cleanly(tmp_path: Path, number: 
     with serving(str(tmp_path)) as (process, line):
         assert line.startswith("export HF_ENDPOINT=http://127.0.0.1:")
         url = line.strip().partition("=")[2]
-        with urllib.request.urlopen(f"{url}/acme/tiny/resolve/main/a.txt", timeout=20) as reply:  # noqa: S310
+        with urllib.request.urlopen(f"{url}/acme/tiny/resolve/main/a.txt", timeout=60) as reply:  # noqa: S310
             assert reply.read() == b"hello"
         process.send_signal(number)
-        rest, talk = process.communicate(timeout=20)
+        rest, talk = process.communicate(timeout=60)
 
     assert (process.returncode, rest) == (0, "")
     assert "Serving 1 repository of" in talk
@@ -54,7 +54,7 @@ def test_it_prints_the_endpoint_serves_and_ends_cleanly(tmp_path: Path, number: 
 def test_it_warns_when_others_can_reach_it(tmp_path: Path) -> None:
     with serving(str(tmp_path), "--host", "0.0.0.0", "--insecure", "--quiet") as (process, line):  # noqa: S104
         process.send_signal(signal.SIGINT)
-        _, talk = process.communicate(timeout=20)
+        _, talk = process.communicate(timeout=60)
 
     assert line.startswith("export HF_ENDPOINT=http://")
     assert "warning: listening on 0.0.0.0" in talk
@@ -68,10 +68,10 @@ def test_the_token_may_come_from_the_environment_and_is_never_shown(tmp_path: Pa
             f"{line.strip().partition('=')[2]}/acme/tiny/resolve/main/a.txt",
             headers={"Authorization": "Bearer hf_mine"},
         )
-        with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
             assert reply.read() == b"hello"
         process.send_signal(signal.SIGINT)
-        rest, talk = process.communicate(timeout=20)
+        rest, talk = process.communicate(timeout=60)
 
     assert "hf_mine" not in line + rest + talk
     assert "warning" not in talk

@@ -60,7 +60,7 @@ def hub(root: Path, clock: Clock) -> Iterator[HubServer]:
 
 def ask(url: str, method: str = "GET", data: bytes | None = None, **headers: str) -> Reply:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
     try:
         connection.request(method, target, data, {name.replace("_", "-"): value for name, value in headers.items()})
@@ -73,7 +73,7 @@ def ask(url: str, method: str = "GET", data: bytes | None = None, **headers: str
 def talk(url: str, data: bytes) -> bytes:
     """Send raw bytes and return all that comes back until the server hangs up."""
     parts = urlsplit(url)
-    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as connection:
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -325,7 +325,7 @@ def test_a_stall_ends_when_released_or_with_the_server(hub: HubServer) -> None:
         ask(link(hub))
     release.clear()
     url = urlsplit(link(hub))
-    with socket.create_connection((url.hostname or "", url.port or 0), timeout=20) as connection:
+    with socket.create_connection((url.hostname or "", url.port or 0), timeout=60) as connection:
         connection.sendall(f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert connection.recv(1)
         hub.stop()

@@ -58,7 +58,7 @@ def ask(
     url: str, path: str, method: str = "GET", body: bytes | None = None, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     connection.request(
         method, path, body=body, headers={name.replace("_", "-"): said for name, said in headers.items()}
     )
@@ -324,7 +324,7 @@ def test_x14_only_loopback_names_and_the_own_address_are_answered(tmp_path: Path
 def test_x14_two_hosts_are_none(tmp_path: Path) -> None:
     with serving(tmp_path) as url:
         parts = urlsplit(url)
-        with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+        with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
             connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")
             assert b" 400 " in connection.recv(1000).splitlines()[0]
 
@@ -344,7 +344,7 @@ def test_x14_a_request_that_drips_gives_its_place_back(tmp_path: Path) -> None:
     record(tmp_path, merged("m", tmp_path))
     with serving(tmp_path, limits=ServerLimits(request_seconds=0.3)) as url:
         parts = urlsplit(url)
-        with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+        with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
             connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n")
             ended = False
             for _ in range(1000):  # a byte more often than any single read would wait
@@ -391,7 +391,7 @@ def test_nonsense_ends_its_connection_and_nothing_else(tmp_path: Path, sent: byt
     record(tmp_path, merged("m", tmp_path))
     with serving(tmp_path) as url:
         parts = urlsplit(url)
-        with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+        with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
             try:
@@ -407,7 +407,7 @@ def test_x14_connections_that_say_nothing_make_room_for_others(tmp_path: Path) -
     with serving(tmp_path) as url, ExitStack() as held:
         parts = urlsplit(url)
         address = (parts.hostname, parts.port)
-        slow = [held.enter_context(socket.create_connection(address, timeout=20)) for _ in range(LIMITS.connections)]
+        slow = [held.enter_context(socket.create_connection(address, timeout=60)) for _ in range(LIMITS.connections)]
         for connection in slow[::2]:
             connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nA: ")
         assert [ids(url) for _ in range(LIMITS.connections + 8)] == [["m"]] * (LIMITS.connections + 8)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 FUSE_PROGRAM = Path(__file__).with_name("refusing_fuse.py")
-MOUNT_SECONDS = 20.0
+MOUNT_SECONDS = 60.0
 
 
 class Mount:

@@ -274,7 +274,7 @@ class LoopbackOllama(Loopback):
         """
         yield {"status": "pulling manifest"}
         turn = self._turns.setdefault(str(name), threading.Lock())
-        mine = turn.acquire(timeout=10)
+        mine = turn.acquire(timeout=60)
         try:
             yield from self._fetch_alone(name, insecure=insecure)
         finally:

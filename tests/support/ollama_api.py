@@ -39,7 +39,7 @@ def with_fields(layers: list[tuple[str, bytes]], body: Mapping[str, Any]) -> lis
 
 
 def fetched(host: str, path: str, span: str | None = None) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(host, timeout=20)
+    connection = http.client.HTTPConnection(host, timeout=60)
     try:
         connection.request("GET", path, headers={"Range": span} if span else {})
         answer = connection.getresponse()

@@ -29,7 +29,7 @@ from support.warm import WARM
 REPO: Final = "acme/tiny"
 NAME: Final = "tiny-vllm"
 HOST: Final = "testhost"
-RUN_SECONDS: Final = 60
+RUN_SECONDS: Final = 120
 INDEX: Final = "model.safetensors.index.json"
 SHARDS: Final = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 LARGE_BYTES: Final = 9 << 20
@@ -297,7 +297,7 @@ def ended(child: "subprocess.Popen[str]", *, timeout: float = RUN_SECONDS) -> Ra
         stdout, stderr = child.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         child.send_signal(signal.SIGABRT)
-        stdout, stderr = child.communicate(timeout=10)
+        stdout, stderr = child.communicate(timeout=60)
         raise AssertionError(f"the program hangs:\n{stdout}\n{stderr}") from None
     return Ran(child.returncode, stdout, stderr, child.pid)
 
@@ -420,7 +420,7 @@ def noted_bytes(folder: Path) -> int:
     return total
 
 
-def wait_for(condition: Callable[[], object], *, seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], object], *, seconds: float = 120.0) -> None:
     """Return as soon as a condition holds; fail when it does not for too long.
 
     A file that goes while a condition looks at it is no answer yet.

@@ -15,7 +15,7 @@ from typing import Final, Self
 
 import pyte
 
-BOUND_SECONDS: Final = 60
+BOUND_SECONDS: Final = 120
 ON_TERMINAL: Final = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )

@@ -39,7 +39,7 @@ HEAVY: Final = (
 )
 LARGEST: Final = 1 << 17
 AS_HERE: Final = ("LANG", "LC_ALL", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
-ENDING_SECONDS: Final = 10.0
+ENDING_SECONDS: Final = 30.0
 STARTER: Final = """\
 #!{python} -IS
 import json, os, sys
