@@ -1,6 +1,7 @@
 """Issue 18: how all hosts stand, from git alone, and what each host reports on a ref of its own."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,6 +161,57 @@ def test_what_many_hosts_have_alike_is_read_and_judged_once(two: World, monkeypa
     assert len(found) == 7
     assert all(standings(host) == {NAME: "as-declared"} for host in found.values())
     assert len(read) == 2
+
+
+def host_like(world: World, name: str, *, snapshot: str = "") -> str:
+    """Give a third host what another has, at places of its own, and return the id of its entry."""
+    entry, other = (world.root / f"{one}.json" for one in (f"discovered/{OTHER}/{NAME}", f"snapshot/{OTHER}"))
+    moved = entry.read_text(encoding="utf-8").replace("weights of", f"weights {name} of")
+    world.write(f"discovered/{name}/{NAME}.json", moved)
+    world.write(
+        f"snapshot/{name}.json",
+        snapshot or other.read_text(encoding="utf-8").replace("weights of", f"weights {name} of"),
+    )
+    return git(world.root, "rev-parse", f"HEAD:discovered/{name}/{NAME}.json").strip()
+
+
+def pack_without(folder: Path, blob: str) -> None:
+    """Leave one pack of everything but a file's content."""
+    listed = git(folder, "rev-list", "--objects", "--all").splitlines()
+    objects = folder / ".git/objects"
+    ids = "\n".join(line.split()[0] for line in listed if not line.startswith(blob)) + "\n"
+    packed = subprocess.run(
+        ["git", "pack-objects", str(objects / "pack/pack")],
+        cwd=folder,
+        input=ids.encode(),
+        check=True,
+        capture_output=True,
+    ).stdout.decode()
+    for file in [*objects.glob("??/*"), *objects.glob("pack/*")]:
+        if packed.strip() not in file.name:
+            file.chmod(0o600)
+            file.unlink()
+
+
+def test_what_another_host_and_the_id_prove_is_not_read(two: World) -> None:
+    pack_without(two.root, host_like(two, "third"))
+    assert standings(hosts(two)["third"]) == {NAME: "as-declared"}
+
+
+def test_a_snapshot_is_not_believed(two: World) -> None:
+    entry = two.entry(host=OTHER)
+    entry["resolved"] = {**entry["resolved"], "revision": "0" * 40}  # type: ignore[dict-item]
+    before = (two.root / f"snapshot/{OTHER}.json").read_text(encoding="utf-8")
+    host_like(two, "third", snapshot=before)
+    two.write(f"discovered/third/{NAME}.json", json.dumps(entry))
+    git(two.root, "repack", "-a", "-d", "-q")
+    assert standings(hosts(two, code=1)["third"]) == {NAME: "outdated"}
+
+
+def test_an_entry_whose_content_nothing_proves_is_read(two: World) -> None:
+    missing = host_like(two, "third", snapshot="[\n]\n")
+    pack_without(two.root, missing)
+    assert f"git object {missing} is missing or damaged" in fleet(two, code=1).err
 
 
 def test_an_entry_that_cannot_be_read_is_no_matter_of_other_hosts(two: World) -> None:

@@ -18,7 +18,9 @@ class _LazyModule(ModuleType):
     """Stands for a library that costs more to load than most commands take, until something of it is used."""
 
     def __getattr__(self, name: str) -> object:
-        return getattr(import_module(self.__name__), name)
+        found = getattr(import_module(self.__name__), name)
+        setattr(self, name, found)  # asked for again once an object
+        return found
 
 
 if TYPE_CHECKING:

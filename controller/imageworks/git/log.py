@@ -171,6 +171,23 @@ def record(commit: "Commit", differences: Callable[[], tuple[str, ...]]) -> Comm
     )
 
 
+class Claimants:
+    """Says which host's controller a commit says that it is of; each message is read once for all hosts."""
+
+    def __init__(self, repository: "Repository") -> None:
+        self._repository = repository
+        self._known: dict[Oid, tuple[str | None, Sequence[Oid]]] = {}
+
+    def of(self, identifier: "Oid") -> "tuple[str | None, Sequence[Oid]]":
+        """Return a host's name, ``None`` where a commit says none, and the commit's parents."""
+        if (found := self._known.get(identifier)) is None:
+            commit: Commit = self._repository[identifier]  # type: ignore[assignment] # by its kind
+            applied = f"{RECONCILED_REVISION}: " in commit.message
+            host = read_trailers(commit.message).get(HOST) if applied else None
+            found = self._known[identifier] = host, commit.parent_ids
+        return found
+
+
 class AppliedCommits:
     """Finds the newest commit that a host's controller made, from any commit on; what was walked is remembered.
 
@@ -178,9 +195,10 @@ class AppliedCommits:
     the host's own files, and have reconciled a commit that is one of its ancestors.
     """
 
-    def __init__(self, repository: "Repository", host: str, own: Sequence[str]) -> None:
+    def __init__(self, repository: "Repository", host: str, own: Sequence[str], claimants: "Claimants") -> None:
         self._repository = repository
         self._host = host
+        self._claimants = claimants
         self._reader = PatternReader(own)
         self._known: dict[Oid, Oid | None] = {}
 
@@ -189,15 +207,15 @@ class AppliedCommits:
         waiting = [start]
         while waiting:
             here = waiting[-1]
-            commit: Commit = self._repository[here]  # type: ignore[assignment] # by its kind
+            claimant, parents = self._claimants.of(here)
             if here in self._known:
                 waiting.pop()
-            elif self._is_applied(commit):
+            elif claimant == self._host and self._is_applied(here):
                 self._known[here] = here
-            elif unknown := [parent for parent in commit.parent_ids if parent not in self._known]:
+            elif unknown := [parent for parent in parents if parent not in self._known]:
                 waiting += unknown
             else:
-                found = {self._known[parent] for parent in commit.parent_ids} - {None}
+                found = {self._known[parent] for parent in parents} - {None}
                 self._known[here] = max(found, key=self._age, default=None)  # type: ignore[arg-type] # none is None
         return self._known[start]
 
@@ -205,12 +223,9 @@ class AppliedCommits:
         found: Commit = self._repository[commit]  # type: ignore[assignment] # by its kind
         return found.commit_time
 
-    def _is_applied(self, commit: "Commit") -> bool:
-        if f"{RECONCILED_REVISION}: " not in commit.message:
-            return False
+    def _is_applied(self, identifier: "Oid") -> bool:
+        commit: Commit = self._repository[identifier]  # type: ignore[assignment] # by its kind
         trailers = read_trailers(commit.message)
-        if trailers.get(HOST) != self._host:
-            return False
         now = self._reader.matches(commit.tree)
         if any(self._reader.matches(parent.tree) == now for parent in commit.parents) or not (commit.parents or now):
             return False

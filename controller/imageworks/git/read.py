@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from imageworks.git import libgit2
+from imageworks.git.tree_scan import ID_BYTES
 from imageworks.git.values import (
     SUBMODULE_MODE,
     BlobReference,
@@ -15,7 +16,7 @@ from imageworks.git.values import (
 )
 
 if TYPE_CHECKING:
-    from pygit2 import Commit, Odb, Oid, Repository, Tree
+    from pygit2 import Commit, Odb, OdbBackendPack, Oid, Repository, Tree
 
 TREE_MODE: Final = 0o040000
 COMMIT_KIND: Final = 1  # GIT_OBJECT_COMMIT
@@ -85,6 +86,16 @@ def walk_files(
                 yield path, reference(odb, entry.id, mode)
 
 
+def direct_items(tree: "Tree") -> Iterator[tuple[str, str, int]]:
+    """Yield name, id and mode of what stands right in a tree, from its own bytes alone."""
+    data, place = tree.read_raw(), 0
+    while place < len(data):
+        space = data.index(b" ", place)
+        end = data.index(b"\0", space) + 1
+        yield _name(data[space + 1 : end - 1]), data[end : end + ID_BYTES].hex(), int(data[place:space], 8)
+        place = end + ID_BYTES
+
+
 def changed_files(before: "Tree", after: "Tree") -> Iterator[Differing]:
     """Yield the files that two trees have differently; folders that are the same are not looked into."""
     waiting: list[tuple[str, Tree | None, Tree | None]] = [("", before, after)]
@@ -138,6 +149,14 @@ def read_blobs(odb: "Odb", references: Iterable[BlobReference], limit: int) -> I
             raise BlobRefusedError(f"git object {blob.id} is {blob.refusal}, not a plain file")
         _refuse_larger(blob.id, blob.size, limit)
         yield blob, _content(odb, libgit2.object_id(blob.id))
+
+
+def packed(packs: "OdbBackendPack", hexadecimal: str) -> bytes:
+    """Return a packed object's bytes, which nobody compared with its id; empty where it is in no pack."""
+    try:
+        return packs.read(libgit2.object_id(hexadecimal))[1]
+    except (KeyError, libgit2.git_error()):
+        return b""
 
 
 def header(odb: "Odb", identifier: "Oid") -> int:

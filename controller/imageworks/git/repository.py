@@ -35,7 +35,7 @@ from imageworks.git.writer import CommitRequest, RegistryWriter, with_recovery
 from imageworks.host.predecessor_files import refuse_foreign
 
 if TYPE_CHECKING:
-    from pygit2 import Commit, Repository, Tree
+    from pygit2 import Commit, OdbBackendPack, Repository, Tree
 
     from imageworks.git.branches import Branches
     from imageworks.git.host_refs import HostRefs
@@ -58,6 +58,7 @@ class RegistryRepository:
         self._repository = repository
         self._host = host
         self._applied: dict[str, log.AppliedCommits] = {}
+        self._claimants = log.Claimants(repository)
         self._looked_at: dict[str | None, TreeEntries] = {}
         self._writer = RegistryWriter(layout, repository, host, index_wait=index_wait)
 
@@ -125,6 +126,15 @@ class RegistryRepository:
         base = f"{folder}/" if folder else ""
         return dict(sorted(read.walk_files(self._repository, tree, base, below=below)))
 
+    def listing(self, revision: str | None, folder: str) -> dict[str, tuple[str, int]]:
+        """Return ids and modes of what stands right in a folder at a commit; nothing is looked up but the folder."""
+        tree = self._folder(revision, folder)
+        return {} if tree is None else {name: (one, mode) for name, one, mode in read.direct_items(tree)}
+
+    def reference(self, identifier: str, mode: int) -> BlobReference:
+        """Return a listed file's reference, with its size."""
+        return read.reference(self._repository.odb, libgit2.object_id(identifier), mode)
+
     def folders(self, revision: str | None, folder: str) -> dict[str, str]:
         """Return the ids of the folders right below a folder of the registry at a commit, by their names."""
         tree = self._folder(revision, folder)
@@ -140,6 +150,17 @@ class RegistryRepository:
     ) -> Iterator[tuple[BlobReference, bytes]]:
         """Yield many listed files' bytes."""
         return read.read_blobs(self._repository.odb, references, limit)
+
+    def unverified(self, identifier: str) -> bytes:
+        """Return a packed file's bytes, not held against its id: only for what is proved otherwise; empty where loose.
+
+        libgit2's search for collisions takes longer than reading does.
+        """
+        return read.packed(self._packs, identifier)
+
+    @cached_property
+    def _packs(self) -> "OdbBackendPack":
+        return libgit2.pygit2.OdbBackendPack(self._layout.common_dir / "objects")
 
     def let_go(self) -> None:
         """Free what libgit2 keeps of objects that were read, 20 MB after ten thousand; it opens its files again."""
@@ -233,7 +254,7 @@ class RegistryRepository:
             return None
         if host not in self._applied:
             own = [self._layout.repository_path(path) for path in (f"discovered/{host}", f"snapshot/{host}.json")]
-            self._applied[host] = log.AppliedCommits(self._repository, host, own)
+            self._applied[host] = log.AppliedCommits(self._repository, host, own, self._claimants)
         found = self._applied[host].newest(libgit2.object_id(start))
         return None if found is None else self.record(str(found))
 

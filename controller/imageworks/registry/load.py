@@ -85,8 +85,9 @@ class RegistryState:
 
         While registry.yaml is invalid no label is known, so one that selects by labels is not taken for excluded.
         """
-        by_label = any("=" in wanted for wanted in manifest.hosts)
-        return manifest.applies_to(self.host, self.settings.labels) or (bool(self.settings_invalid) and by_label)
+        if manifest.applies_to(self.host, self.settings.labels):
+            return True
+        return bool(self.settings_invalid) and any("=" in wanted for wanted in manifest.hosts)
 
     @property
     def settings_problem(self) -> str | None:

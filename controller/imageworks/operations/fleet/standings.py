@@ -1,10 +1,10 @@
 """How models stand on hosts by what is declared and what is recorded; nothing else is looked at."""
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
 
 from imageworks.detection.problems import condition_of
 from imageworks.fleet.status import ModelOnHost, Standing
+from imageworks.operations.fleet.host_entries import EntryContent
 from imageworks.plan.facts import DeclaredModel
 from imageworks.plan.plan import Reason
 from imageworks.providers.dispatch import store_provider
@@ -14,16 +14,16 @@ from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry, InvalidEnt
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifests.manifest import Manifest, RepositorySource, State
 
-_OF_ONE_HOST: Final = (b'"download_path": "', b'"downloaded_at": "', b'"model_path": "')
-
 
 class Standings:
     """Says how models stand on hosts; what is the same on many of them is read and judged once."""
 
-    def __init__(self) -> None:
+    def __init__(self, manifests: Iterable[Manifest]) -> None:
+        ordered = sorted(manifests, key=lambda one: one.name)
+        self._declared = [(manifest, (manifest.name, *manifest.previously)) for manifest in ordered]
         self._known: dict[tuple[str, str, bytes], ModelOnHost] = {}
 
-    def of(self, state: RegistryState, entries: Mapping[str, bytes | str]) -> Iterator[ModelOnHost]:
+    def of(self, state: RegistryState, entries: Mapping[str, EntryContent | str]) -> Iterator[ModelOnHost]:
         """Yield how each model stands that a host has, or is to have.
 
         Args:
@@ -31,8 +31,10 @@ class Standings:
             entries: The content of its entries by their names; of one that is not to be read, what is wrong with it.
         """
         taken: set[str] = set()
-        for manifest in sorted(state.applied, key=lambda one: one.name):
-            name = next((name for name in (manifest.name, *manifest.previously) if name in entries), None)
+        for manifest, names in self._declared:
+            if not state.applies(manifest):
+                continue
+            name = next((name for name in names if name in entries), None)
             if name is None:
                 yield _declared(manifest, None)
             else:
@@ -51,10 +53,10 @@ class Standings:
             elif undeclared.files or undeclared.text("download_path"):
                 yield _on_host(name, Standing.UNDECLARED, undeclared, _lacks(undeclared))
 
-    def _judged(self, host: str, manifest: Manifest, name: str, content: bytes | str) -> ModelOnHost:
+    def _judged(self, host: str, manifest: Manifest, name: str, content: EntryContent | str) -> ModelOnHost:
         if isinstance(content, str):
             return _declared(manifest, content)
-        alike = _without_places(content) if isinstance(manifest.source, RepositorySource) else content
+        alike = content.alike if isinstance(manifest.source, RepositorySource) else content.data
         found = self._known.get(at := (manifest.name, name, alike))
         if found is None:
             entry = _entry(host, name, content)
@@ -64,25 +66,12 @@ class Standings:
         return found
 
 
-def _without_places(content: bytes) -> bytes:
-    """Return an entry without the values that differ by host and say nothing of how a repository's model stands.
-
-    A quote within a text stands behind a backslash, so each of these is a key with a text as its value.
-    """
-    for key in _OF_ONE_HOST:
-        start = content.find(key)
-        end = content.find(b'"', start + len(key))
-        if start >= 0 and end > start + len(key) and b"\\" not in content[start:end]:
-            content = content[: start + len(key)] + b"-" + content[end:]
-    return content
-
-
-def _entry(host: str, name: str, content: bytes | str) -> Entry | str:
+def _entry(host: str, name: str, content: EntryContent | str) -> Entry | str:
     """Return an entry, or what is wrong with it."""
     if isinstance(content, str):
         return content
     try:
-        return read_entry(f"{ENTRIES}/{host}/{name}.json", content)
+        return read_entry(f"{ENTRIES}/{host}/{name}.json", content.data)
     except InvalidEntryError as error:
         return error.message
 

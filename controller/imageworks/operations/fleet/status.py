@@ -14,6 +14,7 @@ from imageworks.git.remote import Remote
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.trailers import RECONCILED_REVISION
 from imageworks.host.settings import HostSettings
+from imageworks.operations.fleet.host_entries import HostEntries
 from imageworks.operations.fleet.known_models import KnownModels
 from imageworks.operations.fleet.report import fetch_reports, last_report, report_counterpart
 from imageworks.operations.fleet.standings import Standings
@@ -23,7 +24,7 @@ from imageworks.reconcile.remote_sync import DECLARED
 from imageworks.reconcile.signature_policy import Trust
 from imageworks.registry.commit_reader import RevisionReader
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
-from imageworks.registry.load import ENTRY_LIMIT_BYTES, RegistryState
+from imageworks.registry.load import RegistryState
 from imageworks.registry.manifests.manifest import read_manifest
 from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
 from imageworks.registry.settings.settings import read_settings
@@ -67,8 +68,9 @@ class _Fleet:
             self._fetch()
         self._document = self._settings_document()
         self._declared = [self._repository.tree_id(self._registry.revision, path) for path in DECLARED]
-        self._standings = Standings()
         self._registry = _without_own_entries(self._registry)
+        self._standings = Standings(self._registry.manifests.values())
+        self._entries = HostEntries(self._repository)
 
     def _fetch(self) -> None:
         """Take what the remote has for what is, where it follows the checked-out commit."""
@@ -161,23 +163,7 @@ class _Fleet:
         found = self._known.get(state.host, at)
         if found is not None:
             return found
-        return self._known.put(state.host, at, tuple(self._standings.of(state, self._entries(state.host, recorded))))
-
-    def _entries(self, host: str, recorded: str | None) -> Mapping[str, bytes | str]:
-        """Return the content of a host's entries by their names; of one that is not read, what is wrong with it."""
-        found: dict[str, bytes | str] = {}
-        sound = []
-        for file, reference in self._repository.list_files(recorded, f"{ENTRIES}/{host}", below=False).items():
-            name = file.rpartition("/")[2].removesuffix(".json")
-            if not file.endswith(".json"):
-                continue
-            if reference.refusal or reference.size > ENTRY_LIMIT_BYTES:
-                found[name] = f"{file}: {reference.refusal or 'too large'}"
-            else:
-                found[name] = b""
-                sound.append((name, reference))
-        contents = self._repository.read_blobs((reference for _, reference in sound), limit=ENTRY_LIMIT_BYTES)
-        return found | {name: data for (name, _), (_, data) in zip(sound, contents, strict=True)}
+        return self._known.put(state.host, at, tuple(self._standings.of(state, self._entries.of(state.host, recorded))))
 
 
 def _without_own_entries(registry: RegistryState) -> RegistryState:

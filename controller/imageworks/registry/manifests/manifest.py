@@ -265,13 +265,12 @@ class Manifest:
 
     def applies_to(self, host: str, labels: Mapping[str, str]) -> bool:
         """Return whether this model is meant for a host, by its name or by ``key=value`` labels."""
-        if not self.hosts:
-            return True
-        for wanted in self.hosts:
+        hosts = self.hosts
+        for wanted in hosts:
             key, equals, value = wanted.partition("=")
             if wanted == host or (equals and labels.get(key) == value):
                 return True
-        return False
+        return not hosts
 
 
 def manifest_name(file: str) -> str:
