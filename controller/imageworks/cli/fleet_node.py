@@ -9,7 +9,8 @@ import sys
 import threading
 from typing import Final, TextIO
 
-from imageworks.cli.program import prepare_process
+from imageworks.cli.app import leave_cycles
+from imageworks.cli.signals import end_as_interrupted
 from imageworks.files.progress import Progress
 from imageworks.fleet.node_task import HEARTBEAT_SECONDS, NodeAnswer, NodeTask, NodeWork, progress_line
 from imageworks.operations.fleet.node_identity import identify
@@ -109,7 +110,8 @@ def _perform(task: NodeTask, out: TextIO) -> NodeAnswer:
 
 def main() -> None:
     """Do the task that stdin holds."""
-    prepare_process()
+    leave_cycles()
+    end_as_interrupted()
     out, sys.stdout = sys.stdout, sys.stderr  # whatever else prints is no line of the protocol
     task = NodeTask.read(sys.stdin.readline())
     threading.Thread(target=_end_with_input, daemon=True).start()

@@ -1,13 +1,12 @@
 """Run one command line: the command that is meant is loaded, and every error becomes one message and an exit code."""
 
 import atexit
-import gc
 import os
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Final, NoReturn, Protocol
+from typing import Annotated, Any, NoReturn, Protocol
 
 import typer
 
@@ -17,13 +16,11 @@ from imageworks.cli.click import UsageError as CommandLineError
 from imageworks.cli.explanations import complain_of
 from imageworks.cli.group import CommandLine, Commands
 from imageworks.cli.output import OutputStyle, complain, printable, set_style
-from imageworks.cli.signals import CAME, end_as_interrupted, ended_by
+from imageworks.cli.signals import CAME, ended_by
 from imageworks.cli.streams import prepare_streams
 from imageworks.foundation.errors import ExitCode, ImageworksError
 from imageworks.foundation.log import LOGGER, command_log, debugging
 from imageworks.foundation.system_errors import system_refusal
-
-COLLECT_AFTER: Final = 1_000_000  # objects
 
 
 class Application(Protocol):
@@ -61,14 +58,6 @@ def _root(
     ] = False,
 ) -> None:
     """Keep AI models as declared: a registry in git, and a controller that follows it."""
-
-
-def prepare_process() -> None:
-    """Make a process that runs one command end cleanly, and spend no time on what ends with it."""
-    # A command builds values that live until it ends; looking through all of them for cycles 700 objects at a time was
-    # a quarter of a dry run over 10,000 models.
-    gc.set_threshold(COLLECT_AFTER)
-    end_as_interrupted()
 
 
 def leave(code: int) -> NoReturn:

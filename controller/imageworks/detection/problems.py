@@ -1,8 +1,7 @@
 """What a model lacks, as values: problems that stop it from being loaded, and doubts that nobody can settle."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 COMPLETE: Final = "Complete"
 """The condition of an entry that says whether the model has all that loading it needs."""
@@ -20,8 +19,7 @@ UNCERTAIN: Final = frozenset({"missing-code"})
 _MOST_SAID: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class MissingPart:
+class MissingPart(NamedTuple):
     """Something that a model lacks.
 
     Args:

@@ -11,14 +11,16 @@ class NotPlainError(ValueError):
     """Something else than a file has its name."""
 
 
-def read_plain_file(path: Path, most: int, *, first_line: bool = False) -> bytes:
-    """Return what a file holds, or its first line, up to a number of bytes."""
+def read_plain_file(path: Path, most: int, *, lines: int | None = None) -> bytes:
+    """Return what a file holds, or its first lines, up to a number of bytes."""
     with open(path, "rb", opener=_open_at_once) as stream:  # Path's takes no opener
         found = os.fstat(stream.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise NotPlainError("it is not a plain file")
         # As much as may be read is set aside at once; the kernel's own files say that they are empty.
-        return stream.readline(most) if first_line else stream.read(min(most, max(found.st_size + 1, _LEAST)))
+        if lines is not None:
+            return b"".join(stream.readline(most) for _ in range(lines))
+        return stream.read(min(most, max(found.st_size + 1, _LEAST)))
 
 
 def _open_at_once(path: str, flags: int) -> int:

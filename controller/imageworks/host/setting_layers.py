@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -99,8 +98,7 @@ FORMER: Final = {
 """Keys of the earlier tool that projects still have, with what there is instead; they are no mistake of anybody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One effective setting.
 
     Args:

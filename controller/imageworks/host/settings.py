@@ -13,7 +13,6 @@ import shlex
 import stat
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -60,8 +59,7 @@ class NothingThereError(UsageError):
     """What ``--registry`` names is nothing yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostSettings:
+class HostSettings(NamedTuple):  # making a dataclass takes long, in every command
     """Everything that this host decides for itself.
 
     Args:
@@ -236,7 +234,7 @@ def load_host_settings(*, registry: Path | None = None, start: Path | None = Non
     warnings = (*nearly, *layers.warnings(), *outside)
     for warning in warnings:
         warn(warning)
-    return replace(settings, settings=(*shown, *layers.settings), warnings=warnings, former=layers.former())
+    return settings._replace(settings=(*shown, *layers.settings), warnings=warnings, former=layers.former())
 
 
 class _Root(NamedTuple):

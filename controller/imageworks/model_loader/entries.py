@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.foundation.tables import html_table
 from imageworks.foundation.texts import human_bytes
+from imageworks.registry.entries.chat_templates import template_file
 from imageworks.registry.entries.entry import ArtifactFile
 from imageworks.registry.entries.merge import load_owners, merge_one
 from imageworks.registry.entries.queries import (
@@ -16,7 +17,6 @@ from imageworks.registry.entries.queries import (
     is_installed,
     name_for_people,
     quantization_of,
-    template_file,
 )
 from imageworks.registry.version_lock import UNLOCKED, VersionLock, read_lock
 

@@ -1,11 +1,9 @@
 """Names of models: variant names, Ollama's Strategy A, slugs, display names, producers, testing filters. Pure."""
 
-import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from imageworks.foundation.errors import ImageworksError
 from imageworks.naming.quantization_labels import find_quantizations, quantization_label
@@ -40,8 +38,7 @@ class NamingError(ImageworksError):
     """No name can be made from what was given."""
 
 
-@dataclass(frozen=True, slots=True)
-class OllamaName:
+class OllamaName(NamedTuple):
     """What Strategy A makes of a name in Ollama's store.
 
     Args:
@@ -267,4 +264,6 @@ def _shorten(family: str, suffix: str) -> str:
 
 def _digest(text: str) -> str:
     """Return a few digits that tell two long or foreign names apart."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+    from hashlib import sha256  # OpenSSL, for the few names that are too long
+
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]

@@ -4,8 +4,7 @@ Pure and below both `naming` and `detect`, so that a name can never hold a token
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 # llama.cpp's own table, ik_llama.cpp's additions (K, KS, KSS, KT, R4/R8) and packagers' (L, XL, XXL), which llama.cpp
 # writes into a file under the number of the plain one.
@@ -67,8 +66,7 @@ def is_ggml_label(label: str) -> bool:
     return re.fullmatch(_GGML_WHOLE, label) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class FoundLabel:
+class FoundLabel(NamedTuple):
     """A quantization token inside a name.
 
     Args:

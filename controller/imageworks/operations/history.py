@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from imageworks.foundation.errors import UsageError
@@ -138,7 +138,7 @@ def model_shown(past: LookBack, text: str) -> ModelAt:
     reader, repository = past.reader, past.reader.repository
     name, at, revision = _model_at(reader, text, past.host)
     if not at:  # as it stands now: what other commands refuse is not shown as what counts
-        open_registry(repository.root, replace(load_host_settings(registry=repository.root), host=past.host))
+        open_registry(repository.root, load_host_settings(registry=repository.root)._replace(host=past.host))
     commit = repository.resolve(revision) if at else repository.head()
     return model_at(repository, name, commit, past.host, recorded=None if at else reader.recorded)
 

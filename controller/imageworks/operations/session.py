@@ -1,9 +1,8 @@
 """What every command begins with: which registry is meant, this host's settings, the log."""
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from imageworks.foundation.log import start_logging
 from imageworks.host.settings import HostSettings, find_registry, load_host_settings
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from imageworks.reconcile.ledger import RecordSession
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """One command's work with one registry.
 
     Args:

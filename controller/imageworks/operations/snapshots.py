@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -75,7 +75,7 @@ def check_registry(root: Path) -> SnapshotCheck:
 
 def committed_snapshot(root: Path, host: HostSettings, name: str | None = None) -> object:
     """Return a host's snapshot as it was committed last, after a look through the one door."""
-    repository, found = open_registry(root, replace(host, host=name or host.host))
+    repository, found = open_registry(root, host._replace(host=name or host.host))
     reference = repository.find_file(found.recorded, snapshot_file(found.host))
     return read_json(repository.read_blob(reference.id)) if reference is not None else []
 

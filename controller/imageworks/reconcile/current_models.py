@@ -17,9 +17,9 @@ MOST_TOLD: Final = 5
 """How many documents that were left out are named, one a line."""
 
 
-def current_models(root: Path, host: HostSettings) -> "Sequence[Model]":
+def current_models(root: Path, host: HostSettings, *, summaries: bool = False) -> "Sequence[Model]":
     """Return this host's merged models, sorted by name; see `CurrentModels`."""
-    return CurrentModels(root, host).models()
+    return CurrentModels(root, host, summaries=summaries).models()
 
 
 class CurrentModels:
@@ -31,11 +31,13 @@ class CurrentModels:
         root: The registry folder.
         host: This host.
         whole: Whether each model has its verified files too, which only entries list.
+        summaries: Whether of each model that is enough which a table of models shows and chooses by.
     """
 
-    def __init__(self, root: Path, host: HostSettings, *, whole: bool = False) -> None:
+    def __init__(self, root: Path, host: HostSettings, *, whole: bool = False, summaries: bool = False) -> None:
         self._root = root
         self._whole = whole
+        self._summaries = summaries
         self._host = host
         self._note = SnapshotNote(host, root)
         self._lock = Lock()
@@ -52,7 +54,7 @@ class CurrentModels:
             return self._models
 
     def _read(self) -> None:
-        noted = None if self._whole else self._note.read()
+        noted = None if self._whole else self._note.read(summaries=self._summaries)
         if noted is not None:
             left_out: Sequence[str] = noted.left_out
             self._models, self._branch, self._at = noted.models, noted.branch, noted.at

@@ -89,7 +89,7 @@ class RecordSession:
 
     def allow(self, root: Path) -> None:
         """Let models be below a folder that this host's settings do not name, for this command."""
-        self.host = replace(self.host, roots=(*self.host.roots, root))
+        self.host = self.host._replace(roots=(*self.host.roots, root))
         locations = self.places.locations
         problem = self.registry.settings_problem
         self.places = HostLocations(self.registry.settings, self.host, invalid=problem, locations=locations)

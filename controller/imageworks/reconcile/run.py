@@ -258,7 +258,7 @@ class Run:
     def allow(self, root: Path) -> None:
         """Let models be below a folder that this host's settings do not name, for this run."""
         if not self._host.allows(root):
-            self._host = replace(self._host, roots=(*self._host.roots, root))
+            self._host = self._host._replace(roots=(*self._host.roots, root))
             self._senses.widen(self._registry, self._host)
 
     def distrust(self, entry: Entry) -> None:

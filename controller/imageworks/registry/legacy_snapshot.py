@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from imageworks.host.predecessor_files import COMPATIBILITY_FILE
+from imageworks.registry.entries.chat_templates import template_file
 from imageworks.registry.entries.queries import (
     LEGACY,
     Model,
     name_for_people,
     part,
     size_of,
-    template_file,
     text,
     texts,
 )

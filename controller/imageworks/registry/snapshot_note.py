@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from imageworks.registry.load import RegistryState
 
 _NOTHING: Final[Mapping[str, object]] = {}
+_SUMMARIES: Final = "summaries"
+_MODELS: Final = "models"
+"""What is kept of the models; its digest stands under the same name."""
 
 
 class NotedModels(NamedTuple):
     """What a note says.
 
     Args:
-        models: The merged models, sorted by name.
+        models: The merged models, or their summaries, sorted by name.
         left_out: What is wrong with documents that were left out.
         branch: The branch that the host's entries go to; ``None`` for the checked-out one.
         at: What it was computed from, as :meth:`SnapshotNote.at` returns it.
@@ -44,31 +47,36 @@ class NotedModels(NamedTuple):
 
 
 class SnapshotNote:
-    """The note of one host and registry: a line of JSON that says what it is of, then the snapshot's bytes."""
+    """The note of one host and registry: a line that says what it is of, one of summaries, then the snapshot; JSON."""
 
     def __init__(self, host: "HostSettings", root: Path) -> None:
         self._file = cache_file(host.cache_dir / "snapshots", root)
         self._host = host
         self._root = root
 
-    def read(self) -> NotedModels | None:
-        """Return what is noted; ``None`` where other commits are checked out, or signatures have to be looked at."""
-        head, body = self._read()
+    def read(self, *, summaries: bool = False) -> NotedModels | None:
+        """Return what is noted; ``None`` where other commits are checked out, or signatures have to be looked at.
+
+        Args:
+            summaries: Whether of each model only that is read which a table of models shows and chooses by.
+        """
+        kept = _SUMMARIES if summaries else _MODELS
+        head, content = self._read(kept)
         named, left_out = head.get("branch"), head.get("left_out")
         branch = named if isinstance(named, str) else None
         at = self.at(branch)
         signed = head.get("signed") is not False or self._host.require_signed
-        if signed or head.get("at") != at or head.get("body") != _digest(body) or not isinstance(left_out, list):
+        if signed or head.get("at") != at or head.get(kept) != _digest(content) or not isinstance(left_out, list):
             return None
         if signature_notes(self._host, self._root).exists():
             return None
         with suppress(ValueError, RecursionError):  # it is as we wrote it, so its depth is not looked at again
-            return NotedModels(json.loads(body), left_out, branch, at)
+            return NotedModels(json.loads(content), left_out, branch, at)
         return None
 
     def snapshot_of(self, inputs: str) -> str | None:
         """Return the id of the snapshot that some trees give; ``None`` where that is not noted."""
-        head, _ = self._read(only_head=True)
+        head, _ = self._read(None)
         found = head.get("snapshot")
         return found if isinstance(found, str) and head.get("inputs") == inputs else None
 
@@ -81,15 +89,19 @@ class SnapshotNote:
             "snapshot": snapshot,
             "signed": signed or signature_notes(self._host, self._root).exists(),
             "left_out": [problem.render() for problem in registry.diagnostics],
-            "body": _digest(body),
         }
-        if head == self._read(only_head=True)[0]:
+        known, _ = self._read(None)
+        if all(known.get(key) == value for key, value in head.items()):
             return
         from imageworks.files.renames import write_durably  # `list` only reads
+        from imageworks.registry.entries.summaries import summary_of
+
+        summaries = json.dumps([summary_of(model) for model in json.loads(body)], separators=(",", ":")).encode()
+        head |= {_SUMMARIES: _digest(summaries), _MODELS: _digest(body)}
 
         with suppress(OSError, ForeignFolderError):
             make_private_folder(self._file.parent, top=self._host.cache_dir)
-            write_durably(self._file, (json.dumps(head).encode(), b"\n", body), mode=FILE_MODE)
+            write_durably(self._file, (json.dumps(head).encode(), b"\n", summaries, b"\n", body), mode=FILE_MODE)
 
     def at(self, branch: str | None) -> Sequence[str]:
         """Return what decides what manifests and entries give."""
@@ -103,13 +115,18 @@ class SnapshotNote:
         read = (registry.host, registry.revision, registry.recorded if registry.branch else "")
         return at if (at[0], at[2], at[4]) == read else []
 
-    def _read(self, *, only_head: bool = False) -> tuple[Mapping[str, object], bytes]:
+    def _read(self, kept: str | None) -> tuple[Mapping[str, object], bytes]:
+        """Return the first line, and what is kept of the models; of a file of megabytes no more than is asked for."""
+        lines = {None: 1, _SUMMARIES: 2, _MODELS: None}[kept]
         try:
-            line, _, body = read_plain_file(self._file, LARGEST + 1, first_line=only_head).partition(b"\n")
+            line, _, content = read_plain_file(self._file, LARGEST + 1, lines=lines).partition(b"\n")
             head = read_json(line)
         except (OSError, ValueError):
             return _NOTHING, b""
-        return (head, body) if isinstance(head, dict) else (_NOTHING, b"")
+        if not isinstance(head, dict):
+            return _NOTHING, b""
+        summaries, _, body = content.partition(b"\n")
+        return head, body if kept == _MODELS else summaries
 
 
 def signature_notes(host: "HostSettings", root: Path) -> Path:
@@ -118,9 +135,9 @@ def signature_notes(host: "HostSettings", root: Path) -> Path:
 
 
 def rules() -> str:
-    """Return a digest of what decides how a snapshot is made: the table of owners and the code that merges."""
-    merging = Path(__file__).with_name("entries") / "merge.py"
-    return _digest(__version__.encode() + (schema_dir() / "ownership.json").read_bytes() + merging.read_bytes())
+    """Return a digest of what decides how a snapshot is made: its owners, and the code that merges and sums up."""
+    merging = [(Path(__file__).with_name("entries") / name).read_bytes() for name in ("merge.py", "summaries.py")]
+    return _digest(b"".join((__version__.encode(), (schema_dir() / "ownership.json").read_bytes(), *merging)))
 
 
 def _digest(data: bytes) -> str:

@@ -9,7 +9,6 @@ from imageworks.registry.entries.queries import (
     Model,
     ModelFilter,
     condense,
-    count,
     display_after,
     file_paths,
     is_installed,
@@ -20,6 +19,7 @@ from imageworks.registry.entries.queries import (
     role_rows,
     simple_names,
 )
+from imageworks.registry.entries.statistics import count
 
 
 def model(name: str = "a", **fields: object) -> Model:

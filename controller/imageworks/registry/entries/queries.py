@@ -1,14 +1,12 @@
-"""What the commands that only look show of a snapshot: which models, under which names, counted how. Writes nothing."""
+"""What the commands that only look show of a snapshot: which models, under which names. Light; writes nothing."""
 
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from imageworks.foundation.home import expanded, expanded_or_none
+from imageworks.foundation.home import expanded
 from imageworks.naming.model_names import (
     compile_testing_patterns,
     display_name,
@@ -18,11 +16,9 @@ from imageworks.naming.model_names import (
     without_suffixes,
 )
 from imageworks.naming.quantization_labels import quantization_label
-from imageworks.registry.settings.model_places import Use, why_named
 
 Model = Mapping[str, object]
 TESTING_VARIABLE: Final = "IMAGEWORKS_TEST_MODEL_PATTERNS"
-UNKNOWN: Final = "unknown"
 OLLAMA: Final = "ollama"
 BILLION: Final = 1_000_000_000
 MILLION: Final = 1_000_000
@@ -36,8 +32,7 @@ SYNTHETIC: Final = "ollama://"
 """What a path begins with that only stands for a model in Ollama."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFilter:
+class ModelFilter(NamedTuple):
     """Which models of a snapshot are asked for.
 
     Args:
@@ -78,8 +73,7 @@ class ModelFilter:
         return self.location is None or _is_at(model, self.location)
 
 
-@dataclass(frozen=True, slots=True)
-class RoleRow:
+class RoleRow(NamedTuple):
     """One model in one of its roles.
 
     Args:
@@ -93,52 +87,6 @@ class RoleRow:
     model: Model
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics(Mapping[str, object]):
-    """A host's models, counted; as a mapping it has the earlier tool's keys, such as ``total_models``.
-
-    Args:
-        models: Models with files.
-        installed: Those of them that are there.
-        logical: Models without files of their own.
-        deprecated: Models that are kept for going back.
-        recorded_bytes: What the entries say that all files have.
-        bytes_on_disk: What the files that are there have together, each file counted once however often it is linked.
-        groups: Models and recorded bytes by value, for each of format, quantization, backend and location.
-    """
-
-    models: int
-    installed: int
-    logical: int
-    deprecated: int
-    recorded_bytes: int
-    bytes_on_disk: int
-    groups: Mapping[str, Mapping[str, tuple[int, int]]]
-
-    def _items(self) -> Mapping[str, object]:
-        by_value = {
-            f"by_{title}": {value: n for value, (n, _) in group.items()} for title, group in self.groups.items()
-        }
-        return {
-            "total_models": self.models,
-            "total_size_bytes": self.recorded_bytes,
-            **by_value,
-            "installed": self.installed,
-            "logical": self.logical,
-            "deprecated": self.deprecated,
-            "bytes_on_disk": self.bytes_on_disk,
-        }
-
-    def __getitem__(self, key: str) -> object:
-        return self._items()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items())
-
-    def __len__(self) -> int:
-        return len(self._items())
-
-
 def text(model: Model, key: str) -> str:
     """Return a model's text field, empty when it has none."""
     value = model.get(key)
@@ -148,7 +96,9 @@ def text(model: Model, key: str) -> str:
 def part(model: Model, key: str) -> Mapping[str, object]:
     """Return a model's object field, empty when it has none."""
     value = model.get(key)
-    return value if isinstance(value, (dict, Mapping)) else {}  # most are, and to ask an abstract class takes long
+    if value is None or isinstance(value, dict):  # most are, and to ask an abstract class takes long
+        return value or {}
+    return value if isinstance(value, Mapping) else {}
 
 
 def texts(model: Model, key: str) -> list[str]:
@@ -283,12 +233,6 @@ def richness(model: Model) -> tuple[int, ...]:
 
 
 _KIND: Final = ("backend", "download_format", "quantization")
-_GROUPS: Final = {
-    "format": "download_format",
-    "quantization": "quantization",
-    "backend": "backend",
-    "location": "download_location",
-}
 
 
 def role_rows(models: Iterable[Model]) -> list[RoleRow]:
@@ -301,43 +245,6 @@ def role_rows(models: Iterable[Model]) -> list[RoleRow]:
     return sorted(rows, key=lambda row: (row.role, -row.priority, text(row.model, "name")))
 
 
-def count(models: Iterable[Model]) -> Statistics:
-    """Return a host's models, counted; looks at each recorded file to count links to the same bytes once."""
-    everything = list(models)
-    having = [model for model in everything if text(model, "download_path")]
-    groups: dict[str, dict[str, tuple[int, int]]] = {}
-    for title, key in _GROUPS.items():
-        numbers: Counter[str] = Counter()
-        sizes: Counter[str] = Counter()
-        for model in having:
-            value = (quantization_of(model) if key == "quantization" else text(model, key)) or UNKNOWN
-            numbers[value] += 1
-            sizes[value] += size_of(model)
-        order = sorted(numbers, key=lambda value: (-numbers[value], value))
-        groups[title] = {value: (numbers[value], sizes[value]) for value in order}
-    return Statistics(
-        models=len(having),
-        installed=sum(1 for model in having if is_installed(model)),
-        logical=len(everything) - len(having),
-        deprecated=sum(1 for model in everything if model.get("deprecated") is True),
-        recorded_bytes=sum(size_of(model) for model in having),
-        bytes_on_disk=_bytes_on_disk(having),
-        groups=groups,
-    )
-
-
-def _bytes_on_disk(models: Iterable[Model]) -> int:
-    seen: dict[tuple[int, int], int] = {}
-    for model in models:
-        for path in file_paths(model) if not model.get("unavailable") else ():
-            try:
-                found = os.stat(path)  # noqa: PTH116 # tens of thousands of files: a Path for each costs more than the call
-            except OSError:
-                continue
-            seen[found.st_dev, found.st_ino] = found.st_size
-    return sum(seen.values())
-
-
 def file_paths(model: Model) -> list[str]:
     """Return the absolute paths of a model's recorded files; none for a model that stands in no folder."""
     path = text(model, "download_path")
@@ -345,29 +252,6 @@ def file_paths(model: Model) -> list[str]:
         return []
     single = part(model, "metadata").get("single_file") is True
     return [path] if single else [f"{path}/{name}" for name in texts(model, "download_files")]
-
-
-def template_file(
-    model: Model, *, registry: Path | None = None, allows: Callable[[Path], bool] | None = None
-) -> str | None:
-    """Return the absolute path of a model's chat template; ``None`` where no file of its own holds it."""
-    declared, path = part(model, "chat_template"), text(model, "download_path")
-    named = text(declared, "path")
-    if text(declared, "source") != "external" or not named or "\0" in named:
-        return None
-    single = part(model, "metadata").get("single_file") is True
-    folder = Path(path).parent if single else Path(path)
-    places = [place for place in (folder, registry) if place is not None and place.is_absolute()]
-    given = expanded_or_none(named)
-    if given is None:
-        return None
-    found = next((place / given for place in places if (place / given).is_file()), None)
-    if found is None:
-        return None
-    inside = any(found.resolve().is_relative_to(place.resolve()) for place in places)
-    if why_named(str(found.resolve()), Use.READING) is not None:
-        return None
-    return str(found) if inside or (allows is not None and allows(found)) else None
 
 
 def _is_at(model: Model, location: str) -> bool:

@@ -41,6 +41,7 @@ from imageworks.registry.entries import queries
 from imageworks.registry.entries.completeness import why_incomplete
 from imageworks.registry.entries.entry import Entry
 from imageworks.registry.entries.lookup import UnknownModelError
+from imageworks.registry.entries.statistics import Statistics, count
 from imageworks.registry.manifests.manifest import Manifest, read_manifest
 from imageworks.tools.model_downloader.questions import (
     NobodyToAsk,
@@ -283,10 +284,10 @@ class ModelDownloader:
         root = find_registry(self._registry, named_by=ARGUMENT)
         return verify(root, load_host_settings(registry=root), model_name, full=full)[0]
 
-    def get_stats(self) -> queries.Statistics:
+    def get_stats(self) -> Statistics:
         """Return this host's models, counted by format, quantization, backend and location, with their bytes."""
         wanted = queries.ModelFilter(deprecated=True, logical=True, patterns=os.environ.get(queries.TESTING_VARIABLE))
-        return queries.count(wanted.choose(model.fields for model in load_registry(registry=self._registry).values()))
+        return count(wanted.choose(model.fields for model in load_registry(registry=self._registry).values()))
 
     def _whom_to_ask(self, notes: list[str], *, interactive: bool) -> Questions:
         if not interactive:

@@ -18,8 +18,6 @@ from imageworks.operations.session import start_session
 from imageworks.registry.entries import queries
 from imageworks.registry.entries.completeness import known_incomplete
 from imageworks.registry.entries.queries import is_installed, producer_for_people, quantization_of, text
-from imageworks.serving.availability import with_availability
-from imageworks.serving.last_used import last_accessed
 
 if TYPE_CHECKING:
     from imageworks.host.settings import HostSettings
@@ -144,10 +142,13 @@ def list_command(  # one parameter an option of the documented command line
         testing=include_testing,
         patterns=os.environ.get(queries.TESTING_VARIABLE),
     )
-    recorded = current_models(root, host)
+    short = not (as_json or details or dedupe or show_installed)
+    recorded = current_models(root, host, summaries=short)
     models = wanted.choose(recorded)
     models = queries.condense(models) if dedupe else models
     if as_json or show_installed:
+        from imageworks.serving.availability import with_availability  # opens the state, of which a table shows nothing
+
         models = with_availability(models, host.state_dir)
     if as_json:
         say(_json(models, host))
@@ -170,6 +171,8 @@ def list_command(  # one parameter an option of the documented command line
 
 def _json(models: Iterable["Model"], host: "HostSettings") -> str:
     """Return models as a JSON list of one model a line, as the snapshot is: quick to write, good for ``grep``."""
+    from imageworks.serving.last_used import last_accessed
+
     weights = _weights(host)
     used = last_accessed(host.state_dir)
     shown = (

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from imageworks.cli.options import AsJson, Registry
 from imageworks.cli.output import AS_RECORDED, complain, printable, say, table
@@ -11,10 +11,8 @@ from imageworks.cli.output import counted as count_of
 from imageworks.foundation.texts import human_bytes
 from imageworks.operations.session import start_session
 from imageworks.registry.entries import queries
+from imageworks.registry.entries.statistics import Statistics, count
 from imageworks.serving.availability import with_availability
-
-if TYPE_CHECKING:
-    from imageworks.registry.entries.queries import Statistics
 
 FORMAT_VERSION: Final = 1
 
@@ -38,7 +36,7 @@ def stats_command(
     host = settings.host
     patterns = os.environ.get(queries.TESTING_VARIABLE)
     wanted = queries.ModelFilter(deprecated=True, logical=True, patterns=patterns)
-    counted = queries.count(with_availability(wanted.choose(current_models(root, settings)), settings.state_dir))
+    counted = count(with_availability(wanted.choose(current_models(root, settings)), settings.state_dir))
     if as_json:
         say(json.dumps(_document(host, counted), indent=2, ensure_ascii=False))
     else:
@@ -46,7 +44,7 @@ def stats_command(
         complain(AS_RECORDED)
 
 
-def _document(host: str, counted: "Statistics") -> dict[str, object]:
+def _document(host: str, counted: Statistics) -> dict[str, object]:
     groups = {
         f"by_{title}": {value: {"models": models, "bytes": size} for value, (models, size) in values.items()}
         for title, values in counted.groups.items()
@@ -64,7 +62,7 @@ def _document(host: str, counted: "Statistics") -> dict[str, object]:
     }
 
 
-def _lines(host: str, counted: "Statistics") -> Iterator[str]:
+def _lines(host: str, counted: Statistics) -> Iterator[str]:
     deprecated = f", {counted.deprecated} deprecated" if counted.deprecated else ""
     more = f"; {counted.logical} more without files of their own" if counted.logical else ""
     yield f"{count_of(counted.models, 'model')} on {host}, {counted.installed} installed{deprecated}{more}"
