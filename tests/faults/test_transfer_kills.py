@@ -26,11 +26,18 @@ CONTENTS = {
 FILES = [remote(name, data, large=len(data) > MIB) for name, data in CONTENTS.items()]
 OLD = {"config.json": b"old", "model.safetensors": b"old weights"}
 FOREIGN = {"notes.txt": b"mine", "own/deep.txt": b"also mine"}
-NEW_POINTS = ["transfer.part-written:1", "transfer.verified:2", "publish.before-rename:1", "publish.after-rename:1"]
+NEW_POINTS = [
+    "transfer.part-written:1",
+    "transfer.verified:2",
+    "transfer.arrived:1",
+    "publish.before-rename:1",
+    "publish.after-rename:1",
+]
 REPLACING_POINTS = [
     "transfer.part-written:3",
     "transfer.verified:1",
     "transfer.verified:4",
+    "transfer.arrived:1",
     "publish.before-rename:1",
     "publish.after-rename:1",
     "publish.foreign-carried:1",
@@ -95,7 +102,7 @@ def test_killed_at_a_named_point_the_next_run_converges(tmp_path: Path, failpoin
         world.check_nothing_is_mixed()
         fetched = sum(server.served.values())
         world.check_converges()
-        if failpoint.startswith("publish"):
+        if failpoint.startswith(("publish", "transfer.arrived")):
             assert sum(server.served.values()) == fetched  # all was verified: nothing came twice
 
 

@@ -13,7 +13,7 @@ from imageworks.files.staging import StagingArea
 from imageworks.foundation.closing import Closing
 from imageworks.transfer.aria2.queue import DownloadQueue
 from imageworks.transfer.direct_client import DirectClient
-from imageworks.transfer.job import Job, Limiter, TransferOptions, told_of_disk
+from imageworks.transfer.job import Arrivals, Job, Limiter, TransferOptions, told_of_disk
 from imageworks.transfer.large_file import LargeFetch
 from imageworks.transfer.retry import Clock, SystemClock
 from imageworks.transfer.stream import fetch_streamed
@@ -72,7 +72,8 @@ class TransferEngine(Closing):
         staging.keep_only({file.path for file in files})
         missing = staging.missing(files)
         firsts = {file.digest: file for file in reversed(missing)}
-        job = Job(model, source, staging, progress, self._options, self._clock, self._limiter, self._direct)
+        arrivals = Arrivals(staging)
+        job = Job(model, source, staging, progress, self._options, self._clock, self._limiter, self._direct, arrivals)
         if firsts:  # what is here already is no news
             progress.start(model, sum(file.size for file in firsts.values()))
         try:
@@ -95,6 +96,7 @@ class TransferEngine(Closing):
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             if all(future.exception() is None for future in done):
+                job.arrivals.settle()
                 return
         finally:  # also when the program is interrupted
             job.stop.set()

@@ -13,10 +13,13 @@ from imageworks.files.safe_paths import free_bytes
 from imageworks.files.staging import StagingArea
 from imageworks.foundation.addresses import AddressGuard
 from imageworks.foundation.errors import ImageworksError
+from imageworks.foundation.failpoints import failpoint
 from imageworks.transfer.direct_client import DirectClient
 from imageworks.transfer.retry import Clock
 
 MIB = 1024 * 1024
+SYNCED_TOGETHER = 32
+"""How many streamed files wait to be synced: one journal commit serves all, where each would wait for its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Job:
         clock: What tells the time and waits.
         limiter: What slows streams down to the limit.
         direct: What fetches small signed links.
+        arrivals: Where streamed files wait for their names.
         stop: Set when the model is given up.
     """
 
@@ -71,6 +75,7 @@ class Job:
     clock: Clock
     limiter: "Limiter"
     direct: DirectClient
+    arrivals: "Arrivals"
     stop: threading.Event = field(default_factory=threading.Event)
 
     def meter(self) -> "Meter":
@@ -90,6 +95,32 @@ class Job:
     def hashed(self, count: int) -> None:
         """Tell of bytes hashed."""
         self.progress.verify(self.model, count)
+
+
+class Arrivals:
+    """Verified parts that are synced and named together; what a kill leaves is whole and is not fetched again."""
+
+    def __init__(self, area: StagingArea) -> None:
+        self._area = area
+        self._waiting: list[RemoteFile] = []
+        self._lock = threading.Lock()
+
+    def add(self, file: RemoteFile) -> None:
+        """Take a file whose bytes are on their way to the disk, and name those that wait once they are many."""
+        with self._lock:
+            self._waiting.append(file)
+            enough = len(self._waiting) >= SYNCED_TOGETHER
+        if enough:
+            self.settle()
+
+    def settle(self) -> None:
+        """Sync and name all that wait."""
+        with self._lock:
+            files, self._waiting = self._waiting, []
+        failpoint("transfer.arrived")
+        for file in files:
+            with told_of_disk(file, self._area.part(file)):
+                self._area.accept(file)
 
 
 class Meter:

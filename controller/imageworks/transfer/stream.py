@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from imageworks.files.artifact import NO_LINK, LinkError, RemoteFile
 from imageworks.files.digests import Hasher, hash_descriptor
 from imageworks.files.errors import DigestMismatchError, SizeMismatchError, TransferCancelledError
+from imageworks.files.renames import start_writeback
 from imageworks.files.staging import write_all
 from imageworks.foundation.failpoints import failpoint
 from imageworks.transfer.direct_client import NotDirectError
@@ -15,11 +16,11 @@ from imageworks.transfer.links import check_link
 from imageworks.transfer.retry import Attempts
 
 RESUMED_FROM_BYTES = MIB
-"""Parts below this are fetched anew: asking for the rest costs as much."""
+"""Unfinished parts below this are fetched anew: asking for the rest costs as much."""
 
 
 def fetch_streamed(file: RemoteFile, job: Job) -> None:
-    """Bring one file into the job's area, verified and fsynced."""
+    """Bring one file into the job's area, verified; it is synced and named with others."""
     attempts = Attempts(job.options.attempts)
     meter = job.meter()
     wrong = False
@@ -84,6 +85,7 @@ def _fetch_once(file: RemoteFile, job: Job, meter: Meter, offset: int) -> None:
                     job.hashed(len(piece))
                     if hasher.received > file.size:
                         break
+        start_writeback(descriptor, 0, hasher.received)
     finally:
         os.close(descriptor)
     failpoint("transfer.part-written")
@@ -92,7 +94,7 @@ def _fetch_once(file: RemoteFile, job: Job, meter: Meter, offset: int) -> None:
     if hasher.digest() != file.digest:
         raise DigestMismatchError(file.path, file.digest.value, hasher.hexdigest())
     failpoint("transfer.verified")
-    job.area.accept(file)
+    job.arrivals.add(file)
 
 
 @contextmanager
@@ -123,7 +125,7 @@ def _kept_bytes(file: RemoteFile, job: Job) -> int:
     if part.is_symlink() or not part.is_file() or job.area.control(file).exists():
         return 0
     size = part.stat().st_size
-    return size if RESUMED_FROM_BYTES <= size <= file.size else 0
+    return size if size == file.size or RESUMED_FROM_BYTES <= size < file.size else 0
 
 
 def _open(file: RemoteFile, job: Job, hasher: Hasher, offset: int) -> int:
