@@ -358,11 +358,11 @@ def test_c7_the_list_of_models_is_built_once_a_commit(world: World, monkeypatch:
 def test_c9_history_is_printed_commit_by_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(6):
         world.write("models/m.yaml", json.dumps({"schema_version": 1, "labels": {"n": str(number)}}))
-    at_print: list[int] = []
+    at_print: list[int] = []  # how many commits were looked at when one is printed
     compared = calls(monkeypatch, history_reader, "compare")
 
     def mirrored(text: str, *, stream: str) -> None:
-        at_print.append(len(compared))
+        at_print.extend([len(compared)] if '"id":' in text else [])
         mirror(text, stream=stream)
 
     monkeypatch.setattr("imageworks.cli.output.mirror", mirrored)
@@ -370,9 +370,25 @@ def test_c9_history_is_printed_commit_by_commit(world: World, monkeypatch: pytes
     document = json.loads(shown.out)
     assert shown.out == json.dumps(document, indent=2) + "\n"
     assert [len(one["models"]) for one in document["commits"]] == [1] * 7
-    assert at_print == [1, 2, 3, 4, 5, 6, 7, 7]  # a commit is printed before the one after the next is looked at
+    assert at_print == [2, 3, 4, 5, 6, 7, 7]  # a commit is printed before the one after the next is looked at
     empty = command("history", "no-such-model", "--json", "--registry", world.root)
     assert empty.code == 1 or json.loads(empty.out)["commits"] == []
+
+
+def test_c9_history_reads_the_models_that_it_shows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = {f"m-{number:02d}": f"schema_version: 1\nlabels: {{n: '{number}'}}\n" for number in range(40)}
+    for name, text in many.items():
+        world.write(f"models/{name}.yaml", text, commit=False)
+    world.commit("declare many")
+    read = calls(monkeypatch, states, "parsed")
+    shown = command("history", "--limit", "1", "--registry", world.root)
+    assert "and 28 more" in shown.out
+    assert [one[0] for one in read if one[0].startswith("m")] == [f"models/{name}.yaml" for name in list(many)[:12]]
+    whole = json.loads(command("history", "--limit", "1", "--json", "--registry", world.root).out)
+    assert [one["name"] for one in whole["commits"][0]["models"]] == list(many)
+    first = git(world.root, "rev-parse", "HEAD~1").strip()
+    compared = json.loads(command("diff", f"{first}..HEAD", "--json", "--registry", world.root).out)
+    assert compared["changes"] == whole["commits"][0]["models"]
 
 
 def test_c9_what_history_has_read_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

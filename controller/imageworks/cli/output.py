@@ -4,8 +4,7 @@ import os
 import re
 import shutil
 import sys
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, TextIO
 
@@ -103,16 +102,38 @@ def say_json(document: Mapping[str, object]) -> None:
     say(json.dumps({"format_version": FORMAT_VERSION, **document}, indent=2, ensure_ascii=False))
 
 
-def say_json_list(head: Mapping[str, object], name: str, items: Iterable[Mapping[str, object]]) -> None:
-    """Print a document whose last value is a list, item by item: a list of any length is never held whole."""
+def say_json_pieces(document: Mapping[str, object]) -> None:
+    """Print a document as stable JSON, piece by piece: a list that is given as an iterator is never held whole."""
+    for lines in _json_lines({"format_version": FORMAT_VERSION, **document}):
+        say(escaped(lines))
+
+
+def _json_lines(value: object, margin: str = "", before: str = "", after: str = "") -> Iterator[str]:
+    """Yield the lines of a value; the first begins with what goes before it, the last ends with what comes after."""
     import json
 
-    start = json.dumps({"format_version": FORMAT_VERSION, **head, name: []}, indent=2).removesuffix("]\n}")
-    pending = ""
-    for item in items:
-        say(escaped(f"{pending}," if pending else start))
-        pending = textwrap.indent(json.dumps(item, indent=2), "    ")
-    say(escaped(f"{pending}\n  ]\n}}" if pending else f"{start}]\n}}"))
+    within = f"{margin}  "
+    if isinstance(value, Iterator):
+        item = next(value, _END)
+        yield f"{before}[]{after}" if item is _END else f"{before}["
+        while item is not _END:
+            following = next(value, _END)
+            yield from _json_lines(item, within, within, "" if following is _END else ",")
+            if following is _END:
+                yield f"{margin}]{after}"
+            item = following
+    elif isinstance(value, Mapping) and any(isinstance(one, Iterator) for one in value.values()):
+        yield f"{before}{{"
+        for left, (key, one) in zip(range(len(value) - 1, -1, -1), value.items(), strict=True):
+            yield from _json_lines(one, within, f"{within}{json.dumps(key)}: ", "," if left else "")
+        yield f"{margin}}}{after}"
+    else:
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+        yield f"{before}{text.replace(_NEWLINE, _NEWLINE + margin)}{after}"
+
+
+_END: Final = object()
+_NEWLINE: Final = "\n"
 
 
 def say_line(document: Mapping[str, object], text: str, *, as_json: bool) -> None:

@@ -96,7 +96,7 @@ def _kept(reader: HistoryReader, steps: Iterator[HistoryCommit]) -> Iterator[His
 
 def differences(
     past: LookBack, revisions: str | None, names: Sequence[str], *, manifests: bool, entries: bool
-) -> tuple[str | None, str | None, tuple[ModelChange, ...]]:
+) -> tuple[str | None, str | None, Sequence[ModelChange]]:
     """Return the two commits that are compared (``None`` after for the files here), and how they differ."""
     reader = past.reader
     layers = {RecordKind.MANIFEST, RecordKind.ENTRY, RecordKind.SETTINGS}
@@ -117,7 +117,7 @@ def _compared_name(past: LookBack, asked: str) -> str:
 
 def _compared(
     reader: HistoryReader, text: str, wanted: HistoryFilter
-) -> tuple[str | None, str | None, tuple[ModelChange, ...]]:
+) -> tuple[str | None, str | None, Sequence[ModelChange]]:
     repository = reader.repository
     head = repository.head()
     if ".." not in text:

@@ -276,7 +276,7 @@ def test_two_commits_differ_in_models(folder: Path) -> None:
         ("new", RecordKind.ENTRY, ChangeKind.FOUND),
         ("other", RecordKind.MANIFEST, ChangeKind.DECLARED),
     ]
-    assert history.between(last, last) == ()
+    assert tuple(history.between(last, last)) == ()
     only = HistoryFilter(frozenset({RecordKind.ENTRY}), frozenset({"new"}), HOST)
     assert [one.layer for one in history.between(first, last, only)] == [RecordKind.ENTRY]
     assert [one.kind for one in history.between(last, first, only)] == [ChangeKind.REMOVED]
@@ -285,7 +285,7 @@ def test_two_commits_differ_in_models(folder: Path) -> None:
 
 def test_uncommitted_work_is_compared_with_a_commit(folder: Path) -> None:
     history = reader(folder)
-    assert history.uncommitted(history.repository.head()) == ()
+    assert tuple(history.uncommitted(history.repository.head())) == ()
     (folder / "models/other.yaml").write_bytes(manifest(repo="acme/other", roles=["chat"]))
     (folder / "models/draft.yaml").write_bytes(manifest(repo="acme/draft"))
     (folder / "models/new.yaml").unlink()

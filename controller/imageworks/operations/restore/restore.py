@@ -161,7 +161,7 @@ def _notes(repository: RegistryRepository, now: str | None, then: str) -> tuple[
 
 def _in_words(before: Contents, files: Mapping[str, bytes | None]) -> tuple[ModelChange, ...]:
     pairs = {file: (_version(file, before.get(file)), _version(file, content)) for file, content in files.items()}
-    return compare(pairs)
+    return tuple(compare(pairs))
 
 
 def _version(file: str, content: bytes | Refusal | None) -> Version | None:

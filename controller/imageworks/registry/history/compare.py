@@ -1,8 +1,8 @@
 """Two states of a registry become changes in model words: declared, installed, updated, renamed. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, overload
 
 from imageworks.foundation.json_values import part, text, whole
 from imageworks.registry.entries import entry as entries
@@ -11,10 +11,10 @@ from imageworks.registry.history.model import (
     ChangeKind,
     FieldChange,
     FileChange,
+    FileVersion,
     ModelChange,
     Pairs,
     RecordKind,
-    Version,
 )
 from imageworks.registry.manifests import manifest as manifests
 from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
@@ -59,14 +59,68 @@ def flatten(fields: Mapping[str, object]) -> dict[str, object]:
     return flat
 
 
-def compare(pairs: Pairs) -> tuple[ModelChange, ...]:
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """What one change is made of.
+
+    Args:
+        layer: Which of the model's files differs.
+        host: Whose entry; empty for other layers.
+        name: The model's name afterwards.
+        before: What the file was.
+        after: What it is.
+        former: What the model was called before a rename.
+    """
+
+    layer: RecordKind
+    host: str
+    name: str
+    before: FileVersion | None
+    after: FileVersion | None
+    former: str | None = None
+
+    @property
+    def place(self) -> tuple[str, bool, str]:
+        """Where it stands among others."""
+        return self.name, self.layer is not RecordKind.MANIFEST, self.host
+
+    def change(self) -> ModelChange:
+        """Return what it says in model words; reads the files."""
+        if self.layer is RecordKind.SETTINGS:
+            return _settings(self.before, self.after)
+        if self.layer is RecordKind.MANIFEST:
+            return _renamed(_manifest(self.name, self.before, self.after), self.former)
+        return _renamed(_entry(self.name, self.host, self.before, self.after), self.former)
+
+
+class ModelChanges(Sequence[ModelChange]):
+    """What became of models, sorted by name. Each is read when it is asked for: one commit may have twenty thousand."""
+
+    def __init__(self, differences: Iterable[_Difference]) -> None:
+        self._differences = sorted(differences, key=lambda one: one.place)
+
+    def __len__(self) -> int:
+        return len(self._differences)
+
+    @overload
+    def __getitem__(self, index: int) -> ModelChange: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[ModelChange, ...]: ...
+    def __getitem__(self, index: int | slice) -> ModelChange | tuple[ModelChange, ...]:
+        """Return a change, or some."""
+        if isinstance(index, slice):
+            return tuple(one.change() for one in self._differences[index])
+        return self._differences[index].change()
+
+
+def compare(pairs: Pairs) -> ModelChanges:
     """Return what became of the models between two states, sorted by name; renames are one change."""
-    changes: list[ModelChange] = []
-    by_layer: dict[tuple[RecordKind, str], dict[str, tuple[Version | None, Version | None]]] = {}
+    found: list[_Difference] = []
+    by_layer: dict[tuple[RecordKind, str], dict[str, tuple[FileVersion | None, FileVersion | None]]] = {}
     for path, pair in pairs.items():
         layer = layer_of(path)
         if layer is RecordKind.SETTINGS:
-            changes.append(_settings(*pair))
+            found.append(_Difference(layer, "", SETTINGS_FILE, *pair))
         elif layer is RecordKind.MANIFEST or layer is RecordKind.ENTRY:
             host = path.split("/")[1] if layer is RecordKind.ENTRY else ""
             by_layer.setdefault((layer, host), {})[name_of(path)] = pair
@@ -74,15 +128,11 @@ def compare(pairs: Pairs) -> tuple[ModelChange, ...]:
         former = _renames(layer, named)
         vanished = set(former.values())
         for name, (before, after) in named.items():
-            if name in former:
-                before = named[former[name]][0]  # noqa: PLW2901 # the state under its former name
-            elif name in vanished:
-                continue
-            change = (
-                _manifest(name, before, after) if layer is RecordKind.MANIFEST else _entry(name, host, before, after)
-            )
-            changes.append(_renamed(change, former.get(name)))
-    return tuple(sorted(changes, key=lambda change: (change.name, change.layer.value != "manifest", change.host or "")))
+            if name in former:  # the state under its former name
+                found.append(_Difference(layer, host, name, named[former[name]][0], after, former[name]))
+            elif name not in vanished:
+                found.append(_Difference(layer, host, name, before, after))
+    return ModelChanges(found)
 
 
 def _renamed(change: ModelChange, former: str | None) -> ModelChange:
@@ -97,27 +147,30 @@ def _renamed(change: ModelChange, former: str | None) -> ModelChange:
     return replace(change, kind=kind, previous_name=former, fields=fields)
 
 
-def _renames(layer: RecordKind, named: Mapping[str, tuple[Version | None, Version | None]]) -> dict[str, str]:
+def _renames(layer: RecordKind, named: Mapping[str, tuple[FileVersion | None, FileVersion | None]]) -> dict[str, str]:
     """Return the former name of each model that appeared while another that was the same vanished."""
     gone = {name: before for name, (before, after) in named.items() if before is not None and after is None}
+    alike: dict[object, list[str]] = {}
+    for name, old in reversed(gone.items()):
+        alike.setdefault(old.blob if layer is RecordKind.MANIFEST else _digest(old.fields or {}), []).append(name)
     found: dict[str, str] = {}
-    for name, (before, after) in sorted(named.items()):
-        if before is not None or after is None:
-            continue
-        former = _former(layer, after, gone)
-        if former is not None:
+    for name, (before, after) in sorted(named.items()) if gone else ():
+        if before is None and after is not None and (former := _former(layer, after, gone, alike)) is not None:
             found[name] = former
             del gone[former]
     return found
 
 
-def _former(layer: RecordKind, new: Version, gone: Mapping[str, Version]) -> str | None:
+def _former(
+    layer: RecordKind, new: FileVersion, gone: Mapping[str, FileVersion], alike: Mapping[object, list[str]]
+) -> str | None:
+    """Return which of the models that are gone another was; of several with the same bytes the first that is left."""
     fields = new.fields or {}
-    if layer is RecordKind.MANIFEST:
-        said = next((name for name in former_names(fields) if name in gone), None)
-        return said or next((name for name, old in gone.items() if old.blob == new.blob), None)
-    files = _digest(fields)
-    return next((name for name, old in gone.items() if files and _digest(old.fields or {}) == files), None)
+    said = former_names(fields) if layer is RecordKind.MANIFEST else ()
+    same = alike.get(new.blob if layer is RecordKind.MANIFEST else _digest(fields) or None, [])
+    while same and same[-1] not in gone:
+        same.pop()
+    return next((name for name in (*said, *same[-1:]) if name in gone), None)
 
 
 def former_names(fields: Mapping[str, object]) -> tuple[str, ...]:
@@ -130,7 +183,7 @@ def _digest(fields: Mapping[str, object]) -> object:
     return part(fields, "artifacts").get("aggregate_sha256")
 
 
-def _settings(before: Version | None, after: Version | None) -> ModelChange:
+def _settings(before: FileVersion | None, after: FileVersion | None) -> ModelChange:
     return ModelChange(
         RecordKind.SETTINGS,
         SETTINGS_FILE,
@@ -140,9 +193,9 @@ def _settings(before: Version | None, after: Version | None) -> ModelChange:
     )
 
 
-def _manifest(name: str, before: Version | None, after: Version | None) -> ModelChange:
+def _manifest(name: str, before: FileVersion | None, after: FileVersion | None) -> ModelChange:
     kind = _plain_kind(before, after)
-    said = (after or before or Version("")).fields or {}
+    said = _said(after or before)
     return ModelChange(
         RecordKind.MANIFEST,
         name,
@@ -154,7 +207,7 @@ def _manifest(name: str, before: Version | None, after: Version | None) -> Model
     )
 
 
-def _plain_kind(before: Version | None, after: Version | None) -> ChangeKind:
+def _plain_kind(before: FileVersion | None, after: FileVersion | None) -> ChangeKind:
     if after is None:
         return ChangeKind.UNDECLARED
     if after.fields is None:
@@ -164,7 +217,7 @@ def _plain_kind(before: Version | None, after: Version | None) -> ChangeKind:
     return ChangeKind.REWRITTEN if before.fields == after.fields else ChangeKind.CHANGED
 
 
-def _entry(name: str, host: str, before: Version | None, after: Version | None) -> ModelChange:
+def _entry(name: str, host: str, before: FileVersion | None, after: FileVersion | None) -> ModelChange:
     old, new = _said(before), _said(after)
     files = _files_between(old, new)
     return ModelChange(
@@ -182,7 +235,7 @@ def _entry(name: str, host: str, before: Version | None, after: Version | None) 
     )
 
 
-def _entry_kind(before: Version | None, after: Version | None, files: FileChange) -> ChangeKind:
+def _entry_kind(before: FileVersion | None, after: FileVersion | None, files: FileChange) -> ChangeKind:
     if after is None:
         return ChangeKind.REMOVED
     if after.fields is None:
@@ -210,7 +263,7 @@ def _only_told(fields: Mapping[str, object]) -> bool:
     return any(isinstance(item, Mapping) and item.get("reason") in _ONLY_TOLD for item in listed)
 
 
-def _fields(before: Version | None, after: Version | None) -> tuple[FieldChange, ...]:
+def _fields(before: FileVersion | None, after: FileVersion | None) -> tuple[FieldChange, ...]:
     old, new = flatten(_said(before)), flatten(_said(after))
     return tuple(
         FieldChange(key, old.get(key), new.get(key))
@@ -245,11 +298,11 @@ def _listed(files: Iterable[object]) -> Iterator[tuple[str, object]]:
             yield item["path"], item.get("sha256")
 
 
-def _said(version: Version | None) -> Mapping[str, object]:
+def _said(version: FileVersion | None) -> Mapping[str, object]:
     return (version.fields if version is not None else None) or {}
 
 
-def _problem(version: Version | None) -> str:
+def _problem(version: FileVersion | None) -> str:
     return version.problem if version is not None else ""
 
 
@@ -258,7 +311,7 @@ def _source(fields: Mapping[str, object]) -> str | None:
     return next((f"{key}:{source[key]}" for key in _SOURCES if isinstance(source.get(key), str)), None)
 
 
-def _pin(version: Version | None) -> str | None:
+def _pin(version: FileVersion | None) -> str | None:
     return text(part(_said(version), "source"), "revision")
 
 

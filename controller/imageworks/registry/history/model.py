@@ -1,9 +1,9 @@
 """What history says of models: changes in model words, commits with them, and who set which field."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from imageworks.foundation.errors import ImageworksError
 
@@ -60,7 +60,23 @@ class Version:
     problem: str = ""
 
 
-Pairs = Mapping[str, tuple[Version | None, Version | None]]
+class FileVersion(Protocol):
+    """One file of a registry as a state has it, read or to be read: what :class:`Version` says."""
+
+    @property
+    def blob(self) -> str:
+        """Git object id of its bytes."""
+
+    @property
+    def fields(self) -> Mapping[str, object] | None:
+        """What it says; ``None`` when it cannot be read."""
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be read."""
+
+
+Pairs = Mapping[str, tuple[FileVersion | None, FileVersion | None]]
 """What a file was and is, by registry path; ``None`` where there was or is none."""
 
 
@@ -165,7 +181,7 @@ class HistoryCommit:
     """
 
     record: "CommitRecord"
-    changes: tuple[ModelChange, ...]
+    changes: Sequence[ModelChange]
     layers: tuple[RecordKind, ...]
 
     def __repr__(self) -> str:
@@ -173,6 +189,14 @@ class HistoryCommit:
 
     def document(self) -> dict[str, object]:
         """Return the commit as stable JSON values."""
+        return {**self._record_values(), "models": [change.document() for change in self.changes]}
+
+    def stream(self) -> dict[str, object]:
+        """Return the same with its models to be written one by one."""
+        models: Iterator[dict[str, object]] = (change.document() for change in self.changes)
+        return {**self._record_values(), "models": models}
+
+    def _record_values(self) -> dict[str, object]:
         record = self.record
         return {
             "id": record.id,
@@ -184,7 +208,6 @@ class HistoryCommit:
             "trailers": dict(record.trailers),
             "layers": [layer.value for layer in self.layers],
             "changed": list(record.changed),
-            "models": [change.document() for change in self.changes],
         }
 
 

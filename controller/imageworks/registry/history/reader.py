@@ -20,6 +20,7 @@ from imageworks.registry.history.model import (
     Blamed,
     HistoryCommit,
     HistoryError,
+    ModelChange,
     RecordKind,
     Version,
 )
@@ -125,7 +126,7 @@ class HistoryReader(StateReader):
         pairs = self.pairs(found, wanted)
         if not pairs:
             return None
-        changes = compare(pairs)
+        changes: Sequence[ModelChange] = compare(pairs)
         if any(after is None for _before, after in pairs.values()):  # perhaps it goes on under another name
             appeared = self.pairs((one for one in found if one.before is None), HistoryFilter(host=host))
             whole = compare({**appeared, **pairs})

@@ -3,9 +3,10 @@
 A commit may hold anything: broken documents, links, huge files. What cannot be read is told as such, in its place.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 from imageworks.git.libgit2 import blob_id
 from imageworks.git.repository import RegistryRepository
@@ -18,7 +19,7 @@ from imageworks.registry.documents.yaml_reader import MAX_BYTES, parse_yaml
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.entry import pack
 from imageworks.registry.history.compare import compare, layer_of, name_of
-from imageworks.registry.history.model import ModelChange, Pairs, RecordKind, Version
+from imageworks.registry.history.model import FileVersion, ModelChange, Pairs, RecordKind, Version
 from imageworks.registry.load import ENTRY_LIMIT_BYTES
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
 from imageworks.registry.manifests.manifest import SUFFIXES
@@ -54,6 +55,28 @@ class HistoryFilter:
         return not self.names or name_of(str(path)) in self.names
 
 
+class _Stored(NamedTuple):
+    """A file of a commit that is read when somebody asks what it says.
+
+    Args:
+        blob: Git object id of its bytes.
+        read: Reads it.
+    """
+
+    blob: str
+    read: Callable[[], Version]
+
+    @property
+    def fields(self) -> Mapping[str, object] | None:
+        """What it says."""
+        return self.read().fields
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be read."""
+        return self.read().problem
+
+
 class StateReader:
     """Reads the states of one registry."""
 
@@ -65,11 +88,11 @@ class StateReader:
 
     def between(
         self, before: str | None, after: str | None, wanted: HistoryFilter | None = None
-    ) -> tuple[ModelChange, ...]:
+    ) -> Sequence[ModelChange]:
         """Return how two commits' states differ."""
         return compare(self.pairs(self.differences(before, after), wanted or HistoryFilter()))
 
-    def uncommitted(self, before: str | None, wanted: HistoryFilter | None = None) -> tuple[ModelChange, ...]:
+    def uncommitted(self, before: str | None, wanted: HistoryFilter | None = None) -> Sequence[ModelChange]:
         """Return how the files on disk differ from a commit's state."""
         counts = wanted or HistoryFilter()
         listed, here = self.listed(before), self.listed(self.repository.head())
@@ -79,20 +102,20 @@ class StateReader:
         settings = disk.file(SETTINGS_FILE) if SETTINGS_FILE in edited else None
         if settings is not None:
             now[SETTINGS_FILE] = settings
-        pairs: dict[str, tuple[Version | None, Version | None]] = {}
+        pairs: dict[str, tuple[FileVersion | None, FileVersion | None]] = {}
         for path in sorted(listed.keys() | here.keys() | edited):
             if path not in counts:
                 continue
             reference, content = listed.get(path), now.get(path)
             if path not in edited:
                 same = reference is not None and path in here and reference.id == here[path].id
-                after = self._version(path, here[path]) if path in here else None
+                after = self._stored(path, here.get(path))
             else:
                 blob = blob_id(content) if isinstance(content, bytes) else ""
                 same = reference is not None and reference.id == blob
                 after = None if content is None else parsed(path, blob, content)
             if not same and (reference is not None or after is not None):
-                pairs[path] = (None if reference is None else self._version(path, reference), after)
+                pairs[path] = (self._stored(path, reference), after)
         return compare(pairs)
 
     def listed(self, revision: str | None) -> dict[str, BlobReference]:
@@ -116,13 +139,13 @@ class StateReader:
     def pairs(self, differences: Iterable[FileDifference], wanted: HistoryFilter) -> Pairs:
         """Return what differing files said and say, by registry path."""
         return {
-            one.path: (
-                None if one.before is None else self._version(one.path, one.before),
-                None if one.after is None else self._version(one.path, one.after),
-            )
+            one.path: (self._stored(one.path, one.before), self._stored(one.path, one.after))
             for one in differences
             if one.path in wanted
         }
+
+    def _stored(self, path: str, reference: BlobReference | None) -> FileVersion | None:
+        return None if reference is None else _Stored(reference.id, partial(self._version, path, reference))
 
     def version(self, revision: str | None, path: str) -> Version | None:
         """Return a file as a commit has it; ``None`` when it has none."""

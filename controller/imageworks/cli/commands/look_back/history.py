@@ -7,7 +7,7 @@ import typer
 
 from imageworks.cli import completion
 from imageworks.cli.options import AsJson, HostName, Registry
-from imageworks.cli.output import complain, printable, say, say_json, say_json_list
+from imageworks.cli.output import complain, printable, say, say_json, say_json_pieces
 from imageworks.cli.views.history import blame_text, diff_text, step_text
 from imageworks.cli.views.model import model_text
 from imageworks.foundation.errors import ExitCode
@@ -53,7 +53,7 @@ def history_command(
         name, steps = steps_of(past, name, limit=limit, revision=revision)
         # Each is printed and forgotten: there may be tens of thousands.
         if as_json:
-            say_json_list({"name": name}, "commits", (step.document() for step in steps))
+            say_json_pieces({"name": name, "commits": (step.stream() for step in steps)})
             return
         none = True
         for step in steps:
@@ -102,7 +102,7 @@ def diff_command(
     with look_back(registry, host=host, cached=True) as past:
         before, after, changes = differences(past, revisions, names or (), manifests=manifests, entries=entries)
     if as_json:
-        say_json({"before": before, "after": after, "changes": [change.document() for change in changes]})
+        say_json_pieces({"before": before, "after": after, "changes": (change.document() for change in changes)})
     else:
         say(diff_text(changes))
     return ExitCode.CHANGES if detailed and changes else ExitCode.SUCCESS
