@@ -112,7 +112,7 @@ def sync_file(descriptor: int) -> None:
 
 
 def write_durably(
-    file: Path, data: bytes | Iterable[bytes], *, draft: Path | None = None, mode: int | None = None
+    file: Path, data: bytes | Iterable[bytes | memoryview], *, draft: Path | None = None, mode: int | None = None
 ) -> None:
     """Let a file hold some bytes: after a kill or a power cut it has the old ones or the new ones."""
     draft = draft or file.with_name(f".{file.name}.new")

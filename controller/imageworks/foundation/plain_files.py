@@ -2,7 +2,10 @@
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 _LEAST = 1 << 20
 
@@ -13,14 +16,21 @@ class NotPlainError(ValueError):
 
 def read_plain_file(path: Path, most: int, *, lines: int | None = None) -> bytes:
     """Return what a file holds, or its first lines, up to a number of bytes."""
-    with open(path, "rb", opener=_open_at_once) as stream:  # Path's takes no opener
-        found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise NotPlainError("it is not a plain file")
-        # As much as may be read is set aside at once; the kernel's own files say that they are empty.
+    with open_plain_file(path) as stream:
         if lines is not None:
             return b"".join(stream.readline(most) for _ in range(lines))
-        return stream.read(min(most, max(found.st_size + 1, _LEAST)))
+        # As much as may be read is set aside at once; the kernel's own files say that they are empty.
+        size = os.fstat(stream.fileno()).st_size
+        return stream.read(min(most, max(size + 1, _LEAST)))
+
+
+@contextmanager
+def open_plain_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to read."""
+    with open(path, "rb", opener=_open_at_once) as stream:  # Path's takes no opener
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise NotPlainError("it is not a plain file")
+        yield stream
 
 
 def _open_at_once(path: str, flags: int) -> int:

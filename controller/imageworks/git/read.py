@@ -142,6 +142,19 @@ def read_blob(odb: "Odb", hexadecimal: str, limit: int) -> bytes:
     return _content(odb, identifier)
 
 
+def view_blob(repository: "Repository", hexadecimal: str, limit: int) -> memoryview:
+    """Return a stored file's bytes where libgit2 has them: a long one need not stand there twice."""
+    identifier = libgit2.object_id(hexadecimal)
+    _refuse_larger(hexadecimal, header(repository.odb, identifier), limit)
+    try:
+        found = repository[identifier]
+    except (KeyError, libgit2.git_error()) as error:
+        raise _damaged(identifier) from error
+    if int(found.type) != BLOB_KIND:
+        raise BlobRefusedError(f"git object {identifier} is not a file")
+    return memoryview(found)  # type: ignore[arg-type] # of a blob, by its kind
+
+
 def read_blobs(odb: "Odb", references: Iterable[BlobReference], limit: int) -> Iterator[tuple[BlobReference, bytes]]:
     """Yield many stored files' bytes; each is checked against its listed size and kind first."""
     for blob in references:

@@ -145,6 +145,10 @@ class RegistryRepository:
         """Return a stored file's bytes."""
         return read.read_blob(self._repository.odb, identifier, limit)
 
+    def view_blob(self, identifier: str, *, limit: int = read.DEFAULT_BLOB_LIMIT) -> memoryview:
+        """Return a stored file's bytes without a copy of them."""
+        return read.view_blob(self._repository, identifier, limit)
+
     def read_blobs(
         self, references: Iterable[BlobReference], *, limit: int = read.DEFAULT_BLOB_LIMIT
     ) -> Iterator[tuple[BlobReference, bytes]]:

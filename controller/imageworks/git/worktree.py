@@ -10,14 +10,16 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from imageworks.files.best_effort import set_mode
 from imageworks.files.renames import sync_directory, sync_file
 from imageworks.git import libgit2
 
 LARGEST_COMPARED: Final = 64 * 1024 * 1024
+PIECE: Final = 1 << 20
 ABSENT: Final = ""
 FOREIGN: Final = "?"
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -113,8 +115,10 @@ def _identify(parent: int, name: str) -> tuple[str, os.stat_result | None]:
     status = _stat(parent, name)
     if status is None:
         return ABSENT, None
-    data = _read(parent, name, status)
-    return (FOREIGN if data is None else libgit2.blob_id(data)), status
+    with _opened(parent, name, status) as stream:
+        if stream is None:
+            return FOREIGN, status
+        return libgit2.blob_id_of(iter(partial(stream.read, PIECE), b""), status.st_size), status
 
 
 def _is_no_edit(parent: int, name: str, target: WantedFile) -> bool:
@@ -148,11 +152,19 @@ def _state(status: os.stat_result | None) -> tuple[int, ...]:
 
 
 def _read(parent: int, name: str, status: os.stat_result) -> bytes | None:
+    with _opened(parent, name, status) as stream:
+        return None if stream is None else stream.read()
+
+
+@contextlib.contextmanager
+def _opened(parent: int, name: str, status: os.stat_result) -> Iterator[BinaryIO | None]:
+    """Yield a plain file to read; ``None`` for anything else, and for what is larger than files that we write."""
     if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_COMPARED:
-        return None
+        yield None
+        return
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=parent)
     with os.fdopen(descriptor, "rb") as stream:
-        return stream.read()
+        yield stream
 
 
 @contextlib.contextmanager

@@ -100,8 +100,9 @@ class RegistryCommitter:
             if not (recording.written or recording.gone or recording.manifests or self.records.stale(registry)):
                 self.records.remember(registry)
                 return None
+            records = self.records.changes(registry, recording.written, gone=recording.gone - set(recording.written))
             try:
-                result = self._try(registry, recording)
+                result = self._try(registry, recording, records)
             except BranchMovedError:
                 if attempt + 1 == COMMIT_ATTEMPTS or self._theirs(recording, planned):
                     raise
@@ -113,7 +114,8 @@ class RegistryCommitter:
             after = replace(registry, revision=head, recorded=result.id, entries=left | dict(recording.written))
             if not registry.unreadable.isdisjoint(recording.gone):
                 after = self.load()  # what was wrong with them is wrong no more
-            self.records.remember(after)
+            self.records.remember(after, records[snapshot_file(after.host)])
+            del records
             self.records.write_compatible(after)
             return result, after
         raise AssertionError  # the last attempt returns or raises
@@ -126,8 +128,9 @@ class RegistryCommitter:
         )
         return any(before.file(file) != now.file(file) for file in recording.manifests)
 
-    def _try(self, registry: RegistryState, recording: CommitDraft) -> CommitResult:
-        records = self.records.changes(registry, recording.written, gone=recording.gone - set(recording.written))
+    def _try(
+        self, registry: RegistryState, recording: CommitDraft, records: Mapping[str, bytes | None]
+    ) -> CommitResult:
         self._announce(registry, records)
         if registry.branch is not None:
             return self._try_aside(registry, registry.branch, recording, records)

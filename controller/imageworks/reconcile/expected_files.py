@@ -9,8 +9,8 @@ from pathlib import Path
 
 from imageworks.files.renames import write_durably
 from imageworks.foundation.log import warn
-from imageworks.git.libgit2 import blob_id
 from imageworks.git.repository import RegistryRepository
+from imageworks.git.values import BlobRefusedError
 from imageworks.host.predecessor_files import COMPATIBILITY_FILE, is_ours
 from imageworks.host.settings import HostSettings
 from imageworks.registry import legacy_snapshot
@@ -24,6 +24,7 @@ from imageworks.registry.entries.merge import (
     snapshot_file,
 )
 from imageworks.registry.load import RegistryState
+from imageworks.registry.snapshot import gives
 from imageworks.registry.snapshot_note import SnapshotNote, rules
 
 
@@ -35,17 +36,31 @@ class ExpectedFiles:
         self._host = host
         self._note = SnapshotNote(host, repository.root)
         self._owners: Owners | None = None
+        self._compared: tuple[RegistryState, bool] | None = None
 
     def stale(self, registry: RegistryState) -> bool:
         """Return whether the snapshot at a commit is not what that commit's manifests and entries give."""
         here = self._repository.tree_id(registry.recorded, snapshot_file(registry.host))
         if registry.settings_invalid:
             return False  # nobody knows which branch it belongs to
-        if here is None and not registry.entries and not registry.applied:
+        if here is None:
+            return bool(registry.entries or registry.applied)
+        if self._note.snapshot_of(self._inputs(registry.revision, registry.recorded)) == here:
             return False
-        if here is not None and self._note.snapshot_of(self._inputs(registry)) == here:
+        if self._compared is None or self._compared[0] is not registry:
+            self._compared = (registry, not self._holds(registry, here))
+        return self._compared[1]
+
+    def _holds(self, registry: RegistryState, snapshot: str) -> bool:
+        try:
+            return gives(registry, self._repository.view_blob(snapshot))
+        except BlobRefusedError:  # a folder, or larger than any that we write
             return False
-        return blob_id(self.snapshot(registry, registry.entries.values())) != here
+
+    def was_right(self, revision: str) -> bool:
+        """Return whether this host noted of a commit that its snapshot is what its manifests and entries give."""
+        here = self._repository.tree_id(revision, snapshot_file(self._host.host))
+        return here is not None and self._note.snapshot_of(self._inputs(revision, revision)) == here
 
     def snapshot(self, registry: RegistryState, entries: Iterable[Entry]) -> bytes:
         """Return the snapshot's bytes."""
@@ -67,13 +82,20 @@ class ExpectedFiles:
         files[snapshot_file(host)] = self.snapshot(registry, left.values())
         return files
 
-    def remember(self, registry: RegistryState) -> None:
-        """Note that the snapshot at a commit is right, so that neither the next run nor `list` need compute it."""
+    def remember(self, registry: RegistryState, body: bytes | None = None) -> None:
+        """Note that the snapshot at a commit is right, so that neither the next run nor `list` need compute it.
+
+        Args:
+            registry: The registry at that commit.
+            body: The snapshot's bytes, where they are at hand.
+        """
         here = self._repository.tree_id(registry.recorded, snapshot_file(registry.host))
+        self._compared = None
         if here is None or registry.settings_invalid:
             return
         signed = self._host.require_signed or registry.settings.require_signed
-        self._note.write(registry, self._inputs(registry), here, self._repository.read_blob(here), signed=signed)
+        inputs = self._inputs(registry.revision, registry.recorded)
+        self._note.write(registry, inputs, here, body or self._repository.view_blob(here), signed=signed)
 
     def write_compatible(self, registry: RegistryState) -> None:
         """Write the git-ignored files that the predecessor's consumers read, where they do not say so already.
@@ -125,16 +147,10 @@ class ExpectedFiles:
             with suppress(OSError):  # what somebody else put there stays
                 folder.rmdir()
 
-    def _inputs(self, registry: RegistryState) -> str:
-        trees = [
-            self._repository.tree_id(revision, path)
-            for revision, path in (
-                (registry.revision, "models"),
-                (registry.recorded, f"discovered/{registry.host}"),
-                (registry.revision, "registry.yaml"),
-            )
-        ]
-        return json.dumps([registry.host, *trees, rules()])
+    def _inputs(self, revision: str | None, recorded: str | None) -> str:
+        host = self._host.host
+        places = ((revision, "models"), (recorded, f"discovered/{host}"), (revision, "registry.yaml"))
+        return json.dumps([host, *(self._repository.tree_id(at, path) for at, path in places), rules()])
 
 
 def _is_set(folder: Path) -> bool:

@@ -42,7 +42,8 @@ def read_registry(
     _refuse_twin(repository, registry)
     Trust(repository, host).check(registry, remember=remember)
     stale = recorder.records.stale(registry)
-    problem = snapshot_problem(repository, registry, recorder.parsed)[0] if stale else None
+    known = recorder.records.was_right
+    problem = snapshot_problem(repository, registry, recorder.parsed, was_right=known)[0] if stale else None
     if problem is not None and mends is None:
         raise SnapshotError(problem)
     if problem is not None and mends is not None:

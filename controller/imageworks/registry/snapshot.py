@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from imageworks.foundation.errors import ImageworksError
-from imageworks.registry.entries.merge import load_owners, merge, merge_each, render_snapshot
+from imageworks.registry.entries.merge import in_snapshot, json_lines, load_owners, merge, merge_each, render_snapshot
 
 if TYPE_CHECKING:
     from imageworks.registry.documents.diagnostic import Diagnostic
@@ -25,3 +25,14 @@ def whole_models(registry: "RegistryState") -> list[dict[str, object]]:
 def expected_snapshot(registry: "RegistryState") -> bytes:
     """Return the snapshot that a registry state's manifests and entries give."""
     return render_snapshot(merge_each(registry.applied, registry.entries.values(), load_owners()))
+
+
+def gives(registry: "RegistryState", data: bytes | memoryview) -> bool:
+    """Return whether a registry state's manifests and entries give a snapshot; ends at the first model that differs."""
+    view = memoryview(data)
+    place, models = 0, merge_each(registry.applied, registry.entries.values(), load_owners())
+    for piece in json_lines(map(in_snapshot, models)):
+        if view[place : place + len(piece)] != piece:
+            return False
+        place += len(piece)
+    return place == len(view)

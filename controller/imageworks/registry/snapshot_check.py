@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import PurePosixPath
@@ -30,7 +30,7 @@ from imageworks.registry.entries.merge import (
 from imageworks.registry.load import ENTRY_DEPTH, RegistryState, load_registry
 from imageworks.registry.reader import WorkTreeReader
 from imageworks.registry.settings.settings import read_settings
-from imageworks.registry.snapshot import expected_snapshot
+from imageworks.registry.snapshot import expected_snapshot, gives
 from imageworks.registry.validate import Validation
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def snapshot_problem(
     now: RegistryState,
     cache: ParsedDocuments,
     changes: "ChangesWithin | None" = None,
+    *,
+    was_right: Callable[[str], bool] = lambda _: False,
 ) -> tuple[Diagnostic | None, bool]:
     """Return what is wrong with one host's snapshot, and whether a shallow clone hides the commit that wrote it.
 
@@ -94,6 +96,13 @@ def snapshot_problem(
     it wrong: it waits for the next reconcile. So it is compared at the commit that last wrote it. What hosts recorded
     is always committed with the snapshot, so that is compared with the newest entries as well: a merge or an edit may
     have brought in one without the other.
+
+    Args:
+        repository: Where it is.
+        now: The registry as it is now.
+        cache: Documents that were parsed before.
+        changes: Which commits changed snapshots, where that was asked before.
+        was_right: Says of a commit whether it is known that its snapshot is what it gives.
     """
     file = snapshot_file(now.host)
     reference = repository.find_file(now.recorded, file)
@@ -104,21 +113,39 @@ def snapshot_problem(
         return (_misplaced(file, "a folder") if is_folder else None), False
     if reference.refusal:
         return _misplaced(file, reference.refusal), False
-    data, current = repository.read_blob(reference.id), expected_snapshot(now)
-    if data == current or (data := _without_files(data)) == current:
-        return None, False
     changes = changes or repository.changes_within((SNAPSHOT_FOLDER,), revision=now.recorded)
-    owners, written = load_owners(), _written(changes, file, reference.id)
+    written, own = _written(changes, file, reference.id), f"{entries.FOLDER}/{now.host}"
+    same = written is not None and repository.tree_id(written, own) == repository.tree_id(now.recorded, own)
+    if written is not None and same and was_right(written):
+        return None, False  # only manifests have changed since
+    return _compared(repository, now, cache, reference.id, changes, written)
+
+
+def _compared(  # what a comparison needs
+    repository: RegistryRepository,
+    now: RegistryState,
+    cache: ParsedDocuments,
+    blob: str,
+    changes: "ChangesWithin | None",
+    written: str | None,
+) -> tuple[Diagnostic | None, bool]:
+    """Return the same by what the commit that wrote the snapshot gives, and by the entries as they are now."""
+    file, data, owners = snapshot_file(now.host), repository.read_blob(blob), load_owners()
+    if gives(now, data) or gives(now, data := _without_files(data)):
+        return None, False
     then = now if written is None else _state(repository, now.host, written, cache)
-    if changes and written and repository.is_boundary(written) and data != expected_snapshot(then):
-        then = _explained(repository, now.host, changes, (file, reference.id), data, cache) or then
-    if data == (expected := expected_snapshot(then)):
+    if changes and written and repository.is_boundary(written) and not gives(then, data):
+        then = _explained(repository, now.host, changes, (file, blob), data, cache) or then
+    if gives(then, data):
         # Of what was changed since, only manifests may be: nobody but the controller writes entries.
         mixed = load_registry(repository, now.host, revision=then.revision, cache=cache, recorded=now.recorded)
         unknown = {*now.blocked, *mixed.blocked}
+        if not unknown and gives(mixed, data):
+            return None, False
         return _first_difference(file, _without(data, unknown), _without(expected_snapshot(mixed), unknown)), False
     if written is not None and repository.is_boundary(written):
         return next(_unlike_entries(file, data, now, owners), None), True
+    expected = expected_snapshot(then)
     if written is None or not _only_behind(repository, file, written, expected):
         return _first_difference(file, data, expected), False
     return next(_unlike_entries(file, data, now, owners), None), False
@@ -126,6 +153,8 @@ def snapshot_problem(
 
 def _without_files(data: bytes) -> bytes:
     """Return a snapshot as one is written now: those of earlier versions list the verified files of each model."""
+    if b'"files"' not in data:
+        return data
     try:
         models = read_json(data)
     except ValueError:
@@ -224,7 +253,7 @@ def _explained(
     def explains(change: "ChangeWithin") -> bool:
         if change.object != blob or not repository.is_boundary(change.commit):
             return False
-        return expected_snapshot(_state(repository, host, change.commit, cache)) == data
+        return gives(_state(repository, host, change.commit, cache), data)
 
     found = changes.newest(file, explains)
     return None if found is None else _state(repository, host, found.commit, cache)

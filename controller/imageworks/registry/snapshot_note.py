@@ -80,7 +80,9 @@ class SnapshotNote:
         found = head.get("snapshot")
         return found if isinstance(found, str) and head.get("inputs") == inputs else None
 
-    def write(self, registry: "RegistryState", inputs: str, snapshot: str, body: bytes, *, signed: bool) -> None:
+    def write(
+        self, registry: "RegistryState", inputs: str, snapshot: str, body: bytes | memoryview, *, signed: bool
+    ) -> None:
         """Keep what was computed; a cache only, written where it says something else."""
         head = {
             "at": self.at_state(registry),
@@ -94,9 +96,12 @@ class SnapshotNote:
         if all(known.get(key) == value for key, value in head.items()):
             return
         from imageworks.files.renames import write_durably  # `list` only reads
+        from imageworks.registry.entries.merge import models_of
         from imageworks.registry.entries.summaries import summary_of
 
-        summaries = json.dumps([summary_of(model) for model in json.loads(body)], separators=(",", ":")).encode()
+        # Model by model: ten thousand at once would be more than the whole run takes.
+        write_one = json.JSONEncoder(separators=(",", ":")).encode
+        summaries = b"[%b]" % b",".join(write_one(summary_of(model)).encode() for model in models_of(body))
         head |= {_SUMMARIES: _digest(summaries), _MODELS: _digest(body)}
 
         with suppress(OSError, ForeignFolderError):
@@ -140,5 +145,5 @@ def rules() -> str:
     return _digest(b"".join((__version__.encode(), (schema_dir() / "ownership.json").read_bytes(), *merging)))
 
 
-def _digest(data: bytes) -> str:
+def _digest(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -1,17 +1,17 @@
 """A cache of documents that were parsed and found valid, by git blob id: what cannot change is not looked at twice."""
 
 import hashlib
-import itertools
 import json
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from zlib import crc32
 
 from imageworks import __version__
-from imageworks.foundation.plain_files import read_plain_file
+from imageworks.foundation.plain_files import open_plain_file
 from imageworks.foundation.private_files import ForeignFolderError, make_private_folder
 from imageworks.registry.documents.schema_files import schema_dir
 
@@ -113,10 +113,9 @@ class ParsedDocuments:
         documents: dict[str, JsonValue] = {}
         try:
             # Its documents were read with bounds before they were kept: a second look at their depth is half the time.
-            content, place = self._content()
-            while content[place : place + 1] == b"{":
-                start, place = place, content.find(b"\n", place) + 1
-                documents.update(json.loads(content[start:place]))
+            with self._opened() as stream:
+                for line in takewhile(_holds_values, stream):
+                    documents.update(json.loads(line))
         except _UNUSABLE:
             return {}
         return documents
@@ -126,27 +125,27 @@ class ParsedDocuments:
         """What the file holds as texts."""
         documents: dict[str, KeptText] = {}
         try:
-            content, place = self._content()
-            while 0 < place < len(content):
-                start, place = place, content.find(b"\n", place) + 1
-                if content[start : start + 1] == b"{":
-                    continue
-                summaries, checksum = json.loads(content[start:place])
-                start = place
-                for key, size, summary in summaries:
-                    documents[key] = KeptText(summary, content[place : place + size])
-                    place += size
-                if crc32(memoryview(content)[start:place]) != checksum:
-                    return {}  # texts are parsed long after this, where nobody expects them broken
+            with self._opened() as stream:
+                for line in dropwhile(_holds_values, iter(stream.readline, b"")):
+                    summaries, checksum = json.loads(line)
+                    texts = stream.read(sum(size for _, size, _ in summaries))
+                    if crc32(texts) != checksum:
+                        return {}  # texts are parsed long after this, where nobody expects them broken
+                    place = 0
+                    for key, size, summary in summaries:
+                        documents[key] = KeptText(summary, texts[place : place + size])
+                        place += size
         except _UNUSABLE:
             return {}
         return documents
 
-    def _content(self) -> tuple[bytes, int]:
-        """Return the file, and where what it keeps begins."""
-        content = read_plain_file(self._file, LARGEST_BYTES)
-        place = content.find(b"\n") + 1
-        return (content, place) if json.loads(content[:place]) == self._format else (b"", 0)
+    @contextmanager
+    def _opened(self) -> "Iterator[BinaryIO]":
+        """Yield the file at where what it keeps begins; it is read in pieces, as the whole would stay in the memory."""
+        with open_plain_file(self._file) as stream:
+            if os.fstat(stream.fileno()).st_size > LARGEST_BYTES or json.loads(stream.readline()) != self._format:
+                raise ValueError(self._file)
+            yield stream
 
     def _lines(self) -> "Iterator[bytes]":
         """Yield the file in pieces: written or read at once, its text would take as much memory as its documents.
@@ -155,13 +154,17 @@ class ParsedDocuments:
         """
         yield json.dumps(self._format).encode() + b"\n"
         values = ((key, value) for key, value in self._used.items() if not isinstance(value, KeptText))
-        while some := dict(itertools.islice(values, DOCUMENTS_A_LINE)):
+        while some := dict(islice(values, DOCUMENTS_A_LINE)):
             yield json.dumps(some, separators=(",", ":")).encode() + b"\n"
         kept = ((key, value) for key, value in self._used.items() if isinstance(value, KeptText))
-        while few := list(itertools.islice(kept, DOCUMENTS_A_LINE)):
+        while few := list(islice(kept, DOCUMENTS_A_LINE)):
             summaries = [(key, len(one.text), one.summary) for key, one in few]
             texts = b"".join(one.text for _, one in few)
             yield json.dumps([summaries, crc32(texts)], separators=(",", ":")).encode() + b"\n" + texts
+
+
+def _holds_values(line: bytes) -> bool:
+    return line.startswith(b"{")
 
 
 def _rules_fingerprint() -> str:
