@@ -1,5 +1,6 @@
 """The door to HTTP: connections are kept and shared, proxies obeyed, and no message shows a secret."""
 
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -10,6 +11,8 @@ from werkzeug import Request, Response
 from imageworks.foundation import http
 from imageworks.foundation.http import HttpError, HttpPool, origin, shown_url, whole_number
 
+either = pytest.mark.parametrize("method", ["GET", "HEAD"])  # the two go by connections of two kinds
+
 
 @pytest.fixture
 def pool() -> Iterator[HttpPool]:
@@ -17,24 +20,31 @@ def pool() -> Iterator[HttpPool]:
         yield made
 
 
-def test_an_answer_is_whole_and_headers_are_lower_case(httpserver: HTTPServer, pool: HttpPool) -> None:
+@either
+def test_an_answer_is_whole_and_headers_are_lower_case(httpserver: HTTPServer, pool: HttpPool, method: str) -> None:
     response = Response("hello", 418, {"X-Thing": "One"})
     response.headers.add("X-Thing", "Two")
     httpserver.expect_request("/a").respond_with_response(response)
-    reply = pool.request("GET", httpserver.url_for("/a"), {"x-mine": "yes"})
-    assert (reply.status, reply.body, reply.headers["x-thing"]) == (418, b"hello", "One, Two")
+    reply = pool.request(method, httpserver.url_for("/a"), {"x-mine": "yes"})
+    assert (reply.status, reply.body, reply.headers["x-thing"]) == (
+        418,
+        b"hello" if method == "GET" else b"",
+        "One, Two",
+    )
     request = httpserver.log[0][0]
     assert (request.headers["User-Agent"], request.headers["X-Mine"]) == ("imageworks-models/test", "yes")
 
 
-def test_redirects_and_cookies_are_left_alone(httpserver: HTTPServer, pool: HttpPool) -> None:
+@either
+def test_redirects_and_cookies_are_left_alone(httpserver: HTTPServer, pool: HttpPool, method: str) -> None:
     httpserver.expect_request("/a").respond_with_data("", 302, {"Location": "/b", "Set-Cookie": "s=1"})
     for _ in range(2):
-        assert pool.request("GET", httpserver.url_for("/a"), {}).status == 302
+        assert pool.request(method, httpserver.url_for("/a"), {}).status == 302
     assert [(request.path, request.headers.get("Cookie")) for request, _ in httpserver.log] == [("/a", None)] * 2
 
 
-def test_each_thread_has_a_connection_while_it_needs_one(pool: HttpPool) -> None:
+@either
+def test_each_thread_has_a_connection_while_it_needs_one(pool: HttpPool, method: str) -> None:
     met = threading.Barrier(4, timeout=60)
 
     def respond(_request: Request) -> Response:
@@ -43,7 +53,7 @@ def test_each_thread_has_a_connection_while_it_needs_one(pool: HttpPool) -> None
 
     with HTTPServer(port=0, threaded=True) as server:
         server.expect_request("/a").respond_with_handler(respond)
-        threads = [threading.Thread(target=pool.request, args=("GET", server.url_for("/a"), {})) for _ in range(4)]
+        threads = [threading.Thread(target=pool.request, args=(method, server.url_for("/a"), {})) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -61,16 +71,18 @@ def test_a_body_beyond_reason_is_refused(
         pool.request("GET", httpserver.url_for("/a?token=1"), {})
 
 
-def test_a_refused_connection_is_told_apart(pool: HttpPool) -> None:
+@either
+def test_a_refused_connection_is_told_apart(pool: HttpPool, method: str) -> None:
     with pytest.raises(HttpError, match=r"http://127\.0\.0\.1:9/a: cannot connect") as caught:
-        pool.request("GET", "http://127.0.0.1:9/a?Signature=secret", {})
+        pool.request(method, "http://127.0.0.1:9/a?Signature=secret", {})
     assert caught.value.unconnected
     assert "secret" not in caught.value.message
 
 
-def test_what_is_no_address_is_told_and_not_tried_again(pool: HttpPool) -> None:
+@either
+def test_what_is_no_address_is_told_and_not_tried_again(pool: HttpPool, method: str) -> None:
     with pytest.raises(HttpError) as caught:
-        pool.request("GET", "http://127.0.0.1:x/a", {})
+        pool.request(method, "http://127.0.0.1:x/a", {})
     assert caught.value.lasting
 
 
@@ -81,9 +93,10 @@ def test_letters_of_an_address_are_sent_as_browsers_send_them(httpserver: HTTPSe
         pool.request("GET", "http://bücher.invalid/", {})
 
 
-def test_an_address_gives_no_credentials(httpserver: HTTPServer, pool: HttpPool) -> None:
+@either
+def test_an_address_gives_no_credentials(httpserver: HTTPServer, pool: HttpPool, method: str) -> None:
     httpserver.expect_request("/a").respond_with_data("ok")
-    pool.request("GET", httpserver.url_for("/a").replace("http://", "http://ada:pw@"), {})
+    pool.request(method, httpserver.url_for("/a").replace("http://", "http://ada:pw@"), {})
     assert "Authorization" not in httpserver.log[0][0].headers
 
 
@@ -104,22 +117,24 @@ def test_what_is_under_way_outlives_its_pool(pool: HttpPool) -> None:
             assert first + b"".join(answer.chunks) == b"ab"
 
 
-def test_a_header_that_cannot_be_sent_is_not_quoted(httpserver: HTTPServer, pool: HttpPool) -> None:
+@either
+def test_a_header_that_cannot_be_sent_is_not_quoted(httpserver: HTTPServer, pool: HttpPool, method: str) -> None:
     with pytest.raises(HttpError, match="cannot be sent") as caught:
-        pool.request("GET", httpserver.url_for("/a"), {"authorization": "Bearer hf_canary\nx"})
+        pool.request(method, httpserver.url_for("/a"), {"authorization": "Bearer hf_canary\nx"})
     chain: BaseException | None = caught.value
     while chain is not None:
         assert "hf_canary" not in str(chain)
         chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
 
 
+@either
 def test_a_proxy_of_the_environment_is_asked(
-    httpserver: HTTPServer, pool: HttpPool, monkeypatch: pytest.MonkeyPatch
+    httpserver: HTTPServer, pool: HttpPool, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setenv("http_proxy", httpserver.url_for("").replace("http://", "http://ada:pw@"))
     monkeypatch.setenv("no_proxy", "direct.example")
     httpserver.expect_request("/a").respond_with_data("by proxy")
-    assert pool.request("GET", "http://hub.example/a", {}).body == b"by proxy"
+    assert pool.request(method, "http://hub.example/a", {}).status == 200
     assert httpserver.log[0][0].headers["Proxy-Authorization"] == "Basic YWRhOnB3"
 
 
@@ -205,3 +220,35 @@ def test_x15_an_answer_that_comes_drop_by_drop_ends(httpserver: HTTPServer) -> N
                 pool.request("GET", httpserver.url_for("/a"), {})
         finally:
             endless.set()
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", 204),
+        (b"SSH-2.0-OpenSSH\r\n", None),
+        (b"", None),
+    ],
+    ids=["hints before the answer", "another protocol", "nothing"],
+)
+@either
+def test_what_is_no_answer_is_none(pool: HttpPool, said: bytes, status: int | None, method: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+
+        def answer() -> None:
+            for _ in range(2):  # a HEAD is asked once more where hints came
+                connection, _address = server.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(said)
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/a"
+        if status is not None:
+            assert pool.request(method, url, {}).status == status
+        else:
+            with pytest.raises(HttpError, match="not HTTP"):
+                pool.request(method, url, {})
+        with socket.create_connection(server.getsockname()):  # so that the other side ends
+            pass

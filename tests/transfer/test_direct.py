@@ -42,19 +42,19 @@ def read(client: DirectClient, server: FaultServer) -> bytes:
 def test_a_connection_is_kept_and_made_anew_when_it_was_closed(client: DirectClient, server: FaultServer) -> None:
     assert read(client, server) == DATA
     assert read(client, server) == DATA
-    assert len(client._open) == 1
-    before = client._open[0].sock
+    assert len(client.connections._open) == 1
+    before = client.connections._open[0].sock
     assert before is not None
     before.shutdown(2)
     assert read(client, server) == DATA
-    assert len(client._open) == 1
-    assert client._open[0].sock is not before
+    assert len(client.connections._open) == 1
+    assert client.connections._open[0].sock is not before
 
 
 def test_an_answer_that_was_not_read_to_its_end_ends_its_connection(client: DirectClient, server: FaultServer) -> None:
     with pytest.raises(OSError, match="disk"), client.stream(f"{server.base}/model.bin", FILE) as pieces:
         raise OSError(28, "disk full", next(pieces))
-    assert client._open == []
+    assert client.connections._open == []
     assert read(client, server) == DATA
 
 
@@ -122,7 +122,7 @@ def test_threads_have_a_connection_each(client: DirectClient, server: FaultServe
     for worker in workers:
         worker.join()
     assert got == [DATA] * 3
-    assert len(client._open) == 3
+    assert len(client.connections._open) == 3
 
 
 def test_two_directories_trade_places(tmp_path: Path) -> None:

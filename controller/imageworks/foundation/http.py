@@ -1,8 +1,9 @@
 """The one door to HTTP: connections that follow no redirect and remember no cookie.
 
 It sends requests by the connections of httpx2 (httpcore2): what its client would add (redirects, cookies, credentials
-of an address, decoding) is what must not happen here, and its requests and answers cost a quarter more. Proxies and
-certificates are those of ``proxies`` and ``certificates``.
+of an address, decoding) is what must not happen here, and its requests and answers cost a quarter more. A HEAD, which a
+download asks of each large file, goes by ``kept_connections``. Proxies and certificates are those of ``proxies`` and
+``certificates``.
 """
 
 import re
@@ -20,6 +21,7 @@ from imageworks.foundation.addresses import IN_ADDRESSES, AddressGuard
 from imageworks.foundation.certificates import certificates_setting
 from imageworks.foundation.closing import Closing
 from imageworks.foundation.errors import ImageworksError
+from imageworks.foundation.kept_connections import KeptConnections
 from imageworks.foundation.log import detail
 from imageworks.foundation.proxies import NetworkSettingError, Proxy, proxy_for
 
@@ -31,6 +33,9 @@ READ_SECONDS: Final = 30.0
 ANSWER_SECONDS: Final = 600.0
 LARGEST_BODY_BYTES: Final = 32 * 1024 * 1024
 CUT: Final = "the connection was cut"
+_UNSENDABLE: Final = "the request cannot be sent"
+_NOT_HTTP: Final = "the connection was cut, or the answer is not HTTP"
+_PLAIN: Final = re.compile(r"https?://[!-~]+")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -120,6 +125,7 @@ class HttpPool(Closing):
         guard: AddressGuard | None = None,
     ) -> None:
         self._guard = guard
+        self._kept = KeptConnections(guard, connect_seconds=connect_seconds, read_seconds=read_seconds)
         self._user_agent = user_agent.encode("ascii")
         self._proxies = proxies
         self._answer_seconds = answer_seconds
@@ -135,6 +141,8 @@ class HttpPool(Closing):
 
     def request(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None) -> Reply:
         """Return the whole answer to a request, whatever its status."""
+        if method == "HEAD" and (reply := self._head(url, headers)) is not None:
+            return reply
         with self.stream(method, url, headers, content) as answer:
             ends = time.monotonic() + self._answer_seconds
             pieces = []
@@ -181,9 +189,7 @@ class HttpPool(Closing):
             was_cut.set()
             _shut(answer)
 
-        self._count(1)
-        with ExitStack() as stack:
-            stack.callback(self._count, -1)
+        with self._used(), ExitStack() as stack:
             opening = pool.stream(
                 method,
                 address,
@@ -199,7 +205,34 @@ class HttpPool(Closing):
             if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and proxy is not None:
                 raise _refused_by(proxy, url)
             detail("http-request", method=method, url=url, status=answer.status)
-            yield OpenReply(url, answer.status, _by_name(answer.headers), chunks(), cut)
+            said = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers)
+            yield OpenReply(url, answer.status, _by_name(said), chunks(), cut)
+
+    def _head(self, url: str, headers: Mapping[str, str]) -> Reply | None:
+        """Return the answer to a HEAD by a connection that is kept; ``None`` where it is not to be asked so."""
+        from http.client import HTTPException
+
+        try:
+            origin(url)
+            if not _PLAIN.fullmatch(url) or (self._proxies and proxy_for(url) is not None):
+                return None
+        except (ValueError, NetworkSettingError):
+            return None
+        with self._used():
+            try:
+                answer = self._kept.ask("HEAD", url, {"user-agent": self._user_agent.decode("ascii"), **headers})
+                answer.read()
+            except ValueError:  # it quotes the header that it refuses, which may be the token
+                raise HttpError(url, _UNSENDABLE) from None
+            except HTTPException:
+                raise HttpError(url, _NOT_HTTP) from None
+            except OSError as error:
+                raise _failure(url, error, None) from None
+            if answer.status < HTTPStatus.OK:  # what comes before an answer
+                self._kept.drop(url)
+                return None
+            detail("http-request", method="HEAD", url=url, status=answer.status)
+            return Reply(url, answer.status, _by_name(answer.getheaders()))
 
     def _pool(self, url: str, proxy: Proxy | None) -> "httpcore2.ConnectionPool":
         from imageworks.foundation.http_connections import connections
@@ -209,6 +242,14 @@ class HttpPool(Closing):
             if route not in self._pools:
                 self._pools[route] = connections(encrypted=route[0], proxy=proxy, guard=self._guard)
             return self._pools[route]
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
 
     def _count(self, more: int, *, closing: bool = False) -> None:
         """Count the answers under way: the connections of a closed pool go when there is none."""
@@ -220,12 +261,13 @@ class HttpPool(Closing):
             pools, self._pools = self._pools, {}
         for pool in pools.values():
             pool.close()
+        self._kept.close()
 
 
-def _by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def _by_name(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+    for said, value in headers:
+        name = said.lower()
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found
 
@@ -241,7 +283,7 @@ def _shut(response: "httpcore2.Response") -> None:
 def _failure(url: str, error: Exception, proxy: Proxy | None) -> HttpError:
     """Return what a connection's end means, and whose doing it is."""
     kind, said = type(error).__name__, str(error)
-    unconnected = kind in {"ConnectError", "ConnectTimeout"}
+    unconnected = kind in {"ConnectError", "ConnectTimeout", "NotConnectedError"}
     if proxy is not None and kind == "ProxyError":
         if said.startswith("407"):
             return _refused_by(proxy, url)
@@ -280,8 +322,10 @@ def _why(error: Exception) -> str:
         "ReadTimeout": "the server stopped answering",
         "WriteTimeout": "the server stopped reading",
         "UnsupportedProtocol": "only http and https are known",
-        "LocalProtocolError": "the request cannot be sent",
-        "RemoteProtocolError": "the connection was cut, or the answer is not HTTP",
+        "TimeoutError": "the server stopped answering",
+        "LocalProtocolError": _UNSENDABLE,
+        "RemoteProtocolError": _NOT_HTTP,
         "ConnectError": f"cannot connect: {error}",
+        "NotConnectedError": f"cannot connect: {error}",
     }
     return known.get(kind) or f"the connection broke: {error}"
