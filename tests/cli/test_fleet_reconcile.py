@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from imageworks.cli.commands.fleet import everywhere as fleet_command
 from imageworks.files.progress import Progress
@@ -22,8 +23,9 @@ from imageworks.fleet.engine import Node, NodeEvent
 from imageworks.fleet.node_task import NodeTask, NodeWork
 from imageworks.foundation.errors import ImageworksError, UsageError
 from imageworks.operations.fleet import engines
-from imageworks.operations.fleet.everywhere import relay
+from imageworks.operations.fleet.following import relay
 from imageworks.operations.fleet.node_process import run_task
+from imageworks.registry.documents.schema_files import schema_dir
 from support.engines import LocalEngine, check_engine
 from support.git import git
 from support.git_server import GitServer
@@ -31,9 +33,11 @@ from support.hub import Faults, HubRepository, stall, status
 from support.reconcile import NAME, REPO, Result, World, command
 from support.registry import PROGRAM
 from support.team import manifest, served_registry, write_and_push
+from support.terminal import Terminal
 
 __all__ = ["served_registry"]
 FIRST, SECOND = "gpu01", "gpu02"
+PLAN = Draft202012Validator(json.loads((schema_dir() / "plan.schema.json").read_bytes()))
 WEIGHTS = "ai-models/weights/acme/tiny-1b/model.safetensors"
 
 
@@ -163,8 +167,44 @@ def test_every_node_brings_the_models_and_pushes_its_own_entries(fleet: Fleet, s
         FIRST: ("ok", 1),
         SECOND: ("ok", 1),
     }
-    assert "would change" not in fleet.reconcile("--dry-run").out.lower()
+    assert "install" not in fleet.reconcile("--dry-run").out
     assert server.tip() == before
+
+
+def test_each_host_s_plan_is_shown_before_anything_is_done(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    refused = fleet.reconcile(code=1)
+    assert refused.out.count("+ install  tiny-1b") == 2
+    assert refused.out.count("Plan: 1 to add, 0 to change, 0 to destroy.") == 2
+    assert f"Reconcile 2 hosts ({FIRST}, {SECOND})" in refused.err
+    assert fleet.given(NodeWork.RECONCILE) == []
+    assert fleet.reconcile("--dry-run").out.count("+ install  tiny-1b") == 2
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    done = fleet.reconcile("--json")
+    assert "Plan: 1 to add" in done.err
+    listed = done.json["hosts"]
+    assert isinstance(listed, list)
+    assert [one["plan"]["changes"][0]["action"] for one in listed] == ["install", "install"]
+    assert list(PLAN.iter_errors(listed[0]["plan"])) == []
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert f"No changes on 2 hosts: {FIRST}, {SECOND}." in fleet.reconcile().out
+
+
+def test_a_host_with_nothing_to_do_is_asked_once(fleet: Fleet, server: GitServer) -> None:
+    assert fleet.results() == {FIRST: "ok", SECOND: "ok"}
+    clone, tip = fleet.homes[SECOND] / "ai-models/registry", server.tip()
+    fleet.engine.tasks.clear()
+    assert fleet.results() == {FIRST: "ok", SECOND: "ok"}
+    assert fleet.given(NodeWork.RECONCILE) == []
+    assert fleet.results("--report") == {FIRST: "ok", SECOND: "ok"}
+    assert fleet.given(NodeWork.RECONCILE) == [FIRST, SECOND]
+    assert server.tip() == tip
+    fleet.engine.tasks.clear()
+    git(clone, "pull", "--quiet", "--rebase")
+    git(clone, "commit", "--quiet", "--allow-empty", "--message", "Something that is not sent")
+    fleet.results("--host", SECOND)
+    assert fleet.given(NodeWork.RECONCILE) == [SECOND]
+    assert server.tip() == git(clone, "rev-parse", "HEAD").strip()
 
 
 def test_a_canary_that_fails_stops_the_rest(fleet: Fleet) -> None:
@@ -261,7 +301,7 @@ def test_a_remote_that_a_node_does_not_reach_is_its_own_failure(fleet: Fleet, se
     errors = fleet.errors()
     assert set(errors) == {SECOND}
     assert "cannot be cloned" in errors[SECOND]
-    assert [path.name for path in (fleet.homes[SECOND] / "ai-models").iterdir()] == []
+    assert not (fleet.homes[SECOND] / "ai-models").exists()
 
 
 def test_an_interrupt_asks_all_nodes_to_end(fleet: Fleet) -> None:
@@ -286,6 +326,48 @@ def test_an_interrupt_asks_all_nodes_to_end(fleet: Fleet) -> None:
         interrupting.join()
     fleet.world.hub.intercept = fleet.world.served
     assert set(fleet.results().values()) == {"ok"}
+
+
+def test_an_interrupt_leaves_what_failed_before_as_failed(fleet: Fleet) -> None:
+    class Interrupted(LocalEngine):
+        """One node has failed when somebody types ^C; the other ends only when it is asked to."""
+
+        def start(self, node: Node, task: str) -> None:
+            if NodeTask.read(task).work is not NodeWork.RECONCILE:
+                super().start(node, task)
+            elif node.id == FIRST:
+                self._events.put(NodeEvent(node.id, lost="the node died"))
+
+        def wait(self, seconds: float) -> Sequence[NodeEvent]:
+            events = super().wait(seconds)
+            if any(event.lost for event in events) and not interrupted:
+                interrupted.append(True)
+                self._events.put(events[0])
+                raise KeyboardInterrupt
+            return events
+
+        def cancel(self, node: Node) -> None:
+            self._events.put(NodeEvent(node.id, lost="called off"))
+
+    interrupted: list[bool] = []
+    fleet.engine = Interrupted(fleet.engine.environments)
+    results = fleet.hosts(code=130)
+    assert {name: one["result"] for name, one in results.items()} == {FIRST: "failed", SECOND: "called-off"}
+    assert results[FIRST]["error"] == "the node died"
+
+
+def test_an_interrupt_while_nodes_plan_begins_nothing(fleet: Fleet) -> None:
+    class Interrupted(LocalEngine):
+        def wait(self, seconds: float) -> Sequence[NodeEvent]:
+            if not interrupted:
+                interrupted.append(None)
+                raise KeyboardInterrupt
+            return super().wait(seconds)
+
+    interrupted: list[None] = []
+    fleet.engine = Interrupted(fleet.engine.environments)
+    assert set(fleet.results(code=130).values()) == {"not-started"}
+    assert fleet.given(NodeWork.RECONCILE) == []
 
 
 def test_a_node_that_says_nothing_or_nonsense_is_a_failed_host(fleet: Fleet) -> None:

@@ -53,6 +53,37 @@ YesOrApply = Annotated[bool, typer.Option("--yes", "-y", "--apply", help="Do not
 Offline = Annotated[bool, typer.Option("--offline", help="Use no network.")]
 ShowProgress = Annotated[bool, typer.Option("--progress/--no-progress", help="Show how far downloads are.")]
 AnyTime = Annotated[bool, typer.Option("--now", help="Download outside the registry's transfer window too.")]
+Prune = Annotated[
+    bool, typer.Option("--prune", help="Remove installed models that no manifest declares.", rich_help_panel=REMOVING)
+]
+Reported = Annotated[
+    bool | None,
+    typer.Option(
+        "--report/--no-report",
+        help="Report the run on a ref of its host; else as registry.yaml says.",
+        rich_help_panel=COMMITTING,
+    ),
+]
+Mirrors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mirror",
+        metavar="URL|HOST",
+        help="Take bytes from here before the hub; else as the settings say. Repeatable.",
+        autocompletion=completion.hosts,
+        rich_help_panel=TRANSFERRING,
+    ),
+]
+Hosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--host",
+        metavar="NAME",
+        help="Only for this host. Repeatable.",
+        autocompletion=completion.hosts,
+        rich_help_panel=CHOOSING,
+    ),
+]
 PrBranch = Annotated[
     str | None,
     typer.Option("--pr-branch", metavar="NAME", help="Commit to this branch instead; the work tree stays as it is."),

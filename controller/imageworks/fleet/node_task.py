@@ -9,8 +9,10 @@ from typing import Final, Self
 from imageworks.fleet.host_report import HostReport, read_report
 from imageworks.foundation.bounded_json import read_json
 from imageworks.foundation.log import redact
+from imageworks.plan.plan import Plan
+from imageworks.plan.read_plan import read_plan
 
-LONGEST_LINE: Final = 1024 * 1024
+LONGEST_LINE: Final = 16 * 1024 * 1024
 LONGEST_ERROR: Final = 4000
 HEARTBEAT_SECONDS: Final = 10.0
 """How often a node tells at least that it is at work."""
@@ -20,6 +22,7 @@ class NodeWork(StrEnum):
     """What a node is asked for."""
 
     IDENTIFY = "identify"
+    PLAN = "plan"
     RECONCILE = "reconcile"
     LOCATE = "locate"
 
@@ -37,7 +40,6 @@ class NodeTask:
         folder: The registry's folder in its git repository.
         branch: The branch of the remote that has the commit.
         names: The models to consider; all when empty.
-        dry_run: Whether it is only planned.
         prune: Whether installed models go that no manifest declares.
         any_time: Whether downloads may run outside the registry's transfer window.
         report: Whether the run is reported on the host's ref; by default as registry.yaml says.
@@ -52,7 +54,6 @@ class NodeTask:
     folder: str = ""
     branch: str = ""
     names: tuple[str, ...] = ()
-    dry_run: bool = False
     prune: bool = False
     any_time: bool = False
     report: bool | None = None
@@ -80,7 +81,9 @@ class NodeAnswer:
         origin: Why it is called so.
         version: Of this program there.
         error: Why it could not do what it was asked for; empty where it could.
-        report: What its reconcile came to.
+        plan: What it would do.
+        settled: Whether that is nothing, at the commit that was named, with all that it has sent.
+        report: What its reconcile came to, or would.
         unchanged: How many models are as declared already.
         path: Where a model is that was looked for.
         lacks: What loading it needs and its files have not, as far as can be told.
@@ -91,6 +94,8 @@ class NodeAnswer:
     origin: str = ""
     version: str = ""
     error: str = ""
+    plan: Plan | None = None
+    settled: bool = False
     report: HostReport | None = None
     unchanged: int = 0
     path: str = ""
@@ -99,19 +104,25 @@ class NodeAnswer:
 
     def render(self) -> str:
         """Return the answer as one line."""
-        report = self.report.document() if self.report is not None else None
-        document = {**asdict(self), "error": redact(self.error)[:LONGEST_ERROR], "report": report}
+        document = {
+            **{one.name: getattr(self, one.name) for one in fields(self)},
+            "error": redact(self.error)[:LONGEST_ERROR],
+            "plan": self.plan.document() if self.plan is not None else None,
+            "report": self.report.document() if self.report is not None else None,
+        }
         return json.dumps({"answer": document}, ensure_ascii=True)
 
     @classmethod
     def read(cls, found: Mapping[str, object]) -> Self:
         """Return the answer in a line's values; what is missing or of another kind counts as not said."""
         host = _text(found, "host")
-        report = found.get("report")
+        plan, report = found.get("plan"), found.get("report")
         unchanged = found.get("unchanged")
         return cls(
             host=host,
             **{key: _text(found, key) for key in ("origin", "version", "error", "path", "lacks", "revision")},
+            plan=read_plan(plan) if isinstance(plan, dict) else None,
+            settled=found.get("settled") is True,
             report=read_report(host, json.dumps(report).encode()) if isinstance(report, dict) else None,
             unchanged=unchanged if isinstance(unchanged, int) else 0,
         )

@@ -87,8 +87,7 @@ class Synchronizer:
     def fetch_commit(self, commit: str) -> str:
         """Bring a commit of the branch here where it is not, move nothing, and return it."""
         there = self._remote.counterpart(self._branch())
-        head = self._repository.head()
-        if head is not None and self._remote.is_ancestor(commit, head):
+        if self._has(commit):
             return commit
         tip = self._remote.fetch(there)
         if tip is None or not self._remote.is_ancestor(commit, tip):
@@ -97,6 +96,22 @@ class Synchronizer:
                 remedy="Push it there; if it was pushed, this host's clone follows another remote or branch.",
             )
         return commit
+
+    def look_at(self, commit: str) -> str:
+        """Bring a commit here to plan with; raise where pulling it would refuse because more is declared here."""
+        self.fetch_commit(commit)
+        if self._has(commit):
+            self._refuse_other_declarations(commit, self._remote.counterpart(self._branch()))
+        return commit
+
+    def is_in_step(self, commit: str) -> bool:
+        """Return whether the branch has a commit, and the remote, as it was last seen, all of the branch."""
+        there = self._remote.counterpart(self._branch())
+        return self._has(commit) and self._repository.head() == self._remote.known(there)
+
+    def _has(self, commit: str) -> bool:
+        head = self._repository.head()
+        return head is not None and self._remote.is_ancestor(commit, head)
 
     def _refuse_other_declarations(self, at: str, there: Counterpart) -> None:
         """Refuse where what is declared here is not what a commit declares: later commits change it, here or there."""

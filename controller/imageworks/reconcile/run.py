@@ -283,7 +283,7 @@ class Run:
         if self._options.uncommitted:
             self._registry = self._with_edits()
         elif read_only and self._options.at:
-            self._registry = self._declared_at(self._synchronizer.fetch_commit(self._options.at))
+            self._registry = self._declared_at(self._synchronizer.look_at(self._options.at))
         state_file = self._host.state_dir / STATE_FILE
         self._state = self._open.enter_context(StateDatabase.open(state_file, read_only=read_only))
         self._notes += self._state.notes
@@ -530,6 +530,10 @@ class Run:
     @cached_property
     def _synchronizer(self) -> "Synchronizer":
         return Synchronizer(self._repository, self._recorder, os.environ)
+
+    def is_in_step(self, commit: str) -> bool:
+        """Return whether the branch has a commit, and the remote, as it was last seen, all of the branch."""
+        return self._registry.branch is None and self._synchronizer.is_in_step(commit)
 
     def publish(self) -> "Sent":
         """Send what was committed to the remote, where a person or registry.yaml asks for it."""

@@ -1,11 +1,14 @@
 """What a run on all hosts came to, for people to look at."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
-from imageworks.cli.output import human_duration, table
+from imageworks.cli.output import counted, human_duration, table, terminal_width
+from imageworks.cli.views.plan import plan_text
 from imageworks.fleet.host_report import HostReport
-from imageworks.operations.fleet.everywhere import FleetRun, HostResult, Result
+from imageworks.operations.fleet.everywhere import FleetRun
+from imageworks.operations.fleet.following import HostResult, Result
 
 RESULTS: Final = {
     Result.OK: "ok",
@@ -13,16 +16,29 @@ RESULTS: Final = {
     Result.CALLED_OFF: "called off",
     Result.NOT_STARTED: "not started",
 }
+INDENT: Final = "  "
+LEAST_COLUMNS: Final = 40
 HEADINGS: Final = ("HOST", "RESULT", "CHANGES", "UNCHANGED", "TIME")
 
 
-def fleet_run_text(run: FleetRun, *, dry_run: bool) -> str:
-    """Return one line a host; of a dry run also what each would change."""
-    rows = [_row(one) for one in run.hosts]
-    parts = [table(HEADINGS, rows, right=frozenset({3, 4}))]
-    if dry_run and (planned := [line for one in run.hosts for line in _planned(one)]):
-        parts.append("Would change:\n" + table(("HOST", "ACTION", "MODEL", "WHY"), planned))
+def fleet_plans_text(planned: Sequence[HostResult], *, colour: bool) -> str:
+    """Return what each host would do; those with nothing to do share a line."""
+    plans = {one.host: one.plan for one in planned if one.plan is not None}
+    telling = {host: plan for host, plan in plans.items() if plan.has_changes or plan.has_errors}
+    width = max(terminal_width() - len(INDENT), LEAST_COLUMNS)
+    parts = [f"{host}\n{_indented(plan_text(one, colour=colour, width=width))}" for host, one in telling.items()]
+    if quiet := [host for host in plans if host not in telling]:
+        parts.append(f"No changes on {counted(len(quiet), 'host')}: {', '.join(quiet)}.")
     return "\n\n".join(parts)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"{INDENT}{line}" for line in text.splitlines() if line)
+
+
+def fleet_run_text(run: FleetRun) -> str:
+    """Return one line a host."""
+    return table(HEADINGS, [_row(one) for one in run.hosts], right=frozenset({3, 4}))
 
 
 def fleet_run_errors(run: FleetRun) -> list[str]:
@@ -44,8 +60,3 @@ def _row(one: HostResult) -> tuple[str, ...]:
 def _changes(report: HostReport) -> str:
     counts = Counter("failed" if one.error else one.action for one in report.models)
     return ", ".join(f"{number} {what}" for what, number in sorted(counts.items())) or "none"
-
-
-def _planned(one: HostResult) -> list[tuple[str, ...]]:
-    models = one.answer.report.models if one.answer.report is not None else ()
-    return [(one.host, model.action, model.name, model.error or model.reason) for model in models]

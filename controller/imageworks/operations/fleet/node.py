@@ -20,6 +20,7 @@ from imageworks.operations.fleet.node_identity import NodeError
 from imageworks.operations.fleet.report import RunReport
 from imageworks.operations.fleet.unattended import LOCK_SECONDS, run_unattended
 from imageworks.plan.facts import PruneOptions
+from imageworks.plan.plan import Plan
 from imageworks.reconcile.open_registry import host_models
 from imageworks.reconcile.run import Run, RunOptions
 from imageworks.registry.entries.completeness import why_incomplete
@@ -34,33 +35,43 @@ FINDABLE: Final = ("", "registry")
 def perform(task: NodeTask, answer: NodeAnswer, progress: Progress) -> NodeAnswer:
     """Do what an identified node is asked for, and return what came of it; what is wrong is part of the answer."""
     try:
-        return locate(task.names[0], answer) if task.work is NodeWork.LOCATE else _reconcile(task, answer, progress)
+        match task.work:
+            case NodeWork.LOCATE:
+                return locate(task.names[0], answer)
+            case NodeWork.PLAN:
+                return _plan(task, answer, progress)
+            case _:
+                return _reconcile(task, answer, progress)
     except ImageworksError as error:
         return replace(answer, error=error.render())
 
 
-def _reconcile(task: NodeTask, answer: NodeAnswer, progress: Progress) -> NodeAnswer:
-    options = RunOptions(
-        names=task.names,
-        prune=PruneOptions(enabled=task.prune),
-        read_only=task.dry_run,
-        any_time=task.any_time,
-        pull=not task.dry_run,
-        push=not task.dry_run,
-        mends_snapshot=True,
-        at=task.revision,
-        mirrors=task.mirrors,
-    )
+def _plan(task: NodeTask, answer: NodeAnswer, progress: Progress) -> NodeAnswer:
     with TemporaryDirectory(prefix="imageworks-") as folder:
-        root = _registry(task, Path(folder))
+        root = _registry(task, new=Path(folder, "registry"))
         host = load_host_settings(registry=root)
-        if task.dry_run:
-            with Run.open(root, host, options, progress=progress) as run:
-                plan = run.plan()
-            return replace(answer, report=RunReport(root, host, asked=False).value(plan), unchanged=plan.unchanged)
-        start_logging(host.log_dir)
-        reports = RunReport(root, host, asked=task.report)
-        plan, done, sent, reported, _ = run_unattended(root, host, options, reports, progress=progress)
+        with Run.open(root, host, _options(task, read_only=True), progress=progress) as run:
+            plan = run.plan()
+            settings = run.registry.settings
+            asked = settings.report if task.report is None else task.report
+            is_here = not root.is_relative_to(folder) and run.is_in_step(task.revision)
+        settled = is_here and not (plan.has_changes or plan.has_errors or asked or settings.exports)
+        report = RunReport(root, host, asked=False).value(plan)
+    return replace(answer, plan=_short(plan), settled=settled, report=report, unchanged=plan.unchanged)
+
+
+def _short(plan: Plan) -> Plan:
+    """Return a plan without the names of files, which are more than is worth sending."""
+    return replace(plan, changes=tuple(replace(one, fetch=(), reuse={}, drop=()) for one in plan.changes))
+
+
+def _reconcile(task: NodeTask, answer: NodeAnswer, progress: Progress) -> NodeAnswer:
+    root = _registry(task)
+    host = load_host_settings(registry=root)
+    start_logging(host.log_dir)
+    reports = RunReport(root, host, asked=task.report)
+    options = _options(task, read_only=False)
+    plan, done, sent, reported, _ = run_unattended(root, host, options, reports, progress=progress)
     problems = [one.problem.render() for one in (sent, reported) if one.problem is not None]
     return replace(
         answer,
@@ -70,19 +81,33 @@ def _reconcile(task: NodeTask, answer: NodeAnswer, progress: Progress) -> NodeAn
     )
 
 
-def _registry(task: NodeTask, scratch: Path) -> Path:
-    """Return this node's registry, cloned where it has none; for a dry run into a folder that goes again."""
+def _options(task: NodeTask, *, read_only: bool) -> RunOptions:
+    return RunOptions(
+        names=task.names,
+        prune=PruneOptions(enabled=task.prune),
+        read_only=read_only,
+        any_time=task.any_time,
+        pull=not read_only,
+        push=not read_only,
+        mends_snapshot=True,
+        at=task.revision,
+        mirrors=task.mirrors,
+    )
+
+
+def _registry(task: NodeTask, new: Path | None = None) -> Path:
+    """Return this node's registry, cloned where it has none: to its usual place, or where it is to be new."""
     try:
         return find_registry()
     except RegistryNotFoundError as error:
-        target = scratch / "registry" if task.dry_run else registry_to_make()
+        target = new or registry_to_make()
         if task.folder not in FINDABLE:
             raise NodeError(
                 f"no registry is there yet, and it is the folder {task.folder} of its repository",
                 remedy="Clone it there, and name its folder with IMAGEWORKS_REGISTRY_DIR or `registry` in config.toml.",
             ) from error
         host = load_host_settings()
-        if task.dry_run:
+        if new is not None:
             _clone(task, target)
         else:
             with hold(host.state_dir, wait=LOCK_SECONDS, host=host.host, what="this host"):

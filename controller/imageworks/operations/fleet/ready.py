@@ -8,7 +8,8 @@ from imageworks.files.progress import Progress
 from imageworks.fleet.engine import Engine
 from imageworks.fleet.node_task import NodeAnswer, NodeTask, NodeWork
 from imageworks.foundation.errors import ImageworksError
-from imageworks.operations.fleet.everywhere import HostResult, ask_nodes
+from imageworks.operations.fleet.everywhere import ask_nodes
+from imageworks.operations.fleet.following import HostResult
 from imageworks.operations.fleet.node import locate
 
 

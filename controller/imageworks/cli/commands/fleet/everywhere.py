@@ -1,5 +1,6 @@
 """The ``fleet reconcile`` command: every node of a cluster reconciles itself at one commit."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
@@ -7,14 +8,27 @@ from typing import Annotated
 import typer
 
 from imageworks.cli import completion
-from imageworks.cli.options import AnyTime, AsJson, DryRun, Registry, ShowProgress, Yes
-from imageworks.cli.output import complain, counted, say, say_json
+from imageworks.cli.options import (
+    CHOOSING,
+    AnyTime,
+    AsJson,
+    DryRun,
+    Hosts,
+    Mirrors,
+    Prune,
+    Registry,
+    Reported,
+    ShowProgress,
+    Yes,
+)
+from imageworks.cli.output import complain, counted, say, say_json, wants_colour
 from imageworks.cli.prompts import agrees, refuse_unasked
-from imageworks.cli.views.fleet_run import fleet_run_errors, fleet_run_text
+from imageworks.cli.views.fleet_run import fleet_plans_text, fleet_run_errors, fleet_run_text
 from imageworks.cli.views.progress import show_progress
 from imageworks.foundation.errors import ExitCode
 from imageworks.operations.fleet.engines import open_engine
 from imageworks.operations.fleet.everywhere import FleetRunOptions, labels_of, name_commit, run_everywhere
+from imageworks.operations.fleet.following import HostResult
 from imageworks.operations.session import start_session
 
 
@@ -25,13 +39,15 @@ def reconcile_command(
         typer.Argument(metavar="[NAME]...", help="Models to consider; all if none.", autocompletion=completion.names),
     ] = None,
     registry: Registry = None,
-    hosts: Annotated[
-        list[str] | None,
-        typer.Option("--host", metavar="NAME", help="Only this host.", autocompletion=completion.hosts),
-    ] = None,
+    hosts: Hosts = None,
     labels: Annotated[
         list[str] | None,
-        typer.Option("--label", metavar="KEY=VALUE", help="Only hosts with this label, of registry.yaml or of Ray."),
+        typer.Option(
+            "--label",
+            metavar="KEY=VALUE",
+            help="Only hosts with this label, of registry.yaml or of Ray.",
+            rich_help_panel=CHOOSING,
+        ),
     ] = None,
     canaries: Annotated[
         list[str] | None,
@@ -40,35 +56,29 @@ def reconcile_command(
             metavar="NAME",
             help="This host first; the others only if all goes well there.",
             autocompletion=completion.hosts,
+            rich_help_panel=CHOOSING,
         ),
     ] = None,
     most: Annotated[
-        int | None, typer.Option("--max-concurrent", metavar="N", min=1, help="At most so many hosts at once.")
-    ] = None,
-    mirrors: Annotated[
-        list[str] | None,
+        int | None,
         typer.Option(
-            "--mirror",
-            metavar="URL|HOST",
-            help="Take bytes from here before the hub; a host goes first. Repeatable.",
-            autocompletion=completion.hosts,
+            "--max-concurrent", metavar="N", min=1, help="At most so many hosts at once.", rich_help_panel=CHOOSING
         ),
     ] = None,
+    mirrors: Mirrors = None,
     dry_run: DryRun = False,
     yes: Yes = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove installed models that no manifest declares.")] = False,
+    prune: Prune = False,
     now: AnyTime = False,
-    report: Annotated[
-        bool | None,
-        typer.Option("--report/--no-report", help="Report each host's run on its ref; else as registry.yaml says."),
-    ] = None,
+    report: Reported = None,
     progress: ShowProgress = True,
     as_json: AsJson = False,
 ) -> int:
     """Have every node of a cluster reconcile itself at the commit that is checked out here.
 
-    The commit must be on the remote. Each node brings its own clone of the registry to it, or makes one, plans from its
-    own disks, applies what needs no confirmation, commits and pushes. It uses its own token, settings and names: no
+    The commit must be on the remote. Each node plans from its own disks, and the plans are shown before anybody is
+    asked. Then it brings its own clone of the registry to the commit, or makes one, applies what needs no confirmation,
+    commits and pushes; a host that is a --mirror goes first. It uses its own token, settings and names: no
     variable and no file of this machine goes there. A host is called by what the node says (IMAGEWORKS_HOST, or `host`
     in its config.toml), else by the node's label `imageworks-host`, else by the name that Ray was started with, else by
     the name of its machine.
@@ -86,7 +96,6 @@ def reconcile_command(
     task = replace(
         name_commit(session.root, session.host),
         names=tuple(names or ()),
-        dry_run=dry_run,
         prune=prune,
         any_time=now,
         report=report,
@@ -94,11 +103,14 @@ def reconcile_command(
     )
     # What others take from a host comes there first; a host that is not chosen serves what it has.
     serving = [one for one in mirrors or () if "://" not in one and (one in hosts if hosts else not labels)]
-    options = FleetRunOptions(tuple(hosts or ()), tuple(labels or ()), (*(canaries or ()), *serving), most)
+    options = FleetRunOptions(tuple(hosts or ()), tuple(labels or ()), (*(canaries or ()), *serving), most, dry_run)
 
-    def agreed(chosen: Sequence[str]) -> bool:
-        what = f"{counted(len(chosen), 'host')} ({', '.join(chosen)}) at {task.revision[:10]}"
-        return dry_run or yes or agrees(f"Reconcile {what}?")
+    def agreed(planned: Sequence[HostResult], changing: Sequence[str]) -> bool:
+        asks = bool(changing) and not (dry_run or yes)
+        if not as_json or asks:
+            _show(fleet_plans_text(planned, colour=not as_json and wants_colour(sys.stdout)), aside=as_json)
+        what = f"{counted(len(changing), 'host')} ({', '.join(changing)}) at {task.revision[:10]}"
+        return not asks or agrees(f"Reconcile {what}?")
 
     known = labels_of(session.root, session.host)
     with show_progress(wanted=progress) as shown, open_engine(on) as engine:
@@ -109,9 +121,18 @@ def reconcile_command(
     if as_json:
         say_json({"revision": run.revision, "dry_run": dry_run, "hosts": [one.document() for one in run.hosts]})
     else:
-        say(fleet_run_text(run, dry_run=dry_run))
+        say(fleet_run_text(run))
     for line in fleet_run_errors(run):
         complain(f"error: {line}")
     if run.interrupted:
         return ExitCode.INTERRUPTED
     return ExitCode.SUCCESS if run.succeeded else ExitCode.FAILURE
+
+
+def _show(text: str, *, aside: bool) -> None:
+    """Show plans, beside the data where that is on stdout."""
+    if text and aside:
+        complain(text)
+    elif text:
+        say(f"{text}\n")
+        sys.stdout.flush()  # before progress, which goes to stderr

@@ -7,7 +7,21 @@ import typer
 
 from imageworks.cli import completion
 from imageworks.cli.explanations import complain_of
-from imageworks.cli.options import COMMITTING, REMOVING, REVIEWING, TRANSFERRING, WATCHING, Offline, Registry, Wait
+from imageworks.cli.options import (
+    CHOOSING,
+    COMMITTING,
+    REMOVING,
+    REVIEWING,
+    TRANSFERRING,
+    WATCHING,
+    Hosts,
+    Mirrors,
+    Offline,
+    Prune,
+    Registry,
+    Reported,
+    Wait,
+)
 from imageworks.cli.output import complain
 from imageworks.cli.prompts import agrees, ask, at_terminal, refuse_unasked
 from imageworks.cli.saved_plans import check_saved, save_plan
@@ -70,18 +84,14 @@ def reconcile_command(  # one parameter an option of the documented command line
             rich_help_panel=REVIEWING,
         ),
     ] = None,
-    hosts: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--host",
-            metavar="NAME",
-            help="Plan for that host from its committed entries, not from disks.",
-            autocompletion=completion.hosts,
-            rich_help_panel=REVIEWING,
-        ),
-    ] = None,
+    hosts: Hosts = None,
     all_hosts: Annotated[
-        bool, typer.Option("--all-hosts", help="Like --host for every host of the registry.", rich_help_panel=REVIEWING)
+        bool,
+        typer.Option(
+            "--all-hosts",
+            help="For every host; each is planned from its committed entries, not from disks, as with --host.",
+            rich_help_panel=CHOOSING,
+        ),
     ] = False,
     labels: Annotated[
         list[str] | None,
@@ -100,10 +110,7 @@ def reconcile_command(  # one parameter an option of the documented command line
         ),
     ] = None,
     offline: Offline = False,
-    prune: Annotated[
-        bool,
-        typer.Option("--prune", help="Remove installed models that no manifest declares.", rich_help_panel=REMOVING),
-    ] = False,
+    prune: Prune = False,
     confirm: Annotated[
         list[str] | None,
         typer.Option(
@@ -141,14 +148,7 @@ def reconcile_command(  # one parameter an option of the documented command line
             rich_help_panel=COMMITTING,
         ),
     ] = None,
-    report: Annotated[
-        bool | None,
-        typer.Option(
-            "--report/--no-report",
-            help="Report this run on a ref of this host; else as registry.yaml says.",
-            rich_help_panel=COMMITTING,
-        ),
-    ] = None,
+    report: Reported = None,
     watch: Annotated[
         bool,
         typer.Option(
@@ -181,15 +181,7 @@ def reconcile_command(  # one parameter an option of the documented command line
             "--now", help="Download outside the registry's transfer window too.", rich_help_panel=TRANSFERRING
         ),
     ] = False,
-    mirror: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--mirror",
-            metavar="URL|HOST",
-            help="Take bytes from here before the hub; else as the settings say. Repeatable.",
-            rich_help_panel=TRANSFERRING,
-        ),
-    ] = None,
+    mirror: Mirrors = None,
     wait: Wait = 0.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     verbose: Annotated[

@@ -13,6 +13,7 @@ from imageworks.cli.views.status import status_text, summary
 from imageworks.cli.views.unfinished import how_far, who_brings
 from imageworks.foundation.errors import ExitCode
 from imageworks.operations.session import start_session
+from imageworks.plan.status import model_statuses
 from imageworks.registry.entries.completeness import why_incomplete
 from imageworks.serving.last_used import last_accessed
 
@@ -38,7 +39,6 @@ def status_command(
         imageworks-models status my-model --json
     """
     from imageworks.operations.hosts import RegistryHosts
-    from imageworks.plan.status import model_statuses
     from imageworks.providers.ollama.leftovers import leftovers_here, notes_on
     from imageworks.reconcile.run import Run, RunOptions
 
