@@ -138,3 +138,35 @@ def test_serve_shows_the_page_as_it_is_now(fresh: World) -> None:
 def fetched(address: str) -> tuple[str, Message]:
     with urllib.request.urlopen(address, timeout=60) as answer:  # noqa: S310 # of a server of ours on loopback
         return answer.read().decode(), answer.headers
+
+
+def test_each_line_of_a_manifest_names_the_commit_that_set_it(fresh: World) -> None:
+    fresh.publish("acme/tiny", small_model("1"))
+    text = '# ours\nschema_version: 1\nsource:\n  huggingface: acme/tiny\nbackend: {}\nlabels: {{say: "it"}}\n'
+    fresh.write_manifest(NAME, text.format("vllm"))
+    assert fresh.reconcile().code == 0
+    assert shown_manifest(fresh, fresh.root / "one") == [
+        "# ours",
+        "schema_version: 1 @",
+        "source:",
+        "  huggingface: acme/tiny",
+        "backend: vllm",
+        'labels: {say: "it"}',
+    ]
+    fresh.write_manifest(NAME, text.format("lmdeploy"))
+    assert shown_manifest(fresh, fresh.root / "two") == [
+        "# ours",
+        "schema_version: 1 @",
+        "source:",
+        "  huggingface: acme/tiny",
+        "backend: lmdeploy @",
+        'labels: {say: "it"} @',
+    ]
+
+
+def shown_manifest(world: World, folder: Path) -> list[str]:
+    """Return the manifest on the model's page, with ``@`` where a commit is named."""
+    assert world.run("page", "--out", str(folder)).code == 0
+    page = (folder / "models" / f"{NAME}.html").read_text(encoding="utf-8")
+    shown = page.partition("<h2>Manifest</h2>")[2].partition("<pre>\n")[2].partition("</pre>")[0]
+    return re.sub(r"<i>[0-9a-f]{8} \d{4}-\d\d-\d\d .*?</i>", "@", shown).splitlines()

@@ -93,9 +93,9 @@ def test_everything_is_there_without_a_script(browser: Browser, sites: dict[int,
         assert visit.page.locator("#models tbody tr:visible").count() == 50
         assert not visit.page.locator("#filter").is_visible()
         visit.page.goto((sites[50] / "disks.html").as_uri())
-        before = visit.page.locator("svg rect.f0").first.evaluate("one => getComputedStyle(one).fill")
+        before = visit.page.locator("svg path.f0").first.evaluate("one => getComputedStyle(one).fill")
         visit.page.locator("#by-age").check()
-        assert visit.page.locator("svg rect.f0").first.evaluate("one => getComputedStyle(one).fill") != before
+        assert visit.page.locator("svg path.f0").first.evaluate("one => getComputedStyle(one).fill") != before
 
 
 def test_words_choose_the_models_that_are_shown(browser: Browser, sites: dict[int, Path]) -> None:

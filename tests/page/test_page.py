@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from imageworks.page.readme import card_html
 from imageworks.page.render import Page, all_files
 from imageworks.page.treemap import Area, boxes, group
-from imageworks.page.values import PageFacts, SourceLine
+from imageworks.page.values import PageFacts, SourcePart
 from support import page as made_up
 
 HOSTILE = (
@@ -96,7 +96,7 @@ def test_hostile_names_cards_and_values_run_nothing(text: str) -> None:
         location=text,
         commands=(text,),
         notes=(text,),
-        manifest=(SourceLine(text, "0" * 40, made_up.NOW, text),),
+        manifest=(SourcePart(text, "0" * 40, made_up.NOW, text),),
         readme=f"{text}\n\n<script>{text}</script><a href='{text}'>x</a><img src='//evil'>\n\n[x]({text})",
         evidence=(text,),
     )

@@ -13,7 +13,7 @@ from imageworks.page.values import (
     PageModel,
     RoleRows,
     SharedBytes,
-    SourceLine,
+    SourcePart,
     Step,
     StepChange,
 )
@@ -84,7 +84,7 @@ def model(number: int, chance: random.Random) -> PageModel:
         changed=NOW - timedelta(days=number * 3 % 500),
         roles=("caption",) if number < 3 else (),
         files=files,
-        manifest=(SourceLine("schema_version: 1"), SourceLine(f"backend: {backend}", f"{number:040x}", NOW, "Ada")),
+        manifest=(SourcePart("schema_version: 1"), SourcePart(f"backend: {backend}", f"{number:040x}", NOW, "Ada")),
         commands=(f"imageworks-models launch {backend} {name}",),
         readme=CARD if number < 50 else "",
         memory=Demand(size, cache, 256 << 20, 32768),

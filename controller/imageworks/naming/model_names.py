@@ -1,5 +1,6 @@
 """Names of models: variant names, Ollama's Strategy A, slugs, display names, producers, testing filters. Pure."""
 
+import hashlib
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -264,6 +265,4 @@ def _shorten(family: str, suffix: str) -> str:
 
 def _digest(text: str) -> str:
     """Return a few digits that tell two long or foreign names apart."""
-    from hashlib import sha256  # OpenSSL, for the few names that are too long
-
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]

@@ -178,7 +178,7 @@ class Page:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        made.filters.update(bytes=human_bytes, card=card_html, day=_day, moment=_moment, label=_label)
+        made.filters.update(bytes=human_bytes, card=card_html, day=_day, moment=_moment, label=_label, plain=_plain)
         made.globals.update(facts=self.facts, views=self._views, model_page=model_page, has=self._has)
         return made
 
@@ -235,6 +235,11 @@ def _day(when: datetime | None) -> str:
 
 def _moment(when: datetime | None) -> str:
     return f"{when:%Y-%m-%d %H:%M %Z}".strip() if when is not None else ""
+
+
+def _plain(text: str) -> str:
+    """Return a text for between two tags, where quotes stay as they are: a manifest has dozens."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _label(box: Box) -> str:

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
-from imageworks.detection.sizes.memory import Demand
-from imageworks.plan.compare import HostPlan
+if TYPE_CHECKING:
+    from imageworks.detection.sizes.memory import Demand
+    from imageworks.plan.compare import HostPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,11 @@ class PageFile:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceLine:
-    """One line of a manifest, and which commit made it what it is.
+class SourcePart:
+    """Some lines of a manifest, and which commit made the last of them what it is.
 
     Args:
-        text: The line as written.
+        text: The lines as written.
         commit: The commit's id; empty where none of those that were read did.
         when: When it was made.
         author: Who made it.
@@ -63,7 +65,7 @@ class PageModel:
         changed: When it came here.
         roles: What it is used for.
         files: Its verified files.
-        manifest: Its manifest, line by line; empty where it has none.
+        manifest: Its manifest, in parts; empty where it has none.
         commands: What serves it, as lines for a shell.
         notes: What is to be known before it is served.
         readme: Its model card, Markdown behind the front matter; empty where there is none.
@@ -90,12 +92,12 @@ class PageModel:
     changed: datetime | None = None
     roles: tuple[str, ...] = ()
     files: tuple[PageFile, ...] = ()
-    manifest: tuple[SourceLine, ...] = ()
+    manifest: tuple[SourcePart, ...] = ()
     commands: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     readme: str = ""
     readme_cut: bool = False
-    memory: Demand | None = None
+    memory: "Demand | None" = None
     evidence: tuple[str, ...] = ()
 
 
@@ -260,4 +262,4 @@ class PageFacts:
     stores: tuple[FoundStore, ...] = ()
     shared: tuple[SharedBytes, ...] = ()
     saved: int = 0
-    reviews: tuple[HostPlan, ...] = ()
+    reviews: "tuple[HostPlan, ...]" = ()

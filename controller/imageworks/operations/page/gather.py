@@ -1,7 +1,7 @@
 """All that the page shows of a registry, read in one go."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -15,11 +15,11 @@ from imageworks.host.settings import DEFAULT_WEIGHTS, HostSettings, find_registr
 from imageworks.operations.hosts import RegistryHosts
 from imageworks.operations.page.disks import shared_bytes
 from imageworks.operations.page.models import ModelReader
-from imageworks.operations.page.past import Blame, manifest_lines, read_past
+from imageworks.operations.page.past import Blame, manifest_parts, read_past
 from imageworks.operations.review_host import ReviewOptions, plan_elsewhere
 from imageworks.page.live import LivePage
 from imageworks.page.render import Page
-from imageworks.page.values import ExceptionRow, HostColumn, PageFacts, RoleRows, SourceLine
+from imageworks.page.values import ExceptionRow, HostColumn, PageFacts, RoleRows, SourcePart
 from imageworks.plan.status import model_statuses
 from imageworks.providers.foreign_stores import foreign_stores, found_in, plain_files
 from imageworks.reconcile.run import Run, RunOptions
@@ -94,7 +94,7 @@ def gather_page(root: Path, host: HostSettings, *, commits: int = MOST_COMMITS, 
         unfinished=tuple(unfinished),
         steps=steps,
         older=older,
-        hosts=tuple(_hosts(repository, root, host, registry)),
+        hosts=tuple(_hosts(repository, root, host, registry, models)),
         roles=_roles(models),
         rules=_rules(registry.settings.policies),
         exceptions=_exceptions(registry.settings.policies, datetime.now(UTC).date()),
@@ -106,29 +106,34 @@ def gather_page(root: Path, host: HostSettings, *, commits: int = MOST_COMMITS, 
 
 def _manifests(
     repository: RegistryRepository, registry: RegistryState, blame: Blame
-) -> Mapping[str, tuple[SourceLine, ...]]:
+) -> Mapping[str, tuple[SourcePart, ...]]:
     found = {}
     listed = repository.list_files(registry.revision, MODELS)
     for name, manifest in registry.manifests.items():
         reference = listed.get(manifest.file)
         if reference is not None:
             with suppress(BlobRefusedError):
-                found[name] = manifest_lines(name, manifest.file, repository.read_blob(reference.id), blame)
+                found[name] = manifest_parts(name, manifest.file, repository.read_blob(reference.id), blame)
     return found
 
 
 def _hosts(
-    repository: RegistryRepository, root: Path, host: HostSettings, registry: RegistryState
+    repository: RegistryRepository,
+    root: Path,
+    host: HostSettings,
+    registry: RegistryState,
+    ours: Sequence[Model],
 ) -> Iterable[HostColumn]:
     for one in RegistryHosts(root, host, registry).all():
-        models = _recorded(repository, registry, one.name)
+        recorded = ours if one.current else _recorded(repository, registry, one.name)
+        models = [model for model in recorded if text(model, "download_path")]
         shown = {text(model, "name"): _standing(model) for model in models}
         labels = tuple(f"{key}={value}" for key, value in one.labels.items())
         yield HostColumn(one.name, one.last, labels, shown, sum(map(size_of, models)), one.current)
 
 
 def _recorded(repository: RegistryRepository, registry: RegistryState, host: str) -> list[Model]:
-    """Return what a host's snapshot says of the models that it has."""
+    """Return what a host's snapshot says of its models."""
     reference = repository.find_file(registry.revision, snapshot_file(host))
     if reference is None:
         return []
@@ -136,8 +141,7 @@ def _recorded(repository: RegistryRepository, registry: RegistryState, host: str
         said = parse_json(repository.read_blob(reference.id), snapshot_file(host)).value
     except (BlobRefusedError, DocumentError):
         return []
-    models = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
-    return [one for one in models if text(one, "download_path")]
+    return [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
 
 
 def _standing(model: Model) -> str:

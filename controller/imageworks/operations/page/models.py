@@ -12,7 +12,7 @@ from imageworks.detection.sizes.memory import Cache, CachedLayers, Demand
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.plain_files import NotPlainError, read_plain_file
 from imageworks.host.settings import HostSettings
-from imageworks.page.values import PageFile, PageModel, SourceLine
+from imageworks.page.values import PageFile, PageModel, SourcePart
 from imageworks.plan.plan import Reason
 from imageworks.plan.status import ModelStatus
 from imageworks.registry.entries.entry import Entry
@@ -41,7 +41,7 @@ class ModelReader:
         weights: The root of its weights.
         recorded: The host's models with their entries.
         statuses: Each model's standing, by name.
-        manifests: Each manifest, line by line, by name.
+        manifests: Each manifest, in parts, by name.
         longest_card: Letters of a model card that are shown.
     """
 
@@ -49,7 +49,7 @@ class ModelReader:
     weights: Path
     recorded: HostModels
     statuses: Mapping[str, ModelStatus]
-    manifests: Mapping[str, tuple[SourceLine, ...]]
+    manifests: Mapping[str, tuple[SourcePart, ...]]
     longest_card: int
 
     def all(self) -> list[PageModel]:

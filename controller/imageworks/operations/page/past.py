@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from imageworks.git.values import CommitRecord
-from imageworks.page.values import SourceLine, Step, StepChange
+from imageworks.page.values import SourcePart, Step, StepChange
 from imageworks.registry.documents.document import DocumentError
 from imageworks.registry.documents.yaml_spans import parse_spans
 from imageworks.registry.history.model import ChangeKind, HistoryCommit, ModelChange, RecordKind
@@ -20,8 +20,21 @@ DIGITS: Final = 12
 _EDITORS: Final = "# yaml-language-server:"
 """A first line that is for editors alone."""
 
-Blame = Mapping[tuple[str, str], CommitRecord]
-"""Which commit last set a field of a manifest, by the model's present name and the field's dotted keys."""
+
+class Setters(NamedTuple):
+    """Which commits made a model's manifest what it is, of those that were read.
+
+    Args:
+        fields: Which commit last set a field, by its dotted keys.
+        whole: Whether they say so of every field, because the one is among them that declared the model.
+    """
+
+    fields: dict[str, CommitRecord]
+    whole: bool = False
+
+
+Blame = Mapping[str, Setters]
+"""By the model's present name."""
 
 
 def read_past(reader: HistoryReader, most: int) -> tuple[tuple[Step, ...], bool, Blame]:
@@ -75,7 +88,7 @@ def _shown(value: object) -> str:
 
 
 def _blame(steps: Iterable[HistoryCommit]) -> Blame:
-    found: dict[tuple[str, str], CommitRecord] = {}
+    found: dict[str, Setters] = {}
     now: dict[str, str] = {}  # what a model that had a name then is called now
     for step in steps:
         for change in step.changes:
@@ -84,33 +97,49 @@ def _blame(steps: Iterable[HistoryCommit]) -> Blame:
             name = now.get(change.name, change.name)
             if change.previous_name:
                 now[change.previous_name] = name
+            setters = found.get(name) or Setters({})
             for one in change.fields:
-                found.setdefault((name, one.field), step.record)
+                setters.fields.setdefault(one.field, step.record)
+            declares = change.kind is ChangeKind.DECLARED
+            found[name] = setters._replace(whole=setters.whole or declares)
     return found
 
 
-def manifest_lines(name: str, file: str, data: bytes, blame: Blame) -> tuple[SourceLine, ...]:
-    """Return a manifest line by line, each with the newest commit that set a value on it."""
+def manifest_parts(name: str, file: str, data: bytes, blame: Blame) -> tuple[SourcePart, ...]:
+    """Return a manifest in parts, each but the last up to a line on which another commit set a value than before."""
     text = data.decode("utf-8", "replace")
     lines = text.splitlines()
     shown = 1 if text.startswith(_EDITORS) else 0
-    setters: dict[int, CommitRecord] = {}
+    parts, last = [], ""
+    for number, record in sorted(_set_by(lines, file, data, blame.get(name) or Setters({})).items()):
+        if number >= shown and record.id != last:
+            told = "\n".join(lines[shown : number + 1])
+            parts.append(SourcePart(told, record.id, record.when, record.author))
+            shown, last = number + 1, record.id
+    rest = [SourcePart("\n".join(lines[shown:]))] if shown < len(lines) else []
+    return (*parts, *rest)
+
+
+def _set_by(lines: Sequence[str], file: str, data: bytes, setters: Setters) -> dict[int, CommitRecord]:
+    """Return the newest commit that set a value on a line, by the line's number from 0."""
+    commits = {record.id: record for record in setters.fields.values()}
+    if setters.whole and len(commits) == 1:  # most are so, and to find where each value stands takes half a millisecond
+        first = next((number for number, line in enumerate(lines) if line.strip() and line[0] not in "#-%"), 0)
+        return {first: next(iter(commits.values()))}
     try:
         spans = parse_spans(data, file)
     except DocumentError:
-        return tuple(SourceLine(line) for line in lines[shown:])
+        return {}
+    text = data.decode("utf-8", "replace")
+    found: dict[int, CommitRecord] = {}
     for pointer, span in spans.values.items():
-        record = blame.get((name, _key(pointer)))
+        record = setters.fields.get(_key(pointer))
         if record is None:
             continue
         at = text.count("\n", 0, span.start)
-        if at not in setters or setters[at].when < record.when:
-            setters[at] = record
-    return tuple(_line(line, setters.get(number)) for number, line in enumerate(lines) if number >= shown)
-
-
-def _line(text: str, record: CommitRecord | None) -> SourceLine:
-    return SourceLine(text) if record is None else SourceLine(text, record.id, record.when, record.author)
+        if at not in found or found[at].when < record.when:
+            found[at] = record
+    return found
 
 
 def _key(pointer: Sequence[str | int]) -> str:

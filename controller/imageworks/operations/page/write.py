@@ -41,9 +41,12 @@ def write_page(page: Page, folder: Path) -> WrittenPage:
     earlier = _earlier(folder)
     try:
         written: dict[str, int] = {}
+        folders: set[Path] = set()
         for path, content in all_files(page):
             target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.parent not in folders:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                folders.add(target.parent)
             draft = target.with_name(f".{target.name}.new")
             draft.write_bytes(content)
             draft.replace(target)

@@ -19,6 +19,8 @@ from imageworks.registry.history.model import (
 from imageworks.registry.manifests import manifest as manifests
 from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
 
+_PLAIN: Final = (str, int, list)
+"""What most values are; to ask an abstract class of each takes long."""
 ENTRY_PARTS: Final = 3  # discovered/<host>/<name>.json
 MANIFEST_PARTS: Final = 2  # models/<name>.yaml
 FILE_LISTS: Final = ("artifacts.files", "download_files", "download_directory_checksum")
@@ -52,7 +54,7 @@ def flatten(fields: Mapping[str, object]) -> dict[str, object]:
     while pending:
         base, part = pending.pop()
         for key, value in part.items():
-            if isinstance(value, Mapping) and value:
+            if value and not isinstance(value, _PLAIN) and isinstance(value, Mapping):
                 pending.append((f"{base}{key}.", value))
             else:
                 flat[f"{base}{key}"] = value
@@ -265,6 +267,8 @@ def _only_told(fields: Mapping[str, object]) -> bool:
 
 def _fields(before: FileVersion | None, after: FileVersion | None) -> tuple[FieldChange, ...]:
     old, new = flatten(_said(before)), flatten(_said(after))
+    if not old:
+        return tuple(FieldChange(key, None, new[key]) for key in sorted(new))
     return tuple(
         FieldChange(key, old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from imageworks.foundation.errors import ImageworksError
 
@@ -80,8 +80,7 @@ Pairs = Mapping[str, tuple[FileVersion | None, FileVersion | None]]
 """What a file was and is, by registry path; ``None`` where there was or is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class FieldChange:
+class FieldChange(NamedTuple):  # a history of a thousand models has tens of thousands
     """One field's change.
 
     Args:

@@ -15,6 +15,7 @@ from imageworks.cli.options import CHOOSING, COLUMNS, AsJson, Registry
 from imageworks.cli.output import AS_RECORDED, columns, complain, counted, printable, say, table, terminal_width
 from imageworks.foundation.texts import human_bytes
 from imageworks.operations.session import start_session
+from imageworks.reconcile.current_models import current_models
 from imageworks.registry.entries import queries
 from imageworks.registry.entries.completeness import known_incomplete
 from imageworks.registry.entries.queries import is_installed, producer_for_people, quantization_of, text
@@ -127,8 +128,6 @@ def list_command(  # one parameter an option of the documented command line
         imageworks-models list --details --format gguf
         imageworks-models list --quiet --backend ollama
     """
-    from imageworks.reconcile.current_models import current_models
-
     session = start_session(registry)
     root, host = session.root, session.host
     if (form or "").strip().lower() == "json":  # no model is of that format, and other programs take it so
