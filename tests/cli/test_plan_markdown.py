@@ -30,7 +30,7 @@ UPDATE = Change("it", Action.UPDATE, Reason.REVISION_CHANGED, revision=(A, B), s
 REMOVE = Change("gone", Action.REMOVE, Reason.UNDECLARED, drop=("x",), bytes_freed=2048)
 BLOCKED = Change("bad", Action.BLOCKED, Reason.POLICY_VIOLATED, message="models/bad.yaml:4:3: policies.require_pins")
 DETAILS = {
-    "new": Detail((None, A), (None, 4096), added=("model.safetensors",), license=(None, "mit")),
+    "new": Detail((None, A), (None, 4096), added=("model.safetensors",), license=(None, "mit"), license_file="LICENSE"),
     "it": Detail(
         (A, B), (1024, 2048), ("new.bin",), ("old.txt",), ("w.gguf",), ("mit", "gpl"), (("new.bin", "pickle"),)
     ),
@@ -72,7 +72,7 @@ def test_a_reviewer_sees_everything_to_decide_by() -> None:
         "| `-` | `gone` | remove (undeclared) | `aaaaaaaaaaaa` | 2.0 KiB |  |  |",
         "**Blocked**\n\n- `bad`: `models/bad.yaml:4:3: policies.require_pins`",
         "- `it`: `licence mit -> gpl`, `new.bin can run code (pickle)`",
-        "- `new`: `licence mit`",
+        f"- `new`: [`licence mit`]({HUB}/acme/new/blob/{A}/LICENSE)",
         "- `it`: `+ new.bin`, `- old.txt`, `~ w.gguf`",
         "- `new`: `warning: the branch has moved on`",
         "- `stray` (undeclared): `nobody declares it`",
@@ -132,6 +132,7 @@ def test_nothing_but_a_plain_https_address_becomes_a_link(hub: str) -> None:
     assert hub_page("acme/it", A, hub) is None
     assert hub_page(hub, A) is None
     assert hub_page("acme/it", hub) is None
+    assert hub_page("acme/it", A, file=hub) is None
 
 
 @pytest.mark.parametrize("evil", HOSTILE)
@@ -148,7 +149,7 @@ def check_harmless(evil: str) -> None:
     """Fail unless a text that stands everywhere in a plan is inert everywhere in the comment."""
     change = replace(INSTALL, name=evil, source=evil, revision=(evil[:12], evil), message=evil, warnings=(evil,))
     blocked = replace(change, action=Action.BLOCKED)
-    detail = Detail((evil, evil), (1, 2), (evil,), (evil,), (evil,), (evil, evil + "x"), ((evil, evil),))
+    detail = Detail((evil, evil), (1, 2), (evil,), (evil,), (evil,), (evil, evil + "x"), ((evil, evil),), evil, evil)
     plan = Plan(
         evil,
         evil,

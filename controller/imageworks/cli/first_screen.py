@@ -76,9 +76,6 @@ def _lines(groups: Sequence[str], width: int, heading: str) -> Iterator[str]:
     yield from _wrapped("Keep AI models as declared: a registry in git, and a controller that follows it.", width)
     yield ""
     yield f"{heading.format('Usage:')} {PROGRAM} [OPTIONS] COMMAND [ARGUMENTS]..."
-    yield ""
-    yield heading.format("Start here:")
-    yield from _list(((f"{PROGRAM} {words}", why) for words, why in START), width)
     shown = [row for row in COMMANDS if row.group in groups]
     widest = max(len(row.name) for row in shown)
     for group in groups:
@@ -90,6 +87,9 @@ def _lines(groups: Sequence[str], width: int, heading: str) -> Iterator[str]:
     yield ""
     yield heading.format("Options:")
     yield from _list(OPTIONS, width, widest)
+    yield ""
+    yield heading.format("Start here:")  # the end is what stays on a small terminal
+    yield from _list(((f"{PROGRAM} {words}", why) for words, why in START), width)
     yield ""
     rest = "" if len(groups) > len(MAIN_GROUPS) else "; `help --all` lists upkeep and the earlier tool's commands too"
     yield from _wrapped(f"`{PROGRAM} help COMMAND` explains a command, with examples{rest}.", width)

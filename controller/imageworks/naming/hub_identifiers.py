@@ -106,13 +106,15 @@ def parse_hub_identifier(text: str, *, endpoints: Iterable[str] = ()) -> HubIden
     return _page(stripped, path, query)
 
 
-def hub_page(repo: str, commit: str, endpoint: str = DEFAULT_ENDPOINT) -> str | None:
-    """Return the https address of a repository at a commit; ``None`` where one of them is not what it should be."""
+def hub_page(repo: str, commit: str, endpoint: str = DEFAULT_ENDPOINT, *, file: str = "") -> str | None:
+    """Return the https address of a repository, or its file, at a commit; ``None`` where one is not as it should be."""
     sound = len(repo.split("/")) <= 2 and all(map(_REPO_PART.fullmatch, repo.split("/")))  # noqa: PLR2004 # owner, name
     secure = re.fullmatch(r"https://[A-Za-z0-9.-]+(?::\d+)?(?:/[A-Za-z0-9._-]+)*/?", endpoint, re.ASCII)
     if not (sound and secure and re.fullmatch(r"[0-9a-f]{40}", commit)):
         return None
-    return f"{endpoint.rstrip('/')}/{repo}/tree/{commit}"
+    if file and not all(map(_REPO_PART.fullmatch, file.split("/"))):
+        return None
+    return f"{endpoint.rstrip('/')}/{repo}/{f'blob/{commit}/{file}' if file else f'tree/{commit}'}"
 
 
 def is_hub_address(text: str, *, endpoints: Iterable[str] = ()) -> bool:

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +24,8 @@ _STARTS: Final = (
     *("roles", "role_priority", "deprecated"),
 )
 """What of a manifest decides how a model is started, which one a role means, and what clients are told of it."""
+CARD: Final = "README.md"
+_LICENSE_FILE: Final = re.compile(r"(?ai)(?:(?:un)?licen[cs]e|copying)(?:[.-][\w.-]+)?")
 BRINGS: Final = frozenset({Action.INSTALL, Action.UPDATE, Action.ADOPT})
 
 
@@ -40,6 +42,7 @@ class Detail:
         license: The licence before and after.
         risky: Files that can run code and were not there before, each with how.
         source_license: The licence that the source says, where the manifest says another one.
+        license_file: The file of the source in which the licence stands; empty where no name says so.
     """
 
     revision: tuple[str | None, str | None] = (None, None)
@@ -50,6 +53,7 @@ class Detail:
     license: tuple[str | None, str | None] = (None, None)
     risky: tuple[tuple[str, str], ...] = ()
     source_license: str | None = None
+    license_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,12 @@ def _key(change: Change) -> tuple[object, ...]:
     return (change.name, change.action, change.reason, change.revision, change.path, change.fetch, change.drop)
 
 
+def _license_file(paths: Collection[str]) -> str:
+    """Return the file that is the licence, else the card, whose front matter names it."""
+    named = sorted(path for path in paths if _LICENSE_FILE.fullmatch(path))
+    return next(iter(named), CARD if CARD in paths else "")
+
+
 def _detail(change: Change, case: DeclaredModel | None, declared: DeclaredModel | None) -> Detail:
     entry = case.entry if case is not None else None
     upstream = case.upstream if case is not None and isinstance(case.upstream, ResolvedSource) else None
@@ -225,5 +235,6 @@ def _detail(change: Change, case: DeclaredModel | None, declared: DeclaredModel 
         changed=tuple(sorted({*change.fetch, *change.reuse} & wanted.keys() & recorded.keys())),
         license=(old, said or upstream.license),
         source_license=upstream.license if contradicts(said, upstream.license) else None,
+        license_file=_license_file(wanted),
         risky=tuple((path, why) for path, why in sorted(risky.items()) if path not in was),
     )

@@ -6,6 +6,7 @@ a relative one beside the request, on GitHub and GitLab alike.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from imageworks.cli.output import printable
@@ -101,10 +102,10 @@ def _host(one: HostPlan, hub: str) -> Iterator[str]:
     yield from _section("Blocked", blocked, lambda change: f"{_model(one, change)}: {_code(change.message)}")
     if blocked:
         yield from ("`imageworks-models help REASON` explains the reason in brackets.", "")
-    yield from _told("Licences and safety", one, _concerns)
+    yield from _told("Licences and safety", one, partial(_concerns, hub=hub))
     yield from _told("Where files go", one, _target, folded=True)
     yield from _told("Files", one, _files, folded=True)
-    yield from _told("Warnings", one, lambda change, _detail: (f"warning: {w}" for w in change.warnings), folded=True)
+    yield from _told("Warnings", one, lambda change, _: (_code(f"warning: {w}") for w in change.warnings), folded=True)
     if plan.drift and one.base is None:
         yield from ("**Drift that no one declared**", "")
         yield from (f"- {_code(d.name)} ({d.reason.value}): {_code(d.message)}" for d in plan.drift)
@@ -139,8 +140,7 @@ def _model(one: HostPlan, change: Change) -> str:
 def _row(one: HostPlan, change: Change, hub: str) -> str:
     detail = one.details.get(change.name, Detail())
     old, new = ((revision or "")[:12] for revision in detail.revision)
-    page = hub_page(change.source.removeprefix("huggingface:"), detail.revision[1] or "", hub)
-    linked = f"[{_code(new)}]({page})" if page and change.source.startswith("huggingface:") else _code(new)
+    linked = _linked(new, change, detail, hub)
     revision = f"{_code(old)} → {linked}" if old and new and old != new else linked if new else _code(old)
     cells = (
         f"`{change.action.symbol}`",
@@ -152,6 +152,13 @@ def _row(one: HostPlan, change: Change, hub: str) -> str:
         _code(change.source),
     )
     return "| " + " | ".join(cells) + " |"
+
+
+def _linked(text: str, change: Change, detail: Detail, hub: str, file: str = "") -> str:
+    """Return a text, linked to where the hub shows the model, or a file of it, at its commit."""
+    repo = change.source.removeprefix("huggingface:")
+    page = hub_page(repo, detail.revision[1] or "", hub, file=file) if repo != change.source else None
+    return f"[{_code(text)}]({page})" if page else _code(text)
 
 
 def _fetch(change: Change) -> str:
@@ -176,11 +183,11 @@ def _section(title: str, changes: Iterable[Change], line: Callable[[Change], str
 def _told(
     title: str, one: HostPlan, tell: Callable[[Change, Detail], Iterable[str]], *, folded: bool = False
 ) -> Iterator[str]:
-    """Yield a section with a line a model; folded away where it may be long."""
+    """Yield a section with a line a model, of what is markup already; folded away where it may be long."""
     lines = []
     for change in one.changes:
         told = list(tell(change, one.details.get(change.name, Detail())))
-        lines += [f"- {_code(change.name)}: {', '.join(_code(text) for text in told)}"] if told else []
+        lines += [f"- {_code(change.name)}: {', '.join(told)}"] if told else []
     if not lines:
         return
     if folded:
@@ -189,28 +196,31 @@ def _told(
         yield from (f"**{title}**", "", *lines, "")
 
 
-def _concerns(change: Change, detail: Detail) -> Iterator[str]:
+def _concerns(change: Change, detail: Detail, *, hub: str) -> Iterator[str]:
+    def licence(text: str) -> str:
+        return _linked(text, change, detail, hub, detail.license_file) if detail.license_file else _code(text)
+
     if change.action in {Action.INSTALL, Action.UPDATE, Action.ADOPT}:
         old, new = detail.license
         if old is not None and old != new:
-            yield f"licence {old} -> {new or 'not known'}"
+            yield licence(f"licence {old} -> {new or 'not known'}")
         elif old is None:
-            yield f"licence {new or 'not known'}"
+            yield licence(f"licence {new or 'not known'}")
         if detail.source_license is not None:
-            yield f"the source says another licence: {detail.source_license}"
-    yield from (f"{path} can run code ({why})" for path, why in detail.risky)
+            yield licence(f"the source says another licence: {detail.source_license}")
+    yield from (_code(f"{path} can run code ({why})") for path, why in detail.risky)
 
 
 def _target(change: Change, _detail: Detail) -> Iterator[str]:
     if change.action not in {Action.BLOCKED, Action.REMOVE} and change.path[1]:
-        yield change.path[1]
+        yield _code(change.path[1])
 
 
 def _files(_change: Change, detail: Detail) -> Iterator[str]:
     for sign, files in (("+", detail.added), ("-", detail.removed), ("~", detail.changed)):
-        yield from (f"{sign} {path}" for path in files[:MOST_FILES])
+        yield from (_code(f"{sign} {path}") for path in files[:MOST_FILES])
         if len(files) > MOST_FILES:
-            yield f"{sign} {len(files) - MOST_FILES} more"
+            yield _code(f"{sign} {len(files) - MOST_FILES} more")
 
 
 def _totals(one: HostPlan) -> Iterator[str]:
