@@ -8,7 +8,7 @@ from typing import Self
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from imageworks.page.render import VIEWS, all_files
+from imageworks.page.render import GPUS, VIEWS, all_files
 from imageworks.page.render import Page as Files
 from support import page as made_up
 
@@ -83,6 +83,9 @@ def test_every_view_is_shown_without_errors_requests_or_sideways_scrolling(
             assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
             style = visit.page.evaluate("getComputedStyle(document.querySelector('header')).display")
             assert style == "flex", "the style sheet did not come"
+            if view in {"index.html", "fit.html"}:  # what a person looks for is there without a finger on the table
+                inside = "[...document.querySelectorAll('.scroll')].every(one => one.scrollWidth <= one.clientWidth)"
+                assert visit.page.evaluate(inside)
             visit.page.screenshot(path=pictures / f"{count}-{width}-{Path(view).stem}.png")
         visit.check(folder)
 
@@ -121,8 +124,17 @@ def test_what_fits_follows_the_card_and_the_context(browser: Browser, sites: dic
                 total = one.memory.at(int(context)).total
                 assert ("fits" in answer.inner_text()) == (total <= int(gpu) << 30)
                 assert f"{total / 2**30:.1f} GiB" in answer.inner_text()
+                assert visit.page.locator("th").nth(3).inner_text() == f"{gpu} GiB, {context} tokens"
         visit.page.locator("#context").select_option("131072")
         assert answer.inner_text() == f"takes at most {one.memory.context} tokens"
+
+
+def test_on_a_phone_each_answer_names_its_card(browser: Browser, sites: dict[int, Path]) -> None:
+    with Visit(browser, 360, "light") as visit:
+        visit.page.goto((sites[3] / "fit.html").as_uri())
+        told = "cells => cells.map(one => getComputedStyle(one, '::before').content)"
+        shown = visit.page.locator("tbody tr").first.locator("td:nth-child(n+5)").evaluate_all(told)
+        assert shown == [f'"{gpu} GiB"' for gpu in GPUS]
 
 
 def test_the_keyboard_reaches_what_there_is(browser: Browser, sites: dict[int, Path]) -> None:

@@ -32,6 +32,7 @@ if (fit) {
   const update = () => {
     const memory = Number(fit.elements.memory.value) * 2 ** 30;
     const context = Number(fit.elements.context.value);
+    document.querySelector(".fit th:nth-child(4)").textContent = `${fit.elements.memory.value} GiB, ${context} tokens`;
     for (const row of document.querySelectorAll("[data-need]")) {
       const [bytes, tooLong] = need(row, context);
       const cell = row.querySelector(".answer");
