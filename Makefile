@@ -54,7 +54,7 @@ coverage: $(READY) ## Run the tests with branch coverage, child processes includ
 bench: $(READY) ## Measure against raw aria2c, hf download and git, as ratios in one run
 	$(BIN)/python -m benchmarks
 
-nightly: $(READY) ## Run over a registry of 10,000 models, 5 hosts and 20,000 commits, with bounds on growth
+nightly: $(READY) ## Run over a registry of 10,000 models, 5 hosts and 20,000 commits, and a watch with faults, with bounds on growth
 	@$(BIN)/python scripts/nightly.py
 
 dist: $(READY) ## Build sdist and wheel, check them as an index does, and run what is installed from the wheel

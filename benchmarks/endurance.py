@@ -3,10 +3,13 @@
     python -m benchmarks.endurance [--cycles 300] [--keep FILE]
 
 A colleague pushes changes, new models, removals and broken manifests to a real git server; server and hub go away and
-come back. After each cycle the process is looked at from outside: its memory, open files, threads and children.
+come back, and the host's disk gets full, to the last byte or nearly so (where this runs as root, which may mount a
+small one). After each cycle the process is looked at from outside: its memory, open files, threads and children, and
+what it keeps on disk.
 """
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -31,7 +34,22 @@ WARM: Final = 40
 """Cycles after which everything was loaded and met once."""
 MOST_GROWTH: Final = 1.1
 CYCLE_SECONDS: Final = 120.0
+DISK_MIB: Final = 96
+"""The host's disk, which gets full; four times of what all its models and its registry take."""
+LEFT: Final = (0, 4096, 200_000)
+"""Bytes that a full disk has left, one after the other; a model has more."""
+LOOSE_OBJECTS: Final = 300
+"""After which git packs; so few that it happens again and again."""
+MOST_LOOSE: Final = 450
+MOST_OBJECTS: Final = 9.0
+"""Objects a commit on the average: itself, five folders, the entry, the snapshot, the manifest."""
 MODELS: Final = 3
+FILLING: Final = "filling"
+"""The model that comes while the disk is full."""
+TURNS: Final = 12
+PERIOD: Final = TURNS * MODELS
+"""After which all happens again, to the same models and with the same room left."""
+LAST_LINES: Final = 6
 FILES: Final = {"config.json": b'{"model_type": "llama"}\n', "model.safetensors": bytes(300_000)}
 
 
@@ -46,6 +64,7 @@ class Look:
         threads: Its threads.
         children: Processes that it started and that are still there.
         folders: Folders of its host, without those of git's objects.
+        kept: KiB of state and cache, without the log, which is cut at its own length.
         loose: Objects of the registry that no pack holds.
     """
 
@@ -55,6 +74,7 @@ class Look:
     threads: int
     children: int
     folders: int
+    kept: int
     loose: int
 
 
@@ -66,6 +86,25 @@ class Place:
     colleague: Path
     server: Path
     hub: HubServer
+    small: bool
+
+    @property
+    def filling(self) -> Path:
+        """The file that fills the host's disk."""
+        return self.scratch.root / "filling"
+
+    def fill(self, left: int) -> None:
+        """Take what is free of the host's disk but some bytes; which of them each file gets is for the kernel."""
+        if not self.small:
+            return
+        with self.filling.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+        os.truncate(self.filling, max(self.filling.stat().st_size - left, 0))
 
     def write(self, name: str, text: str | None) -> None:
         """Push a manifest, or that it is gone."""
@@ -82,8 +121,8 @@ class Place:
 
     def turn(self, number: int) -> None:
         """Do what happens before a cycle."""
-        name = f"model-{number // 10 % MODELS}"
-        match number % 10:
+        name = f"model-{number // TURNS % MODELS}"
+        match number % TURNS:
             case 1:
                 self.write(name, manifest(name))
             case 2:
@@ -103,8 +142,18 @@ class Place:
                 self.write(name, manifest(name))
             case 9:
                 self.hub.start()
+            case turn:
+                self._turn_of_the_disk(turn, LEFT[number // TURNS % len(LEFT)])
+
+    def _turn_of_the_disk(self, turn: int, left: int) -> None:
+        match turn:
+            case 10:
+                self.write(FILLING, manifest(FILLING))
+                self.fill(left)
+            case 11:
+                self.filling.unlink(missing_ok=True)
             case _:
-                return
+                self.write(FILLING, manifest(FILLING, "state: absent\n"))
 
 
 def manifest(name: str, more: str = "") -> str:
@@ -126,6 +175,8 @@ def main() -> int:
         asked.keep.write_text(json.dumps([asdict(one) for one in looks]), encoding="utf-8")
     print(f"{commits} commits, {stored} objects: {stored / commits:.1f} a commit")
     wrong = judged(looks)
+    if stored / commits > MOST_OBJECTS:
+        wrong.append(f"the registry has {stored / commits:.1f} objects a commit")
     print("\n".join(wrong) or "nothing grew")
     return 1 if wrong else 0
 
@@ -135,35 +186,55 @@ def place(scratch: Scratch) -> Iterator[Place]:
     """Make everything and clear it away."""
     from support.git_server import serve_git
 
-    scratch.root.mkdir(parents=True)
+    around = scratch.root.parent
     os.environ.update(scratch.environment(GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1"))
-    (scratch.root / "home").mkdir()
-    for number in range(MODELS):
-        repository = scratch.root / f"hub/acme/model-{number}"
+    for model in (*(f"model-{number}" for number in range(MODELS)), FILLING):
+        repository = around / f"hub/acme/{model}"
         repository.mkdir(parents=True)
         for name, data in FILES.items():
-            (repository / name).write_bytes(data + str(number).encode() if name == "config.json" else data)
-    hub = HubServer(scratch.root / "hub", port=free_port(), record=False)
-    with serve_git(scratch.root / "remote.git") as server, ExitStack() as stack:
+            (repository / name).write_bytes(data + f"// {model}".encode() if name.startswith("model") else data)
+    hub = HubServer(around / "hub", port=free_port(), record=False)
+    with small_disk(scratch.root) as small, serve_git(around / "remote.git") as server, ExitStack() as stack:
+        (scratch.root / "home").mkdir()
         hub.start()
         stack.callback(hub.stop)
         os.environ["HF_ENDPOINT"] = hub.url
         run(program("imageworks-models"), "init", str(scratch.registry))
+        git(scratch.registry, "config", "gc.auto", str(LOOSE_OBJECTS))
         git(scratch.registry, "remote", "add", "origin", server.address)
         git(scratch.registry, "push", "--quiet", "--set-upstream", "origin", "HEAD:main")
-        git(scratch.root, "clone", "--quiet", server.address, "colleague")
-        yield Place(scratch, scratch.root / "colleague", server.folder, hub)
+        git(around, "clone", "--quiet", server.address, "colleague")
+        yield Place(scratch, around / "colleague", server.folder, hub, small)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[bool]:
+    """Make a folder a small disk, and yield whether it is one."""
+    folder.mkdir(parents=True)
+    small = os.geteuid() == 0
+    if small:
+        run("mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder))
+    else:
+        print("no disk gets full here: only root may mount a small one")
+    try:
+        yield small
+    finally:
+        if small:
+            run("umount", "--lazy", str(folder))
 
 
 def watch(there: Place, cycles: int) -> list[Look]:
     """Return what was seen of a watch after each of its cycles."""
     words = ("reconcile", "--watch", "--yes", "--interval", "1h", "--port", "0", "--report")
     looks: list[Look] = []
-    with subprocess.Popen(
-        (program("imageworks-models"), *words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as child:
+    said = there.colleague.with_name("said")
+    with (
+        said.open("w") as out,
+        subprocess.Popen((program("imageworks-models"), *words), stdout=subprocess.DEVNULL, stderr=out) as child,
+    ):
         try:
-            line = next(line for line in child.stderr or () if "/healthz" in line)
+            wait_for(lambda: "/healthz" in said.read_text())
+            line = next(line for line in said.read_text().splitlines() if "/healthz" in line)
             metrics = line.partition(" at ")[2].partition("/healthz")[0] + "/metrics"
             for number in range(1, cycles + 1):
                 wait_for(lambda number=number: finished(metrics) >= number)  # type: ignore[misc]
@@ -175,6 +246,9 @@ def watch(there: Place, cycles: int) -> list[Look]:
         finally:
             child.terminate()
             child.wait(CYCLE_SECONDS)
+            print("".join(f"  {line}\n" for line in said.read_text().splitlines()[-LAST_LINES:]), end="")
+    if child.returncode:
+        raise BenchmarkError(f"the watch ended with {child.returncode}")
     return looks
 
 
@@ -183,7 +257,7 @@ def look(there: Place, process: int, cycle: int) -> Look:
     rollup = dict(line.split()[:2] for line in read(f"/proc/{process}/smaps_rollup").splitlines()[1:])
     children = read(f"/proc/{process}/task/{process}/children").split()
     folders = (path for path in there.scratch.root.rglob("*") if path.is_dir() and "objects" not in path.parts)
-    own = [path for path in folders if not path.is_relative_to(there.colleague)]
+    kept = (path for one in (there.scratch.state, there.scratch.cache) for path in one.rglob("*") if path.is_file())
     loose = next(int(line.split()[1]) for line in counted(there) if line.startswith("count:"))
     return Look(
         cycle,
@@ -191,23 +265,25 @@ def look(there: Place, process: int, cycle: int) -> Look:
         len(list(Path(f"/proc/{process}/fd").iterdir())),
         len(list(Path(f"/proc/{process}/task").iterdir())),
         len(children),
-        len(own),
+        len(list(folders)),
+        sum(path.stat().st_size for path in kept if "logs" not in path.parts) >> 10,
         loose,
     )
 
 
 def judged(looks: Sequence[Look]) -> list[str]:
-    """Return what grew between the cycles after the first ones and the last ones."""
-    tenth = max(len(looks) // 10, 1)
-    early, late = looks[WARM : WARM + tenth], looks[-tenth:]
-    if not early:
-        raise BenchmarkError(f"{len(looks)} cycles are too few: {WARM} are needed to get warm")
+    """Return what grew between a whole period of what happens after the first cycles, and the last one."""
+    if len(looks) < (least := WARM + 2 * PERIOD):
+        raise BenchmarkError(f"{len(looks)} cycles are too few: {WARM} are needed to get warm, {least} in all")
+    early, late = looks[WARM : WARM + PERIOD], looks[-PERIOD:]
     wrong = []
-    for name in ("memory", "files", "threads", "children", "folders"):
+    for name in ("memory", "files", "threads", "children", "folders", "kept"):
         before, after = (max(getattr(one, name) for one in some) for some in (early, late))
         print(f"{name}: {before} after {early[-1].cycle} cycles, {after} after {looks[-1].cycle}")
-        if after > before * (MOST_GROWTH if name == "memory" else 1):
+        if after > before * (MOST_GROWTH if name in {"memory", "kept"} else 1):
             wrong.append(f"{name} grew from {before} to {after}")
+    if (loose := max(one.loose for one in looks)) > MOST_LOOSE:
+        wrong.append(f"{loose} objects were loose at once")
     return wrong
 
 

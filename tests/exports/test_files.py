@@ -1,6 +1,7 @@
 """Issue 18: files of other programs are as they were reviewed, and no name reaches further than its place."""
 
 import configparser
+import dataclasses
 import json
 import os
 import shlex
@@ -149,6 +150,8 @@ def test_hostile_names_of_models_open_no_section_and_no_macro(text: str) -> None
     models = swap["models"]
     assert isinstance(models, dict)
     assert set(models) <= {text, GGUF.name}
+    aliased = llama_swap([dataclasses.replace(GGUF, aliases=(text, "good"))])[0]["models"]
+    assert "${" not in "".join(aliased[GGUF.name]["aliases"])  # type: ignore[index]
     if text in models:
         words = shlex.split(models[text]["cmd"])
         assert words[words.index("--model") + 1] == f"/data/{text}.gguf"
@@ -181,6 +184,44 @@ def test_hostile_values_reach_no_further_in_kubernetes(text: str) -> None:
     assert label.isascii()
     assert len(label) <= 63
     assert label.endswith(COMMIT[:8])
+
+
+def test_a_pod_clones_a_registry_whole_with_its_token_and_runs_us(tmp_path: Path) -> None:
+    """The very script, with git and our program replaced by ones that tell what they were given."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    git = 'sh -c "${2#credential.helper=!} get" > "$0.said"; for last; do :; done; mkdir -p "$last/.git"\n'
+    for name, text in (("git", git), ("imageworks-models", 'printf "%s\\n" "$@" > "$0.said"\n')):
+        (programs / name).write_text(f"#!/bin/sh\n{text}", encoding="utf-8")
+        (programs / name).chmod(0o755)
+    registry = tmp_path / "a registry"
+    (tmp_path / "a registry.arriving/left").mkdir(parents=True)
+    variables = {"IMAGEWORKS_REGISTRY_DIR": str(registry), "PATH": f"{programs}:{os.environ['PATH']}"}
+    words = ("/bin/sh", "-euc", OPEN, "imageworks-models", "reconcile", "--yes")
+    for remote, token, told in (
+        ("https://git.example.com/r.git", "t0p", "username=x-access-token\npassword=t0p\n"),
+        ("http://git.example.com/r.git", "t0p", ""),
+        ("https://git.example.com/r.git", "", ""),
+    ):
+        shutil.rmtree(registry, ignore_errors=True)
+        given = {**variables, "IMAGEWORKS_REMOTE": remote, **({"IMAGEWORKS_GIT_TOKEN": token} if token else {})}
+        subprocess.run(words, env=given, check=True, timeout=60)
+        assert (programs / "git.said").read_text(encoding="utf-8") == told
+        assert [path.name for path in registry.iterdir()] == [".git"]
+        assert not Path(f"{registry}.arriving").exists()
+        assert (programs / "imageworks-models.said").read_text(encoding="utf-8").split() == ["reconcile", "--yes"]
+
+
+def test_only_a_node_s_folder_is_handed_over() -> None:
+    on_node, with_claim = (
+        daemon_set(ClusterOptions(remote="r", image="i", claim=claim))["spec"]["template"]["spec"]  # type: ignore[index]
+        for claim in ("", "models")
+    )
+    assert on_node["securityContext"]["runAsNonRoot"] is True
+    assert [one["securityContext"]["capabilities"] for one in on_node["initContainers"]] == [
+        {"drop": ["ALL"], "add": ["CHOWN"]}
+    ]
+    assert "initContainers" not in with_claim
 
 
 def test_labels_of_different_names_differ() -> None:

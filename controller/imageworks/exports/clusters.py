@@ -14,8 +14,9 @@ _TEMPLATES: Final = ("{{", "{%", "{#")
 def ray_commands(remote: str, registry: str, words: Sequence[str]) -> dict[str, object]:
     """Return the part of a Ray cluster's YAML that brings models before a node's Ray starts."""
     refuse_control({"--remote": remote, "--registry": registry})
-    place = shlex.quote(registry)
-    clone = f"test -d {place}/.git || git clone -- {shlex.quote(remote)} {place}"
+    place, arriving = shlex.quote(registry), shlex.quote(f"{registry}.arriving")
+    bring = f"rm -rf {arriving} && git clone -- {shlex.quote(remote)} {arriving} && mv {arriving} {place}"
+    clone = f"test -d {place}/.git || ({bring})"
     return {"setup_commands": ["pip install imageworks-models", clone, shlex.join(words)]}
 
 

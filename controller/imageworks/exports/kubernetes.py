@@ -9,11 +9,23 @@ from imageworks.exports.model import ExportedModel, label_of
 APP: Final = "imageworks-models"
 HOME: Final = "/var/lib/imageworks"
 GIB: Final = 1 << 30
-OPEN: Final = (
-    'test -d "$IMAGEWORKS_REGISTRY_DIR/.git" || git clone -- "$IMAGEWORKS_REMOTE" "$IMAGEWORKS_REGISTRY_DIR"\n'
-    'exec imageworks-models "$@"\n'
-)
+USER: Final = 1000
+"""Who runs in the image of our Dockerfile."""
+OPEN: Final = """\
+if ! test -d "$IMAGEWORKS_REGISTRY_DIR/.git"; then
+  rm -rf "$IMAGEWORKS_REGISTRY_DIR.arriving"
+  git -c credential.helper='!f() {
+    case "$1 $IMAGEWORKS_REMOTE $IMAGEWORKS_GIT_TOKEN" in
+      "get https://"*" "?*) echo username=x-access-token; echo "password=$IMAGEWORKS_GIT_TOKEN";;
+    esac
+  }; f' clone -- "$IMAGEWORKS_REMOTE" "$IMAGEWORKS_REGISTRY_DIR.arriving"
+  mv "$IMAGEWORKS_REGISTRY_DIR.arriving" "$IMAGEWORKS_REGISTRY_DIR"
+fi
+exec imageworks-models "$@"
+"""
 """What a container runs; all values come as variables and arguments, none is written into it."""
+HAND_OVER: Final = 'test "$(stat -c %u "$1")" != 0 || chown "$2" "$1"\n'
+"""Gives a node's folder that the kubelet made, and that is root's for that, to whom the controller runs as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +113,45 @@ def _pod(options: ClusterOptions, words: Sequence[str], *, restart: str) -> dict
         if options.claim
         else {"hostPath": {"path": options.path, "type": "DirectoryOrCreate"}}
     )
+    models = [{"name": "models", "mountPath": HOME}]
     container = {
         "name": "controller",
         "image": options.image,
         "command": ["/bin/sh", "-euc", _literal(OPEN), "imageworks-models"],
         "args": [_literal(word) for word in words],
         "env": environment,
-        "volumeMounts": [{"name": "models", "mountPath": HOME}],
+        "volumeMounts": models,
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    hand_over = {
+        "name": "folder",
+        "image": options.image,
+        "command": ["/bin/sh", "-euc", _literal(HAND_OVER), "folder", HOME, f"{USER}:{USER}"],
+        "volumeMounts": models,
+        "securityContext": {
+            "runAsUser": 0,
+            "runAsNonRoot": False,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"], "add": ["CHOWN"]},
+        },
     }
     spec: dict[str, object] = {
         "restartPolicy": restart,
         "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "runAsNonRoot": True,
+            "fsGroup": USER,  # for claims; no node's folder is changed by it
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "initContainers": [] if options.claim else [hand_over],
         "containers": [container],
         "volumes": [{"name": "models", **volume}],
+        "nodeSelector": dict(options.selector),
     }
-    return {**spec, "nodeSelector": dict(options.selector)} if options.selector else spec
+    return {key: value for key, value in spec.items() if value or value is False}
 
 
 def _literal(value: str) -> str:

@@ -24,7 +24,8 @@ def llama_swap(models: Iterable[ExportedModel]) -> tuple[dict[str, object], tupl
         if any("${" in word for word in words if word != "${PORT}"):
             notes.append(f"{model.name}: a name with '${{' would be a macro of llama-swap; it is left out")
             continue
-        aliases = [one for one in model.aliases if one != model.name and one not in taken and one.isprintable()]
+        named = (one for one in model.aliases if one.isprintable() and "${" not in one)
+        aliases = [one for one in named if one != model.name and one not in taken]
         taken.update(aliases)
         metadata: dict[str, object] = {
             "repository": model.repo,
