@@ -35,7 +35,7 @@ LARGEST_BODY_BYTES: Final = 32 * 1024 * 1024
 CUT: Final = "the connection was cut"
 _UNSENDABLE: Final = "the request cannot be sent"
 _NOT_HTTP: Final = "the connection was cut, or the answer is not HTTP"
-_PLAIN: Final = re.compile(r"https?://[!-~]+")
+_PLAIN: Final = re.compile(r"https?://(?![/?#])[!-~]+")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -106,7 +106,8 @@ def whole_number(text: str) -> int | None:
 
 def led_to(url: str, location: str) -> str:
     """Return where a ``Location`` leads, as an address that can be asked: in ASCII, as browsers send it."""
-    target = urljoin(url, quote(location.encode("latin-1", "replace"), safe=IN_ADDRESSES))
+    plain = _PLAIN.fullmatch(location) is not None  # as the links of hubs are, one a large file
+    target = location if plain else urljoin(url, quote(location.encode("latin-1", "replace"), safe=IN_ADDRESSES))
     origin(target)
     return target
 

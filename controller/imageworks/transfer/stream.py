@@ -1,6 +1,7 @@
 """Fetch one file in Python, hashing each piece as it is written."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -121,10 +122,13 @@ def _direct(file: RemoteFile, job: Job, stack: ExitStack) -> Iterator[memoryview
 
 def _kept_bytes(file: RemoteFile, job: Job) -> int:
     """Return how much of the file an earlier try left that is worth going on from."""
-    part = job.area.part(file)
-    if part.is_symlink() or not part.is_file() or job.area.control(file).exists():
+    try:
+        found = job.area.part(file).lstat()
+    except FileNotFoundError:
         return 0
-    size = part.stat().st_size
+    if not stat.S_ISREG(found.st_mode) or job.area.control(file).exists():
+        return 0
+    size = found.st_size
     return size if size == file.size or RESUMED_FROM_BYTES <= size < file.size else 0
 
 

@@ -105,7 +105,7 @@ class HubSession:
     def is_own(self, url: str) -> bool:
         """Return whether a URL has the endpoint's scheme, host and port, so that the token may go there."""
         try:
-            return origin(url) == self._origin
+            return url.startswith(f"{self.endpoint}/") or origin(url) == self._origin
         except ValueError:
             return False
 
