@@ -209,6 +209,15 @@ def test_a_reader_that_goes_away_is_no_error(world: World) -> None:
     assert (lister.returncode, error) == (0, b"")
 
 
+def test_nobody_who_reads_is_no_error_either_in_the_middle_of_much() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "imageworks", "schema", "manifest"]  # more than a buffer holds
+    done = subprocess.run(words, stdout=writing, stderr=writing, timeout=120, check=False)
+    os.close(writing)
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("name", ["list", "hosts"])
 def test_a_command_line_builds_only_what_it_can_mean(name: str) -> None:
     probe = "import sys; from imageworks.cli.app import run; run(sys.argv[1:]); print(*sorted(sys.modules))"

@@ -13,6 +13,8 @@ from imageworks.cli.click import Command, CompletionItem, Context, HelpFormatter
 from imageworks.cli.command_table import ALIASES, BY_NAME, COMMANDS
 from imageworks.cli.options import SHARED
 from imageworks.cli.output import OutputStyle, complain, set_style
+from imageworks.cli.streams import reader_left
+from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.log import show_steps
 from imageworks.foundation.similar_words import did_you_mean
 
@@ -74,7 +76,12 @@ class OurCommand(_Help, TyperCommand):
     def invoke(self, ctx: Context) -> Any:
         """Run the command with the options of its own."""
         self.apply_shared(ctx.params)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # which typer would end without a word, with 1
+            if reader_left():
+                raise typer.Exit from error
+            raise ImageworksError("a program that was written to ended before it had read everything") from error
 
 
 class OurGroup(_Help, TyperGroup):

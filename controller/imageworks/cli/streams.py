@@ -3,6 +3,7 @@
 import codecs
 import io
 import os
+import select
 import sys
 from typing import Final
 
@@ -39,6 +40,14 @@ def open_closed_streams() -> None:
             os.set_inheritable(number, True)  # noqa: FBT003 # what it is
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
+def reader_left() -> bool:
+    """Return whether nobody reads what is printed any more."""
+    watched = select.poll()
+    for number in (1, 2):
+        watched.register(number, 0)
+    return any(told & (select.POLLERR | select.POLLHUP) for _, told in watched.poll(0))
 
 
 def prepare_streams() -> None:

@@ -177,9 +177,9 @@ def _documents(registry: RegistryState, root: Path) -> Iterator[CheckResult]:
     if len(problems) > MOST_DOCUMENTS:
         yield wrong("documents", f"{len(problems) - MOST_DOCUMENTS} more", "`imageworks-models validate` lists all.")
     if not problems:
-        yield well(
-            "documents", f"all are valid in {root}, manifests: {registry.declared}, entries: {len(registry.entries)}"
-        )
+        manifests = f"{registry.declared} manifest{'' if registry.declared == 1 else 's'}"
+        entries = f"{len(registry.entries)} entr{'y' if len(registry.entries) == 1 else 'ies'}"
+        yield well("documents", f"{manifests} and {entries} in {root}, all valid")
 
 
 def _models_of(registry: RegistryState, provider: str) -> int:
