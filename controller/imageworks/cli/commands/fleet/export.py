@@ -264,6 +264,8 @@ def _server_file(kind: str, names: list[str] | None, out: Path | None, registry:
         complain(printable(f"note: {note}"))
     if not models:
         complain("note: no model is in it: none of this host's is installed")
+    elif not any(model.weights for model in models):
+        complain("note: no model is in it: none of this host's is a GGUF, which is what llama.cpp serves")
 
 
 def _registry(registry: Path | None) -> "tuple[Path, HostSettings]":
