@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imageworks.cli.commands.follow import reconcile as command_module
+from imageworks.cli.commands.follow import reconcile_steps as command_module
 from imageworks.plan.plan import Action, Change, Plan, Reason
 from imageworks.registry.documents.schema import check
 from support.git import git

@@ -95,7 +95,7 @@ class ExpectedFiles:
             return
         signed = self._host.require_signed or registry.settings.require_signed
         inputs = self._inputs(registry.revision, registry.recorded)
-        self._note.write(registry, inputs, here, body or self._repository.view_blob(here), signed=signed)
+        self._note.write(registry, inputs, here, lambda: body or self._repository.view_blob(here), signed=signed)
 
     def write_compatible(self, registry: RegistryState) -> None:
         """Write the git-ignored files that the predecessor's consumers read, where they do not say so already.

@@ -61,6 +61,7 @@ from imageworks.reconcile.plan_notes import (
 from imageworks.reconcile.planner import make_plan, waves
 from imageworks.reconcile.record_space import check_room
 from imageworks.reconcile.remote_sync import Sent, Synchronizer, publish
+from imageworks.reconcile.settled.watch import SettledWatch
 from imageworks.reconcile.signature_policy import check_signing, refuse_unsigned
 from imageworks.registry.commit_reader import RevisionReader
 from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry, is_in_store
@@ -143,6 +144,7 @@ class Run:
         self._keeps_declared = True
         self._unsent = False
         self._can_sign = False
+        self._watch: SettledWatch | None = None
         self._title = f"Reconcile {host.host}"
         self._state: StateDatabase
         self._registry: RegistryState
@@ -302,6 +304,15 @@ class Run:
         )
         if not read_only:
             self._recover()
+        if not (read_only or self._options.names):
+            self._watch = SettledWatch(
+                self._repository,
+                self._host,
+                self._registry,
+                self._senses.places,
+                staging=self.staging_roots(),
+                journal=self._intents.folder,
+            )
 
     def _with_edits(self) -> RegistryState:
         """Return the registry as it would be with the manifests and the registry.yaml of the work tree."""
@@ -566,6 +577,8 @@ class Run:
             self._recorder.records.remember(self._registry)
         if not self._options.names:
             self._sweep(self.staging_roots())
+        if self._watch is not None:
+            self._watch.keep(self._registry, self._planned, self._situation)
 
     def _settle_recorded(self) -> None:
         """Forget what was to be published where the last plan looked, and has nothing more to do with it.

@@ -6,8 +6,9 @@ what manifests and entries give while the same commits are checked out.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -81,9 +82,15 @@ class SnapshotNote:
         return found if isinstance(found, str) and head.get("inputs") == inputs else None
 
     def write(
-        self, registry: "RegistryState", inputs: str, snapshot: str, body: bytes | memoryview, *, signed: bool
+        self,
+        registry: "RegistryState",
+        inputs: str,
+        snapshot: str,
+        read: Callable[[], bytes | memoryview],
+        *,
+        signed: bool,
     ) -> None:
-        """Keep what was computed; a cache only, written where it says something else."""
+        """Keep what was computed; a cache only, written where it says something else. ``read`` gives the snapshot."""
         head = {
             "at": self.at_state(registry),
             "branch": registry.branch,
@@ -95,13 +102,17 @@ class SnapshotNote:
         known, _ = self._read(None)
         if all(known.get(key) == value for key, value in head.items()):
             return
+        body = read()
         from imageworks.files.renames import write_durably  # `list` only reads
         from imageworks.registry.entries.merge import models_of
         from imageworks.registry.entries.summaries import summary_of
 
         # Model by model: ten thousand at once would be more than the whole run takes.
-        write_one = json.JSONEncoder(separators=(",", ":")).encode
-        summaries = b"[%b]" % b",".join(write_one(summary_of(model)).encode() for model in models_of(body))
+        written, encode = BytesIO(), json.JSONEncoder(separators=(",", ":")).encode
+        for place, model in enumerate(models_of(body)):
+            written.write(b"%b%b" % (b"," if place else b"[", encode(summary_of(model)).encode()))
+        written.write(b"]" if written.tell() else b"[]")
+        summaries = written.getvalue()
         head |= {_SUMMARIES: _digest(summaries), _MODELS: _digest(body)}
 
         with suppress(OSError, ForeignFolderError):

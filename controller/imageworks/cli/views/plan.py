@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from imageworks.cli.output import columns, counted, cut, one_line, paint, terminal_width, wrapped
+from imageworks.cli.plan_view import no_changes
 from imageworks.foundation.texts import human_bytes
 from imageworks.plan.plan import Action, Change, Plan
 
@@ -193,7 +194,7 @@ def _section(title: str, told: Iterable[str], width: int, *, verbose: bool) -> l
 
 def _footer(plan: Plan) -> Iterable[str]:
     if not plan.has_changes and not plan.has_errors:
-        counts = [f"No changes. {counted(plan.unchanged, 'model')} as declared on {plan.host}."]
+        counts = [no_changes(plan.unchanged, plan.host)]
     else:
         summary = plan.summary
         counts = [f"Plan: {summary['add']} to add, {summary['change']} to change, {summary['destroy']} to destroy."]

@@ -4,11 +4,10 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from imageworks.cli.output import complain, one_line, paint, printable, say, took, wants_colour
+from imageworks.cli.plan_view import Format, PlanView
 from imageworks.cli.views.plan import plan_json, plan_text
 from imageworks.foundation.errors import ExitCode
 from imageworks.naming.hub_identifiers import DEFAULT_ENDPOINT
@@ -17,35 +16,6 @@ from imageworks.plan.plan import FORMAT_VERSION, Action, Plan
 if TYPE_CHECKING:
     from imageworks.plan.compare import HostPlan
     from imageworks.plan.report import ModelResult, Report
-
-
-class Format(StrEnum):
-    """How a plan is printed."""
-
-    TEXT = "text"
-    JSON = "json"
-    MARKDOWN = "markdown"
-
-
-@dataclass(frozen=True, slots=True)
-class PlanView:
-    """How a person or a program wants to see a plan.
-
-    Args:
-        form: How it is printed.
-        base: The commit that it is compared with in Markdown.
-        labels: Those of the pull request.
-        quiet: Whether errors only are said.
-        verbose: Whether revisions, paths and files are shown.
-        detailed: Whether the exit code tells that there are changes.
-    """
-
-    form: Format
-    base: str | None
-    labels: tuple[str, ...]
-    quiet: bool
-    verbose: bool
-    detailed: bool
 
 
 def show_plan(plan: Plan, view: PlanView) -> None:

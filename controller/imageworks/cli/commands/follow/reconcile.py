@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imageworks.cli import completion
-from imageworks.cli.explanations import complain_of
 from imageworks.cli.options import (
     CHOOSING,
     COMMITTING,
@@ -22,33 +21,15 @@ from imageworks.cli.options import (
     Reported,
     Wait,
 )
-from imageworks.cli.output import complain
-from imageworks.cli.prompts import agrees, ask, at_terminal, refuse_unasked
-from imageworks.cli.saved_plans import check_saved, save_plan
-from imageworks.cli.views.progress import show_progress
-from imageworks.cli.views.reconcile import (
-    Format,
-    PlanView,
-    plan_code,
-    show_compared,
-    show_hosts,
-    show_plan,
-    show_report,
-    tell_notes,
-    tell_of_errors,
-)
+from imageworks.cli.output import say
+from imageworks.cli.plan_view import Format, PlanView, no_changes
+from imageworks.cli.prompts import at_terminal
 from imageworks.foundation.errors import ExitCode, UsageError
-from imageworks.foundation.texts import human_bytes
 from imageworks.operations.session import Session, start_session
+from imageworks.reconcile.settled.note import SettledNote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from imageworks.operations.fleet.report import RunReport
-    from imageworks.plan.plan import Plan
-    from imageworks.plan.report import Report
-    from imageworks.reconcile.remote_sync import Sent
-    from imageworks.reconcile.run import Run, RunOptions
 
 
 def reconcile_command(  # one parameter an option of the documented command line
@@ -202,11 +183,6 @@ def reconcile_command(  # one parameter an option of the documented command line
         imageworks-models reconcile my-model --yes
         imageworks-models reconcile --prune --dry-run --detailed-exitcode
     """
-    from imageworks.operations.fleet.report import RunReport
-    from imageworks.plan.facts import PruneOptions
-    from imageworks.reconcile.run import Run, RunOptions
-    from imageworks.registry.entries.lookup import find_in
-
     view = PlanView(
         Format.JSON if as_json else form, base, tuple(labels or ()), quiet=quiet, verbose=verbose, detailed=detailed
     )
@@ -217,6 +193,14 @@ def reconcile_command(  # one parameter an option of the documented command line
     # Whoever cannot be asked is shown the plan, and nothing is written for that.
     unasked = not (shows_only or yes or pull or push or at_terminal())
     session = start_session(registry, writes=not (dry_run or unasked))
+    about = (names, uncommitted, as_json, base, hosts, all_hosts, labels, out, saved, prune, confirm, mirror, verbose)
+    if dry_run and form is Format.TEXT and not (any(about) or watch) and _tells_no_changes(session, quiet=quiet):
+        return ExitCode.SUCCESS
+    # Imported here: where nothing changed, none of it is needed.
+    from imageworks.cli.commands.follow import reconcile_steps as steps
+    from imageworks.plan.facts import PruneOptions
+    from imageworks.reconcile.run import RunOptions
+
     options = RunOptions(
         names=tuple(names or ()),
         prune=PruneOptions(enabled=prune, allow_empty=allow_empty, force=force_prune),
@@ -237,73 +221,19 @@ def reconcile_command(  # one parameter an option of the documented command line
         unfit = shows_only or saved is not None or bool(hosts or all_hosts or confirm) or not commit
         return start_watch(session, options, interval=interval, port=port, report=report, unfit=unfit, yes=yes)
     if hosts or all_hosts:
-        return _review(session, options, hosts or (), view)
-    reports = RunReport(session.root, session.host, asked=False if options.read_only else report, push=push)
-    with (
-        reports.failures(),
-        show_progress(quiet=quiet, wanted=progress) as shown,
-        Run.open(session.root, session.host, options, progress=shown, wait=wait) as run,
-    ):
-        confirmed = {find_in(run.registry, name, whole=True) for name in confirm or ()}
-        plan = run.plan()
-        if saved is not None:
-            check_saved(saved, plan)
-        allowed = _show_here(run, plan, view)
-        if out is not None:
-            save_plan(plan, out, options)
-        if not (plan.has_changes or options.read_only) and not _settle(session, run, plan, reports):
-            return ExitCode.FAILURE
-        tell_of_errors(plan, view)
-        if shows_only or not plan.has_changes:
-            return plan_code(plan, view) if allowed else ExitCode.FAILURE
-        done = _apply(run, plan, confirmed, yes=yes)
-    return ExitCode.FAILURE if done is None else _finish(session, run, plan, done, reports, view)
-
-
-def _review(session: Session, options: "RunOptions", hosts: "Sequence[str]", view: PlanView) -> int:
-    """Show what other hosts would do, and return the exit code for all of them."""
-    from imageworks.operations.review_host import ReviewOptions, plan_elsewhere
-
-    review = ReviewOptions(
-        options.names, tuple(dict.fromkeys(hosts)), view.base, options.prune, options.offline, view.labels
+        return steps.review(session, options, hosts or (), view)
+    todo = steps.Steps(
+        saved=saved, out=out, confirm=confirm or (), yes=yes, report=report, wait=wait, progress=progress
     )
-    return show_hosts(
-        plan_elsewhere(session.root, session.host, review), view, about=hosts[0] if len(hosts) == 1 else None
-    )
+    return steps.plan_and_apply(session, options, view, todo, shows_only=shows_only)
 
 
-def _show_here(run: "Run", plan: "Plan", view: PlanView) -> bool:
-    """Show this host's plan, and return whether the request has the labels that it needs."""
-    if view.form is not Format.MARKDOWN:
-        show_plan(plan, view)
-        return True
-    from imageworks.plan.compare import compare
-
-    compared = compare(plan, run.situation) if view.base is None else run.compared(view.base, labels=view.labels)
-    return show_compared([compared], about=plan.host)
-
-
-def _apply(run: "Run", plan: "Plan", confirmed: set[str], *, yes: bool) -> "tuple[Report, Sent] | None":
-    """Ask, apply and send; ``None`` where nobody agreed."""
-    run.check_signing()
-    skipped = _ask(plan, asked_names=confirmed, yes=yes)
-    if skipped is None:
-        complain("nothing was changed")
-        return None
-    return run.apply(plan, skipped=skipped), run.publish()
-
-
-def _finish(
-    session: Session, run: "Run", plan: "Plan", done: "tuple[Report, Sent]", reports: "RunReport", view: PlanView
-) -> int:
-    """Show what was done, and do what follows a run."""
-    report, sent = done
-    show_report(report, view)
-    _renew_exports(session, run)
-    reported = _tell_of(reports.finished(plan, report))
-    if not (_tell_of(sent) and reported) or report.failed or plan.has_errors:
-        return ExitCode.FAILURE
-    return ExitCode.CHANGES if view.detailed else ExitCode.SUCCESS
+def _tells_no_changes(session: Session, *, quiet: bool) -> bool:
+    """Say that everything is as declared, where this host noted so and nothing that decided it has changed."""
+    count = SettledNote(session.host, session.root).unchanged()
+    if count is not None and not quiet:
+        say(no_changes(count, session.host.host))
+    return count is not None
 
 
 def _refuse_contradictions(*, dry_run: bool, saved: bool, out: bool, pull: bool) -> None:
@@ -328,42 +258,3 @@ def _refuse_uncommitted(*, uncommitted: bool, dry_run: bool, elsewhere: bool) ->
             "--uncommitted only shows a plan of this host, and without --base and --out",
             remedy="Add --dry-run; commit the edits to have them applied.",
         )
-
-
-def _settle(session: Session, run: "Run", plan: "Plan", reports: "RunReport") -> bool:
-    """Do what a run does that has nothing to apply, and return whether that went well."""
-    run.tidy()
-    _renew_exports(session, run)
-    return _tell_of(run.publish()) and _tell_of(reports.finished(plan))
-
-
-def _renew_exports(session: Session, run: "Run") -> None:
-    """Keep the files of servers as this host's models are, where registry.yaml asks for it."""
-    if wanted := run.registry.settings.exports:
-        from imageworks.operations.export import renew_exports
-
-        tell_notes(renew_exports(session.root, session.host, wanted))
-
-
-def _tell_of(sent: "Sent") -> bool:
-    """Tell what was pushed, and return whether that went well."""
-    tell_notes(sent.notes)
-    if sent.problem is not None:
-        complain_of(sent.problem)
-    return sent.problem is None
-
-
-def _ask(plan: "Plan", *, asked_names: set[str], yes: bool) -> dict[str, str] | None:
-    """Ask for what must be asked; return the changes to leave out with why, or ``None`` to do nothing."""
-    if not yes:
-        refuse_unasked("the plan was not applied")
-    skipped: dict[str, str] = {}
-    for change in plan.effective:
-        if change.needs_confirmation and change.name not in asked_names:
-            question = f"Remove {change.name}, {human_bytes(change.bytes_freed)}? Type its name:"
-            if not (at_terminal() and ask(question) == change.name):
-                skipped[change.name] = f"not confirmed; run again with --confirm {change.name}"
-    rest = [change for change in plan.effective if change.name not in skipped]
-    if yes or (not rest and not plan.records_stale):
-        return skipped
-    return skipped if agrees("Apply this plan?") else None
