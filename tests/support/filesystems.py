@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ import pytest
 
 FUSE_PROGRAM = Path(__file__).with_name("refusing_fuse.py")
 MOUNT_SECONDS = 60.0
+LIFE_SECONDS = 240.0
+"""What waits for a FUSE takes no signal but the last: without its server it is answered."""
 
 
 class Mount:
@@ -96,6 +99,9 @@ def refusing(
         text=True,
     ) as child:
         mount.server = child
+        limit = threading.Timer(LIFE_SECONDS, child.kill)
+        limit.daemon = True
+        limit.start()
         try:
             deadline = time.monotonic() + MOUNT_SECONDS
             while not is_mounted(path):
@@ -106,11 +112,9 @@ def refusing(
                 time.sleep(0.01)
             yield mount
         finally:
+            limit.cancel()
+            child.kill()  # it would stay as long as anybody has a file of it open, in whatever namespace
             unmount(path)
-            try:
-                child.wait(MOUNT_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
 
 
 @contextmanager

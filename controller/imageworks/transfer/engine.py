@@ -72,7 +72,7 @@ class TransferEngine(Closing):
         staging.keep_only({file.path for file in files})
         missing = staging.missing(files)
         firsts = {file.digest: file for file in reversed(missing)}
-        arrivals = Arrivals(staging)
+        arrivals = Arrivals(staging, sum(map(self._is_streamed, firsts.values())))
         job = Job(model, source, staging, progress, self._options, self._clock, self._limiter, self._direct, arrivals)
         if firsts:  # what is here already is no news
             progress.start(model, sum(file.size for file in firsts.values()))
@@ -96,7 +96,6 @@ class TransferEngine(Closing):
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             if all(future.exception() is None for future in done):
-                job.arrivals.settle()
                 return
         finally:  # also when the program is interrupted
             job.stop.set()
@@ -109,9 +108,12 @@ class TransferEngine(Closing):
         raise next((error for error in errors if not isinstance(error, TransferCancelledError)), errors[0])
 
     def _submit(self, job: Job, file: RemoteFile) -> "Future[None]":
-        if file.large and file.size > self._options.stream_up_to_bytes:
-            return self._large.submit(LargeFetch(file, job, self._queue, self._slot).run)
-        return self._streams.submit(self._stream, file, job)
+        if self._is_streamed(file):
+            return self._streams.submit(self._stream, file, job)
+        return self._large.submit(LargeFetch(file, job, self._queue, self._slot).run)
+
+    def _is_streamed(self, file: RemoteFile) -> bool:
+        return not file.large or file.size <= self._options.stream_up_to_bytes
 
     def _stream(self, file: RemoteFile, job: Job) -> None:
         if job.stop.is_set():

@@ -98,29 +98,31 @@ class Job:
 
 
 class Arrivals:
-    """Verified parts that are synced and named together; what a kill leaves is whole and is not fetched again."""
+    """Verified parts that are synced and named together; what a kill leaves is whole and is not fetched again.
 
-    def __init__(self, area: StagingArea) -> None:
+    Args:
+        area: Where they get their names.
+        count: How many are expected; none waits for a larger file that comes after them.
+    """
+
+    def __init__(self, area: StagingArea, count: int) -> None:
         self._area = area
+        self._expected = count
         self._waiting: list[RemoteFile] = []
         self._lock = threading.Lock()
 
     def add(self, file: RemoteFile) -> None:
-        """Take a file whose bytes are on their way to the disk, and name those that wait once they are many."""
+        """Take a file whose bytes are on their way to the disk; name those that wait once they are many or the last."""
         with self._lock:
             self._waiting.append(file)
-            enough = len(self._waiting) >= SYNCED_TOGETHER
-        if enough:
-            self.settle()
-
-    def settle(self) -> None:
-        """Sync and name all that wait."""
-        with self._lock:
+            self._expected -= 1
+            if self._expected > 0 and len(self._waiting) < SYNCED_TOGETHER:
+                return
             files, self._waiting = self._waiting, []
         failpoint("transfer.arrived")
-        for file in files:
-            with told_of_disk(file, self._area.part(file)):
-                self._area.accept(file)
+        for one in files:
+            with told_of_disk(one, self._area.part(one)):
+                self._area.accept(one)
 
 
 class Meter:
