@@ -145,6 +145,15 @@ class Place:
             case turn:
                 self._turn_of_the_disk(turn, LEFT[number // TURNS % len(LEFT)])
 
+    def put_right(self) -> None:
+        """End every fault."""
+        if (self.server / "gone").exists():
+            (self.server / "gone").rename(self.server / "HEAD")
+        self.filling.unlink(missing_ok=True)
+        self.hub.stop()
+        self.hub.start()
+        self.write("broken", None)
+
     def _turn_of_the_disk(self, turn: int, left: int) -> None:
         match turn:
             case 10:
@@ -237,12 +246,15 @@ def watch(there: Place, cycles: int) -> list[Look]:
             line = next(line for line in said.read_text().splitlines() if "/healthz" in line)
             metrics = line.partition(" at ")[2].partition("/healthz")[0] + "/metrics"
             for number in range(1, cycles + 1):
-                wait_for(lambda number=number: finished(metrics) >= number)  # type: ignore[misc]
+                wait_for(lambda number=number: sum(finished(metrics).values()) >= number)  # type: ignore[misc]
                 looks.append(look(there, child.pid, number))
                 if number % 20 == 0 or number == 1:
                     print(" ".join(f"{key}={value}" for key, value in asdict(looks[-1]).items()), flush=True)
-                there.turn(number)
+                there.turn(number) if number < cycles else there.put_right()
                 child.send_signal(signal.SIGHUP)
+            wait_for(lambda: sum(finished(metrics).values()) > cycles)
+            print(f"cycles by how they ended: {finished(metrics)}")
+            run(program("imageworks-models"), "reconcile", "--dry-run", "--detailed-exitcode")  # nothing is left to do
         finally:
             child.terminate()
             child.wait(CYCLE_SECONDS)
@@ -287,11 +299,12 @@ def judged(looks: Sequence[Look]) -> list[str]:
     return wrong
 
 
-def finished(metrics: str) -> int:
-    """Return how many cycles ended."""
+def finished(metrics: str) -> dict[str, int]:
+    """Return how many cycles ended, by how they did."""
     with urllib.request.urlopen(metrics, timeout=30) as reply:  # noqa: S310 # loopback
         lines = reply.read().decode().splitlines()
-    return sum(int(float(line.split()[1])) for line in lines if line.startswith("imageworks_watch_cycles_total{"))
+    counted = (line for line in lines if line.startswith("imageworks_watch_cycles_total{"))
+    return {line.split('"')[1]: int(float(line.split()[1])) for line in counted}
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -74,26 +74,33 @@ def walk_files(
             mode = int(entry.filemode)
             path = prefix + _name(entry.raw_name)
             seen += 1
-            if seen > MOST_FILES or len(path) > LONGEST_PATH:
-                raise UnsupportedRepositoryError(
-                    f"{base or 'the registry'} holds more than {MOST_FILES:,} files and folders, or paths of more than "
-                    f"{LONGEST_PATH:,} characters, in git",
-                    remedy="Look who committed that: git log --stat.",
-                )
+            _refuse_more(base, seen, path)
             if mode == TREE_MODE:
                 folders += [(path + "/", entry)] if below else []  # type: ignore[list-item] # as in subtree()
             else:
                 yield path, reference(odb, entry.id, mode)
 
 
-def direct_items(tree: "Tree") -> Iterator[tuple[str, str, int]]:
+def direct_items(tree: "Tree", base: str) -> Iterator[tuple[str, str, int]]:
     """Yield name, id and mode of what stands right in a tree, from its own bytes alone."""
-    data, place = tree.read_raw(), 0
+    data, place, seen = tree.read_raw(), 0, 0
     while place < len(data):
         space = data.index(b" ", place)
         end = data.index(b"\0", space) + 1
-        yield _name(data[space + 1 : end - 1]), data[end : end + ID_BYTES].hex(), int(data[place:space], 8)
+        name = _name(data[space + 1 : end - 1])
+        seen += 1
+        _refuse_more(base, seen, name)
+        yield name, data[end : end + ID_BYTES].hex(), int(data[place:space], 8)
         place = end + ID_BYTES
+
+
+def _refuse_more(base: str, seen: int, path: str) -> None:
+    if seen > MOST_FILES or len(path) > LONGEST_PATH:
+        raise UnsupportedRepositoryError(
+            f"{base or 'the registry'} holds more than {MOST_FILES:,} files and folders, or paths of more than "
+            f"{LONGEST_PATH:,} characters, in git",
+            remedy="Look who committed that: git log --stat.",
+        )
 
 
 def changed_files(before: "Tree", after: "Tree") -> Iterator[Differing]:

@@ -129,7 +129,7 @@ class RegistryRepository:
     def listing(self, revision: str | None, folder: str) -> dict[str, tuple[str, int]]:
         """Return ids and modes of what stands right in a folder at a commit; nothing is looked up but the folder."""
         tree = self._folder(revision, folder)
-        return {} if tree is None else {name: (one, mode) for name, one, mode in read.direct_items(tree)}
+        return {} if tree is None else {name: (one, mode) for name, one, mode in read.direct_items(tree, folder)}
 
     def reference(self, identifier: str, mode: int) -> BlobReference:
         """Return a listed file's reference, with its size."""

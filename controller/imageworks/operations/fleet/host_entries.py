@@ -17,6 +17,7 @@ _IN_ENTRIES: Final = tuple(b'"%b": "' % key for key in _OF_ONE_HOST)
 _IN_SNAPSHOTS: Final = tuple(b'"%b":"' % key for key in _OF_ONE_HOST)
 _NAME: Final = b',"name":"'
 _SNAPSHOT_LIMIT_BYTES: Final = 64 * 1024 * 1024
+_LONGEST_VALUE: Final = 4096  # bytes; what is longer is cut, so that no entry is made of it
 _MOST_FORMS: Final = 4  # of one name; hosts have their models in few ways
 
 Values = Mapping[str, Sequence[bytes]]
@@ -114,7 +115,7 @@ def _values_in(line: bytes) -> list[bytes]:
         start = line.find(word, end)
         start = start + len(word) if start >= 0 else end
         end = line.find(b'"', start)
-        found.append(line[start:end])
+        found.append(line[start : min(end, start + _LONGEST_VALUE)])
     return found
 
 

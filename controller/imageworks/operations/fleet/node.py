@@ -48,13 +48,14 @@ def perform(task: NodeTask, answer: NodeAnswer, progress: Progress) -> NodeAnswe
 
 def _plan(task: NodeTask, answer: NodeAnswer, progress: Progress) -> NodeAnswer:
     with TemporaryDirectory(prefix="imageworks-") as folder:
-        root = _registry(task, new=Path(folder, "registry"))
+        scratch = Path(folder).resolve()
+        root = _registry(task, new=scratch / "registry")
         host = load_host_settings(registry=root)
         with Run.open(root, host, _options(task, read_only=True), progress=progress) as run:
             plan = run.plan()
             settings = run.registry.settings
             asked = settings.report if task.report is None else task.report
-            is_here = not root.is_relative_to(folder) and run.is_in_step(task.revision)
+            is_here = not root.resolve().is_relative_to(scratch) and run.is_in_step(task.revision)
         settled = is_here and not (plan.has_changes or plan.has_errors or asked or settings.exports)
         report = RunReport(root, host, asked=False).value(plan)
     return replace(answer, plan=_short(plan), settled=settled, report=report, unchanged=plan.unchanged)
