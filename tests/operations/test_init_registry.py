@@ -271,4 +271,4 @@ def test_the_command_says_what_it_made(tmp_path: Path, capsys: pytest.CaptureFix
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [str(tmp_path / "r" / name) for name in WHOLE]
     assert "as a git repository of its own" in printed.err
-    assert "reconcile --dry-run" in printed.err
+    assert "imageworks-models plan" in printed.err

@@ -50,6 +50,11 @@ class _Help:
             with formatter.section(EXAMPLES.removesuffix(":")):
                 formatter.write("".join(f"  {line}\n" for line in lines))
 
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
+        """Return the parts of the usage line; what is required stands bare, where typer puts it in braces."""
+        pieces: list[str] = super().collect_usage_pieces(ctx)  # type: ignore[misc] # of typer's class
+        return [piece.replace("{", "").replace("}", "") for piece in pieces]
+
     def shell_complete(self, ctx: Context, incomplete: str) -> list[CompletionItem]:
         """Return completions without help, for which typer would load all of rich."""
         items: list[CompletionItem] = super().shell_complete(ctx, incomplete)  # type: ignore[misc] # of typer's class
@@ -72,6 +77,9 @@ class OurCommand(_Help, TyperCommand):
     def __init__(self, name: str | None, **settings: Any) -> None:
         super().__init__(name, **settings)
         self.added = _add_shared(self.params)
+        for param in self.params:  # where typer says `<str>` and `<int range>`, which are no words for people
+            if param.metavar is None and param.type.name in {"str", "int", "int range"}:
+                param.metavar = max(param.opts, key=len).lstrip("-").upper()
 
     def invoke(self, ctx: Context) -> Any:
         """Run the command with the options of its own."""

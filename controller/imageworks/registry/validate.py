@@ -412,6 +412,8 @@ def _is_discovered(member: str) -> bool:
 def _check_alone(path: Path) -> tuple[Diagnostic, ...]:
     """Check a file by what its name and folder say it is."""
     name, content = str(path), read_plain_file(path)
+    if content is None and path.is_dir():
+        return (whole_file(name, "is a folder", "name files, or none for the whole registry (`-C DIR` for another)"),)
     if content is None:
         return (whole_file(name, "there is no such file", "check the spelling of the path"),)
     if path.name == registry_settings.FILE:

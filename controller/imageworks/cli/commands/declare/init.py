@@ -56,8 +56,8 @@ def init_command(
     if HOOKS_FILE not in made.files:
         complain("To check manifests on each commit, add the hooks that its README.md (or the documentation) shows.")
     complain(
-        f"Next: copy {EXAMPLE_FILE} to models/NAME.yaml, edit and commit it, then run "
-        f"`imageworks-models reconcile --dry-run` in {made.root}."
+        f"Next, in {made.root}: `imageworks-models download OWNER/REPO` declares a model and brings it; or copy "
+        f"{EXAMPLE_FILE} to models/NAME.yaml, edit and commit it, and see what `imageworks-models plan` says."
     )
 
 

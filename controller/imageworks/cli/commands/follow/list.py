@@ -202,7 +202,10 @@ def _nothing(host: str, *, hidden: int) -> str:
             f"No model of {host} fits; {hidden} are recorded. "
             "--include-logical, --show-deprecated and --include-testing show more."
         )
-    return f"Nothing is recorded for {host} yet: declare a model and run `imageworks-models reconcile`."
+    return (
+        f"Nothing is recorded for {host} yet: `imageworks-models download OWNER/REPO` brings a model, and "
+        "`imageworks-models reconcile` what is declared."
+    )
 
 
 class _Columns:

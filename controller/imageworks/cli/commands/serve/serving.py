@@ -65,7 +65,7 @@ def resolve_command(
 
 
 def launch_command(
-    server: Annotated[ServerName, typer.Argument(help="What serves it.")],
+    server: Annotated[ServerName, typer.Argument(metavar="SERVER", help="What serves it: vllm, lmdeploy or ollama.")],
     name: Annotated[
         str,
         typer.Argument(
