@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import BenchmarkError, nothing
-from benchmarks.registries import manifest_text, model_name
+from benchmarks.registries import manifest_text, model_name, settle
 from benchmarks.report import print_table
 from benchmarks.scratch import CHECKOUT, Scratch, program
 
@@ -157,7 +157,7 @@ def fill(scratch: Scratch, models: int, *, hosts: int = 1, commits: int = 0) -> 
     command(scratch, program("imageworks-models"), "init", str(scratch.registry))
     command(scratch, sys.executable, "-m", "benchmarks.fill", str(models), str(hosts), str(commits), folder=CHECKOUT)
     command(scratch, "git", "-C", str(scratch.registry), "gc", "--quiet")
-    command(scratch, program("imageworks-models"), "reconcile", "--yes", "--no-progress")
+    settle(scratch)
 
 
 def found_files(scratch: Scratch, count: int) -> None:
@@ -204,14 +204,17 @@ COMMANDS: Final = (
     Work("status", _always("status")),
     Work("stats", _always("stats")),
     Work("verify", _always("verify")),
-    Work("reconcile --dry-run", _always("reconcile", "--dry-run")),
+    Work("reconcile --dry-run", _always("reconcile", "--dry-run"), settle),
+    Work("reconcile --dry-run --json", _always("reconcile", "--dry-run", "--json")),
     Work("reconcile --dry-run, cold", _always("reconcile", "--dry-run"), without_cache),
     Work("reconcile of one change", _always("reconcile", "--yes", "--no-progress"), with_another_label),
     Work("validate", _always("validate")),
     Work("validate ONE", lambda size: ("validate", f"models/{model_name(size // 2)}.yaml")),
     Work("snapshot check", _always("snapshot", "check")),
     Work("history", _always("history")),
+    Work("history --json", _always("history", "--json")),
     Work("diff", _always("diff")),
+    Work("diff of all", _always("diff", "--json", "refs/benchmark/declared..HEAD")),
 )
 FOR_ALL_HOSTS: Final = (
     Work("snapshot check", _always("snapshot", "check")),
@@ -228,7 +231,8 @@ LOOKING_BACK: Final = (
 )
 SCANNING: Final = (Work("scan --dry-run", _always("scan", "--base", "../found", "--dry-run")),)
 NIGHTLY: Final = (
-    Work("reconcile --dry-run", _always("reconcile", "--dry-run")),
+    Work("reconcile --dry-run", _always("reconcile", "--dry-run"), settle),
+    Work("reconcile --dry-run --json", _always("reconcile", "--dry-run", "--json")),
     Work("reconcile --dry-run, cold", _always("reconcile", "--dry-run"), without_cache),
     Work("snapshot check", _always("snapshot", "check")),
     Work("hosts list", _always("hosts", "list")),
