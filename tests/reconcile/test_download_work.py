@@ -17,7 +17,7 @@ from imageworks.reconcile import observe, run
 from imageworks.reconcile.observe import ObservationContext
 from imageworks.transfer.engine import TransferEngine
 from support.git import git
-from support.reconcile import MODEL, NAME, REPO, World
+from support.reconcile import MODEL, NAME, REPO, World, command
 from support.transfer import content, tree
 
 LARGE = {f"model-{i}-of-9.safetensors": content(f"shard {i}", 50_000 + i) for i in range(1, 10)}
@@ -125,19 +125,34 @@ def test_a_model_that_somebody_takes_back_meanwhile_is_not_installed(
     assert not (declared.root / "discovered").exists()
 
 
-def test_the_hub_is_asked_once_for_a_commit_its_files_and_each_link(declared: World) -> None:
-    asked: Counter[str] = Counter()
+@pytest.fixture
+def asked(world: World) -> Counter[str]:
+    """What the hub was asked, and how often."""
+    counts: Counter[str] = Counter()
 
     def counted(request: Request) -> Response:
         kind = "question" if "/api/" in request.path else "link" if request.method == "HEAD" else "bytes"
-        asked[f"{kind} {request.path.partition('?')[0]}"] += 1
-        return declared.served(request)
+        counts[f"{kind} {request.path.partition('?')[0]}"] += 1
+        return world.served(request)
 
-    declared.hub.intercept = counted
+    world.hub.intercept = counted
+    return counts
+
+
+def test_the_hub_is_asked_once_for_a_commit_its_files_and_each_link(declared: World, asked: Counter[str]) -> None:
     declared.reconcile()
     assert set(asked.values()) == {1}, asked
     assert sum(name.startswith("question") for name in asked) <= 2, asked
     assert sum(name.startswith("link") for name in asked) == len(LARGE), asked
+
+
+def test_a_download_by_name_asks_no_more_often_what_a_branch_is(world: World, asked: Counter[str]) -> None:
+    world.serve(MANY)
+    done = command("download", REPO, "--yes", "--registry", world.root)
+    assert done.code == 0, done
+    questions = {name: count for name, count in asked.items() if name.startswith("question")}
+    assert set(questions.values()) == {1}, questions
+    assert len(questions) == 2, questions
 
 
 def test_each_byte_is_read_once_for_its_digest(declared: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,9 +112,13 @@ def analyze(
     container: str | None = None,
     backend: str | None = None,
     request: SelectionRequest | None = None,
+    resolved: ResolvedRevision | None = None,
 ) -> Analysis:
-    """Return what a repository is, reading small files and the beginnings of weights only."""
-    resolved = hub.resolve(wanted.repo, wanted.revision or "main")
+    """Return what a repository is, reading small files and the beginnings of weights only.
+
+    Who knows what its revision is says so: a branch may move between two looks.
+    """
+    resolved = resolved or hub.resolve(wanted.repo, wanted.revision or "main")
     listing = hub.listing(resolved.repo, resolved.commit)
     asked = replace(request or SelectionRequest(), format=container, quantization=wanted.quantization)
     source = hub.source(resolved.repo, resolved.commit)

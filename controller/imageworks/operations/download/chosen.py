@@ -72,7 +72,7 @@ def choose_files(run: Run, wish: DownloadRequest, choose: Choose) -> Chosen:
 
     def look(form: str | None, label: str | None) -> Analysis:
         one = replace(wanted, quantization=label)
-        return analyze(hub, one, run.places, container=form, backend=wish.backend, request=request)
+        return analyze(hub, one, run.places, container=form, backend=wish.backend, request=request, resolved=resolved)
 
     form = _choose_format(files, request, wish, look)
 
