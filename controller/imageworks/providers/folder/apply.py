@@ -303,16 +303,9 @@ def _remember(
             found = (folder / artifact.path).stat()
             if seen is None or _looks_the_same(found, seen[artifact.path]):
                 stats[artifact.path] = found
-    state.remember_all(
-        (folder / file.path, stats[file.path], Digest(Algorithm.SHA256, file.sha256))
-        for file in artifacts
-        if file.path in stats
-    )
-    state.remember_all(
-        (folder / file.path, stats[file.path], file.digest)
-        for file in files
-        if file.path in stats and file.digest.algorithm is Algorithm.GIT_BLOB
-    )
+    known = [(file.path, Digest(Algorithm.SHA256, file.sha256)) for file in artifacts]
+    known += [(file.path, file.digest) for file in files if file.digest.algorithm is Algorithm.GIT_BLOB]
+    state.remember_all((folder / path, stats[path], digest) for path, digest in known if path in stats)
 
 
 def _adopt(case: DeclaredModel, place: TargetFolder, upstream: ResolvedSource, tools: ApplyContext) -> Entry:
