@@ -134,6 +134,20 @@ def test_the_package_runs_as_a_module() -> None:
     assert done.stdout == f"imageworks-models {__version__}\n"
 
 
+@pytest.mark.parametrize("name", ["fleet", "hosts", "hub", "export"])
+def test_a_group_without_a_command_shows_its_help_and_no_error(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([name]) == 64
+    printed = capsys.readouterr()
+    assert printed.err.startswith("Usage: ")
+    assert f" {name} [OPTIONS] COMMAND" in printed.err
+    assert not printed.out
+
+
+def test_the_version_has_a_short_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["-V"]) == 0
+    assert capsys.readouterr().out == f"imageworks-models {__version__}\n"
+
+
 def test_no_command_at_all_shows_the_help() -> None:
     result = command()
     assert result.code == ExitCode.USAGE

@@ -148,7 +148,7 @@ def test_dedupe_keeps_the_one_that_says_most(world: World) -> None:
 
 def test_nothing_that_fits_says_what_is_hidden(world: World) -> None:
     record(world, model(deprecated=True))
-    assert "1 are recorded" in listed(world).out
+    assert "of 1 that is recorded" in listed(world).out
     assert "--show-deprecated" in listed(world).out
 
 

@@ -21,13 +21,14 @@ START: Final = (
     ("list", "see what is here, and `show NAME` for one of them"),
     ("plan", "see what differs from what is declared; `apply` does it"),
 )
+VERSION: Final = ("--version", "-V")
 OPTIONS: Final = (
     ("-C, --registry DIR", "Use this registry."),
     ("-q, --quiet", "Print errors and what was asked for, nothing else."),
     ("-v, --verbose", "Print more: what is left out and why, or each step."),
     ("--color WHEN", "Colour the output: auto, always or never."),
     ("-h, --help", "Show this; after a command, explain that one."),
-    ("--version", "Show the version."),
+    ("-V, --version", "Show the version."),
 )
 
 
@@ -35,12 +36,14 @@ def asked_for(words: Sequence[str]) -> bool:
     """Return whether a command line asks for nothing but what is printed here."""
     if any(name.startswith("_IMAGEWORKS") and name.endswith("_COMPLETE") for name in os.environ):
         return False  # a shell asks for completions
-    return tuple(words) in {(), ("--help",), ("-h",), ("help",), ("help", "--all"), ("--help", "--all"), ("--version",)}
+    if len(words) == 1 and words[0] in VERSION:
+        return True
+    return tuple(words) in {(), ("--help",), ("-h",), ("help",), ("help", "--all"), ("--help", "--all")}
 
 
 def show(words: Sequence[str]) -> bool:
     """Print what a command line asks for; return whether it asked for something."""
-    if "--version" in words:
+    if words and words[0] in VERSION:
         sys.stdout.write(f"imageworks-models {__version__}\n")
         return True
     stream = sys.stdout if words else sys.stderr

@@ -14,7 +14,7 @@ from imageworks.cli.command_table import ALIASES, BY_NAME, COMMANDS
 from imageworks.cli.options import SHARED
 from imageworks.cli.output import OutputStyle, complain, set_style
 from imageworks.cli.streams import reader_left
-from imageworks.foundation.errors import ImageworksError
+from imageworks.foundation.errors import ExitCode, ImageworksError
 from imageworks.foundation.log import show_steps
 from imageworks.foundation.similar_words import did_you_mean
 
@@ -98,6 +98,13 @@ class OurGroup(_Help, TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.added = _add_shared(self.params)
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Read the words; where there are none, show the help, which is no error, though nothing was done."""
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            complain(ctx.get_help(), ours=True)
+            ctx.exit(ExitCode.USAGE)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Context) -> Any:
         """Run the command that follows."""

@@ -51,7 +51,7 @@ def _show_everything(value: bool) -> None:  # noqa: FBT001 # likewise
 
 def _root(
     version: Annotated[  # a flag of the command line
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     everything: Annotated[
         bool, typer.Option("--all", callback=_show_everything, is_eager=True, help="With --help: all commands.")
@@ -85,7 +85,7 @@ def _run(arguments: list[str] | None, application: Application) -> int:
         result = application(args=arguments, standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that went away is no error
     except ClickException as error:
-        complain(f"error: {error.format_message()}{_usage(error)}")
+        complain(f"error: {' '.join(error.format_message().split())}{_usage(error)}")
         return ExitCode.USAGE if isinstance(error, CommandLineError) else ExitCode.FAILURE
     except (KeyboardInterrupt, typer.Abort):
         result = ExitCode.INTERRUPTED

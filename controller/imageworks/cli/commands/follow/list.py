@@ -199,7 +199,7 @@ def _weights(host: "HostSettings") -> Path:
 def _nothing(host: str, *, hidden: int) -> str:
     if hidden:
         return (
-            f"No model of {host} fits; {hidden} are recorded. "
+            f"No model of {host} fits, of {hidden} that {'is' if hidden == 1 else 'are'} recorded. "
             "--include-logical, --show-deprecated and --include-testing show more."
         )
     return (
