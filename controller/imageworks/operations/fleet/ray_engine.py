@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, redirect_stdout
 from pathlib import Path
@@ -66,7 +67,10 @@ class RayEngine:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            ray.init(address=self._address or "auto", log_to_driver=False, logging_level=logging.FATAL)
+            # Some versions hint at what later ones do with GPUs, of which our tasks use none.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                ray.init(address=self._address or "auto", log_to_driver=False, logging_level=logging.FATAL)
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
             raise _unusable(self._address, error) from error
         finally:
