@@ -165,12 +165,12 @@ def _snapshots(root: Path, host: HostSettings) -> Iterator[CheckResult]:
 def _registry(root: Path, host: HostSettings, opened: list[RecordSession]) -> Iterator[CheckResult]:
     with RecordSession.open(root, host, read_only=True) as ledger:
         opened.append(ledger)
-        yield from _documents(ledger.registry, root)
+        yield from _documents(ledger.registry)
         for one in shown_locations(ledger):
             yield from _location(one, host)
 
 
-def _documents(registry: RegistryState, root: Path) -> Iterator[CheckResult]:
+def _documents(registry: RegistryState) -> Iterator[CheckResult]:
     problems = registry.diagnostics
     for problem in problems[:MOST_DOCUMENTS]:
         yield wrong("documents", problem.render(), problem.remedy or "`imageworks-models validate` says more.")
@@ -179,7 +179,7 @@ def _documents(registry: RegistryState, root: Path) -> Iterator[CheckResult]:
     if not problems:
         manifests = f"{registry.declared} manifest{'' if registry.declared == 1 else 's'}"
         entries = f"{len(registry.entries)} entr{'y' if len(registry.entries) == 1 else 'ies'}"
-        yield well("documents", f"{manifests} and {entries} in {root}, all valid")
+        yield well("documents", f"{manifests} and {entries}, all valid")
 
 
 def _models_of(registry: RegistryState, provider: str) -> int:
