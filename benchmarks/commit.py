@@ -29,7 +29,7 @@ def run(folder: Path, *, rounds: int, quick: bool) -> list[Comparison]:
     environment = scratch.environment()
     ours = Contender(
         "imageworks, whole process",
-        (sys.executable, "-m", "benchmarks.commit_once", str(scratch.registry), str(times), names[count // 2]),
+        (sys.executable, "-m", "benchmarks.commit_once", str(scratch.registry), str(times), HOST, names[count // 2]),
         environment,
         CHECKOUT,
     )

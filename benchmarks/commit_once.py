@@ -5,13 +5,10 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.measure import BenchmarkError
-from benchmarks.scratch import HOST
-
 
 def main() -> None:
-    registry, times, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    entry, snapshot = f"discovered/{HOST}/{name}.json", f"snapshot/{HOST}.json"
+    registry, times, host, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+    entry, snapshot = f"discovered/{host}/{name}.json", f"snapshot/{host}.json"
     fields = json.loads((registry / entry).read_bytes())
     fields["downloaded_at"] = f"measured at {time.time_ns()}"
     new_entry = json.dumps(fields, indent=2, sort_keys=True).encode() + b"\n"
@@ -20,7 +17,7 @@ def main() -> None:
     from imageworks.git.repository import RegistryRepository
 
     imported = time.perf_counter()
-    repository = RegistryRepository.open(registry, host=HOST)
+    repository = RegistryRepository.open(registry, host=host)
     head = repository.head()
     opened = time.perf_counter()
     with repository.lock():
@@ -28,7 +25,7 @@ def main() -> None:
         result = repository.commit({entry: new_entry, snapshot: new_snapshot}, message="Record", expected=head)
     committed = time.perf_counter()
     if not result.created:
-        raise BenchmarkError("there was nothing to commit")
+        sys.exit("there was nothing to commit")
     steps = {"imports": imported - began, "open": opened - imported, "lock": locked - opened}
     steps["commit beyond opening"] = committed - locked
     with times.open("a", encoding="utf-8") as stream:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from imageworks.registry.documents.document import JsonValue
 
 ENTRY_DEPTH: Final = 2  # discovered/<host>/<name>.json
+FEW_BYTES: Final = 4 << 20
+"""Of all entries together: so few stay as they were parsed, where nothing was known of them."""
 LARGE_BYTES: Final = 16 << 10
 MANY: Final = 2_000
 """Entries whose texts are packed: of fewer that fill no memory, a tenth of the time goes into that."""
@@ -341,15 +343,17 @@ def _entries(
                 found[entry.name] = entry
             else:
                 readable[file] = reference
+    few = sum(reference.size for reference in readable.values()) <= FEW_BYTES  # need not be parsed a second time
     contents = repository.read_blobs(readable.values(), limit=ENTRY_LIMIT_BYTES)
     for file, (reference, data) in zip(readable, contents, strict=True):
         try:
             text = pack_text(data) if len(data) > LARGE_BYTES or len(readable) > MANY else data
-            entry = entries.packed_entry(entries.read_entry(file, data), text)
-            found[entry.name] = entry
+            read = entries.read_entry(file, data)
+            packed = entries.packed_entry(read, text)
+            found[read.name] = read if few and text is data else packed
             if kept:
-                summary, packed = entries.parts_of(entry)
-                cache.put(f"{file}:{reference.id}", KeptText(cast("JsonValue", summary), packed))
+                summary, kept_text = entries.parts_of(packed)
+                cache.put(f"{file}:{reference.id}", KeptText(cast("JsonValue", summary), kept_text))
         except InvalidEntryError as error:
             broken[PurePosixPath(file).stem] = whole_file(file, error.problem, error.remedy or "")
     if len(readable) > MANY:

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.git.commit import TreeEntries
 from imageworks.git.locate import RepositoryLocation
-from imageworks.git.read import DEFAULT_BLOB_LIMIT, read_blob, subtree
+from imageworks.git.read import DEFAULT_BLOB_LIMIT, read_blob
 from imageworks.git.recovery.journal import PathChange
 from imageworks.git.values import PLAIN_MODES, RegistryGitError
 from imageworks.git.worktree import is_torn
 
 if TYPE_CHECKING:
-    from pygit2 import Repository, Tree
+    from pygit2 import Repository
 
 GENERATED: Final = ("discovered/", "snapshot/", "migrated/")
 _NEWLINE: Final = b"\n"
+_BEGINNING_BYTES: Final = 1 << 14
 
 
 def is_generated(path: str) -> bool:
@@ -32,7 +33,7 @@ def torn_files(repository: "Repository", layout: RepositoryLocation, host: str) 
         return {}
     tree = repository[repository.head.target].tree
     torn, entries = {}, TreeEntries(tree)
-    for path in _suspects(tree, layout, host):
+    for path in _suspects(layout, host):
         identifier, mode = entries.at(path)
         if mode not in PLAIN_MODES:  # what is on the disk came by a link that stands above it
             continue
@@ -46,33 +47,32 @@ def torn_files(repository: "Repository", layout: RepositoryLocation, host: str) 
     return torn
 
 
-def _suspects(tree: "Tree", layout: RepositoryLocation, host: str) -> Iterator[str]:
+def _suspects(layout: RepositoryLocation, host: str) -> Iterator[str]:
     """Yield the host's own files that may be torn; ten thousand are looked at, so their folder is opened once."""
     snapshot, folder = layout.repository_path("snapshot"), layout.repository_path(f"discovered/{host}")
-    try:
-        entries = [entry.name or "" for entry in subtree(tree, folder) or ()]
-    except RegistryGitError:
-        entries = []
-    for below, names in ((snapshot, [f"{host}.json"]), (folder, entries)):
+    for below, name in ((snapshot, f"{host}.json"), (folder, None)):
         try:
             opened = os.open(layout.worktree / below, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
             continue
         try:
-            yield from [f"{below}/{name}" for name in names if _may_be_torn(name, opened)]
+            names = os.listdir(opened) if name is None else [name]  # noqa: PTH208 # of an open folder
+            yield from [f"{below}/{one}" for one in names if _may_be_torn(one, opened)]
         finally:
             os.close(opened)
 
 
 def _may_be_torn(name: str, folder: int) -> bool:
-    """Return whether a file is not a whole one of ours by its first and last byte."""
+    """Return whether a file is not a whole one of ours by its beginning and its last byte."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return False
     try:
-        size = os.fstat(descriptor).st_size
-        return os.pread(descriptor, 1, 0) in {b"", b"\0"} or os.pread(descriptor, 1, size - 1) != _NEWLINE
+        beginning = last = os.read(descriptor, _BEGINNING_BYTES)  # of most entries this is all
+        if len(beginning) == _BEGINNING_BYTES:
+            last = os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1)
+        return not last.endswith(_NEWLINE) or b"\0" in beginning
     except OSError:
         return False
     finally:
