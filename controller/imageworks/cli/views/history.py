@@ -241,9 +241,12 @@ def diff_text(changes: Sequence[ModelChange]) -> str:
         changes: What became of the models.
     """
     colour, width = wants_colour(sys.stdout), terminal_width()
-    lines = [line[4:] for change in changes for line in change_lines(change, colour=colour, width=width + 4)]
-    models = len({change.name for change in changes if change.layer is not RecordKind.SETTINGS})
-    return "\n".join([*lines, f"{_count(models, 'model')} with differences." if changes else "No differences."])
+    lines: list[str] = []
+    models: set[str] = set()
+    for change in changes:  # once: each is read when it is asked for
+        lines += [line[4:] for line in change_lines(change, colour=colour, width=width + 4)]
+        models |= {change.name} if change.layer is not RecordKind.SETTINGS else set()
+    return "\n".join([*lines, f"{_count(len(models), 'model')} with differences." if lines else "No differences."])
 
 
 def blame_text(found: Sequence[Blamed], name: str) -> str:
