@@ -10,7 +10,12 @@ from support.git import git
 from support.kills import FOREIGN, NEW
 from support.registry import NAME, REPO, SHARDS, World, digests, footprint, model, small_model, tree, wait_for
 
-BUT_LOCKS_AND_LOG = ("state/logs", "state/imageworks/controller.lock", "registry/.git/imageworks/controller.lock")
+BUT_LOCKS_AND_LOG = (
+    "settled",
+    "state/logs",
+    "state/imageworks/controller.lock",
+    "registry/.git/imageworks/controller.lock",
+)
 
 
 def changes_to_second() -> dict[str, bytes | None]:
