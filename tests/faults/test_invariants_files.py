@@ -2,8 +2,8 @@
 
 import json
 import os
-import time
 import threading
+import time
 from pathlib import Path
 
 from support import hub
