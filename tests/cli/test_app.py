@@ -17,13 +17,12 @@ from imageworks.cli.command_table import BY_NAME, COMMANDS, MAIN_GROUPS
 from imageworks.cli.output import human_duration, paint, printable, table, wants_colour
 from imageworks.foundation.errors import ExitCode, ImageworksError, UsageError
 from imageworks.foundation.texts import human_bytes
-from support.reconcile import HOST, NAME, REPO, World, command
+from support.reconcile import HOST, NAME, World, command
 
 HEAVY = (
     "asyncio",
     "httpx2",
     "huggingface_hub",
-    "huggingface_hub.hf_api",
     "jsonschema",
     "numpy",
     "pygit2",
@@ -113,14 +112,6 @@ def test_what_is_right_is_validated_and_planned_without_what_words_problems(worl
     for words, wanted in ((("validate",), {"ruamel"}), (("reconcile", "--dry-run"), {"pygit2", "sqlite3"})):
         loaded, _out = loaded_by(world.folder, *words, "--registry", str(world.root))
         assert set(loaded) <= wanted
-
-
-def test_a_download_loads_of_the_library_what_asks_and_not_its_records(world: World) -> None:
-    world.serve()
-    world.declare()
-    loaded, _out = loaded_by(world.folder, "reconcile", "--yes", "--registry", str(world.root))
-    assert (world.weights / REPO).is_dir()
-    assert set(loaded) <= {"httpx2", "huggingface_hub", "pygit2", "ruamel", "sqlite3"}
 
 
 def test_the_package_runs_as_a_module() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelInfo
 
 from imageworks.files.safe_names import UnsafeNameError
 from imageworks.providers.huggingface.cache import HubCache
@@ -39,7 +40,7 @@ def listing(*entries: Mapping[str, object]) -> Listing:
 
 
 def revision(**answer: object) -> ResolvedRevision:
-    return read_revision(answer, ref="main", url="http://hub/x")
+    return read_revision(ModelInfo(**answer), ref="main", url="http://hub/x")  # type: ignore[no-untyped-call]
 
 
 def test_a_pointer_has_the_id_that_git_gives_it() -> None:

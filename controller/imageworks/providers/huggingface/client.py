@@ -46,7 +46,7 @@ from imageworks.providers.repository import FoundRepository, HubCommit, Listing,
 from imageworks.registry.settings.mirrors import Mirror
 
 if TYPE_CHECKING:
-    from imageworks.providers.huggingface.library import Asking
+    from huggingface_hub import HfApi
 
 Answer = TypeVar("Answer")
 MOST_FILES: Final = 200_000
@@ -156,8 +156,7 @@ class HubClient(Closing):
         if known is not None:
             return known
         url = f"{self._api(repo)}/revision/{quote(revision, safe='')}"
-        # HfApi makes a record of the answer by a module that costs 60 ms to load, and checks nothing.
-        said = self._ask(repo, revision, lambda asking: asking.answer(url))
+        said = self._ask(repo, revision, lambda api: api.model_info(repo, revision=revision))
         resolved = read_revision(said, ref=revision, url=url)
         if resolved.disabled:
             raise DisabledError(
@@ -166,7 +165,7 @@ class HubClient(Closing):
         self._cache.remember_revision(repo, resolved)
         for name in {repo, resolved.repo}:
             self._answered[name, resolved.commit] = resolved
-            if (said.get("gated"), said.get("private")) == (False, False):
+            if (said.gated, said.private) == (False, False):
                 self._open_to_all.add((name, resolved.commit))
         return resolved
 
@@ -179,12 +178,11 @@ class HubClient(Closing):
         revision = self._answered.get((repo, commit)) or self.resolve(repo, commit)
         tree = f"{self._api(repo)}/tree/{commit}"
         try:
-            found = self._ask(repo, commit, lambda asking: _files(asking, tree))
+            found = self._ask(repo, commit, lambda _: _files(tree))
         except RepositoryNotFoundError:  # some mirrors know the commit and have no tree, but describe its files
-            url = f"{self._api(repo)}/revision/{commit}"
-            said = self._ask(repo, commit, lambda asking: asking.answer(url, blobs=True))
-            read_revision(said, ref=commit, url=url)
-            found = described(said, url)
+            said = self._ask(repo, commit, lambda api: api.model_info(repo, revision=commit, files_metadata=True))
+            read_revision(said, ref=commit, url=tree)
+            found = [described(one) for one in said.siblings or []]
             if not found or any(one["oid"] is None for one in found):
                 raise
         listing = read_listing(repo, commit, found, url=tree)
@@ -199,8 +197,10 @@ class HubClient(Closing):
         url = f"{self._api(repo)}/commits/{commit}"
         found: list[HubCommit] = []
 
-        def read(asking: "Asking") -> None:
-            for entry in asking.entries(url):  # HfApi would read the whole history before it gave the first commit
+        def read(_: object) -> None:
+            from imageworks.providers.huggingface.library import entries
+
+            for entry in entries(url):  # HfApi would read the whole history before it gave the first commit
                 found.append(read_commit(entry, url=url))
                 if found[-1].commit == until or len(found) == MOST_COMMITS:
                     return
@@ -216,8 +216,8 @@ class HubClient(Closing):
 
         page = f"{self.endpoint}/models"
 
-        def read(asking: "Asking") -> "list[FoundRepository | None]":
-            listed = asking.api().list_models(search=words, sort="downloads", limit=limit, expand=list(ASKED))
+        def read(api: "HfApi") -> "list[FoundRepository | None]":
+            listed = api.list_models(search=words, sort="downloads", limit=limit, expand=list(ASKED))
             return [found_repository(one) for one in listed]
 
         try:
@@ -231,7 +231,7 @@ class HubClient(Closing):
 
     def branches(self, repo: str) -> tuple[str, ...]:
         """Return the names of a repository's branches and tags."""
-        found = self._ask(checked_repository(repo), "main", lambda asking: asking.api().list_repo_refs(repo))
+        found = self._ask(checked_repository(repo), "main", lambda api: api.list_repo_refs(repo))
         return tuple(str(one.name) for one in (*found.branches, *found.tags))
 
     def check_fetch(self, repo: str, commit: str, file: RemoteFile) -> None:
@@ -243,7 +243,7 @@ class HubClient(Closing):
         """Raise when a gated repository's files would be refused, before any byte is planned."""
         if resolved.gated:
             with suppress(RepositoryNotFoundError):  # some mirrors do not know the question
-                self._ask(resolved.repo, resolved.commit, lambda asking: asking.api().auth_check(resolved.repo))
+                self._ask(resolved.repo, resolved.commit, lambda api: api.auth_check(resolved.repo))
 
     def source(self, repo: str, commit: str) -> HubSource | MirroredSource:
         """Return where the bytes of a commit's files come from."""
@@ -254,7 +254,7 @@ class HubClient(Closing):
         return f"{self.endpoint}/api/models/{repo}"
 
     def _ask(
-        self, repo: str, revision: str, question: "Callable[[Asking], Answer]", *, page: str | None = None
+        self, repo: str, revision: str, question: "Callable[[HfApi], Answer]", *, page: str | None = None
     ) -> Answer:
         from imageworks.providers.huggingface.library import ask
 
@@ -272,9 +272,11 @@ def _checked_revision(repo: str, revision: str) -> str:
     return revision
 
 
-def _files(asking: "Asking", tree: str) -> list[Mapping[str, object]]:
+def _files(tree: str) -> list[Mapping[str, object]]:
     """Return what a tree says of its files; HfApi would make each a record, for twice the time, and check nothing."""
-    found = list(islice(asking.entries(tree, recursive=True), MOST_FILES + 1))
+    from imageworks.providers.huggingface.library import entries
+
+    found = list(islice(entries(tree, recursive=True), MOST_FILES + 1))
     if len(found) > MOST_FILES:
         raise UnexpectedReplyError("the listing does not end", remedy="Check HF_ENDPOINT.")
     return [one for one in found if one["type"] == "file"]

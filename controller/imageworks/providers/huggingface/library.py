@@ -5,6 +5,7 @@ sends by it; at any other time it does what the library's own does.
 """
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
-from huggingface_hub import get_session, set_client_factory
+from huggingface_hub import HfApi, get_session, set_client_factory
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import paginate, validate_repo_id  # type: ignore[attr-defined] # public, as a list tells
+from huggingface_hub.utils import paginate  # type: ignore[attr-defined] # public, by a list that mypy does not read
 
 # There is no public door to the client that the library would use without ours.
 from huggingface_hub.utils._http import default_client_factory
@@ -27,37 +28,18 @@ from imageworks.providers.huggingface.rate_limit import QuotaName
 from imageworks.providers.huggingface.refusals import RequestContext, refusal
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
     from imageworks.providers.huggingface.session import HubSession
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class _Asking:
     """One question, which may take several requests."""
 
     session: "HubSession"
     about: RequestContext
     queries: set[str] = field(default_factory=set)
-
-    def answer(self, url: str, **asked: object) -> dict[str, object]:
-        """Return what the hub says at an address."""
-        said: object = get_session().get(url, params=asked).json()  # type: ignore[arg-type] # texts and numbers
-        if not isinstance(said, dict):
-            raise TypeError("it is no object")
-        return said
-
-    def entries(self, url: str, **asked: object) -> Iterator[dict[str, object]]:
-        """Yield what the pages of a list hold."""
-        return iter(paginate(url, params=asked, headers={}))
-
-    def api(self) -> "HfApi":
-        """Return the library's own questions; their module costs 60 ms of CPU, and a download does without them."""
-        from huggingface_hub import HfApi
-
-        return HfApi(endpoint=self.session.endpoint, token=False)
 
     def send(self, url: str) -> Reply:
         """Return the answer to one request of the question."""
@@ -81,7 +63,7 @@ class Asking:
 
 
 _INSTALLED: Final = threading.Event()  # before that, to look at the library's client would make it
-_ASKING: Final[ContextVar[Asking | None]] = ContextVar("asking", default=None)
+_ASKING: Final[ContextVar[_Asking | None]] = ContextVar("asking", default=None)
 
 
 class _Nowhere(httpx2.BaseTransport):
@@ -127,17 +109,16 @@ class _Client(httpx2.Client):
         return response
 
 
-def ask(session: "HubSession", about: RequestContext, question: Callable[[Asking], Answer]) -> Answer:
-    """Return the answer of a session's hub to a question."""
+def ask(session: "HubSession", about: RequestContext, question: Callable[[HfApi], Answer]) -> Answer:
+    """Return the answer of a session's hub to what the library asks it."""
     if not (_INSTALLED.is_set() and isinstance(get_session(), _Client)):
         set_client_factory(_Client)
+        # Evaluation tables of a card are nothing to us, and many are not as the library wants them.
+        logging.getLogger("huggingface_hub.repocard_data").addFilter(lambda _: _ASKING.get() is None)
         _INSTALLED.set()
-    asking = Asking(session, about)
-    before = _ASKING.set(asking)
+    before = _ASKING.set(_Asking(session, about))
     try:
-        if about.repo:
-            validate_repo_id(about.repo)
-        return question(asking)
+        return question(HfApi(endpoint=session.endpoint, token=False))
     except HFValidationError as error:
         raise RepositoryNotFoundError(
             f"{about.repo!r} cannot be the name of a repository: {error}",
@@ -154,3 +135,8 @@ def ask(session: "HubSession", about: RequestContext, question: Callable[[Asking
         ) from None
     finally:
         _ASKING.reset(before)
+
+
+def entries(url: str, **asked: object) -> Iterator[dict[str, object]]:
+    """Yield what the pages of a list hold, within a question."""
+    return iter(paginate(url, params=asked, headers={}))

@@ -1,11 +1,11 @@
-"""A repository at one commit as values, of what a hub says, with every claim checked that can be offline."""
+"""A repository at one commit as values, of what huggingface_hub read, with every claim checked that can be offline."""
 
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final, TypeGuard
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from imageworks.files.artifact import RemoteFile
 from imageworks.files.digests import Algorithm, Digest
@@ -16,6 +16,10 @@ from imageworks.providers.huggingface.errors import (
     UnexpectedReplyError,
 )
 from imageworks.providers.repository import HubCommit, Listing, ResolvedRevision
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
+    from huggingface_hub.hf_api import RepoSibling
 
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
@@ -33,46 +37,36 @@ def checked_repository(repo: str) -> str:
     return repo
 
 
-def read_revision(said: Mapping[str, object], *, ref: str, url: str) -> ResolvedRevision:
-    """Return what a hub says of a repository at one commit."""
-    repo, commit = _text(said.get("id")), _text(said.get("sha"))
+def read_revision(said: "ModelInfo", *, ref: str, url: str) -> ResolvedRevision:
+    """Return what a hub's model information says; the library has not looked at the types of its values."""
+    repo, commit = _text(said.id), _text(said.sha)
     if repo is None or commit is None or not COMMIT.fullmatch(commit):
         raise UnexpectedReplyError(f"{url}: the answer has no repository id or no commit")
     if COMMIT.fullmatch(ref) and commit != ref:
         raise InconsistentListingError(f"{url}: commit {ref} was asked for, and the hub answered with {commit}")
-    fields, listed, modified = said.get("cardData"), said.get("tags"), read_date(said.get("lastModified"))
-    card = {name: value for name, value in fields.items() if value is not None} if isinstance(fields, dict) else {}
-    card.pop("model-index", None)  # tables of evaluations
+    fields: dict[str, object] = getattr(said.card_data, "__dict__", {})
+    card = {name: value for name, value in fields.items() if value is not None and name != "eval_results"}
+    listed: object = said.tags
     tags = tuple(tag for tag in listed if isinstance(tag, str)) if isinstance(listed, list) else ()
+    siblings = None if said.siblings is None else tuple(one.rfilename for one in said.siblings)
+    if not all(isinstance(name, str) for name in siblings or ()):
+        raise UnexpectedReplyError(f"{url}: a file of the commit has no name")
+    modified = said.last_modified
     return ResolvedRevision(
         repo=checked_repository(repo),
         commit=commit,
         ref=ref,
-        private=said.get("private") is True,
-        gated=said.get("gated") not in (None, False),
-        disabled=said.get("disabled") is True,
+        private=said.private is True,
+        gated=said.gated not in (None, False),
+        disabled=said.disabled is True,
         license=_license(card, tags),
         tags=tags,
-        pipeline_tag=_text(said.get("pipeline_tag")),
-        library_name=_text(said.get("library_name")),
+        pipeline_tag=_text(said.pipeline_tag),
+        library_name=_text(said.library_name),
         last_modified=None if modified is None else modified.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         card=card,
-        siblings=None if said.get("siblings") is None else tuple(_named(one, url) for one in _siblings(said, url)),
+        siblings=siblings,
     )
-
-
-def _siblings(said: Mapping[str, object], url: str) -> list[Mapping[str, object]]:
-    found = said.get("siblings") or []
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise UnexpectedReplyError(f"{url}: the files of the commit are not listed as a hub does it")
-    return found
-
-
-def _named(one: Mapping[str, object], url: str) -> str:
-    name = one.get("rfilename")
-    if not isinstance(name, str):
-        raise UnexpectedReplyError(f"{url}: a file of the commit has no name")
-    return name
 
 
 def read_commit(entry: object, *, url: str) -> HubCommit:
@@ -92,14 +86,10 @@ def read_date(value: object) -> datetime | None:
     return date.replace(tzinfo=UTC) if date is not None and date.tzinfo is None else date
 
 
-def described(said: Mapping[str, object], url: str) -> list[Mapping[str, object]]:
-    """Return the files that a hub says of a repository, as a tree says them."""
-    found: list[Mapping[str, object]] = []
-    for one in _siblings(said, url):
-        lfs = one.get("lfs")
-        large = {**lfs, "oid": lfs.get("sha256")} if isinstance(lfs, dict) else lfs
-        found.append({"path": one.get("rfilename"), "size": one.get("size"), "oid": one.get("blobId"), "lfs": large})
-    return found
+def described(one: "RepoSibling") -> dict[str, object]:
+    """Return a file that a model's information describes as a tree says it."""
+    lfs = one.lfs and {"oid": one.lfs.sha256, "size": one.lfs.size, "pointerSize": one.lfs.pointer_size}
+    return {"path": one.rfilename, "size": one.size, "oid": one.blob_id, "lfs": lfs}
 
 
 def read_listing(repo: str, commit: str, found: Iterable[Mapping[str, object]], *, url: str) -> Listing:
