@@ -120,8 +120,9 @@ class RegistryHosts:
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
-    def all(self) -> list[RegistryHost]:
-        """Return every host that registry.yaml names or that has records, by name."""
+    @cached_property
+    def all(self) -> Sequence[RegistryHost]:
+        """Every host that registry.yaml names or that has records, by name."""
         template = self._registry.settings.branch or ""
         elsewhere = dict(self._repository.branches.of_hosts(template))
         found = {*self._registry.settings.hosts, *self._recorded(self._repository.head()), *elsewhere}
@@ -138,7 +139,7 @@ class RegistryHosts:
             name=name,
             labels=read_settings(self._settings, name).labels,
             named=name in self._registry.settings.hosts,
-            models=sum(path.endswith(".json") for path in self._repository.list_files(revision, own[0])),
+            models=sum(name.endswith(".json") for name in self._repository.listing(revision, own[0])),
             last=self._repository.record(last).when if shown and last is not None else None,
             branch=branch,
             current=name == self._host.host,
@@ -162,7 +163,7 @@ class RegistryHosts:
 
     def notes(self, now: datetime | None = None) -> Iterator[str]:
         """Yield what a person should know of hosts that may be gone or have another name."""
-        hosts = self.all()
+        hosts = self.all
         present = now or datetime.now(UTC)
         others = [one for one in hosts if not one.current and one.models]
         here = next((one for one in hosts if one.current), None)
@@ -220,7 +221,7 @@ class RegistryHosts:
         """Return what gives a host another name: its records move, and what names it says the new one."""
         self._known(old)
         checked_host(new)
-        taken = [one.name for one in self.all() if fold(one.name) == fold(new) and one.name != old]
+        taken = [one.name for one in self.all if fold(one.name) == fold(new) and one.name != old]
         if taken or new == old:
             raise UsageError(f"{taken[0] if taken else new} is a host of this registry already")
         files = self._records(old, self._repository.head())
@@ -295,7 +296,7 @@ class RegistryHosts:
             )
 
     def _known(self, name: str) -> None:
-        known = [one.name for one in self.all()]
+        known = [one.name for one in self.all]
         if name not in known:
             remedy = did_you_mean(name, known) or f"Known are: {', '.join(known) or 'none'}."
             raise UsageError(f"no host is called {name!r} in this registry", remedy=remedy)

@@ -124,7 +124,7 @@ def _hosts(
     registry: RegistryState,
     ours: Sequence[Model],
 ) -> Iterable[HostColumn]:
-    for one in RegistryHosts(root, host, registry).all():
+    for one in RegistryHosts(root, host, registry).all:
         recorded = ours if one.current else _recorded(repository, registry, one.name)
         models = [model for model in recorded if text(model, "download_path")]
         shown = {text(model, "name"): _standing(model) for model in models}

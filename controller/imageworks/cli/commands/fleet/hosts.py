@@ -28,7 +28,7 @@ def list_command(registry: Registry = None, as_json: AsJson = False) -> None:
         imageworks-models hosts list
     """
     hosts = _hosts(registry)
-    found = hosts.all()
+    found = hosts.all
     if as_json:
         say_json({"hosts": [one.document() for one in found]})
         return
