@@ -8,6 +8,7 @@ from imageworks.git.values import CommitRecord
 from imageworks.page.values import SourcePart, Step, StepChange
 from imageworks.registry.documents.document import DocumentError
 from imageworks.registry.documents.yaml_spans import parse_spans
+from imageworks.registry.history.compare import ModelChanges
 from imageworks.registry.history.model import ChangeKind, HistoryCommit, ModelChange, RecordKind
 from imageworks.registry.history.reader import HistoryReader
 
@@ -91,9 +92,7 @@ def _blame(steps: Iterable[HistoryCommit]) -> Blame:
     found: dict[str, Setters] = {}
     now: dict[str, str] = {}  # what a model that had a name then is called now
     for step in steps:
-        for change in step.changes:
-            if change.layer is not RecordKind.MANIFEST:
-                continue
+        for change in _of_manifests(step.changes):
             name = now.get(change.name, change.name)
             if change.previous_name:
                 now[change.previous_name] = name
@@ -103,6 +102,12 @@ def _blame(steps: Iterable[HistoryCommit]) -> Blame:
             declares = change.kind is ChangeKind.DECLARED
             found[name] = setters._replace(whole=setters.whole or declares)
     return found
+
+
+def _of_manifests(changes: Sequence[ModelChange]) -> Iterable[ModelChange]:
+    if isinstance(changes, ModelChanges):  # a commit that installed a thousand models has their entries too
+        return changes.of(RecordKind.MANIFEST)
+    return (change for change in changes if change.layer is RecordKind.MANIFEST)
 
 
 def manifest_parts(name: str, file: str, data: bytes, blame: Blame) -> tuple[SourcePart, ...]:

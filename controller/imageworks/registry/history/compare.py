@@ -104,6 +104,10 @@ class ModelChanges(Sequence[ModelChange]):
     def __len__(self) -> int:
         return len(self._differences)
 
+    def of(self, layer: RecordKind) -> Iterator[ModelChange]:
+        """Yield those of one layer; no other is read."""
+        return (one.change() for one in self._differences if one.layer is layer)
+
     @overload
     def __getitem__(self, index: int) -> ModelChange: ...
     @overload
