@@ -67,7 +67,7 @@ class SnapshotNote:
         branch = named if isinstance(named, str) else None
         at = self.at(branch)
         signed = head.get("signed") is not False or self._host.require_signed
-        if signed or head.get("at") != at or head.get(kept) != _digest(content) or not isinstance(left_out, list):
+        if signed or head.get("at") != at or head.get(kept) != digest_of(content) or not isinstance(left_out, list):
             return None
         if signature_notes(self._host, self._root).exists():
             return None
@@ -113,7 +113,7 @@ class SnapshotNote:
             written.write(b"%b%b" % (b"," if place else b"[", encode(summary_of(model)).encode()))
         written.write(b"]" if written.tell() else b"[]")
         summaries = written.getvalue()
-        head |= {_SUMMARIES: _digest(summaries), _MODELS: _digest(body)}
+        head |= {_SUMMARIES: digest_of(summaries), _MODELS: digest_of(body)}
 
         with suppress(OSError, ForeignFolderError):
             make_private_folder(self._file.parent, top=self._host.cache_dir)
@@ -153,8 +153,9 @@ def signature_notes(host: "HostSettings", root: Path) -> Path:
 def rules() -> str:
     """Return a digest of what decides how a snapshot is made: its owners, and the code that merges and sums up."""
     merging = [(Path(__file__).with_name("entries") / name).read_bytes() for name in ("merge.py", "summaries.py")]
-    return _digest(b"".join((__version__.encode(), (schema_dir() / "ownership.json").read_bytes(), *merging)))
+    return digest_of(b"".join((__version__.encode(), (schema_dir() / "ownership.json").read_bytes(), *merging)))
 
 
-def _digest(data: bytes | memoryview) -> str:
+def digest_of(data: bytes | memoryview) -> str:
+    """Return the digest by which notes of this host know bytes again."""
     return hashlib.sha256(data).hexdigest()

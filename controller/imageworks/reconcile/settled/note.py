@@ -5,7 +5,6 @@ and folder that decided looks as it did, by device, inode, size and times. A cha
 nobody can set. Where anything differs, it is looked at as ever. Only runs that write keep it, in the cache folder.
 """
 
-import hashlib
 import json
 import os
 import sys
@@ -22,7 +21,7 @@ from imageworks.foundation.private_files import FILE_MODE, ForeignFolderError, m
 from imageworks.host.settings import HostSettings
 from imageworks.registry.documents.cache import cache_file
 from imageworks.registry.settings.model_places import ModelPlaces
-from imageworks.registry.snapshot_note import SnapshotNote, signature_notes
+from imageworks.registry.snapshot_note import SnapshotNote, digest_of, signature_notes
 
 if TYPE_CHECKING:
     from imageworks.registry.load import RegistryState
@@ -118,7 +117,7 @@ class SettledNote:
         settings = [(name, sorted(value) if isinstance(value, frozenset) else value) for name, value in said]
         lead = [os.path.realpath(root) for root in self._host.roots]
         owners = [os.lstat(path).st_uid for path in (self._root, self._root / ".git")]
-        return [*commits, _digest(repr((settings, lead, user_id(), owners)).encode()), _program()]
+        return [*commits, digest_of(repr((settings, lead, user_id(), owners)).encode()), _program()]
 
     def _may_hold(self, watched: Watched) -> bool:
         """Return whether models may still be where they are."""
@@ -151,7 +150,7 @@ def look(watched: Watched) -> Seen:
         changed = found.st_ctime_ns
         newest = max(newest, changed)
         numbers.extend((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns & _NUMBER, changed & _NUMBER))
-    return Seen(_digest(numbers.tobytes() + "\0".join(names).encode("utf-8", "surrogatepass")), newest)
+    return Seen(digest_of(numbers.tobytes() + "\0".join(names).encode("utf-8", "surrogatepass")), newest)
 
 
 def _found(watched: Watched, names: list[str]) -> Iterator[os.stat_result | None]:
@@ -185,8 +184,4 @@ def _program() -> str:
                     looks.append((entry.path, found.st_size, found.st_mtime_ns))
                 elif "." not in entry.name and entry.name != "__pycache__" and entry.is_dir():
                     folders.append(entry.path)
-    return _digest(repr((__version__, sys.version, sorted(looks))).encode())
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return digest_of(repr((__version__, sys.version, sorted(looks))).encode())
