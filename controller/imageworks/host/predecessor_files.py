@@ -12,6 +12,7 @@ from imageworks.foundation.errors import ImageworksError
 COMPATIBILITY_FILE: Final = "model_registry.json"
 """The copy of the snapshot at a registry's root that older consumers read; git-ignored."""
 SHOWN: Final = 3
+_PIECE: Final = 1 << 20
 _STEM: Final = "model_registry"
 _FIELD: Final = "managed"
 """The field that every model of ours has, and none of the predecessor's."""
@@ -71,8 +72,9 @@ def is_ours(path: Path) -> bool:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return False
-        with path.open("rb") as stream:
-            if all(field in line or not line.strip(b"[] \t\r\n") for line in stream):
+        with path.open("rb", buffering=_PIECE) as stream:  # of 30 MB in the usual small pieces it takes twice as long
+            others = (line for line in stream if field not in line)
+            if not any(line.strip(b"[] \t\r\n") for line in others):
                 return True  # as it is written, one model a line; or empty, which nobody can lose
         return is_copy(read_json(path.read_bytes()))
     except FileNotFoundError:
