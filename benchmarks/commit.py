@@ -25,15 +25,23 @@ def run(folder: Path, *, rounds: int, quick: bool) -> list[Comparison]:
     copy = scratch.root / "copy"
     shutil.copytree(scratch.registry, copy, symlinks=True)
     times = scratch.root / TIMES
-    names = [model_name(number) for number in range(count)]
+    touched = (f"discovered/{HOST}/{model_name(count // 2)}.json", f"snapshot/{HOST}.json")
+    after = scratch.root / "after"
     environment = scratch.environment()
+
+    def change() -> None:
+        for path in touched:
+            text = (scratch.registry / path).read_text(encoding="utf-8")
+            (after / path).parent.mkdir(parents=True, exist_ok=True)
+            (after / path).write_text(text.replace("\n  ", "\n   ", 1), encoding="utf-8")
+
     ours = Contender(
         "imageworks, whole process",
-        (sys.executable, "-m", "benchmarks.commit_once", str(scratch.registry), str(times), HOST, names[count // 2]),
+        (sys.executable, "-m", "benchmarks.commit_once", str(scratch.registry), *map(str, (after, times)), *touched),
         environment,
         CHECKOUT,
+        change,
     )
-    touched = (f"discovered/{HOST}/{names[count // 2]}.json", f"snapshot/{HOST}.json")
 
     def edit() -> None:
         for path in touched:

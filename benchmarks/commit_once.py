@@ -1,28 +1,23 @@
-"""Commits one changed entry and a snapshot, and appends what each step took to a file: a process of its own."""
+"""Commits what other files have for some of a registry, and appends what each step took to a file: its own process."""
 
-import json
 import sys
 import time
 from pathlib import Path
 
 
 def main() -> None:
-    registry, times, host, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-    entry, snapshot = f"discovered/{host}/{name}.json", f"snapshot/{host}.json"
-    fields = json.loads((registry / entry).read_bytes())
-    fields["downloaded_at"] = f"measured at {time.time_ns()}"
-    new_entry = json.dumps(fields, indent=2, sort_keys=True).encode() + b"\n"
-    new_snapshot = (registry / snapshot).read_bytes() + b"\n"
+    registry, after, times = map(Path, sys.argv[1:4])
+    changes = {path: (after / path).read_bytes() for path in sys.argv[4:]}
     began = time.perf_counter()
     from imageworks.git.repository import RegistryRepository
 
     imported = time.perf_counter()
-    repository = RegistryRepository.open(registry, host=host)
+    repository = RegistryRepository.open(registry)
     head = repository.head()
     opened = time.perf_counter()
     with repository.lock():
         locked = time.perf_counter()
-        result = repository.commit({entry: new_entry, snapshot: new_snapshot}, message="Record", expected=head)
+        result = repository.commit(changes, message="Record", expected=head)
     committed = time.perf_counter()
     if not result.created:
         sys.exit("there was nothing to commit")
