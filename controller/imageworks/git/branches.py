@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from imageworks.git.blob_writer import BlobWriter
 from imageworks.git.commit import Change, full_name, tip_of
 from imageworks.git.commit_off_branch import AsideRequest, move_branch, write_aside
 from imageworks.git.locate import RepositoryLocation
@@ -40,6 +41,7 @@ class Branches:
         self._host = host
         self._check = check
         self._signer = signer
+        self._blobs = BlobWriter(repository, layout.common_dir / "objects")
 
     def names(self) -> tuple[str, ...]:
         """Return the short names of all branches, here or as the remote ``origin`` was last seen to have them."""
@@ -100,7 +102,7 @@ class Branches:
             author_of=author_of,
             signer=self._signer() if sign else None,
         )
-        return write_aside(self._repository, self._host, request)
+        return write_aside(self._repository, self._blobs, self._host, request)
 
     def move(self, branch: str, commit: str, *, expected: str | None, reason: str) -> None:
         """Move a branch that is not checked out, if it is where it is expected to be."""
@@ -130,7 +132,7 @@ class Branches:
             message=with_trailers(message, {PROPOSED_BY: US, **trailers}),
             signer=self._signer() if sign else None,
         )
-        return propose(self._repository, self._host, branch, request)
+        return propose(self._repository, self._blobs, self._host, branch, request)
 
     def _forwarder(self, environment: Mapping[str, str]) -> Forwarder:
         return Forwarder(self._layout, self._repository, GitProgram(self._layout.worktree, environment))

@@ -1,7 +1,7 @@
 """What follows a commit: the work tree and the user's index are brought up to it, path by path, and nothing else."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,7 +10,8 @@ from imageworks.files.renames import sync_filesystem
 from imageworks.foundation.failpoints import failpoint
 from imageworks.git import libgit2
 from imageworks.git.commit import Change, TreeEntries
-from imageworks.git.index import IndexBusyError, IndexChange, update_index
+from imageworks.git.index import IndexBusyError, update_index
+from imageworks.git.index_in_place import Folders, IndexChange
 from imageworks.git.locate import RepositoryLocation
 from imageworks.git.program import GitProgram
 from imageworks.git.recovery.heal_worktree import is_generated
@@ -20,7 +21,7 @@ from imageworks.git.values import LeftAlone, RegistryGitError
 from imageworks.git.worktree import WantedFile, bring_up_to_date
 
 if TYPE_CHECKING:
-    from pygit2 import Repository
+    from pygit2 import Repository, Tree
 
 
 ONE_BY_ONE: Final = 32
@@ -52,8 +53,12 @@ def complete(
     index_wait: float,
     unlock: Callable[[Path], bool],
     contents: Mapping[str, Change] | None = None,
+    base: "Tree | None" = None,
 ) -> Checkout:
-    """Bring the work tree and the index up to the checked-out commit at some paths."""
+    """Bring the work tree and the index up to the checked-out commit at some paths.
+
+    ``base`` is the tree that the commit was made from, where it has just been made.
+    """
     entries = TreeEntries(None if repository.head_is_unborn else repository[repository.head.target].tree)
     sparse = "core.sparsecheckout" in repository.config and repository.config.get_bool("core.sparsecheckout")
     reasons: dict[str, str] = {}
@@ -76,7 +81,7 @@ def complete(
             reasons[path] = outcome.reason
         if outcome.pending:
             pending.add(path)
-        index_changes[path] = IndexChange(change.olds, change.new, mode)
+        index_changes[path] = IndexChange(change.olds, change.new, mode, outcome.status)
     if many:
         sync_filesystem(layout.worktree)
     failpoint("git.worktree-updated")
@@ -85,7 +90,8 @@ def complete(
     if index_changes:
         try:
             git = GitProgram(layout.worktree, os.environ)
-            reasons |= update_index(git, layout.git_dir, index_changes, wait=index_wait, unlock=unlock)
+            folders = None if base is None else _folders_above(index_changes, TreeEntries(base), entries)
+            reasons |= update_index(git, layout.git_dir, index_changes, folders, wait=index_wait, unlock=unlock)
         except IndexBusyError:
             finished = False
             lock = layout.git_dir / "index.lock"
@@ -97,3 +103,12 @@ def complete(
     failpoint("git.index-updated")
     left = tuple(LeftAlone(layout.registry_path(path), reason) for path, reason in sorted(reasons.items()))
     return Checkout(left, notes, finished, frozenset(pending))
+
+
+def _folders_above(paths: Iterable[str], before: TreeEntries, now: TreeEntries) -> Folders:
+    """Return the ids that all folders above some paths have in two trees."""
+    folders = {""}
+    for path in paths:
+        parts = path.split("/")[:-1]
+        folders |= {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
+    return {folder: (before.at(folder)[0], now.at(folder)[0]) for folder in folders}

@@ -11,6 +11,7 @@ from imageworks.git.values import PLAIN_MODES, BlobReference, DetachedHeadError,
 if TYPE_CHECKING:
     from pygit2 import Object, Oid, Repository, Signature, Tree
 
+    from imageworks.git.blob_writer import BlobWriter
     from imageworks.git.trust.signing import CommitSigner
 
 PLAIN_MODE: Final = 0o100644
@@ -43,7 +44,9 @@ def _check_part(path: str, part: str) -> None:
         raise UnsafePathError(f"{path!r}: {part!r} cannot be a name in the registry")
 
 
-def write_tree(repository: "Repository", base: "Tree | None", changes: Nested, where: str = "") -> "Oid | None":
+def write_tree(
+    repository: "Repository", base: "Tree | None", changes: Nested, blobs: "BlobWriter", where: str = ""
+) -> "Oid | None":
     """Write the tree that some changes make of a tree; only folders on the changed paths are written anew."""
     builder = repository.TreeBuilder() if base is None else repository.TreeBuilder(base)
     for name, change in changes.items():
@@ -52,7 +55,7 @@ def write_tree(repository: "Repository", base: "Tree | None", changes: Nested, w
         if isinstance(change, dict):
             if mode not in {0, TREE_MODE}:
                 raise _in_the_way(where + name, mode)
-            inner = write_tree(repository, existing, change, f"{where}{name}/")  # type: ignore[arg-type] # a tree by its mode
+            inner = write_tree(repository, existing, change, blobs, f"{where}{name}/")  # type: ignore[arg-type] # a tree by its mode
             if inner is not None:
                 builder.insert(name, inner, TREE_MODE)
             elif mode:
@@ -61,7 +64,7 @@ def write_tree(repository: "Repository", base: "Tree | None", changes: Nested, w
         if mode and mode not in PLAIN_MODES:
             raise _in_the_way(where + name, mode)
         if change is not None:
-            builder.insert(name, repository.create_blob(change), mode or PLAIN_MODE)
+            builder.insert(name, blobs.write(where + name, change), mode or PLAIN_MODE)
         elif mode:
             builder.remove(name)
     return builder.write() if len(builder) else None
@@ -112,7 +115,10 @@ class TreeEntries:
         self._folders: dict[str, Tree | None] = {"": tree}
 
     def at(self, path: str) -> tuple[str, int]:
-        """Return the id and mode of what stands at a path; ``("", 0)`` when nothing does."""
+        """Return the id and mode of what stands at a path, ``""`` being the root; ``("", 0)`` when nothing does."""
+        root = self._folders[""]
+        if not path and root is not None:
+            return str(root.id), TREE_MODE
         folder, _, name = path.rpartition("/")
         parent = self._folder(folder)
         if parent is None or name not in parent:

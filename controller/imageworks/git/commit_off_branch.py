@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageworks.git import libgit2
+from imageworks.git.blob_writer import BlobWriter
 from imageworks.git.commit import Change, empty_tree, entry_at, nest, tip_of, write_tree
 from imageworks.git.libgit2 import pygit2
 from imageworks.git.read import TREE_MODE, commit_at, subtree
@@ -47,7 +48,7 @@ class AsideRequest:
     signer: "CommitSigner | None" = None
 
 
-def write_aside(repository: "Repository", host: str, request: AsideRequest) -> str:
+def write_aside(repository: "Repository", blobs: BlobWriter, host: str, request: AsideRequest) -> str:
     """Write a commit that no branch points to yet, and return its id."""
     committer = libgit2.signature(repository, host)
     author: Signature = committer
@@ -58,7 +59,7 @@ def write_aside(repository: "Repository", host: str, request: AsideRequest) -> s
         tree: Tree | None = commit_at(repository, request.base).tree
         for commit, path in request.kept:
             tree = _with(repository, tree, path, *entry_at(commit_at(repository, commit).tree, path))
-        written = write_tree(repository, tree, nested) or empty_tree(repository)
+        written = write_tree(repository, tree, nested, blobs) or empty_tree(repository)
         parents = [libgit2.object_id(parent) for parent in request.parents]
         if request.signer is not None:
             return str(request.signer.create(author, committer, request.message, written, parents))

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from imageworks.files.best_effort import copy_mode_and_times, set_mode
+from imageworks.files.best_effort import copy_mode_and_times, set_mode, set_times
 from imageworks.files.renames import sync_file
 from imageworks.git.controller_lock import FOLDER
+from imageworks.git.index_in_place import Folders, IndexChange, replaced
 from imageworks.git.program import GitProgram
 from imageworks.git.values import CommitFailedError
 
@@ -31,40 +32,36 @@ class IndexBusyError(Exception):
     """The index is locked by a git that runs; internal, turned into a note."""
 
 
-@dataclass(frozen=True, slots=True)
-class IndexChange:
-    """What one index entry becomes.
-
-    Args:
-        olds: Blob ids that the entry may have now and that are not the user's doing; ``""`` for no entry.
-        new: The blob id it gets; ``""`` removes it.
-        mode: File mode of the new entry.
-    """
-
-    olds: frozenset[str]
-    new: str
-    mode: int
-
-
 def update_index(
-    git: GitProgram, git_dir: Path, changes: Mapping[str, IndexChange], *, wait: float, unlock: Callable[[Path], bool]
+    git: GitProgram,
+    git_dir: Path,
+    changes: Mapping[str, IndexChange],
+    folders: Folders | None,
+    *,
+    wait: float,
+    unlock: Callable[[Path], bool],
 ) -> dict[str, str]:
-    """Bring the index entries of some paths to what was committed; returns the paths left alone."""
+    """Bring the index entries of some paths to what was committed; returns the paths left alone.
+
+    Of folders, where they are known, the ids are given that they had and have now, as :func:`replaced` takes them.
+    """
     target, folder = git_dir / "index", git_dir / FOLDER
     copy = folder / f"index.{os.getpid()}.copy"  # a name of this run's own: a killed one's git may still be writing
     with _locked(git_dir / "index.lock", wait=wait, unlock=unlock) as (lock, descriptor):
         for left_over in folder.glob("index.*copy*"):  # of a killed run, under our own lock
             left_over.unlink(missing_ok=True)
+        if folders is not None and _replace_in_place(target, lock, descriptor, changes, folders):
+            return {}
         if target.exists():
             shutil.copyfile(target, copy)
             copy_mode_and_times(target, copy)  # its time is what git tells by which entries it must not believe
             set_mode(descriptor, stat.S_IMODE(target.stat().st_mode))
         few = len(changes) <= FEW
-        folders = sorted({path.rpartition("/")[0] or path for path in changes})
-        left, lines = _decide(read_index(git, changes if few else folders, index=copy), changes)
+        places = sorted({path.rpartition("/")[0] or path for path in changes})
+        left, lines = _decide(read_index(git, changes if few else places, index=copy), changes)
         answer = _tell(git, copy, lines)
         if answer is not None and few:  # something stands above a path, which its own entry does not show
-            left, lines = _decide(read_index(git, folders, index=copy), changes)
+            left, lines = _decide(read_index(git, places, index=copy), changes)
             answer = _tell(git, copy, lines)
         if answer is not None:
             raise CommitFailedError(f"git could not update its index: {answer}")
@@ -79,6 +76,26 @@ def update_index(
             lock.rename(target)
         copy.unlink(missing_ok=True)
     return left
+
+
+def _replace_in_place(
+    target: Path, lock: Path, descriptor: int, changes: Mapping[str, IndexChange], folders: Folders
+) -> bool:
+    """Write an index in which nothing moves, where that can be done; returns whether it was."""
+    try:
+        before, index = target.stat(), target.read_bytes()
+    except OSError:  # there is none yet, or git has to say what is wrong with it
+        return False
+    new = replaced(index, changes, folders)
+    if new is None:
+        return False
+    set_mode(descriptor, stat.S_IMODE(before.st_mode))
+    with os.fdopen(os.dup(descriptor), "wb") as stream:
+        stream.write(new)
+    set_times(lock, before)  # as old as it was: what git had to look at before, it still has to
+    sync_file(descriptor)
+    lock.rename(target)
+    return True
 
 
 def _tell(git: GitProgram, copy: Path, lines: list[str]) -> str | None:

@@ -12,6 +12,8 @@ from imageworks.git.trailers import read_trailers
 if TYPE_CHECKING:
     from pygit2 import Oid, Repository
 
+    from imageworks.git.blob_writer import BlobWriter
+
 PROPOSED_BY: Final = "Proposed-By"
 """The trailer that makes a commit on such a branch ours."""
 US: Final = "imageworks-models"
@@ -30,7 +32,7 @@ class Proposed:
     created: bool
 
 
-def propose(repository: "Repository", host: str, branch: str, request: AsideRequest) -> Proposed:
+def propose(repository: "Repository", blobs: "BlobWriter", host: str, branch: str, request: AsideRequest) -> Proposed:
     """Make a branch propose one commit on top of another; the work tree, index and other branches stay as they are."""
     full = f"refs/heads/{branch}"
     _check(repository, branch, full)
@@ -41,7 +43,7 @@ def propose(repository: "Repository", host: str, branch: str, request: AsideRequ
             f"the branch {branch} has commits that are not ours ({theirs[:10]}), so it stays as it is",
             remedy="Name another branch, or delete that one.",
         )
-    commit = write_aside(repository, host, request)
+    commit = write_aside(repository, blobs, host, request)
     if tip is not None and _same(repository, tip, libgit2.object_id(commit)):
         return Proposed(str(tip), created=False)
     subject = request.message.partition("\n")[0]

@@ -10,16 +10,17 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from imageworks.files.best_effort import set_mode
 from imageworks.files.renames import sync_directory, sync_file
 from imageworks.git import libgit2
 
+if TYPE_CHECKING:
+    from io import BufferedReader
+
 LARGEST_COMPARED: Final = 64 * 1024 * 1024
-PIECE: Final = 1 << 20
 ABSENT: Final = ""
 FOREIGN: Final = "?"
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -32,10 +33,12 @@ class FileOutcome:
     Args:
         reason: Why it was left as the user has it; empty when it was not.
         pending: Whether it could not be written, so that it is tried again.
+        status: How the file looks that holds what it is to hold, where that is known.
     """
 
     reason: str = ""
     pending: bool = False
+    status: os.stat_result | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def _bring(parent: int, name: str, target: WantedFile) -> FileOutcome:
         os.unlink(draft, dir_fd=parent)  # of a killed run; its name follows from the content
     found, before = _identify(parent, name)
     if found == wanted:
-        return FileOutcome()
+        return FileOutcome(status=before)
     if found not in olds and (before is None or not _is_no_edit(parent, name, target)):
         return FileOutcome(reason="you have deleted it" if before is None else "you have changed its file")
     if new is None:
@@ -102,13 +105,15 @@ def _bring(parent: int, name: str, target: WantedFile) -> FileOutcome:
         stream.flush()
         if target.synced:
             sync_file(stream.fileno())
+        written = os.fstat(stream.fileno())
     if _state(_stat(parent, name)) != _state(before):  # an editor saved it between our look and now
         os.unlink(draft, dir_fd=parent)
         return FileOutcome(reason="you have changed its file")
     os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
     if target.synced:
         sync_directory(parent)
-    return FileOutcome()
+    there = _stat(parent, name)  # a rename may change its ctime, and its name may be another file's by now
+    return FileOutcome(status=there if _state(there)[:3] == _state(written)[:3] else None)
 
 
 def _identify(parent: int, name: str) -> tuple[str, os.stat_result | None]:
@@ -118,7 +123,7 @@ def _identify(parent: int, name: str) -> tuple[str, os.stat_result | None]:
     with _opened(parent, name, status) as stream:
         if stream is None:
             return FOREIGN, status
-        return libgit2.blob_id_of(iter(partial(stream.read, PIECE), b""), status.st_size), status
+        return libgit2.blob_id_of(stream, status.st_size), status
 
 
 def _is_no_edit(parent: int, name: str, target: WantedFile) -> bool:
@@ -157,7 +162,7 @@ def _read(parent: int, name: str, status: os.stat_result) -> bytes | None:
 
 
 @contextlib.contextmanager
-def _opened(parent: int, name: str, status: os.stat_result) -> Iterator[BinaryIO | None]:
+def _opened(parent: int, name: str, status: os.stat_result) -> Iterator["BufferedReader | None"]:
     """Yield a plain file to read; ``None`` for anything else, and for what is larger than files that we write."""
     if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_COMPARED:
         yield None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.foundation.failpoints import failpoint
 from imageworks.git import controller_lock, libgit2
+from imageworks.git.blob_writer import BlobWriter
 from imageworks.git.checkout import complete
 from imageworks.git.commit import (
     BranchWriter,
@@ -184,7 +185,7 @@ class RegistryWriter:
             if not changes:
                 return CommitResult("" if tip is None else str(tip), created=False, notes=tuple(notes))
             try:
-                tree = write_tree(self._repository, base, nested) or empty_tree(self._repository)
+                tree = write_tree(self._repository, base, nested, self._blobs(changes)) or empty_tree(self._repository)
                 committer = libgit2.signature(self._repository, self._host)
                 writer = BranchWriter(
                     self._repository,
@@ -204,7 +205,7 @@ class RegistryWriter:
             failpoint("git.journal-written")
             if self._move(writer, branch, commit, notes, deadline):
                 failpoint("git.ref-moved")
-                return self._check_out(commit, changes, notes, request.changes)
+                return self._check_out(commit, changes, notes, request.changes, base)
 
     def _move(self, writer: BranchWriter, branch: str, commit: "Oid", notes: list[str], deadline: float) -> bool:
         """Move the branch; returns false when it is worth another attempt, and raises when it is not."""
@@ -242,8 +243,17 @@ class RegistryWriter:
             "`git status`, then run again.",
         )
 
+    def _blobs(self, changes: Mapping[str, PathChange]) -> BlobWriter:
+        known = {path: change.new for path, change in changes.items()}
+        return BlobWriter(self._repository, self._layout.common_dir / "objects", known)
+
     def _check_out(
-        self, commit: "Oid", changes: Mapping[str, PathChange], notes: list[str], contents: Mapping[str, Change]
+        self,
+        commit: "Oid",
+        changes: Mapping[str, PathChange],
+        notes: list[str],
+        contents: Mapping[str, Change],
+        base: "Tree | None",
     ) -> CommitResult:
         done = complete(
             self._repository,
@@ -252,6 +262,7 @@ class RegistryWriter:
             index_wait=self._index_wait,
             unlock=self._unlock,
             contents=contents,
+            base=base,
         )
         if done.finished:
             self._journal.keep(done.pending)
