@@ -95,6 +95,26 @@ def test_u1_a_killed_download_tells_how_far_it_is(fresh: Fresh) -> None:
     assert fresh.run("download", REPO, "--no-progress").code == 0
 
 
+def test_models_that_came_whole_with_an_interrupted_run_are_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def declare(*names: str) -> None:
+        for name in names:
+            world.serve({"config.json": b"{}", "model.safetensors": name.encode() * 4000}, f"acme/{name}")
+            world.declare(name, source={"huggingface": f"acme/{name}"})
+
+    words = ("reconcile", "--yes", "--registry", world.root)
+    declare("first", "second")
+    with monkeypatch.context() as patched:
+        patched.setattr(apply_module, "publish", interrupt)
+        assert command(*words).code == 130
+    declare("third", "fourth")
+    again = command(*words)
+    assert again.code == 0, again
+    assert "first: fetching" not in again.err
+    assert "2 of 2 models done" in again.err
+
+
 def test_u1_clean_shows_asks_removes_and_has_nothing_then(
     world: World, broken_off: Path, monkeypatch: pytest.MonkeyPatch, isolated_environment: Path
 ) -> None:

@@ -247,6 +247,7 @@ def test_two_nodes_of_one_name_are_refused_and_the_others_go_on(fleet: Fleet, tm
     shown = fleet.reconcile("--yes", code=1)
     assert shown.err.count("several nodes say that they are") == 1
     assert "127.0.0.2" in shown.err
+    assert shown.out.count("1 install") == 1, "what is refused changes nothing"
     assert (fleet.has(FIRST), fleet.has(SECOND)) == (False, True)
 
 

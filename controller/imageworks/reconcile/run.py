@@ -522,9 +522,9 @@ class Run:
         return self.plan()
 
     def _announce(self, chosen: Iterable[Change]) -> None:
-        """Tell progress of all that is to come, so that its total does not grow."""
+        """Tell progress of all that is to come, so that its total does not grow; what came whole never begins."""
         for change in chosen:
-            if change.fetch and change.size_known:
+            if change.fetch and change.size_known and change.bytes_staged < change.bytes_to_fetch:
                 self._progress.expect(change.name, change.bytes_to_fetch, change.bytes_staged)
 
     def _keep_learned(self) -> None:

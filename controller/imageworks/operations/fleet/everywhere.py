@@ -229,7 +229,7 @@ def _choose(
         if not _is_chosen(name, nodes[node], options, labels, unknown):
             continue
         if name and len(claims[name]) > 1:
-            wrong.append(replace(result, result=Result.FAILED, error=_claimed(name, claims[name], nodes), plan=None))
+            wrong.append(HostResult(name, result.node, Result.FAILED, _claimed(name, claims[name], nodes)))
         elif result.result is not Result.OK and result.plan is None:
             wrong.append(result)
         else:

@@ -6,12 +6,16 @@ installed there.
 
 import logging
 import os
+import platform
 import signal
 import socket
+import sys
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, redirect_stdout
-from pathlib import Path
+from io import StringIO
+from threading import get_ident
 from typing import Any, Final, Self
 
 import ray
@@ -24,6 +28,8 @@ from imageworks.operations.fleet.node_process import run_task
 
 CONNECT_SECONDS: Final = 10.0
 GET_SECONDS: Final = 30.0
+GONE_SECONDS: Final = 2.0
+GONE_AT_ONCE: Final = 64
 ADDRESS_VARIABLE: Final = "RAY_ADDRESS"
 CLIENT_SCHEME: Final = "ray://"
 NOT_IMPORTED: Final = ("No module named 'imageworks", "failed to import")
@@ -63,8 +69,6 @@ class RayEngine:
     def __enter__(self) -> Self:
         """Connect; Ray takes over signals meanwhile, which are ours again afterwards."""
         _refuse_unreachable(self._address)
-        # What its C++ part has to say of networks goes to stderr behind every command's back.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             # Some versions hint at what later ones do with GPUs, of which our tasks use none.
@@ -76,19 +80,21 @@ class RayEngine:
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        # It tells of dead nodes on stdout from a thread of its own, among a command's data; they are told of as events.
-        self._muted.enter_context(redirect_stdout(self._muted.enter_context(Path(os.devnull).open("w"))))
+        self._muted.enter_context(redirect_stdout(_OutputOfThisThread()))
         return self
 
     def __exit__(self, *_: object) -> None:
         """Let the cluster go, which ends what still runs for us."""
         self._running.clear()
-        ray.shutdown()
+        with redirect_stdout(StringIO()):  # it says there what it has kept back
+            ray.shutdown()
         self._muted.close()
 
     def nodes(self) -> Sequence[Node]:
-        """Return the nodes that are alive."""
-        return [_node(one) for one in ray.nodes() if one["Alive"]]
+        """Return the nodes that are alive; Ray itself takes half a minute to notice that one is not."""
+        alive = [one for one in ray.nodes() if one["Alive"]]
+        with ThreadPoolExecutor(GONE_AT_ONCE) as pool:
+            return [_node(one) for one, gone in zip(alive, pool.map(_is_gone, alive), strict=True) if not gone]
 
     def start(self, node: Node, task: str) -> None:
         """Give a node its task; where the node is gone, so is the task."""
@@ -126,6 +132,34 @@ class RayEngine:
         for lines, owner in self._running.items():
             if owner == node.id:
                 ray.cancel(lines)
+
+
+class _OutputOfThisThread(StringIO):
+    """stdout without what other threads print: one of Ray's tells of dead nodes there, which are events here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stream, self._thread = sys.stdout, get_ident()
+
+    def write(self, text: str) -> int:
+        return self._stream.write(text) if get_ident() == self._thread else len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
+def _is_gone(found: dict[str, Any]) -> bool:
+    """Return whether nothing is left where a node's raylet answered; one that merely does not answer may come back."""
+    try:
+        with closing(socket.create_connection((found["NodeManagerAddress"], found["NodeManagerPort"]), GONE_SECONDS)):
+            return False
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
 
 
 def _node(found: dict[str, Any]) -> Node:
@@ -172,12 +206,12 @@ def _refuse_unreachable(address: str) -> None:
 
 
 def _unusable(address: str, error: Exception) -> RayEngineError:
-    told = " ".join(str(error).split())
-    if "ersion mismatch" in told:
-        return RayEngineError(
-            f"Ray here is not the cluster's: {told}", remedy="Install the Ray and Python of the cluster here."
-        )
+    """Return why a cluster could not be joined; where Ray gives no reason, what it met before may be one."""
+    met: BaseException | None = error
+    while met is not None and not str(met).strip():
+        met = met.__cause__ or met.__context__
     return RayEngineError(
-        f"the Ray cluster {address or 'of this machine'} cannot be used: {told}",
-        remedy="Run this on a node of the cluster, or name it: --on ray=ADDRESS:PORT.",
+        f"the Ray cluster {address or 'of this machine'} cannot be used: {' '.join(str(met or error).split())}",
+        remedy="Run this on a node of the cluster, or name it: --on ray=ADDRESS:PORT. Ray and Python must be those of "
+        f"the cluster; here they are {ray.__version__} and {platform.python_version()}.",
     )
