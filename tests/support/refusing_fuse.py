@@ -179,6 +179,7 @@ class RefusingFilesystem(mfusepy.Operations):  # type: ignore[misc] # the librar
         os.truncate(self._at(path) if fh is None else fh, length)
 
     def fallocate(self, _path: str, mode: int, offset: int, length: int, fh: int) -> None:
+        self._rules.refuse("fallocate")
         self._check_size(offset + length)
         if mode:
             raise OSError(errno.EOPNOTSUPP, "no such mode")

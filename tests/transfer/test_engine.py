@@ -1,9 +1,11 @@
 """The engine with a real aria2c and real HTTP: every kind of trouble ends in verified bytes or one clear error."""
 
+import errno
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from imageworks.files.staging import StagingArea
 from imageworks.transfer import job as jobs
 from imageworks.transfer.engine import TransferEngine
 from imageworks.transfer.job import TransferOptions
+from support.filesystems import refusing
 from support.registry import noted_bytes, wait_for
 from support.transfer import (
     MIB,
@@ -326,6 +329,42 @@ def test_aria2c_killed_under_way_is_started_again_and_resumes(server: FaultServe
     assert tree(area.tree) == {"model.safetensors": BIG}
     assert progress.received == len(BIG)
     assert resumed_from(server, "signature=2") >= 5 * MIB
+
+
+def test_room_is_reserved_for_a_file_and_is_not_taken_for_what_came(server: FaultServer, area: StagingArea) -> None:
+    release = threading.Event()
+    server.fault = only(0, Fault(hold=release, hold_after=9 * MIB))
+    with TransferEngine(TransferOptions(connections=1), clock=FakeClock()) as engine:
+
+        def run() -> None:
+            with suppress(TransferCancelledError):
+                engine.fetch("m", LinkSource(server.base), [WEIGHTS], area, RecordingProgress())
+
+        worker = threading.Thread(target=run)
+        worker.start()
+        assert server.holding.wait(30)
+        wait_for(lambda: noted_bytes(area.parts) >= 5 * MIB)
+    release.set()
+    worker.join(60)
+    assert area.part(WEIGHTS).stat().st_size == len(BIG)
+    assert area.bytes_to_write([WEIGHTS]) == 0
+    assert 5 * MIB <= area.gathered() < 10 * MIB
+    server.starts.clear()
+    fetch(server, area, [WEIGHTS])
+    assert tree(area.tree) == {"model.safetensors": BIG}
+    assert resumed_from(server, *server.starts) >= 5 * MIB
+
+
+def test_files_come_whole_where_no_room_can_be_reserved(tmp_path: Path) -> None:
+    files = {f"{number}.safetensors": content(f"{number}", 6 * MIB) for number in range(3)}
+    wanted = [remote(name, data) for name, data in files.items()]
+    with refusing(tmp_path, {"fallocate": errno.EOPNOTSUPP}) as disk, FaultServer(files) as server:
+        area = StagingArea.open(disk.path, "model")
+        clock = FakeClock()
+        fetch(server, area, wanted, clock=clock, options=TransferOptions(stream_up_to_bytes=0, jobs=3))
+        assert tree(area.tree) == files
+        assert list(area.parts.iterdir()) == []
+    assert clock.waits == []
 
 
 def test_closing_ends_a_model_whose_files_have_not_all_begun(area: StagingArea) -> None:

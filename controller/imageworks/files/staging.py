@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -90,6 +91,8 @@ class StagingArea:
         self.journal = self.path / JOURNAL_NAME
         self._owner = self.path / OWNER_NAME
         self._about = self.path / ABOUT_NAME
+        self.reserves = sys.platform == "linux"
+        """Whether room for a whole part can be reserved here, as far as is known."""
         self._folder: tuple[int, int] | None = None
 
     @classmethod
@@ -177,7 +180,7 @@ class StagingArea:
 
     def gathered(self) -> int:
         """Return how many bytes of the model are here, verified or not."""
-        came = sum(_allocated(part) for part in self.parts.glob("*.part"))
+        came = sum(_came(part) for part in self.parts.glob("*.part"))
         return came + sum(path.lstat().st_size for path in self.tree.rglob("*") if path.is_file())
 
     def part(self, file: RemoteFile) -> Path:
@@ -433,6 +436,27 @@ def _allocated(path: Path) -> int:
         return path.lstat().st_blocks * 512
     except FileNotFoundError:
         return 0
+
+
+def _came(path: Path) -> int:
+    """Return how many bytes of a part are here; what is only reserved for it reads as a hole."""
+    taken = _allocated(path)
+    if sys.platform != "linux":
+        return taken
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return taken
+    came = end = 0
+    try:
+        while True:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+            came += end - start
+    except OSError as error:
+        return min(came, taken) if error.errno == errno.ENXIO else taken  # no more, or this disk does not say
+    finally:
+        os.close(descriptor)
 
 
 def _reflink(source: int, target: int) -> bool:

@@ -41,6 +41,7 @@ _DISK_FULL = 9
 _REFUSED = frozenset({3, 22, 24})  # not found, refused, unauthorised: a link that has expired looks like any of them
 _OF_THE_PLACE = frozenset({Ending.ERROR, Ending.STALLED})
 _DISK = frozenset({14, 15, 16, 17, 18})
+_NOT_RESERVED = frozenset({_UNKNOWN, 17})  # ... by this disk, or this aria2c knows no way to
 _UNUSABLE = frozenset({10, 11, 12, 13, 32})  # what is here does not fit: piece length, name in use, wrong digest
 
 
@@ -78,6 +79,7 @@ class LargeFetch:
         self._meter: Meter = job.meter()
         self._attempts = Attempts(job.options.attempts)
         self._single = False
+        self._reserves = False
         self._wrong = False
         self._resumed = False
         self._most_received = 0
@@ -132,11 +134,14 @@ class LargeFetch:
         self._job.check_room(self._file)
         url = self._job.source.link(self._file)
         check_link(url, self._file, allow_http=self._job.options.allow_http)
+        self._reserves = self._job.area.reserves
         download = Download(
             url,
             self._job.area.parts,
             self._job.area.part(self._file).name,
-            _options(self._file, self._job.options, single=self._single) | self._network_options(url),
+            _options(self._file, self._job.options, single=self._single)
+            | {"file-allocation": "falloc" if self._reserves else "none"}
+            | self._network_options(url),
             self._job.stop,
             self._meter.at_least,
         )
@@ -199,6 +204,9 @@ class LargeFetch:
         if outcome.ending is Ending.IMPOSSIBLE:
             return _Verdict(fatal=outcome.error)
         if outcome.ending is not Ending.ERROR:  # stalled, or aria2c died
+            return _Verdict(at_once=True)
+        if outcome.code in _NOT_RESERVED and self._reserves:
+            self._job.area.reserves = False
             return _Verdict(at_once=True)
         if outcome.code == _DISK_FULL:
             return _Verdict(fatal=DiskFullError(str(self._job.area.parts)))

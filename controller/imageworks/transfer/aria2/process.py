@@ -46,7 +46,7 @@ FIXED_OPTIONS: Mapping[str, str] = {
     "allow-overwrite": "true",  # ... and so a part resumes if and only if its control file exists
     "auto-file-renaming": "false",
     "always-resume": "true",
-    "file-allocation": "none",  # a preallocated part looks complete when killed before its first control file
+    "file-allocation": "none",  # each download says whether its disk reserves room
     "auto-save-interval": "1",  # how many seconds of bytes a kill may cost
     "follow-metalink": "false",  # a repository file named x.meta4 would make it fetch the addresses inside
     "follow-torrent": "false",
