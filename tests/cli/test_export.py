@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from ruamel.yaml import YAML
@@ -91,7 +92,10 @@ def test_clusters_get_models_at_their_commits(host: World) -> None:
 
 def test_machines_get_this_registry_and_no_credentials(host: World, tmp_path: Path) -> None:
     assert "--remote" in export(host, "kubernetes", "--image", "i", code=1).err
-    git(host.git_root, "remote", "add", "origin", "https://ada:secret@git.example.com/r.git")
+    git(host.git_root, "remote", "add", "origin", str(tmp_path))
+    assert "a folder of this machine" in export(host, "ray", code=1).err
+    assert "https alone" in export(host, "kubernetes", "--image", "i", "--remote", "git@example.com:r.git").err
+    git(host.git_root, "remote", "set-url", "origin", "https://ada:secret@git.example.com/r.git")
     for words in (("kubernetes", "--image", "i"), ("ray",), ("kubernetes", "--image", "i", "--as", "cronjob")):
         shown = export(host, *words).out
         assert "https://git.example.com/r.git" in shown
@@ -102,7 +106,12 @@ def test_machines_get_this_registry_and_no_credentials(host: World, tmp_path: Pa
     assert str(host.root) in (out / "imageworks-reconcile.service").read_text(encoding="utf-8")
     assert "--interval" in export(host, "systemd", "--interval", "soon", code=64).err
     export(host, "ansible", "--out", tmp_path / "play.yaml")
-    export(host, "taskscheduler")
+    export(
+        host, "taskscheduler", "--program", "wsl.exe --exec /home/zoë/imageworks-models", "--out", tmp_path / "task.xml"
+    )
+    task = (tmp_path / "task.xml").read_bytes()
+    assert task.isascii()
+    assert "zoë" in "".join(ET.fromstring(task).itertext())  # noqa: S314 # our own
 
 
 def test_a_server_s_file_is_renewed_and_the_server_told(host: World, server: tuple[str, list[str]]) -> None:

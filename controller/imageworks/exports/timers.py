@@ -53,7 +53,11 @@ def _quoted(text: str, *, words: bool = True) -> str:
 
 
 def task_xml(words: Sequence[str], *, seconds: float) -> str:
-    """Return a task for Windows' Task Scheduler, as ``schtasks /create /xml`` reads it."""
+    """Return a task for Windows' Task Scheduler, as ``schtasks /create /xml`` reads it.
+
+    It is ASCII and names no encoding. Windows takes that, also where PowerShell saved it as UTF-16, and refuses a file
+    that says it is UTF-8 (cartographer#328, vmware-auto-suspend#8).
+    """
     refuse_control({f"word {number}": word for number, word in enumerate(words)})
     ET.register_namespace("", _NAMESPACE)
     task = ET.Element(_tag("Task"), {"version": "1.2"})
@@ -75,7 +79,8 @@ def task_xml(words: Sequence[str], *, seconds: float) -> str:
     ET.SubElement(run, _tag("Command")).text = words[0]
     ET.SubElement(run, _tag("Arguments")).text = subprocess.list2cmdline(words[1:])
     ET.indent(task)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(task, encoding="unicode") + "\n"
+    text = ET.tostring(task, encoding="us-ascii", xml_declaration=False).decode("ascii")
+    return f'<?xml version="1.0"?>\n{text}\n'
 
 
 def _tag(name: str) -> str:

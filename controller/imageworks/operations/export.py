@@ -35,7 +35,7 @@ def models_here(root: Path, host: HostSettings, names: Sequence[str] = ()) -> li
 
 
 def remote_of(root: Path, host: HostSettings) -> str:
-    """Return where the registry is cloned from, without credentials."""
+    """Return where other machines clone the registry from, without credentials."""
     repository = RegistryRepository.open(root, host=host.host)
     branch = repository.branch()
     if branch is None:
@@ -47,6 +47,8 @@ def remote_of(root: Path, host: HostSettings) -> str:
     parts = urlsplit(address)
     if parts.scheme in {"http", "https"}:
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    if parts.scheme == "file" or Path(address).is_dir():
+        raise ExportError(f"the remote {address} is a folder of this machine", remedy="Name another: --remote URL.")
     return address
 
 

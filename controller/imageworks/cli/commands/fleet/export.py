@@ -103,6 +103,8 @@ def kubernetes_command(  # one parameter an option
         ClusterKind.CRONJOB: kubernetes.cron_job,
     }[shape]
     _write({"": yaml_text([make(options)])}, out, as_json=as_json)
+    if not options.remote.startswith("https://"):
+        complain(printable(f"note: pods clone {options.remote} without a key or token; they have one over https alone"))
 
 
 @app.command("kserve")
