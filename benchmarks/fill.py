@@ -8,7 +8,7 @@ changes one manifest or one entry, and the last ones put all right.
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from imageworks.detection.problems import complete_condition
 from imageworks.files.digests import Algorithm, Digest, hash_file
 from imageworks.files.state import STATE_FILE, StateDatabase
 from imageworks.git.repository import RegistryRepository
+from imageworks.git.trailers import RECONCILED_REVISION
 from imageworks.host.settings import find_registry, load_host_settings
 from imageworks.plan.facts import DeclaredModel, ResolvedSource, TargetFolder
 from imageworks.providers.record import compose_entry
@@ -44,19 +45,30 @@ def main() -> None:
     names = [HOST, *(f"host-{number:02d}" for number in range(1, hosts))]
     manifests = [manifest for manifest, _, _ in installed]
     entries = {name: [_of_host(entry, name) for _, entry, _ in installed] for name in names}
-    stream = b"".join(_stream(repository.head() or "", manifests, entries, commits))
-    words = ("git", "-C", str(repository.root), "fast-import", "--quiet")
-    subprocess.run(words, input=stream, check=True)
+    declared = {f"models/{model_name(number)}.yaml": manifest_text(number) for number in range(count)}
+    _import(repository, [_commit(1, f"Declare {count} models", declared, follows=repository.head())])
+    _import(repository, _stream(repository.head(), declared, manifests, entries, commits))
     subprocess.run(("git", "-C", str(repository.root), "reset", "--quiet", "--hard"), check=True)
 
 
+def _import(repository: RegistryRepository, commits: Iterable[bytes]) -> None:
+    words = ("git", "-C", str(repository.root), "fast-import", "--quiet")
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
+        if process.stdin is not None:
+            process.stdin.writelines(commits)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+
+
 def _stream(
-    start: str, manifests: Sequence[Manifest], entries: Mapping[str, Sequence[Entry]], commits: int
+    start: str | None,
+    declared: Mapping[str, str],
+    manifests: Sequence[Manifest],
+    entries: Mapping[str, Sequence[Entry]],
+    commits: int,
 ) -> Iterator[bytes]:
     count = len(manifests)
-    declared = {f"models/{model_name(number)}.yaml": manifest_text(number) for number in range(count)}
-    yield _commit(1, f"Declare {count} models", declared, follows=f"from {start}\n")
-    yield b"reset refs/benchmark/declared\nfrom refs/heads/main\n\n"
+    yield f"reset refs/benchmark/declared\nfrom {start}\n\n".encode()
     recorded = {
         host: {entry_file(host, entry.name): render_entry(entry.fields).decode() for entry in own}
         for host, own in entries.items()
@@ -66,22 +78,25 @@ def _stream(
     hosts = list(recorded)
     for number, host in enumerate(hosts):
         files = {**recorded[host], snapshot_file(host): snapshots[host]}
-        yield _commit(2 + number, f"Reconcile {host}\n\nHost: {host}", files)
+        message = f"Reconcile {host}\n\n{RECONCILED_REVISION}: {start}\nHost: {host}"
+        yield _commit(2 + number, message, files, follows=None if number else start)
     for number in range(len(hosts) + 2, commits):
         name = model_name(number // 2 * STRIDE % count)
         file = f"models/{name}.yaml" if number % 2 else entry_file(hosts[number // 2 % len(hosts)], name)
         text = declared[file] if number % 2 else recorded[file.split("/")[1]][file]
         changed = f"{text}# {number}\n" if number % 2 else text.replace("\n  ", f"\n  {' ' * (number % 7)}", 1)
         yield _commit(number, f"Change {name}", {file: changed})
-    everything = {key: value for files in recorded.values() for key, value in files.items()} | declared
+    everything = {key: value for files in recorded.values() for key, value in files.items()}
+    everything |= declared
     yield _commit(max(commits, len(hosts) + 2), "Put all right", everything if commits > len(hosts) + 2 else {})
 
 
-def _commit(number: int, message: str, files: Mapping[str, str], *, follows: str = "") -> bytes:
+def _commit(number: int, message: str, files: Mapping[str, str], *, follows: str | None = None) -> bytes:
     who = f"Person {number % 7} <person{number % 7}@localhost> {START + number * 60} +0100"
     head = f"commit refs/heads/main\nauthor {who}\ncommitter {who}\n".encode()
     changes = (f"M 100644 inline {path}\n".encode() + _data(text) for path, text in files.items())
-    return b"".join([head, _data(message), follows.encode(), *changes, b"\n"])
+    parent = f"from {follows}\n".encode() if follows else b""
+    return b"".join([head, _data(message), parent, *changes, b"\n"])
 
 
 def _data(text: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -206,6 +207,62 @@ def test_a_snapshot_is_not_believed(two: World) -> None:
     two.write(f"discovered/third/{NAME}.json", json.dumps(entry))
     git(two.root, "repack", "-a", "-d", "-q")
     assert standings(hosts(two, code=1)["third"]) == {NAME: "outdated"}
+
+
+def test_one_change_is_no_first_look_again(two: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imageworks.operations.fleet.known_models.WORTH_KEEPING", 1)
+    two.declare("second", source={"huggingface": REPO, "revision": "1" * 40}, location="flat")
+    for number in range(3):
+        host_like(two, f"host-{number}")
+        entry = {**two.entry(), "name": "second", "display_name": f"Of {number}"}
+        two.write(f"discovered/host-{number}/second.json", json.dumps(entry, indent=2, sort_keys=True))
+    read: list[str] = []
+
+    def counted(file: str, data: bytes) -> Entry:
+        read.append(file)
+        return read_entry(file, data)
+
+    monkeypatch.setattr("imageworks.operations.fleet.standings.read_entry", counted)
+    first = hosts(two, code=1)
+    assert (len(first), len(read)) == (5, 1 + 3)
+    assert hosts(two, code=1) == first
+    assert len(read) == 4
+    two.declare(state="absent")  # one manifest: entries of it that are alike are judged once
+    changed = hosts(two, code=1)
+    assert {standings(host)[NAME] for host in changed.values()} == {"left-over"}
+    assert read[4:] == [f"discovered/{OTHER}/{NAME}.json"]
+    two.write("discovered/host-1/second.json", json.dumps({**two.entry(), "name": "second", "display_name": "Other"}))
+    assert hosts(two, "host-2", code=1)["host-2"] == changed["host-2"]
+    assert len(read) == 5
+    again = hosts(two, code=1)
+    assert {name: standings(host) for name, host in again.items()} == {
+        name: standings(host) for name, host in changed.items()
+    }
+    assert read[5:] == ["discovered/host-1/second.json"]
+
+
+def test_two_processes_find_what_one_does(two: World) -> None:
+    for number in range(8):
+        host_like(two, f"host-{number}")
+    alone = hosts(two)
+    two.write("discovered/host-7/other.json", "{")
+    program = """
+import os, sys
+from imageworks.cli.app import main
+from imageworks.host import second_process
+from imageworks.operations.fleet import host_entries
+host_entries._WORTH_A_PROCESS = 1
+made = os.fork
+os.fork = lambda: print("split", file=sys.stderr, flush=True) or made()
+os.sched_getaffinity = lambda _: {0, 1}
+sys.argv[1:] = ["fleet", "status", "--json", "--registry", sys.argv[1]]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(two.root)], capture_output=True, text=True, check=False)
+    assert done.stderr.count("split") == 1
+    found = {host["name"]: host for host in json.loads(done.stdout)["hosts"]}
+    assert standings(found.pop("host-7"))["other"] == "blocked"
+    assert found == {name: host for name, host in alone.items() if name != "host-7"}
 
 
 def test_an_entry_whose_content_nothing_proves_is_read(two: World) -> None:

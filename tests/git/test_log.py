@@ -138,6 +138,45 @@ def test_last_applied_is_the_hosts_own_newest_commit_and_cannot_be_forged(regist
     assert registry.last_applied("h3") is None
 
 
+@pytest.fixture(name="branched")
+def history_of_hosts_and_branches(tmp_path: Path) -> RegistryRepository:
+    """A history in which two hosts record on a branch and beside it, and people declare on branches."""
+    make_registry(tmp_path, {"registry.yaml": b"schema_version: 1\n"})
+    for number in range(4):
+        git(tmp_path, "switch", "-qc", f"side-{number}")
+        side = RegistryRepository.open(tmp_path)
+        side.commit({f"models/s{number}.yaml": b"1"}, message=f"Declare {number}", expected=side.head())
+        if number in {1, 2}:
+            host = f"h{number}"
+            trailers = {"Reconciled-Revision": side.head() or "", "Host": host}
+            side.commit({f"discovered/{host}/a.json": b"2"}, message="Aside", expected=side.head(), trailers=trailers)
+        git(tmp_path, "switch", "-q", "main")
+        repository = RegistryRepository.open(tmp_path)
+        trailers = {"Reconciled-Revision": repository.head() or "", "Host": f"h{number % 3}"}
+        files: dict[str, bytes | None] = {f"discovered/h{number % 3}/{number}.json": b"1"}
+        repository.commit(files, message=f"Record {number}", expected=repository.head(), trailers=trailers)
+        git(tmp_path, "merge", "-q", "--no-ff", "-m", f"Merge {number}", f"side-{number}")
+    return RegistryRepository.open(tmp_path)
+
+
+def test_what_was_last_applied_is_the_same_for_all_hosts_at_once(branched: RegistryRepository) -> None:
+    hosts = ("h0", "h1", "h2", "nobody")
+    for commit in git(branched.root, "rev-list", "HEAD").split():
+        each = {host: branched.last_applied(host, revision=commit) for host in hosts}
+        found = branched.last_applied_by(hosts, commit)  # of two of one second, either
+        assert {host: one.when for host, one in found.items()} == {host: one.when for host, one in each.items() if one}
+    assert set(branched.last_applied_by(hosts, branched.resolve("HEAD"))) == {"h0", "h1", "h2"}
+
+
+def test_commits_since_are_counted_as_git_counts_them(branched: RegistryRepository) -> None:
+    everywhere = git(branched.root, "rev-list", "--all").split()
+    for newer in everywhere[::3]:
+        found = branched.changes_since([*everywhere, "0" * 40], newer, ["models"])
+        words = ("rev-list", "--count", "--full-history", "--no-merges")
+        counted = {older: int(git(branched.root, *words, newer, f"^{older}", "--", "models")) for older in everywhere}
+        assert found == counted
+
+
 def run(folder: Path, *arguments: str) -> str:
     done = CliRunner().invoke(
         make_application(), ["history", *arguments, "--registry", str(folder)], catch_exceptions=False

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
+from imageworks.git.commit import TreeEntries
 from imageworks.git.libgit2 import pygit2
 from imageworks.git.read import TREE_MODE, subtree
 from imageworks.git.trailers import HOST, RECONCILED_REVISION, read_trailers
@@ -139,16 +140,51 @@ def touching(repository: "Repository", starts: Sequence["Oid"], paths: Iterable[
     return touched
 
 
-def count_changes(repository: "Repository", older: "Oid", newer: "Oid", paths: Sequence[str]) -> int:
-    """Count the commits that one has and another has not, and that changed some paths against each of their parents."""
-    reader = PatternReader(paths)
-    walker = repository.walk(newer)
-    walker.hide(older)
-    changed = 0
+def count_changes(
+    repository: "Repository", olders: Sequence["Oid"], newer: "Oid", paths: Sequence[str]
+) -> dict["Oid", int]:
+    """Count for each of some commits the commits that another has and it has not, and that changed some paths.
+
+    One walk serves all. A merge counts where it differs from each of its parents.
+    """
+    starts = {identifier: 1 << place for place, identifier in enumerate(dict.fromkeys(olders))}
+    here = 1 << len(starts)  # what the newer one has
+    everywhere = 2 * here - 1
+    walker = repository.walk(newer, pygit2.enums.SortMode.TOPOLOGICAL)
+    for identifier in starts:
+        walker.push(identifier)
+    had_by = {newer: here}  # of commits that are still to come: who has them
+    counts: dict[int, int] = {}
+    at = _reader_of(repository, paths)
     for commit in walker:
-        now = reader.matches(commit.tree)
-        changed += all(reader.matches(parent.tree) != now for parent in commit.parents)
-    return changed
+        has = had_by.pop(commit.id, 0) | starts.get(commit.id, 0)
+        for parent in commit.parent_ids:
+            had_by[parent] = had_by.get(parent, 0) | has
+        if has == everywhere:
+            if all(one == everywhere for one in had_by.values()):
+                break
+        elif has & here and _differs(commit, at):
+            counts[has] = counts.get(has, 0) + 1
+    return {
+        identifier: sum(count for has, count in counts.items() if not has & bit) for identifier, bit in starts.items()
+    }
+
+
+def _reader_of(repository: "Repository", paths: Sequence[str]) -> "Callable[[Oid], tuple[tuple[str, int], ...]]":
+    """Return what says what stands at some paths of a tree; a commit's is asked for again as its child's parent's."""
+
+    @lru_cache(maxsize=_MOST_LISTED)
+    def at(tree: "Oid") -> tuple[tuple[str, int], ...]:
+        entries = TreeEntries(repository[tree])  # type: ignore[arg-type] # by its kind
+        return tuple(map(entries.at, paths))
+
+    return at
+
+
+def _differs(commit: "Commit", at: "Callable[[Oid], object]") -> bool:
+    """Return whether a commit has something else than each of its parents."""
+    now = at(commit.tree_id)
+    return all(parent.tree_id != commit.tree_id and at(parent.tree_id) != now for parent in commit.parents)
 
 
 def _side(file: "DiffFile") -> BlobReference | None:
@@ -172,7 +208,7 @@ def record(commit: "Commit", differences: Callable[[], tuple[str, ...]]) -> Comm
 
 
 class Claimants:
-    """Says which host's controller a commit says that it is of; each message is read once for all hosts."""
+    """Says which host's controller a commit says that it is of; each message is read once."""
 
     def __init__(self, repository: "Repository") -> None:
         self._repository = repository
@@ -182,24 +218,18 @@ class Claimants:
         """Return a host's name, ``None`` where a commit says none, and the commit's parents."""
         if (found := self._known.get(identifier)) is None:
             commit: Commit = self._repository[identifier]  # type: ignore[assignment] # by its kind
-            applied = f"{RECONCILED_REVISION}: " in commit.message
-            host = read_trailers(commit.message).get(HOST) if applied else None
-            found = self._known[identifier] = host, commit.parent_ids
+            found = self._known[identifier] = _claimant(commit.message), commit.parent_ids
         return found
 
 
 class AppliedCommits:
-    """Finds the newest commit that a host's controller made, from any commit on; what was walked is remembered.
+    """Finds the newest commit that a host's controller made, from any commit on; what was walked is remembered."""
 
-    The trailers alone prove nothing, since anyone can write them into a pull request: the commit must also have changed
-    the host's own files, and have reconciled a commit that is one of its ancestors.
-    """
-
-    def __init__(self, repository: "Repository", host: str, own: Sequence[str], claimants: "Claimants") -> None:
+    def __init__(self, repository: "Repository", host: str, own: Sequence[str]) -> None:
         self._repository = repository
         self._host = host
-        self._claimants = claimants
-        self._reader = PatternReader(own)
+        self._claimants = Claimants(repository)
+        self._at = _reader_of(repository, own)
         self._known: dict[Oid, Oid | None] = {}
 
     def newest(self, start: "Oid") -> "Oid | None":
@@ -210,7 +240,7 @@ class AppliedCommits:
             claimant, parents = self._claimants.of(here)
             if here in self._known:
                 waiting.pop()
-            elif claimant == self._host and self._is_applied(here):
+            elif claimant == self._host and _is_applied(self._repository, here, self._at):
                 self._known[here] = here
             elif unknown := [parent for parent in parents if parent not in self._known]:
                 waiting += unknown
@@ -223,13 +253,47 @@ class AppliedCommits:
         found: Commit = self._repository[commit]  # type: ignore[assignment] # by its kind
         return found.commit_time
 
-    def _is_applied(self, identifier: "Oid") -> bool:
-        commit: Commit = self._repository[identifier]  # type: ignore[assignment] # by its kind
-        trailers = read_trailers(commit.message)
-        now = self._reader.matches(commit.tree)
-        if any(self._reader.matches(parent.tree) == now for parent in commit.parents) or not (commit.parents or now):
-            return False
-        return _is_ancestor(self._repository, commit, trailers.get(RECONCILED_REVISION, ""))
+
+def newest_applied(repository: "Repository", start: "Oid", own: Mapping[str, Sequence[str]]) -> "dict[str, Oid]":
+    """Return the newest commit of each host's controller that a commit is or follows; one walk serves all hosts.
+
+    Args:
+        repository: Where.
+        start: The commit.
+        own: The paths of each host's own files, by its name.
+    """
+    bits = {host: 1 << place for place, host in enumerate(own)}
+    readers = {host: _reader_of(repository, paths) for host, paths in own.items()}
+    found: dict[str, Commit] = {}
+    wanted_by = {start: (1 << len(own)) - 1}  # of commits that are still to come: whose newest one may be among them
+    for commit in repository.walk(start, pygit2.enums.SortMode.TOPOLOGICAL):
+        wanted = wanted_by.pop(commit.id, 0)
+        host = _claimant(commit.message)
+        if host is not None and wanted & bits.get(host, 0) and _is_applied(repository, commit.id, readers[host]):
+            wanted ^= bits[host]
+            found[host] = max(found.get(host, commit), commit, key=lambda one: one.commit_time)
+        for parent in commit.parent_ids:
+            wanted_by[parent] = wanted_by.get(parent, 0) | wanted
+        if not any(wanted_by.values()):
+            break
+    return {host: commit.id for host, commit in found.items()}
+
+
+def _claimant(message: str) -> str | None:
+    """Return which host's controller a commit says that it is of."""
+    return read_trailers(message).get(HOST) if f"{RECONCILED_REVISION}: " in message else None
+
+
+def _is_applied(repository: "Repository", identifier: "Oid", at: "Callable[[Oid], object]") -> bool:
+    """Return whether a commit that names a host is of its controller.
+
+    The trailers alone prove nothing, since anyone can write them into a pull request: the commit must also have changed
+    the host's own files, and have reconciled a commit that is one of its ancestors.
+    """
+    commit: Commit = repository[identifier]  # type: ignore[assignment] # by its kind
+    if not _differs(commit, at):
+        return False
+    return _is_ancestor(repository, commit, read_trailers(commit.message).get(RECONCILED_REVISION, ""))
 
 
 class LastTouched:

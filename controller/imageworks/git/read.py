@@ -1,6 +1,7 @@
 """Reading a registry out of commits: which files a folder has, their bytes, and cheap ids of whole folders."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
 TREE_MODE: Final = 0o040000
 COMMIT_KIND: Final = 1  # GIT_OBJECT_COMMIT
+TREE_KIND: Final = 2  # GIT_OBJECT_TREE
 BLOB_KIND: Final = 3  # GIT_OBJECT_BLOB
 DEFAULT_BLOB_LIMIT: Final = 64 * 1024 * 1024
 MOST_FILES: Final = 200_000
 LONGEST_PATH: Final = 4096
+_ITEM: Final = rb"([0-7]+) ([^\0]+)\0(.{%d})" % ID_BYTES
 Standing = tuple[str, int]
 Differing = tuple[str, Standing | None, Standing | None]
 """A repository path with the ids and modes of what two trees have there."""
@@ -81,17 +84,11 @@ def walk_files(
                 yield path, reference(odb, entry.id, mode)
 
 
-def direct_items(tree: "Tree", base: str) -> Iterator[tuple[str, str, int]]:
-    """Yield name, id and mode of what stands right in a tree, from its own bytes alone."""
-    data, place, seen = tree.read_raw(), 0, 0
-    while place < len(data):
-        space = data.index(b" ", place)
-        end = data.index(b"\0", space) + 1
-        name = _name(data[space + 1 : end - 1])
-        seen += 1
-        _refuse_more(base, seen, name)
-        yield name, data[end : end + ID_BYTES].hex(), int(data[place:space], 8)
-        place = end + ID_BYTES
+def direct_items(tree: "Tree", base: str) -> list[tuple[str, str, int]]:
+    """Return name, id and mode of what stands right in a tree, from its own bytes alone."""
+    items = re.findall(_ITEM, tree.read_raw(), re.DOTALL)
+    _refuse_more(base, len(items), _name(max((name for _, name, _ in items), key=len, default=b"")))
+    return [(_name(name), identifier.hex(), int(mode, 8)) for mode, name, identifier in items]
 
 
 def _refuse_more(base: str, seen: int, path: str) -> None:

@@ -58,7 +58,6 @@ class RegistryRepository:
         self._repository = repository
         self._host = host
         self._applied: dict[str, log.AppliedCommits] = {}
-        self._claimants = log.Claimants(repository)
         self._looked_at: dict[str | None, TreeEntries] = {}
         self._writer = RegistryWriter(layout, repository, host, index_wait=index_wait)
 
@@ -130,6 +129,13 @@ class RegistryRepository:
         """Return ids and modes of what stands right in a folder at a commit; nothing is looked up but the folder."""
         tree = self._folder(revision, folder)
         return {} if tree is None else {name: (one, mode) for name, one, mode in read.direct_items(tree, folder)}
+
+    def listing_of(self, tree: str) -> dict[str, tuple[str, int]]:
+        """Return ids and modes of what stands right in a folder by git's id of it; nothing where that is gone."""
+        found = self._repository.get(libgit2.object_id(tree)) if tree else None
+        is_folder = found is not None and int(found.type) == read.TREE_KIND
+        items = read.direct_items(found, tree) if is_folder else ()  # type: ignore[arg-type] # by its kind
+        return {name: (one, mode) for name, one, mode in items}
 
     def reference(self, identifier: str, mode: int) -> BlobReference:
         """Return a listed file's reference, with its size."""
@@ -244,12 +250,15 @@ class RegistryRepository:
         """Return the registry's files that two commits have differently; nothing is read of them."""
         return tuple(log.differences(self._folder(before, ""), self._folder(after, "")))
 
-    def changes_since(self, older: str, newer: str, paths: Sequence[str]) -> int | None:
-        """Count the commits of one that another has not and that changed some paths; ``None`` without the older."""
-        if not self.has(older):
-            return None
+    def changes_since(self, olders: Iterable[str], newer: str, paths: Sequence[str]) -> dict[str, int]:
+        """Count for some commits the commits that another has and they have not, and that changed some paths.
+
+        Those that are not here are left out.
+        """
         below = [self._layout.repository_path(path) for path in paths]
-        return log.count_changes(self._repository, libgit2.object_id(older), libgit2.object_id(newer), below)
+        known = {libgit2.object_id(one): one for one in olders if self.has(one)}
+        counts = log.count_changes(self._repository, list(known), libgit2.object_id(newer), below) if known else {}
+        return {known[identifier]: count for identifier, count in counts.items()}
 
     def last_applied(self, host: str, *, revision: str | None = None) -> CommitRecord | None:
         """Return the newest commit that a host's controller made, by its trailers and the files that it changed."""
@@ -257,10 +266,18 @@ class RegistryRepository:
         if start is None:
             return None
         if host not in self._applied:
-            own = [self._layout.repository_path(path) for path in (f"discovered/{host}", f"snapshot/{host}.json")]
-            self._applied[host] = log.AppliedCommits(self._repository, host, own, self._claimants)
+            self._applied[host] = log.AppliedCommits(self._repository, host, self._own_paths(host))
         found = self._applied[host].newest(libgit2.object_id(start))
         return None if found is None else self.record(str(found))
+
+    def last_applied_by(self, hosts: Iterable[str], revision: str) -> dict[str, CommitRecord]:
+        """Return the newest commit of each of some hosts' controllers that a commit follows; one walk serves all."""
+        own = {host: self._own_paths(host) for host in hosts}
+        found = log.newest_applied(self._repository, libgit2.object_id(revision), own)
+        return {host: self.record(str(identifier)) for host, identifier in found.items()}
+
+    def _own_paths(self, host: str) -> list[str]:
+        return [self._layout.repository_path(path) for path in (f"discovered/{host}", f"snapshot/{host}.json")]
 
     def last_touched(self, folder: str) -> "LastTouched | None":
         """Return what finds the commits that last touched files of a folder; ``None`` before the first commit."""

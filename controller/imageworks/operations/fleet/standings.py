@@ -1,10 +1,14 @@
 """How models stand on hosts by what is declared and what is recorded; nothing else is looked at."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
 
 from imageworks.detection.problems import condition_of
 from imageworks.fleet.status import ModelOnHost, Standing
-from imageworks.operations.fleet.host_entries import EntryContent
+from imageworks.git.repository import RegistryRepository
+from imageworks.operations.fleet.host_entries import HostEntries
+from imageworks.operations.fleet.known_models import EntryKind, KnownModels
 from imageworks.plan.facts import DeclaredModel
 from imageworks.plan.plan import Reason
 from imageworks.providers.dispatch import store_provider
@@ -12,68 +16,100 @@ from imageworks.providers.folder.decide import staleness
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry, InvalidEntryError, is_in_store, read_entry
 from imageworks.registry.load import RegistryState
+from imageworks.registry.manifests.manifest import FOLDER as MODELS
 from imageworks.registry.manifests.manifest import Manifest, RepositorySource, State
 
 
+class _Declared(NamedTuple):
+    """A manifest as it is held against entries.
+
+    Args:
+        manifest: The manifest.
+        names: The names that its entry may have, each with what names the judgement of such an entry by it.
+    """
+
+    manifest: Manifest
+    names: tuple[tuple[str, str], ...]
+
+
 class Standings:
-    """Says how models stand on hosts; what is the same on many of them is read and judged once."""
+    """Says how models stand on hosts; what is the same on many of them is read and judged once.
 
-    def __init__(self, manifests: Iterable[Manifest]) -> None:
-        ordered = sorted(manifests, key=lambda one: one.name)
-        self._declared = [(manifest, (manifest.name, *manifest.previously)) for manifest in ordered]
-        self._known: dict[tuple[str, str, bytes], ModelOnHost] = {}
+    Args:
+        repository: Where manifests and entries are.
+        registry: What is declared, and where it was read.
+        known: What was found before; what is found is added.
+    """
 
-    def of(self, state: RegistryState, entries: Mapping[str, EntryContent | str]) -> Iterator[ModelOnHost]:
+    def __init__(self, repository: RegistryRepository, registry: RegistryState, known: KnownModels) -> None:
+        ids = repository.listing(registry.revision, MODELS)
+        alike: dict[str, bool] = {}
+        self._declared: list[_Declared] = []
+        for manifest in sorted(registry.manifests.values(), key=lambda one: one.name):
+            names = (manifest.name, *manifest.previously)
+            identifier = ids.get(manifest.file.rpartition("/")[2], ("", 0))[0]
+            judged_by = [(name, f"{name}:{manifest.name}:{identifier}") for name in names]
+            self._declared.append(_Declared(manifest, tuple(judged_by)))
+            repeats = isinstance(manifest.source, RepositorySource)
+            alike |= {name: repeats and alike.get(name, True) for name in names}
+        self._known = known
+        self._entries = HostEntries(repository, known, frozenset(name for name, holds in alike.items() if holds))
+
+        self.look_ahead = self._entries.look_ahead
+
+    def of(self, state: RegistryState, recorded: str | None) -> Iterator[ModelOnHost]:
         """Yield how each model stands that a host has, or is to have.
 
         Args:
             state: What is declared for the host.
-            entries: The content of its entries by their names; of one that is not to be read, what is wrong with it.
+            recorded: The commit that has its entries.
         """
+        kinds = self._entries.of(state.host, recorded)
+        read = partial(self._entry, state.host, recorded)
         taken: set[str] = set()
         for manifest, names in self._declared:
-            if not state.applies(manifest):
+            if manifest.hosts and not state.applies(manifest):
                 continue
-            name = next((name for name in names if name in entries), None)
-            if name is None:
+            name, judged_by = next(((name, by) for name, by in names if name in kinds), names[0])
+            kind = kinds.get(name)
+            if kind is None:
                 yield _declared(manifest, None)
+                continue
+            taken.add(name)
+            if isinstance(kind, EntryKind) and kind.judged_by == judged_by and kind.model is not None:
+                yield kind.model
             else:
-                taken.add(name)
-                yield self._judged(state.host, manifest, name, entries[name])
+                yield self._judged(manifest, kind, judged_by, read(name, kind))
         for name, problems in sorted(state.blocked.items()):
             if name not in state.manifests and name not in taken:
                 taken.add(name)
-                entry = _entry(state.host, name, entries.get(name, "not there"))
+                entry = read(name, kinds[name]) if name in kinds else None
                 found = entry if isinstance(entry, Entry) else None
                 yield _on_host(name, Standing.BLOCKED, found, f"invalid-manifest: {problems[0].render()}")
-        for name in sorted(entries.keys() - taken):
-            undeclared = _entry(state.host, name, entries[name])
-            if isinstance(undeclared, str):
-                yield ModelOnHost(name, Standing.BLOCKED, reason=f"invalid-entry: {undeclared}")
-            elif undeclared.files or undeclared.text("download_path"):
-                yield _on_host(name, Standing.UNDECLARED, undeclared, _lacks(undeclared))
+        for name in sorted(kinds.keys() - taken):
+            yield from _undeclared(name, read(name, kinds[name]))
 
-    def _judged(self, host: str, manifest: Manifest, name: str, content: EntryContent | str) -> ModelOnHost:
-        if isinstance(content, str):
-            return _declared(manifest, content)
-        alike = content.alike if isinstance(manifest.source, RepositorySource) else content.data
-        found = self._known.get(at := (manifest.name, name, alike))
-        if found is None:
-            entry = _entry(host, name, content)
-            found = _declared(manifest, entry)
-            if isinstance(entry, Entry):  # what is wrong with one names its file
-                self._known[at] = found
+    def _judged(self, manifest: Manifest, kind: EntryKind | str, judged_by: str, entry: Entry | str) -> ModelOnHost:
+        found = _declared(manifest, entry)
+        if isinstance(kind, EntryKind) and isinstance(entry, Entry):  # what is wrong with one names its file
+            self._known.judge(kind, judged_by, found)
         return found
 
+    def _entry(self, host: str, recorded: str | None, name: str, kind: EntryKind | str) -> Entry | str:
+        """Return an entry, or what is wrong with it."""
+        if isinstance(kind, str):
+            return kind
+        try:
+            return read_entry(f"{ENTRIES}/{host}/{name}.json", self._entries.content(host, name, recorded))
+        except InvalidEntryError as error:
+            return error.message
 
-def _entry(host: str, name: str, content: EntryContent | str) -> Entry | str:
-    """Return an entry, or what is wrong with it."""
-    if isinstance(content, str):
-        return content
-    try:
-        return read_entry(f"{ENTRIES}/{host}/{name}.json", content.data)
-    except InvalidEntryError as error:
-        return error.message
+
+def _undeclared(name: str, entry: Entry | str) -> Iterator[ModelOnHost]:
+    if isinstance(entry, str):
+        yield ModelOnHost(name, Standing.BLOCKED, reason=f"invalid-entry: {entry}")
+    elif entry.files or entry.text("download_path"):
+        yield _on_host(name, Standing.UNDECLARED, entry, _lacks(entry))
 
 
 def _declared(manifest: Manifest, entry: Entry | str | None) -> ModelOnHost:

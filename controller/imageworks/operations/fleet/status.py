@@ -1,7 +1,7 @@
 """How every host of a registry stands, from git alone: no disk and no other machine is looked at."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +13,8 @@ from imageworks.foundation.errors import ImageworksError
 from imageworks.git.remote import Remote
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.trailers import RECONCILED_REVISION
+from imageworks.git.values import CommitRecord
 from imageworks.host.settings import HostSettings
-from imageworks.operations.fleet.host_entries import HostEntries
 from imageworks.operations.fleet.known_models import KnownModels
 from imageworks.operations.fleet.report import fetch_reports, last_report, report_counterpart
 from imageworks.operations.fleet.standings import Standings
@@ -61,16 +61,13 @@ class _Fleet:
         self._now = now
         self._recorder = RegistryCommitter(self._repository, host)
         self._known = KnownModels(host, self._repository.root)
-        self._behind: dict[str, int | None] = {}
         self._notes: list[str] = []
         self._registry = read_registry(self._repository, host, self._recorder)
         if options.fetch:
             self._fetch()
         self._document = self._settings_document()
-        self._declared = [self._repository.tree_id(self._registry.revision, path) for path in DECLARED]
         self._registry = _without_own_entries(self._registry)
-        self._standings = Standings(self._registry.manifests.values())
-        self._entries = HostEntries(self._repository)
+        self._standings = Standings(self._repository, self._registry, self._known)
 
     def _fetch(self) -> None:
         """Take what the remote has for what is, where it follows the checked-out commit."""
@@ -112,8 +109,8 @@ class _Fleet:
                     remedy=f"Known are: {', '.join(sorted(known)) or 'none'}.",
                 )
         chosen = sorted(known.intersection(self._options.hosts) if self._options.hosts else known)
-        hosts = tuple(self._one(name, recorded.get(name)) for name in chosen)
-        self._known.save()
+        hosts = tuple(self._hosts({name: recorded.get(name) for name in chosen}))
+        self._known.save(known)
         return FleetStatus(
             self._registry.revision,
             hosts,
@@ -127,43 +124,45 @@ class _Fleet:
         found |= dict(self._repository.branches.of_hosts(self._registry.settings.branch or ""))
         return found
 
-    def _one(self, name: str, recorded: str | None) -> FleetHost:
-        settings = read_settings(self._document, name)
-        state = replace(self._registry, host=name, settings=settings)
-        report = last_report(self._repository, name)
-        commit = self._repository.last_applied(name, revision=recorded) if recorded is not None else None
-        applied = report.revision if report is not None else None
-        applied = applied or (commit.trailers.get(RECONCILED_REVISION) if commit is not None else None)
-        times = [one for one in (report.finished if report else None, commit.when if commit else None) if one]
-        silent = report is not None and (self._now - report.finished).total_seconds() > self._options.silent_after
-        return FleetHost(
-            name=name,
-            labels=settings.labels,
-            revision=applied,
-            behind=self._behind_by(applied),
-            last=max(times, default=None),
-            report=report,
-            silent=silent,
-            current=name == self._host.host,
-            models=_with_failures(self._models(state, recorded), report),
-        )
-
-    def _behind_by(self, applied: str | None) -> int | None:
+    def _hosts(self, recorded: Mapping[str, str | None]) -> Iterator[FleetHost]:
+        """Yield hosts, given the commit that holds each one's entries."""
         head = self._registry.revision
-        if applied is None or head is None:
-            return None
-        if applied not in self._behind:
-            self._behind[applied] = self._repository.changes_since(applied, head, DECLARED)
-        return self._behind[applied]
+        reports = {name: last_report(self._repository, name) for name in recorded}
+        commits = self._last_applied(recorded)
+        applied = {name: _applied(reports[name], commits.get(name)) for name in recorded}
+        behind = self._repository.changes_since(filter(None, applied.values()), head, DECLARED) if head else {}
+        self._standings.look_ahead(recorded)
+        for name, revision in applied.items():
+            report, commit = reports[name], commits.get(name)
+            settings = read_settings(self._document, name)
+            state = replace(self._registry, host=name, settings=settings)
+            times = [one for one in (report.finished if report else None, commit.when if commit else None) if one]
+            silent = report is not None and (self._now - report.finished).total_seconds() > self._options.silent_after
+            yield FleetHost(
+                name=name,
+                labels=settings.labels,
+                revision=revision,
+                behind=behind.get(revision or ""),
+                last=max(times, default=None),
+                report=report,
+                silent=silent,
+                current=name == self._host.host,
+                models=_with_failures(tuple(self._standings.of(state, recorded[name])), report),
+            )
 
-    def _models(self, state: RegistryState, recorded: str | None) -> Sequence[ModelOnHost]:
-        """Return how each model stands by a host's entries; what was found before of the same files is not read."""
-        entries = self._repository.tree_id(recorded, f"{ENTRIES}/{state.host}")
-        at = ":".join(one or "" for one in (entries, *self._declared))
-        found = self._known.get(state.host, at)
-        if found is not None:
-            return found
-        return self._known.put(state.host, at, tuple(self._standings.of(state, self._entries.of(state.host, recorded))))
+    def _last_applied(self, recorded: Mapping[str, str | None]) -> Mapping[str, CommitRecord]:
+        """Return the last commit of each host's controller."""
+        by_tip: dict[str, list[str]] = {}
+        for name, tip in recorded.items():
+            by_tip.setdefault(tip or "", []).append(name)
+        found = [self._repository.last_applied_by(names, tip) for tip, names in by_tip.items() if tip]
+        return {name: commit for some in found for name, commit in some.items()}
+
+
+def _applied(report: HostReport | None, commit: CommitRecord | None) -> str | None:
+    """Return the commit of the registry that a host applied last, as far as is known."""
+    revision = report.revision if report is not None else None
+    return revision or (commit.trailers.get(RECONCILED_REVISION) if commit is not None else None)
 
 
 def _without_own_entries(registry: RegistryState) -> RegistryState:
