@@ -8,9 +8,10 @@ changes one manifest or one entry, and the last ones put all right.
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from benchmarks.registries import REVISION, manifest_text, model_name
 from benchmarks.scratch import HOST
@@ -46,21 +47,40 @@ def main() -> None:
     manifests = [manifest for manifest, _, _ in installed]
     entries = {name: [_of_host(entry, name) for _, entry, _ in installed] for name in names}
     declared = {f"models/{model_name(number)}.yaml": manifest_text(number) for number in range(count)}
-    _import(repository, [_commit(1, f"Declare {count} models", declared, follows=repository.head())])
-    _import(repository, _stream(repository.head(), declared, manifests, entries, commits))
+    with _importer(repository) as importer:
+        for one in _stream(importer, repository.head(), declared, manifests, entries, commits):
+            importer.add(one)
     subprocess.run(("git", "-C", str(repository.root), "reset", "--quiet", "--hard"), check=True)
 
 
-def _import(repository: RegistryRepository, commits: Iterable[bytes]) -> None:
+class _Importer:
+    """A running ``git fast-import``, which says the id of the last commit that it was given."""
+
+    def __init__(self, to: IO[bytes], answers: IO[bytes]) -> None:
+        self._to = to
+        self._answers = answers
+
+    def add(self, command: bytes) -> None:
+        self._to.write(command)
+
+    def tip(self) -> str:
+        self._to.write(b"get-mark :1\n")
+        self._to.flush()
+        return self._answers.readline().decode().strip()
+
+
+@contextmanager
+def _importer(repository: RegistryRepository) -> Iterator[_Importer]:
     words = ("git", "-C", str(repository.root), "fast-import", "--quiet")
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
-        if process.stdin is not None:
-            process.stdin.writelines(commits)
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        if process.stdin is not None and process.stdout is not None:
+            yield _Importer(process.stdin, process.stdout)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, words)
 
 
 def _stream(
+    importer: _Importer,
     start: str | None,
     declared: Mapping[str, str],
     manifests: Sequence[Manifest],
@@ -68,7 +88,8 @@ def _stream(
     commits: int,
 ) -> Iterator[bytes]:
     count = len(manifests)
-    yield f"reset refs/benchmark/declared\nfrom {start}\n\n".encode()
+    yield _commit(1, f"Declare {count} models", declared, follows=start)
+    yield b"reset refs/benchmark/declared\nfrom refs/heads/main\n\n"
     recorded = {
         host: {entry_file(host, entry.name): render_entry(entry.fields).decode() for entry in own}
         for host, own in entries.items()
@@ -78,8 +99,8 @@ def _stream(
     hosts = list(recorded)
     for number, host in enumerate(hosts):
         files = {**recorded[host], snapshot_file(host): snapshots[host]}
-        message = f"Reconcile {host}\n\n{RECONCILED_REVISION}: {start}\nHost: {host}"
-        yield _commit(2 + number, message, files, follows=None if number else start)
+        message = f"Reconcile {host}\n\n{RECONCILED_REVISION}: {importer.tip()}\nHost: {host}"
+        yield _commit(2 + number, message, files)
     for number in range(len(hosts) + 2, commits):
         name = model_name(number // 2 * STRIDE % count)
         file = f"models/{name}.yaml" if number % 2 else entry_file(hosts[number // 2 % len(hosts)], name)
@@ -93,7 +114,7 @@ def _stream(
 
 def _commit(number: int, message: str, files: Mapping[str, str], *, follows: str | None = None) -> bytes:
     who = f"Person {number % 7} <person{number % 7}@localhost> {START + number * 60} +0100"
-    head = f"commit refs/heads/main\nauthor {who}\ncommitter {who}\n".encode()
+    head = f"commit refs/heads/main\nmark :1\nauthor {who}\ncommitter {who}\n".encode()
     changes = (f"M 100644 inline {path}\n".encode() + _data(text) for path, text in files.items())
     parent = f"from {follows}\n".encode() if follows else b""
     return b"".join([head, _data(message), parent, *changes, b"\n"])
