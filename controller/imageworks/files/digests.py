@@ -3,13 +3,13 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from string import hexdigits
 
 from imageworks.files.progress import READING, Progress
+from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.ending import go_on
 
 BUFFER_BYTES = 1024 * 1024  # hashlib drops the interpreter lock for each; larger ones fall out of the CPU's cache

@@ -11,7 +11,6 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from imageworks.foundation.child_environment import AGENTS, child_environment
+from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.log import redact as without_secrets
 from imageworks.git.recovery.damage import index_damage
 from imageworks.git.user_programs import GitSetting, names_proxy, overriding, read_listing, server_program

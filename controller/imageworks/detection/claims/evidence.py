@@ -1,11 +1,12 @@
 """Answers with what they rest on: evidence outranks guesses, and every answer says its evidence."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import Final
 
 from imageworks.detection.file_names import Container
+from imageworks.foundation.dataclasses import dataclass
 
 
 class Level(IntEnum):

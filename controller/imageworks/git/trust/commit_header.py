@@ -1,7 +1,8 @@
 """What a commit's own bytes say, which were signed; grafts and shallow boundaries of a clone were not."""
 
 import hashlib
-from dataclasses import dataclass
+
+from imageworks.foundation.dataclasses import dataclass
 
 _SIGNATURE = "gpgsig "
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.log import start_logging
 from imageworks.host.settings import load_host_settings
 from imageworks.naming.hub_identifiers import HubIdentifier

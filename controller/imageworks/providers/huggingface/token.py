@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.log import keep_secret
 from imageworks.providers.huggingface.errors import VARIABLES, UnauthorisedError
 

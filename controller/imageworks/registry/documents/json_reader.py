@@ -4,10 +4,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, NoReturn
 
 from imageworks.foundation.bounded_json import LARGEST, JsonReadError, read_json
+from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.documents.document import (
     START,
     Document,

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Final
 from urllib.parse import unquote, urlsplit
+
+from imageworks.foundation.dataclasses import dataclass
 
 FOLDER: Final = "models"
 SUFFIXES: Final = (".yaml", ".yml")

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from imageworks.foundation.dataclasses import dataclass
 
 _NUMBER = re.compile(r"-\d")
 _SHORT = {
