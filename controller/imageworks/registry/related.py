@@ -25,7 +25,6 @@ from imageworks.registry.settings.target_folder import NO_PUBLISHER
 FEW: int = 200  # not Final: tests have fewer
 """A registry of no more manifests is checked whole."""
 _WORD: Final = rb"[a-z0-9._-]"
-_HIDING: Final = re.compile(rb"[^\x00-\x5b\x5d-\x7f]")  # a backslash, or a byte that is no ASCII
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +93,20 @@ def _texts(root: Path) -> dict[str, bytes] | None:
         if not one.is_file(follow_symlinks=False):
             found[f"{manifests.FOLDER}/{one.name}"] = b""  # a link: it has a name, and is not read
             continue
-        with Path(one.path).open("rb") as stream:
-            found[f"{manifests.FOLDER}/{one.name}"] = stream.read(MAX_BYTES + 1).lower()
+        found[f"{manifests.FOLDER}/{one.name}"] = _beginning(one.path).lower()
     return found
+
+
+def _beginning(path: str) -> bytes:
+    """Return as much of a file as a manifest may have; by the system's own calls, as ten thousand are read so."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = b""
+        while len(text) <= MAX_BYTES and (more := os.read(descriptor, MAX_BYTES + 1 - len(text))):
+            text += more
+        return text
+    finally:
+        os.close(descriptor)
 
 
 def _claims(manifest: Manifest, places: Collection[str]) -> tuple[set[str], set[str]] | None:
@@ -121,15 +131,22 @@ def _claims(manifest: Manifest, places: Collection[str]) -> tuple[set[str], set[
 
 def _says(file: str, text: bytes, words: Collection[str], ends: Collection[str]) -> bool:
     stem = fold(manifests.manifest_name(file))
-    if stem in words or stem in ends or _HIDING.search(text) is not None:
+    if stem in words or stem in ends or not text.isascii() or b"\\" in text:  # which may hide a word
         return True
-    return _pattern(frozenset(words), frozenset(ends)).search(text) is not None
+    sought, said, ending = _patterns(frozenset(words), frozenset(ends))
+    if any(word in text for word in sought) and said.search(text) is not None:
+        return True
+    return ending is not None and ending.search(text) is not None
 
 
 @lru_cache(maxsize=8)
-def _pattern(words: frozenset[str], ends: frozenset[str]) -> re.Pattern[bytes]:
-    whole = rb"(?<!%b)(?:%b)(?!%b)" % (_WORD, _any(words), _WORD)
-    return re.compile(whole + (rb"|/(?:%b)(?![a-z0-9._/-])" % _any(ends) if ends else b""))
+def _patterns(
+    words: frozenset[str], ends: frozenset[str]
+) -> tuple[list[bytes], re.Pattern[bytes], re.Pattern[bytes] | None]:
+    """Return words as bytes, what finds one that stands alone, which takes far longer, and what finds a path's end."""
+    said = re.compile(rb"(?<!%b)(?:%b)(?!%b)" % (_WORD, _any(words), _WORD))
+    ending = re.compile(rb"/(?:%b)(?![a-z0-9._/-])" % _any(ends)) if ends else None
+    return [word.encode() for word in words], said, ending
 
 
 def _any(words: Iterable[str]) -> bytes:
