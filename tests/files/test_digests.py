@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from imageworks.files import digests
 from imageworks.files.digests import Algorithm, Digest, Hasher, hash_file, hash_files
+from imageworks.files.progress import Progress
 from support.transfer import MIB, content, git_blob, sha256
 
 CONTENTS = [b"", b"x", content("some", 3 * MIB + 17)]
@@ -51,3 +53,22 @@ def test_many_files_come_back_in_order_with_what_cannot_be_read(tmp_path: Path) 
 def test_what_is_no_digest_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match="not a lower-case sha256"):
         Digest(Algorithm.SHA256, value)
+
+
+def test_no_more_files_are_begun_than_somebody_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Begun(Progress):
+        def start(self, label: str, total_bytes: int, work: str = "fetching") -> None:
+            del total_bytes, work
+            begun.append(label)
+
+    begun: list[str] = []
+    monkeypatch.setattr(digests, "MOST_AHEAD", 4)
+    paths = [tmp_path / f"{number:02d}" for number in range(20)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    found = hash_files(paths, Algorithm.SHA256, progress=Begun())
+    taken = [next(found), next(found)]
+    assert len(begun) <= 5
+    taken += found
+    assert [path for path, _ in taken] == paths
+    assert {str(path) for path in paths} == {*begun}

@@ -2,16 +2,23 @@
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from string import hexdigits
+from typing import TYPE_CHECKING
 
 from imageworks.files.progress import READING, Progress
 from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.ending import go_on
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+MOST_AHEAD = 4096
+"""Files that are hashed before the first of them is taken: what waits of a hundred thousand would be 300 MiB."""
 BUFFER_BYTES = 1024 * 1024  # hashlib drops the interpreter lock for each; larger ones fall out of the CPU's cache
 
 
@@ -121,7 +128,17 @@ def hash_files(
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(threads or usable, thread_name_prefix="hash") as pool:
-        yield from pool.map(hash_one, listed)
+        begun: deque[Future[tuple[Path, Digest | OSError]]] = deque()
+        try:
+            for path in listed:
+                begun.append(pool.submit(hash_one, path))
+                if len(begun) == MOST_AHEAD:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()
 
 
 def _size(path: Path) -> int:
