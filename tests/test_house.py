@@ -167,13 +167,6 @@ def test_few_imports_stand_in_functions() -> None:
     assert 0 < found <= MOST_INNER_IMPORTS
 
 
-def test_every_dataclass_is_written_later() -> None:
-    """Each that the library makes at once is a third of a millisecond of every command that loads it."""
-    making = re.compile(r"^\s*from dataclasses import .*\bdataclass\b", re.MULTILINE)
-    found = {name for name, path in MODULES.items() if making.search(path.read_text(encoding="utf-8"))}
-    assert found == {"foundation.dataclasses"}
-
-
 def test_no_room_is_crowded() -> None:
     rooms = Counter(path.parent for path in MODULES.values() if path.name != "__init__.py")
     assert {room.as_posix(): count for room, count in rooms.items() if count > MOST_FILES} == {}

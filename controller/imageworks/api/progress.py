@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from html import escape
 from importlib import import_module
 from threading import Lock
@@ -11,7 +12,6 @@ from typing import Final, Literal, Protocol
 
 from imageworks.cli.views.progress import show_progress
 from imageworks.files.progress import Progress
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.texts import human_bytes
 
 REDRAW_SECONDS: Final = 0.2

@@ -1,10 +1,9 @@
 """What the methods of a registry return, and which columns their tables have."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.tables import ResultTable
 from imageworks.foundation.texts import human_bytes
 from imageworks.model_loader.entries import RegistryEntry

@@ -1,9 +1,9 @@
 """How somebody wants to see a plan, and what is said where there is nothing to see; light to load."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 from imageworks.cli.output import counted
-from imageworks.foundation.dataclasses import dataclass
 
 
 class Format(StrEnum):

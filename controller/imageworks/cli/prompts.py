@@ -6,8 +6,8 @@ Where stdin is no terminal nobody is asked, and what nobody agreed to is not don
 import sys
 
 from imageworks.cli.output import printable
-from imageworks.cli.streams import at_terminal
 from imageworks.foundation.errors import ImageworksError
+from imageworks.foundation.terminal import at_terminal
 
 __all__ = ["NotConfirmedError", "agrees", "ask", "at_terminal", "refuse_unasked"]
 

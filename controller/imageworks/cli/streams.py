@@ -1,7 +1,4 @@
-"""The standard streams: whether somebody can be asked, and output that takes every text.
-
-What an encoding lacks becomes a plain sign, or an escape.
-"""
+"""stdout and stderr that take every text: what an encoding lacks becomes a plain sign, or an escape."""
 
 import codecs
 import io
@@ -28,14 +25,6 @@ _SIGNS: Final = {
     **dict.fromkeys("📁🗂🔧💾📄🧩💬", "-"),
 }
 """The signs of our own, and what stands for them."""
-
-
-def at_terminal() -> bool:
-    """Return whether stdin is a terminal; where stdout goes is no matter, for questions go to stderr."""
-    try:
-        return sys.stdin is not None and sys.stdin.isatty()
-    except ValueError:  # closed
-        return False
 
 
 def open_closed_streams() -> None:

@@ -1,10 +1,10 @@
 """Adapters: weights that change another model and cannot run without it."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from imageworks.detection.file_names import Role, classify
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import EMPTY, text
 
 _OWN_WEIGHTS: Final = ("adapter_", "adapters.", "pytorch_lora_weights.", "pytorch_custom_diffusion_weights.")

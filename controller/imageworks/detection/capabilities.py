@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from imageworks.detection.families import Family, families, match_family
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import EMPTY, part, text, whole
 
 FLAGS: Final = (

@@ -6,7 +6,7 @@ Nothing is demanded that some library does without: where the library cannot be 
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -16,7 +16,6 @@ from imageworks.detection.containers import ArtifactKind, kind_of
 from imageworks.detection.file_names import Container, NamedFile, Role, classify, group_quants
 from imageworks.detection.formats.tokenizers import has_tokenizer, reads_text
 from imageworks.detection.problems import MissingPart
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import EMPTY, parse_object, part, text
 
 SERVING_BACKENDS: Final = ("lmdeploy", "vllm")

@@ -6,13 +6,13 @@ Two sets of weights are one component where loaders would read one or the other:
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Final
 
 from imageworks.detection.containers import refined_container
 from imageworks.detection.file_names import COMPILED, Container, NamedFile, Role, classify
 from imageworks.detection.model_facts import ListedFile
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.naming.quantization_labels import find_quantizations, quantization_label
 
 WHOLE: Final = ""

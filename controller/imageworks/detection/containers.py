@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from imageworks.detection.claims.evidence import Evidence, Level
 from imageworks.detection.file_names import Container, NamedFile, Role, classify
-from imageworks.foundation.dataclasses import dataclass
 
 _ORDER: Final = tuple(Container)
 _ELSEWHERE: Final = frozenset({"onnx", "openvino", "original", "coreml", "tf", "flax", "gguf", "metal", "checkpoints"})

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from operator import attrgetter
 from typing import Final
@@ -47,7 +47,6 @@ from imageworks.detection.sizes.memory import demand_of
 from imageworks.detection.sizes.parameters import Weights, count_parameters
 from imageworks.detection.sizes.shape import shape_of
 from imageworks.foundation.bounded_json import LARGEST
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import EMPTY, parse_object, part, text, whole
 from imageworks.naming import model_names
 from imageworks.naming.quantization_labels import quantization_label

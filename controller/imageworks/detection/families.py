@@ -2,12 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
-
-from imageworks.foundation.dataclasses import dataclass
 
 _PATTERNS: Final = frozenset({"class", "pipeline", "processor"})
 

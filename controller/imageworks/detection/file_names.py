@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.naming.quantization_labels import (
     FoundLabel,
     find_quantizations,

@@ -7,11 +7,11 @@ Docker Model Runner (its store of layout.json, models.json and blobs), RamaLama 
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from imageworks.detection.file_names import Container, Role, classify
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.naming.hub_cache import cached_repository
 
 

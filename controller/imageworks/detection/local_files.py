@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.detection.describe import describe
 from imageworks.detection.model_facts import ListedFile, ModelFacts, Subject
 from imageworks.foundation.bounded_json import LARGEST
-from imageworks.foundation.dataclasses import dataclass
 
 MOST_HEADERS: Final = 256
 MOST_FILES: Final = 100_000

@@ -1,7 +1,7 @@
 """The answer to what a set of files is, as a value, and what is asked about."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final, Protocol
 
@@ -16,7 +16,6 @@ from imageworks.detection.formats.readme import Readme
 from imageworks.detection.problems import MissingPart, complete_condition
 from imageworks.detection.sizes.memory import Demand
 from imageworks.detection.sizes.parameters import ParameterCount
-from imageworks.foundation.dataclasses import dataclass
 
 _CHAT_TASKS: Final = frozenset({"text-generation", "image-text-to-text", "any-to-any", "audio-text-to-text"})
 

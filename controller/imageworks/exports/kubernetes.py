@@ -1,11 +1,10 @@
 """Objects for Kubernetes: what runs the controller on nodes, KServe's cached models, OME's models. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from imageworks.exports.model import ExportedModel, label_of
-from imageworks.foundation.dataclasses import dataclass
 
 APP: Final = "imageworks-models"
 HOME: Final = "/var/lib/imageworks"

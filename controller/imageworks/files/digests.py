@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,6 @@ from string import hexdigits
 from typing import TYPE_CHECKING
 
 from imageworks.files.progress import READING, Progress
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.ending import go_on
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,6 @@ from imageworks.files.mounts import is_mount
 from imageworks.files.safe_names import STAGING_NAME
 from imageworks.files.safe_paths import NOT_THERE, open_folder
 from imageworks.files.state import Remembered
-from imageworks.foundation.dataclasses import dataclass
 
 MARKER_NAME: Final = "location.json"
 

@@ -15,7 +15,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from imageworks.files.safe_paths import check_below, make_folder
 from imageworks.files.staging import NO_LINK, StagingArea, staging_areas
 from imageworks.files.writers import why_not_ours
 from imageworks.foundation.bounded_json import read_json_file
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.failpoints import failpoint
 
 MOST_SWEEPS = 3

@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from imageworks.files.artifact import RemoteFile
@@ -17,7 +18,6 @@ from imageworks.files.renames import rename_new, sync_directory
 from imageworks.files.safe_names import check_relative_name
 from imageworks.files.safe_paths import check_below, open_folder
 from imageworks.files.staging import EXECUTABLE, NO_LINK, StagingArea
-from imageworks.foundation.dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import stat
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -30,7 +30,6 @@ from imageworks.files.safe_names import STAGING_NAME, check_relative_name
 from imageworks.files.safe_paths import check_below, make_folder
 from imageworks.files.writers import why_not_ours, why_shared
 from imageworks.foundation.bounded_json import read_json_file
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.ending import go_on
 from imageworks.foundation.plain_files import read_plain_file
 

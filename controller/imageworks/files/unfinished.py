@@ -3,11 +3,11 @@
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.files.staging import StagingArea, staging_areas
-from imageworks.foundation.dataclasses import dataclass
 
 KEPT_DAYS: Final = 30
 """How long an unfinished download that no manifest declares stays unused before a reconcile of everything drops it."""

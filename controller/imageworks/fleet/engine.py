@@ -1,10 +1,8 @@
 """What an engine must offer so that each node of a cluster can be given a task: nodes, lines that come, an end."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Protocol, Self
-
-from imageworks.foundation.dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from imageworks.foundation.bounded_json import read_json
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.log import redact
 
 SCHEMA_VERSION: Final = 1

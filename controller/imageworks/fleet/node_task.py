@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Final, Self
 
 from imageworks.fleet.host_report import HostReport, read_report
 from imageworks.foundation.bounded_json import read_json
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.log import redact
 from imageworks.plan.plan import Plan
 from imageworks.plan.read_plan import read_plan

@@ -1,9 +1,7 @@
 """Metrics in Prometheus' text format, for its servers and for node_exporter's textfile collector."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
-
-from imageworks.foundation.dataclasses import dataclass
+from dataclasses import dataclass, field
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -1,14 +1,13 @@
 """The standing of all hosts of a registry as one value: which model is where, and which host is not as declared."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
 from imageworks.fleet.host_report import HostReport
-from imageworks.foundation.dataclasses import dataclass
 
 FORMAT_VERSION: Final = 1
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
@@ -19,7 +20,6 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 from imageworks.foundation.addresses import IN_ADDRESSES, AddressGuard
 from imageworks.foundation.certificates import certificates_setting
 from imageworks.foundation.closing import Closing
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.kept_connections import KeptConnections
 from imageworks.foundation.log import detail

@@ -5,13 +5,13 @@ import os
 import re
 import socket
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError, UsageError
 from imageworks.foundation.http_messages import Headers, Request, RequestError, Response
 

@@ -6,13 +6,12 @@ where all of the request costs 90 µs.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from socket import socket
 from typing import Final, Protocol
 from urllib.parse import unquote
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 
 Headers = tuple[tuple[str, str], ...]

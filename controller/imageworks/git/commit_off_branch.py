@@ -4,10 +4,10 @@ Nothing here touches the work tree or the index. A branch moves only from where 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git import libgit2
 from imageworks.git.blob_writer import BlobWriter
 from imageworks.git.commit import Change, empty_tree, entry_at, nest, tip_of, write_tree

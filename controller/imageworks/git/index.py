@@ -11,12 +11,12 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.files.best_effort import copy_mode_and_times, set_mode, set_times
 from imageworks.files.renames import sync_file
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git.controller_lock import FOLDER
 from imageworks.git.index_in_place import Folders, IndexChange, replaced
 from imageworks.git.program import GitProgram

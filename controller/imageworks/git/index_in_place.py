@@ -8,10 +8,9 @@ index stays true; where anything is not as expected, nothing is done, and the gi
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from struct import Struct, error, unpack_from
 from typing import Final
-
-from imageworks.foundation.dataclasses import dataclass
 
 HEADER_BYTES: Final = 12
 DIGEST_BYTES: Final = 20

@@ -1,10 +1,10 @@
 """Finding the git repository that a registry folder belongs to, and refusing the kinds that cannot be worked with."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.home import expanded
 from imageworks.git import libgit2
 from imageworks.git.trust.ownership import is_trusted

@@ -1,12 +1,12 @@
 """The commits that touched some files, found by comparing ids of trees: an unchanged folder is never looked into."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git.commit import TreeEntries
 from imageworks.git.libgit2 import pygit2
 from imageworks.git.read import TREE_MODE, subtree

@@ -11,6 +11,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +19,6 @@ from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from imageworks.foundation.child_environment import AGENTS, child_environment
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.log import redact as without_secrets
 from imageworks.git.recovery.damage import index_damage
 from imageworks.git.user_programs import GitSetting, names_proxy, overriding, read_listing, server_program

@@ -1,8 +1,8 @@
 """A branch of ours that proposes changes for a pull request: built on the checked-out commit, and renewed in place."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git import libgit2
 from imageworks.git.commit import tip_of
 from imageworks.git.commit_off_branch import AsideRequest, BranchTakenError, move_branch, write_aside

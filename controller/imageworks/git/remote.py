@@ -3,9 +3,9 @@
 libgit2's own push loses pushes to a local remote and hides rejections, and knows no credential helpers.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.failpoints import failpoint
 from imageworks.git.program import GitProgram, GitResult, redact
 from imageworks.git.user_programs import ignored_keys

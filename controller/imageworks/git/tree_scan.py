@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from imageworks.foundation.dataclasses import dataclass
 
 if TYPE_CHECKING:
     from pygit2 import Oid, Repository

@@ -6,9 +6,8 @@ program. Filters are off whoever names them, as hooks are: what they give is not
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
-
-from imageworks.foundation.dataclasses import dataclass
 
 LOCAL_SCOPES: Final = frozenset({"local", "worktree"})
 _USER_SCOPES: Final = frozenset({"system", "global"})

@@ -1,13 +1,12 @@
 """What the git side of the registry hands out: values, and errors with their remedies."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 
 PLAIN_MODES: Final = frozenset({0o100644, 0o100755})

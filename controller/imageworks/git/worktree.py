@@ -9,13 +9,12 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imageworks.files.best_effort import set_mode
 from imageworks.files.renames import sync_directory, sync_file
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git import libgit2
 
 if TYPE_CHECKING:

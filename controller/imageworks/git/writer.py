@@ -7,12 +7,11 @@ branch moves leaves unreachable objects; a kill after it leaves a journal, which
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.failpoints import failpoint
 from imageworks.git import controller_lock, libgit2
 from imageworks.git.blob_writer import BlobWriter

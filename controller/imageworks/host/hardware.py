@@ -4,11 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.foundation.child_environment import child_environment
-from imageworks.foundation.dataclasses import dataclass
 
 MEBI: Final = 1024**2
 ANSWER_SECONDS: Final = 10.0  # a card that sleeps takes a second or two to say what it is

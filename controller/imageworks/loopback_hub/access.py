@@ -1,10 +1,9 @@
 """Who may see what: the tokens the hub knows, and its private and gated repositories."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.http_access import has_token
 from imageworks.foundation.http_messages import Request
 from imageworks.loopback_hub.responses import ReplyError

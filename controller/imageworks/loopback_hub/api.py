@@ -1,11 +1,11 @@
 """The hub's own origin: metadata as JSON, and ``resolve``, which sends small files and links to large ones."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, TypeVar
 from urllib.parse import parse_qs, quote, urlencode
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.http_messages import Request, Response
 from imageworks.loopback_hub.access import AccessRules
 from imageworks.loopback_hub.content import HubFile, Snapshot

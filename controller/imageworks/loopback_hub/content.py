@@ -6,10 +6,9 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 
 LARGE_BYTES: Final = 10 * 1024 * 1024

@@ -11,10 +11,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.loopback_hub.content import (
     FileContent,
     Identity,

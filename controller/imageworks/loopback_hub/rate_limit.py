@@ -2,9 +2,9 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.loopback_hub.responses import ReplyError
 
 

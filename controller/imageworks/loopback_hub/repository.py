@@ -1,9 +1,9 @@
 """Names of revisions, and what every kind of repository can answer."""
 
 import re
+from dataclasses import dataclass
 from typing import Final, Protocol
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.loopback_hub.content import Snapshot
 
 COMMIT_ID: Final = re.compile(r"[0-9a-f]{40}")

@@ -1,11 +1,10 @@
 """What the predecessor left and what becomes of it, as values."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.registry.documents.diagnostic import Diagnostic
 from imageworks.registry.documents.document import JsonValue

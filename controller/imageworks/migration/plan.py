@@ -2,11 +2,10 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.migration.entries import SCHEMA_VERSION, to_entry, with_legacy
 from imageworks.migration.manifests import declare
 from imageworks.migration.model import (

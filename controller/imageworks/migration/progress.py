@@ -5,10 +5,9 @@ It names each step that was committed and what it wrote. A file that is not as a
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.migration.model import MigrationError
 from imageworks.registry.documents.json_reader import parse_json
 from imageworks.registry.entries.entry import bring_back

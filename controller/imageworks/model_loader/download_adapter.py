@@ -6,11 +6,11 @@ once, and each waits for its turn.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.files.progress import Progress, TotalProgress
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.home import expanded
 from imageworks.foundation.texts import several
 from imageworks.host.settings import ARGUMENT, find_registry, load_host_settings

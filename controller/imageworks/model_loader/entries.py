@@ -1,12 +1,11 @@
 """One model of the registry as Python code sees it: the documented fields as attributes."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.tables import html_table
 from imageworks.foundation.texts import human_bytes
 from imageworks.registry.entries.chat_templates import template_file

@@ -6,13 +6,12 @@ the registry's lock: several processes may do it at once, and each waits for its
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.tables import ResultTable
 from imageworks.foundation.texts import human_bytes
 from imageworks.host.settings import ARGUMENT, HostSettings, find_registry, load_host_settings

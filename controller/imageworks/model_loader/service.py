@@ -1,9 +1,9 @@
 """Where a model's server answers, by the model's name: what applications ask before they send requests."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.texts import several
 from imageworks.model_loader.entries import RegistryEntry

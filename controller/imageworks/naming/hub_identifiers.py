@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ExitCode, ImageworksError
 from imageworks.naming.quantization_labels import quantization_label
 

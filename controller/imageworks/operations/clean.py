@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,6 @@ from typing import Final
 from imageworks.files.safe_paths import is_there
 from imageworks.files.staging import remove_empty_staging
 from imageworks.files.unfinished import DAY, KEPT_DAYS, Unfinished, find_unfinished
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.host.predecessor_files import COMPATIBILITY_FILE
 from imageworks.host.settings import HostSettings

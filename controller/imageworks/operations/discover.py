@@ -1,11 +1,10 @@
 """Record what stands in folders and what other programs' stores have, in one commit."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imageworks.files.progress import Progress
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import UsageError
 from imageworks.operations.maintenance.entry_changes import EntryChange, Kept
 from imageworks.operations.maintenance.prepare import Prepared, prepare

@@ -3,9 +3,9 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import UsageError
 from imageworks.git.libgit2 import damage_told
 from imageworks.git.repository import RegistryRepository

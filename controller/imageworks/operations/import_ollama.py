@@ -4,12 +4,11 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from imageworks.files.content_index import ollama_stores
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.naming.model_names import LONGEST_NAME, compile_testing_patterns, is_testing_name, ollama_name
 from imageworks.operations.maintenance.entry_changes import ABSENT, EntryAction, EntryChange

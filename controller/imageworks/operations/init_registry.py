@@ -7,11 +7,11 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.home import expanded
 from imageworks.git.repository import RegistryRepository, init_repository

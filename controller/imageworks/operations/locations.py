@@ -2,10 +2,10 @@
 
 import os
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from imageworks.files.location_markers import LocationStanding, LocationState
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError, UsageError
 from imageworks.reconcile.ledger import RecordSession
 from imageworks.registry.entries.entry import is_in_store

@@ -1,14 +1,13 @@
 """Carry out a migration: one commit for each state that the predecessor left, oldest first, resumable anywhere."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 from uuid import NAMESPACE_OID, uuid5
 
 from imageworks.files.state import STATE_FILE, StateDatabase
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.home import expanded
 from imageworks.foundation.log import start_logging
 from imageworks.git.libgit2 import blob_id

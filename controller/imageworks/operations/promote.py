@@ -1,11 +1,10 @@
 """Promote: make a manifest of a discovered entry, such that reconcile then finds everything as declared."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.plan.facts import DeclaredModel, TargetFolder
 from imageworks.providers.dispatch import REPOSITORIES, provider, store_of

@@ -1,7 +1,7 @@
 """Record one model that stands on this machine, as a caller describes it: verified as it is, adopted, in one commit."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +10,6 @@ from imageworks.detection.problems import UNUSABLE
 from imageworks.files.digests import Digest
 from imageworks.files.progress import Progress
 from imageworks.files.safe_paths import is_there
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.migration.entries import PROVIDERS
 from imageworks.naming.hub_identifiers import parse_hub_identifier

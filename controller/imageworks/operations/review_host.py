@@ -1,13 +1,12 @@
 """Plan for a host from what it has committed, without its disks: what CI can say of a pull request. Read-only."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from imageworks.files.artifact import LinkError, RemoteFile
 from imageworks.files.safe_names import UnsafeNameError
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import UsageError
 from imageworks.foundation.similar_words import did_you_mean
 from imageworks.git.log import ChangesWithin
@@ -71,7 +70,7 @@ class ReviewOptions:
     names: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     base: str | None = None
-    prune: PruneOptions = PruneOptions()  # frozen
+    prune: PruneOptions = PruneOptions()  # noqa: RUF009 # frozen
     offline: bool = False
     labels: tuple[str, ...] = ()
 

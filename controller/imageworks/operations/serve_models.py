@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.http_access import ServerAccess
 from imageworks.foundation.log import event, safe_words, start_logging
 from imageworks.host.settings import (

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import UsageError
 from imageworks.foundation.home import expanded
 from imageworks.foundation.log import redact

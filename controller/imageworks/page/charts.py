@@ -1,10 +1,9 @@
 """Lines over time as SVG paths."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-
-from imageworks.foundation.dataclasses import dataclass
 
 WIDTH: Final = 1200
 HEIGHT: Final = 220

@@ -4,10 +4,8 @@ The layout is that of Bruls, Huizing and van Wijk, "Squarified Treemaps" (2000),
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
-
-from imageworks.foundation.dataclasses import dataclass
 
 WIDTH: Final = 1200.0
 HEIGHT: Final = 640.0

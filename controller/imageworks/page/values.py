@@ -1,11 +1,9 @@
 """What the page shows, as values; whoever gathers them has read everything that is needed."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING
-
-from imageworks.foundation.dataclasses import dataclass
 
 if TYPE_CHECKING:
     from imageworks.detection.sizes.memory import Demand

@@ -1,8 +1,7 @@
 """What was found out about this machine when somebody asked whether all is well."""
 
+from dataclasses import dataclass
 from enum import StrEnum
-
-from imageworks.foundation.dataclasses import dataclass
 
 
 class CheckStanding(StrEnum):

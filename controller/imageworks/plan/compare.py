@@ -4,10 +4,9 @@ import json
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.plan.facts import DeclaredModel, HostState, ResolvedSource
 from imageworks.plan.plan import Action, Change, Plan
@@ -104,7 +103,7 @@ class HostPlan:
     diagnostics: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     launched: tuple[Launched, ...] = ()
-    rules: RuleReview = RuleReview()  # frozen
+    rules: RuleReview = RuleReview()  # noqa: RUF009 # frozen
     records: tuple[str, ...] = ()
     manifests: Mapping[str, str] = field(default_factory=dict)
 

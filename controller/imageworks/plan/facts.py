@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from pathlib import Path
 
 from imageworks.files.artifact import FileSource, RemoteFile
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.system_errors import system_refusal
 from imageworks.plan.plan import Drift, Reason, reason_of

@@ -1,11 +1,10 @@
 """What came of applying a plan: one outcome a model, the commit, and what a person should know."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from imageworks.detection.problems import condition_of
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.tables import html_table
 from imageworks.plan.plan import Action, Change, Plan

@@ -1,11 +1,10 @@
 """Each model's standing in two words: is it as declared (sync), and are its bytes good (health). Pure."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.plan.facts import HostState, Observation
 from imageworks.plan.plan import Action, Plan, Reason
 from imageworks.registry.entries.entry import Entry

@@ -1,9 +1,9 @@
 """How models stand against their sources, as values."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.entries.entry import Entry
 from imageworks.registry.manifests.manifest import Manifest
 

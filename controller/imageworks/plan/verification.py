@@ -1,8 +1,7 @@
 """How recorded models compare with their files: what is wrong with which file, and the verdict on the whole. Values."""
 
+from dataclasses import dataclass
 from enum import StrEnum
-
-from imageworks.foundation.dataclasses import dataclass
 
 
 class Verdict(StrEnum):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +11,6 @@ from imageworks.files.artifact import LinkError
 from imageworks.files.content_index import ContentIndex
 from imageworks.files.progress import Progress
 from imageworks.files.state import StateDatabase
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.host.settings import HostSettings
 from imageworks.plan.facts import DeclaredModel, Observation, UndeclaredModel
 from imageworks.plan.plan import Change

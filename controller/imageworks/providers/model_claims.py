@@ -6,11 +6,11 @@ others are held, so that no two runs wait for each other. The system frees it wi
 
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.files.unfinished import Unfinished
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git.controller_lock import POLL_SECONDS, hold_file, is_held, read_holder
 from imageworks.git.values import LockHeldError, LockHolder
 from imageworks.registry.documents.cache import registry_key

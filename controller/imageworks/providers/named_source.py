@@ -1,9 +1,7 @@
 """What people name that is no repository of the hub: a source as a manifest has it, and what the model is called."""
 
 from collections.abc import Mapping
-from dataclasses import field
-
-from imageworks.foundation.dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """Repositories of files with commits, branches and tags, whoever hosts them: what is asked of them, and the answers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from imageworks.files.artifact import RemoteFile
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.entries.entry import Entry
 from imageworks.registry.manifests.manifest import RepositorySource
 

@@ -1,10 +1,9 @@
 """The one way in which a command's work becomes a commit: entries, manifests, the snapshot that follows."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.failpoints import failpoint
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.trailers import with_trailers

@@ -3,14 +3,13 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from imageworks.files.safe_paths import is_there
 from imageworks.files.state import STATE_FILE, StateDatabase
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git.proposal_branch import Proposed
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import CommitResult

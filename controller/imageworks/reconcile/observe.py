@@ -1,11 +1,10 @@
 """Gather the situation: registry, disk and sources looked at once, as values for the planner. Writes nothing."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.plan.facts import Blocker, DeclaredModel, HostState, Observation, UndeclaredModel
 from imageworks.plan.plan import Reason
 from imageworks.providers.base import Store

@@ -7,10 +7,9 @@ its author date and a snapshot computed from what is declared by then. People's 
 import random
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.git.remote import Counterpart, Remote, RemoteError
 from imageworks.git.repository import RegistryRepository

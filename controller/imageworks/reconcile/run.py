@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,6 @@ from imageworks.files.safe_paths import is_folder, is_there
 from imageworks.files.staging import sweep_stale
 from imageworks.files.state import STATE_FILE, StateDatabase, StateError
 from imageworks.files.unfinished import Unfinished, find_unfinished
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BranchMovedError, CommitResult, LockHeldError
 from imageworks.host.predecessor_files import find_foreign

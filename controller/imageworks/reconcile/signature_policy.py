@@ -4,13 +4,12 @@ import json
 import os
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imageworks.files.renames import write_durably
 from imageworks.foundation.bounded_json import read_json_file
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.private_files import FILE_MODE, make_private_folder
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.trailers import RECONCILED_REVISION

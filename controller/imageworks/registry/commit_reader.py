@@ -1,8 +1,8 @@
 """A registry as it stands in one commit, behind the same interface as the one on disk."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BlobReference, UnsafePathError
 from imageworks.registry.documents.diagnostic import Refusal

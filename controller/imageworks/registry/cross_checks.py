@@ -8,10 +8,10 @@ import shlex
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Final, NamedTuple
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import mapping, part
 from imageworks.registry.documents.diagnostic import Diagnostic, at, whole_file
 from imageworks.registry.documents.document import Document, Pointer

@@ -1,12 +1,11 @@
 """Load a registry as one commit has it: manifests, this host's entries, settings, and what is wrong in any of them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BlobReference
 from imageworks.registry.commit_reader import RevisionReader

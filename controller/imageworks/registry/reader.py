@@ -3,10 +3,10 @@
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.documents.diagnostic import Refusal
 from imageworks.registry.documents.json_reader import MAX_BYTES as MAX_FILE_BYTES
 

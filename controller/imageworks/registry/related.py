@@ -7,12 +7,11 @@ are searched for the words of these as bytes; what could hide a word (an escape,
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.cross_checks import Declared, fold
 from imageworks.registry.documents.diagnostic import Refusal
 from imageworks.registry.documents.yaml_reader import MAX_BYTES

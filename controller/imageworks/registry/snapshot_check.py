@@ -3,12 +3,12 @@
 import json
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from imageworks.foundation.bounded_json import read_json
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.trailers import HOST, RECONCILED_REVISION
 from imageworks.registry.commit_reader import RevisionReader

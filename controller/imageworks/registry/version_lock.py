@@ -1,9 +1,9 @@
 """The lock that holds a model to one set of bytes: in its manifest, and without one in its entry."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.entries.entry import Entry
 from imageworks.registry.manifests.manifest import Manifest
 

@@ -7,13 +7,12 @@ the machine is a person's to say, on the command line or in this host's settings
 
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError, UsageError
 from imageworks.registry.entries.queries import Model, part, text, texts
 from imageworks.registry.settings.server_arguments import merge_options, split_options

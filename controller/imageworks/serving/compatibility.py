@@ -7,13 +7,13 @@ import json
 import re
 import shlex
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final
 
 from imageworks.detection.containers import ArtifactKind
 from imageworks.detection.file_names import Container
 from imageworks.detection.model_facts import ModelFacts
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.settings.server_arguments import split_options
 from imageworks.registry.settings.server_options import QWEN3_RERANKER
 

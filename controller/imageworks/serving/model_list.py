@@ -3,12 +3,12 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
 
 from imageworks.detection.problems import condition_of
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.entries.completeness import known_incomplete
 from imageworks.registry.entries.lookup import named
 from imageworks.registry.entries.queries import (

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,6 @@ from imageworks.detection.local_files import describe_folder, describe_recorded
 from imageworks.detection.model_facts import ModelFacts, Subject
 from imageworks.detection.problems import MissingPart
 from imageworks.files.digests import Algorithm, hash_file
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.home import expanded
 from imageworks.foundation.json_values import EMPTY
 from imageworks.host.settings import HostSettings

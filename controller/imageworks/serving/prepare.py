@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.home import expanded_or_none
 from imageworks.foundation.json_values import EMPTY
 from imageworks.host.settings import HostSettings

@@ -5,9 +5,9 @@ The order is total: priority first, then the name, so that every consumer gets t
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.similar_words import did_you_mean
 from imageworks.registry.entries.completeness import known_incomplete

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imageworks.files.artifact import FileSource, RemoteFile, SwitchingSource
@@ -12,7 +12,6 @@ from imageworks.files.progress import Progress
 from imageworks.files.safe_paths import free_bytes
 from imageworks.files.staging import StagingArea
 from imageworks.foundation.addresses import AddressGuard
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.failpoints import failpoint
 from imageworks.transfer.direct_client import DirectClient

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
 
 from imageworks.files.artifact import NO_LINK, LinkError, RemoteFile
 from imageworks.files.digests import BUFFER_BYTES, Hasher
@@ -16,7 +17,6 @@ from imageworks.files.errors import (
     TransferError,
 )
 from imageworks.files.renames import start_writeback
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.failpoints import failpoint
 from imageworks.foundation.proxies import NetworkSettingError
 from imageworks.transfer.aria2.process import NotByAria2Error, aria2_proxy

@@ -3,9 +3,8 @@
 import random
 import threading
 import time
+from dataclasses import dataclass
 from typing import Protocol
-
-from imageworks.foundation.dataclasses import dataclass
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0

@@ -2,11 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from imageworks.files.progress import READING
-from imageworks.foundation.dataclasses import dataclass
 
 WINDOW_SECONDS: Final = 15.0
 SAMPLE_SECONDS: Final = 0.5

@@ -1,12 +1,11 @@
 """Answers with what they rest on: evidence outranks guesses, and every answer says its evidence."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
 from imageworks.detection.file_names import Container
-from imageworks.foundation.dataclasses import dataclass
 
 
 class Level(IntEnum):

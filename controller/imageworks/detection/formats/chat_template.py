@@ -2,11 +2,11 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from imageworks.detection.file_names import Role, classify
 from imageworks.detection.formats.gguf_header import GgufHeader
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import parse_object
 
 _KEY: Final = "tokenizer.chat_template"

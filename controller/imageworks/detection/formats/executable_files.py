@@ -6,13 +6,13 @@ bytes decide, where they are here; a name never clears bytes.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from imageworks.detection.containers import refined_container
 from imageworks.detection.file_names import Container, Role, classify
 from imageworks.detection.formats.pickles import Content, content_of
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import EMPTY
 
 PICKLE: Final = "pickle"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from imageworks.detection.file_names import Container
@@ -9,7 +10,6 @@ from imageworks.detection.formats.gguf_header import GgufHeader, read_gguf
 from imageworks.detection.formats.range_reader import FIRST_PIECE, HeaderError
 from imageworks.detection.formats.safetensors_header import SafetensorsHeader, read_safetensors
 from imageworks.detection.problems import MissingPart
-from imageworks.foundation.dataclasses import dataclass
 
 HEAD: Final = 1024
 """Bytes that tell what a file is; a pointer to a file elsewhere is never longer."""

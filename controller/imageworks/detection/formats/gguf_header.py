@@ -6,11 +6,10 @@ and a fixed limit before anything is done with it, so that time and memory stay 
 
 import struct
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from imageworks.detection.formats.range_reader import Beginning, HeaderError, RangeReader
-from imageworks.foundation.dataclasses import dataclass
 
 MAGIC: Final = b"GGUF"
 LONGEST_HEADER: Final = 64 << 20

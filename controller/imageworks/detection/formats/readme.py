@@ -3,10 +3,8 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
-
-from imageworks.foundation.dataclasses import dataclass
 
 LARGEST_HASHED: Final = 10 << 20
 """READMEs of this many bytes and more are recorded without their digest."""

@@ -1,12 +1,12 @@
 """Safetensors headers: a length and a JSON object that describes each tensor. Read by hand, and bounded."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 from typing import Final, TypeGuard
 
 from imageworks.detection.formats.range_reader import Beginning, HeaderError, RangeReader
 from imageworks.foundation.bounded_json import read_json
-from imageworks.foundation.dataclasses import dataclass
 
 LONGEST_HEADER: Final = 32 << 20
 """Bytes; the format allows 100 MB, the largest real ones have under ten."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from imageworks.detection.sizes.layers import ENCODERS, Layer, kind_of_model
@@ -14,7 +15,6 @@ from imageworks.detection.sizes.shape import (
     linear_of,
     mamba_of,
 )
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import part, whole
 
 _TWO_MATRICES: Final = frozenset(

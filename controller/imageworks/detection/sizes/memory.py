@@ -9,11 +9,11 @@ tokens and those of a batch; layers with a state keep that, whatever the context
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from imageworks.detection.sizes.layers import ENCODERS, Layer, layers_of, window_of
 from imageworks.detection.sizes.shape import Shape, attention_of, linear_of, mamba_of
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import whole
 
 RUNTIME_BYTES: Final = 384 << 20

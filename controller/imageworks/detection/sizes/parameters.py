@@ -6,14 +6,13 @@ read, the plain weights' bytes say it, else the shape in the config, else the na
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from math import prod
 from typing import Final, Literal
 
 from imageworks.detection.formats.gguf_header import GgufHeader
 from imageworks.detection.formats.safetensors_header import SafetensorsHeader, Tensor
 from imageworks.detection.sizes.estimated_parameters import Estimate
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import part, whole
 
 Counted = Literal["headers", "index", "config", "name"]

@@ -1,10 +1,10 @@
 """Parameters and caches by a model's shape: what its config says of each layer."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from imageworks.detection.sizes.layers import MOST_LAYERS, Layer, kind_of_model, layers_of
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import part, whole
 
 _MOST: Final = 1 << 40

@@ -11,13 +11,12 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imageworks.files.renames import write_durably
 from imageworks.foundation.bounded_json import read_json_file
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.failpoints import failpoint
 from imageworks.foundation.private_files import FOLDER_MODE, file_mode_in
 from imageworks.git.commit import tip_of

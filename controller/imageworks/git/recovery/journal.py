@@ -7,12 +7,12 @@ happened. So reading the journal twice, or after the user did other things, is h
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.files.renames import write_durably
 from imageworks.foundation.bounded_json import read_json_file
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.private_files import FOLDER_MODE, file_mode_in
 from imageworks.git.controller_lock import FOLDER
 

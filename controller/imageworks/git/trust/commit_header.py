@@ -1,8 +1,7 @@
 """What a commit's own bytes say, which were signed; grafts and shallow boundaries of a clone were not."""
 
 import hashlib
-
-from imageworks.foundation.dataclasses import dataclass
+from dataclasses import dataclass
 
 _SIGNATURE = "gpgsig "
 

@@ -1,13 +1,12 @@
 """Analyze a repository without downloading weights: what it is, what would be fetched, where to, under which name."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from imageworks.detection.containers import ArtifactKind
 from imageworks.detection.file_names import Container
 from imageworks.detection.model_facts import ModelFacts
 from imageworks.detection.problems import complete_condition
 from imageworks.files.artifact import RemoteFile
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.naming.hub_identifiers import HubIdentifier
 from imageworks.naming.model_names import default_variant_name
 from imageworks.operations.download.fit import MemoryAnswer, MemoryQuestion, memory_answer

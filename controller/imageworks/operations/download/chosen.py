@@ -1,12 +1,11 @@
 """What a person asks of a repository and what it holds become one choice: a format, a quantization, the files."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from imageworks.detection.file_names import Container
 from imageworks.files.artifact import LinkError, RemoteFile
 from imageworks.files.safe_paths import free_bytes
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.naming.quantization_labels import quantization_label
 from imageworks.operations.download.analyze import Analysis, analyze
 from imageworks.operations.download.declared_files import named_files, same_files

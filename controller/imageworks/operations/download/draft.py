@@ -1,9 +1,9 @@
 """What a person asks a download for, and what would be declared for it."""
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError, UsageError
 from imageworks.naming.hub_identifiers import HubIdentifier
 from imageworks.operations.download.analyze import Analysis

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from imageworks.detection.components import one_copy, read_part, weight_sets
@@ -10,7 +10,6 @@ from imageworks.detection.file_names import Container, Role
 from imageworks.detection.model_facts import ModelFacts
 from imageworks.detection.sizes.memory import KV_TYPES, USUAL_CONTEXT, Memory
 from imageworks.files.artifact import RemoteFile
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import UsageError
 from imageworks.providers.selection.model import QuantChoice, Selection
 

@@ -1,6 +1,7 @@
 """Which model of a registry a repository already is, whatever people call it. Pure."""
 
-from imageworks.foundation.dataclasses import dataclass
+from dataclasses import dataclass
+
 from imageworks.naming.quantization_labels import quantization_label
 from imageworks.operations.download.analyze import Analysis
 from imageworks.plan.facts import TargetFolder

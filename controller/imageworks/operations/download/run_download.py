@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.log import start_logging
 from imageworks.host.settings import load_host_settings
 from imageworks.naming.hub_identifiers import HubIdentifier

@@ -7,7 +7,7 @@ all of them went well, the others. A host whose plan says that nothing is left t
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,6 @@ from imageworks import __version__
 from imageworks.files.progress import Progress
 from imageworks.fleet.engine import Engine, Node
 from imageworks.fleet.node_task import NodeTask, NodeWork
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError, UsageError
 from imageworks.git.remote import Remote, RemoteError
 from imageworks.git.repository import RegistryRepository

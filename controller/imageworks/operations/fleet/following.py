@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 from imageworks.files.progress import Progress
 from imageworks.fleet.engine import Engine, Node, NodeEvent
 from imageworks.fleet.node_task import NodeAnswer, NodeTask, read_line
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.plan.plan import Plan
 
 WAIT_SECONDS: Final = 1.0

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -10,7 +11,6 @@ from imageworks import __version__
 from imageworks.files.renames import write_durably
 from imageworks.fleet.status import ModelOnHost, Standing
 from imageworks.foundation.bounded_json import read_json_file
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.private_files import FILE_MODE, ForeignFolderError, make_private_folder
 from imageworks.host.settings import HostSettings
 from imageworks.registry.documents.cache import cache_file

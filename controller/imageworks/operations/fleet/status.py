@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from imageworks.fleet.host_report import HostReport
 from imageworks.fleet.status import FleetHost, FleetStatus, ModelOnHost, Standing
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.git.remote import Remote
 from imageworks.git.repository import RegistryRepository

@@ -4,14 +4,13 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 from imageworks.fleet.prometheus_text import CONTENT_TYPE, Metric, metrics_text
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.http_access import METHODS
 from imageworks.foundation.http_messages import Request, Response

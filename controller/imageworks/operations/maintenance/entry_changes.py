@@ -5,11 +5,10 @@ None of them touches a model's files, and none removes an entry that a manifest 
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.documents.document import JsonValue
 from imageworks.registry.entries.entry import ArtifactFile, Entry, aggregate_sha256, directory_checksum
 from imageworks.registry.entries.queries import PLACEHOLDER, display_after, file_paths, is_installed, richness

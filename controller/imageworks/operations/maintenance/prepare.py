@@ -1,8 +1,8 @@
 """Turn changes of maintenance into one commit of entries and the manifests behind them, and of nothing invalid."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.operations.maintenance.entry_changes import EntryAction, EntryChange, Kept, ManifestEdit
 from imageworks.reconcile.ledger import Edits, RecordSession

@@ -3,11 +3,10 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.naming.model_names import compile_testing_patterns, is_testing_name
 from imageworks.operations.maintenance.entry_changes import ABSENT, EntryAction, EntryChange, Kept, ManifestEdit

@@ -3,12 +3,12 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from imageworks.detection.formats.readme import LARGEST_FRONT, without_front_matter
 from imageworks.detection.sizes.memory import Cache, CachedLayers, Demand
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.plain_files import NotPlainError, read_plain_file
 from imageworks.host.settings import HostSettings

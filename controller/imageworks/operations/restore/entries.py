@@ -1,12 +1,12 @@
 """What becomes of a host's entries when an earlier state is brought back: an entry claims only what is really there."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
 from imageworks.files.safe_paths import is_there
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.plan.facts import Observation
 from imageworks.plan.plan import Action, Change, Reason
 from imageworks.plan.report import ModelResult

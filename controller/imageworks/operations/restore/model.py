@@ -1,8 +1,8 @@
 """What is to be brought back, and what that would do."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.tables import html_table
 from imageworks.operations.restore.entries import EntryDeed, RestoredEntry

@@ -1,9 +1,9 @@
 """Go back to before the last thing that a host's controller did: which models it changed, and where they were."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.trailers import HOST, RECONCILED_REVISION
 from imageworks.git.values import CommitRecord

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +11,6 @@ from imageworks.detection.components import read_part
 from imageworks.detection.file_names import Container, QuantGroups, QuantVariant, Role, classify, group_quants
 from imageworks.detection.formats.file_contents import HEAD
 from imageworks.detection.layouts import FoundLayout, Layout
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.operations.scan.known_layouts import KnownFolder, found_in, known_place
 from imageworks.providers.folder.local_files import LocalFile, LocalModel, observe

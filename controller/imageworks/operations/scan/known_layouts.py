@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.detection import layouts
 from imageworks.detection.layouts import CATEGORIES, FoundLayout, Layout
 from imageworks.foundation.bounded_json import read_json_file
-from imageworks.foundation.dataclasses import dataclass
 
 MOST_FILES: Final = 20_000
 DEEPEST: Final = 6

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from imageworks.files.progress import Progress
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import UsageError
 from imageworks.foundation.home import expanded
 from imageworks.host.settings import HostSettings, allow_root, user_config_file

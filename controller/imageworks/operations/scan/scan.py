@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,6 @@ from imageworks.detection.containers import ArtifactKind
 from imageworks.detection.model_facts import ModelFacts
 from imageworks.detection.problems import UNUSABLE
 from imageworks.files.safe_paths import is_folder, is_there
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.isolation import isolated
 from imageworks.naming.model_names import (

@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from imageworks.files.artifact import LinkError
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.operations.updates.check_upstream import ask_all, open_sources
 from imageworks.plan.updates import Age, Followed, ModelUpdate, UpdateStatus

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -14,7 +14,6 @@ from imageworks.files.progress import Progress
 from imageworks.files.safe_paths import NOT_THERE, is_there
 from imageworks.files.state import STATE_FILE, Fingerprint, StateDatabase, StateError
 from imageworks.files.writers import why_shared
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ExitCode
 from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.host.settings import HostSettings

@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imageworks.files.artifact import RemoteFile
@@ -18,7 +18,6 @@ from imageworks.files.safe_paths import NOT_EVERYBODYS, is_there
 from imageworks.files.staging import About, Reuse, StagingArea
 from imageworks.files.state import StateDatabase
 from imageworks.files.writers import why_shared
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.failpoints import failpoint
 from imageworks.foundation.private_files import make_folders

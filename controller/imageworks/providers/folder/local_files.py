@@ -8,13 +8,13 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.files.artifact import LinkError, RemoteFile
 from imageworks.files.digests import BUFFER_BYTES, Algorithm, Digest, hash_file
 from imageworks.files.safe_names import STAGING_NAME, check_names
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.naming.hub_cache import cached_repository
 
 _NOT_THE_MODEL: Final = frozenset({".git", ".hg", ".svn", STAGING_NAME, ".DS_Store", "Thumbs.db", "desktop.ini"})

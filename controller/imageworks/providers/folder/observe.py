@@ -3,14 +3,13 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 from imageworks.files.artifact import RemoteFile
 from imageworks.files.safe_paths import is_folder
 from imageworks.files.staging import StagingArea
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.host.settings import how_to_allow
 from imageworks.plan.facts import (

@@ -6,9 +6,9 @@ folder, shows here. Pure: paths come resolved.
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import chain
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.cross_checks import fold
 from imageworks.registry.manifests.portion import Portion, are_disjoint
 

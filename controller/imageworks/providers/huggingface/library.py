@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import field
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -22,7 +22,6 @@ from huggingface_hub.utils import paginate  # type: ignore[attr-defined] # publi
 # There is no public door to the client that the library would use without ours.
 from huggingface_hub.utils._http import default_client_factory
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.http import Reply
 from imageworks.providers.huggingface.errors import RepositoryNotFoundError, UnexpectedReplyError
 from imageworks.providers.huggingface.rate_limit import QuotaName

@@ -8,11 +8,11 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.providers.huggingface.errors import RateLimitedError
 
 LONGEST_WAIT_SECONDS: Final = 330.0  # a whole window and a little

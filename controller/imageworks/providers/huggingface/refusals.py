@@ -1,7 +1,8 @@
 """What a hub's refusal means: from status, ``X-Error-Code`` and ``X-Error-Message`` to one of our errors."""
 
+from dataclasses import dataclass
+
 from imageworks.foundation.bounded_json import read_json
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.http import OpenReply, Reply, shown_url
 from imageworks.providers.huggingface.errors import (
     TOKEN_REMEDY,

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.log import keep_secret
 from imageworks.providers.huggingface.errors import VARIABLES, UnauthorisedError
 

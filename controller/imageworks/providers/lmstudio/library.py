@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.detection.file_names import Container, Role, classify
-from imageworks.foundation.dataclasses import dataclass
 
 SERVED: Final = frozenset({"gguf", "mlx"})
 """What LM Studio can load; other weights may stand there and are nothing to it."""

@@ -3,10 +3,9 @@
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.providers.ollama.errors import OllamaUnauthorisedError, OllamaUnreachableError
 
 DEFAULT_PORT: Final = 11434

@@ -3,12 +3,11 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from imageworks.detection.file_names import Container, Role, classify
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.plan.facts import Blocker, DeclaredModel, FileState, Observation, UndeclaredModel
 from imageworks.providers.ollama.model import OllamaLayer, OllamaModel, OllamaObservation, UpstreamOllama

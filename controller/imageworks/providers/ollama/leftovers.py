@@ -9,13 +9,12 @@ import stat
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from imageworks.files.content_index import ollama_stores
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.providers.ollama.errors import OllamaStoreError
 from imageworks.providers.ollama.store import is_store, read_store
 

@@ -1,12 +1,11 @@
 """What is known of Ollama's models, as values: whoever plans works with these and never with the daemon."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.providers.ollama.errors import OllamaNameError
 from imageworks.providers.ollama.names import parse_name
 

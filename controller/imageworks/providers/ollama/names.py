@@ -1,12 +1,12 @@
 """Names of models by Ollama's own grammar: ``[host/][namespace/]model[:tag]``, one model whatever the case. Pure."""
 
 import re
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.naming.model_names import ollama_name
 from imageworks.providers.named_source import NamedSource
 from imageworks.providers.ollama.errors import OllamaNameError

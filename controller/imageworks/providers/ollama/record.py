@@ -1,12 +1,12 @@
 """Compose the entry of a model that stands in Ollama's store; an import of what is there records it the same way."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from imageworks.detection.capabilities import CapabilityHints, capabilities_of
 from imageworks.detection.formats.readme import license_of_file
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.naming.model_names import ollama_name, producer_of, split_ollama_tag
 from imageworks.providers.ollama.address import WrittenAddress
 from imageworks.providers.ollama.facts import (

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from imageworks.files.content_index import ollama_stores
 from imageworks.foundation.addresses import private_hosts
 from imageworks.foundation.closing import Closing
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.providers.ollama.address import OllamaAddress, from_environment
 from imageworks.providers.ollama.client import Cancelled, OllamaClient, Told, never, untold
 from imageworks.providers.ollama.errors import (

@@ -10,10 +10,10 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import parse_object, text, whole
 from imageworks.providers.ollama.errors import OllamaStoreError
 from imageworks.providers.ollama.model import OllamaLayer, OllamaModel

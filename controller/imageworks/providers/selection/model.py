@@ -1,13 +1,12 @@
 """What choosing files works on and gives back."""
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from imageworks.detection.file_names import Container
 from imageworks.files.artifact import RemoteFile
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 
 DEFAULT_QUANTIZATION: Final = "q4_k_m"

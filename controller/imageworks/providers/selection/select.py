@@ -7,6 +7,7 @@ loader asks for it. Doubt is an error with the choices in it, never a guess.
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from imageworks.detection.components import Component, index_key, read_part, weight_sets
@@ -14,7 +15,6 @@ from imageworks.detection.containers import PROCESSORS
 from imageworks.detection.file_names import Container, NamedFile, Role, classify, group_quants, is_training_state
 from imageworks.files.artifact import RemoteFile
 from imageworks.files.safe_names import UnsafeNameError, check_names, check_relative_name
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.naming.quantization_labels import quantization_label
 from imageworks.providers.selection.gguf import quant_choices
 from imageworks.providers.selection.model import (

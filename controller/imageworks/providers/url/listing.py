@@ -1,11 +1,11 @@
 """The files that a manifest names, each with its address and its digest. Pure."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from imageworks.files.artifact import LinkError
 from imageworks.files.safe_names import check_names
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.manifests.manifest import Manifest, OtherSource
 
 

@@ -1,8 +1,8 @@
 """What validation says of a document: one problem, its place and its remedy."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.documents.document import START, Document, DocumentError, Pointer
 from imageworks.registry.documents.schema_messages import SchemaProblem
 

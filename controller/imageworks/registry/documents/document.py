@@ -1,11 +1,10 @@
 """A parsed document that still knows where each of its values stands in the file."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import NamedTuple, Protocol, Self, TypeAlias
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"

@@ -4,11 +4,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from imageworks.foundation.bounded_json import LARGEST, JsonReadError, read_json
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.documents.document import (
     START,
     Document,

@@ -7,9 +7,9 @@ schema, which a hostile document can make as large as it likes.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.similar_words import nearest
 from imageworks.registry.documents.document import Pointer
 from imageworks.registry.documents.lookalikes import odd_characters, plain

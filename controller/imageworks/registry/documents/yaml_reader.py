@@ -21,11 +21,10 @@ Within brackets and braces libyaml wants text with a colon in quotes, ``{ollama:
 import math
 import re
 import sys
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Final, Protocol
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.documents.document import (
     START,
     Document,

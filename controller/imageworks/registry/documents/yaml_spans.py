@@ -1,10 +1,9 @@
 """Where the values of a YAML file are written, for edits that change nothing else."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.documents.document import JsonValue, Pointer
 from imageworks.registry.documents.yaml_reader import Builder, Event, Frame, decode, feed
 

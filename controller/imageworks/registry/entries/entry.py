@@ -5,12 +5,11 @@ import json
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 from imageworks.foundation.bounded_json import read_json
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.json_values import text
 from imageworks.registry.documents.git_leftovers import (

@@ -6,10 +6,10 @@ Every command and every function that takes a name asks here, so that all of the
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.home import expanded_or_none
 from imageworks.foundation.similar_words import near_words

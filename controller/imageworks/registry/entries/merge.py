@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.documents.schema_files import schema_dir
 from imageworks.registry.entries.entry import Entry
 from imageworks.registry.manifests.manifest import Manifest

@@ -1,9 +1,8 @@
 """Merge two sides of a snapshot model by model and field by field, as git merges what they were made from. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, cast
-
-from imageworks.foundation.dataclasses import dataclass
 
 Model = Mapping[str, object]
 _ABSENT: Final = object()

@@ -3,9 +3,9 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.entries.queries import Model, file_paths, is_installed, quantization_of, size_of, text
 
 UNKNOWN: Final = "unknown"

@@ -1,10 +1,9 @@
 """Two states of a registry become changes in model words: declared, installed, updated, renamed. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, overload
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import part, text, whole
 from imageworks.registry.entries import entry as entries
 from imageworks.registry.entries.merge import SNAPSHOT_FOLDER

@@ -1,8 +1,8 @@
 """One model as it stood at a commit: what people declared and what a host recorded, merged."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git.repository import RegistryRepository
 from imageworks.registry.commit_reader import RevisionReader
 from imageworks.registry.documents.diagnostic import Refusal

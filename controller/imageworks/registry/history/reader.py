@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.similar_words import did_you_mean
 from imageworks.git.program import GitProgram
 from imageworks.git.remote import Remote

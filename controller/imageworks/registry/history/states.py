@@ -4,10 +4,10 @@ A commit may hold anything: broken documents, links, huge files. What cannot be 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.git.libgit2 import blob_id
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BlobReference, BlobRefusedError, FileDifference, UnsafePathError

@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Final
 from urllib.parse import unquote, urlsplit
-
-from imageworks.foundation.dataclasses import dataclass
 
 FOLDER: Final = "models"
 SUFFIXES: Final = (".yaml", ".yml")

@@ -1,10 +1,10 @@
 """Move the pin of a manifest that people wrote: the commit, and the note of where it came from."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.documents.document import JsonValue, Pointer
 from imageworks.registry.documents.yaml_edit import NOTE, comment_behind
 from imageworks.registry.documents.yaml_spans import parse_spans

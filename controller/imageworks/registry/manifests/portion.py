@@ -5,12 +5,12 @@ both's.
 """
 
 import re
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import product
 from typing import Final
 
 from imageworks.detection.file_names import Role, classify
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.naming.quantization_labels import plain_label, quantization_label
 from imageworks.registry.manifests.manifest import Manifest, RepositorySource
 

@@ -2,9 +2,9 @@
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.documents.schema import load_schema
 
 SCHEMA_COPY: Final = ".schemas/manifest.schema.json"

@@ -1,12 +1,11 @@
 """What models a registry accepts, as registry.yaml says it, and what files alone show to be against it. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.documents.diagnostic import Diagnostic, at
 from imageworks.registry.documents.document import Document, Pointer
 from imageworks.registry.manifests.manifest import (

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-
-from imageworks.foundation.dataclasses import dataclass
+from dataclasses import dataclass
 
 _NUMBER = re.compile(r"-\d")
 _SHORT = {

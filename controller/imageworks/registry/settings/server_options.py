@@ -10,11 +10,11 @@ Read from the command lines of vLLM 0.33 (docs.vllm.ai, `vllm serve`) and LMDepl
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.registry.settings.server_arguments import Option, split_options
 
 

@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import time
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import mapping
 from imageworks.registry.settings.policies import NO_POLICIES, Policies, read_policies, unknown_policies
 

@@ -1,10 +1,9 @@
 """Where models are on this host, for code of earlier tools that asks for folders."""
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.host.settings import (
     DEFAULT_WEIGHTS,
     DEFAULT_WINDOWS_LMSTUDIO,

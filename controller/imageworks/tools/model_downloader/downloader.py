@@ -6,14 +6,13 @@ commit manifest, entry and snapshot together.
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Final
 
-from imageworks.cli.streams import at_terminal
 from imageworks.files.progress import Progress
-from imageworks.foundation.dataclasses import dataclass
+from imageworks.foundation.terminal import at_terminal
 from imageworks.foundation.texts import several
 from imageworks.host.settings import ARGUMENT, find_registry, load_host_settings
 from imageworks.model_loader.download_adapter import RemovedDownload, remove_download

@@ -1,7 +1,7 @@
 """Format detection as the earlier API had it: ranked formats from names, lists of files and configs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,6 @@ from imageworks.detection.describe import describe
 from imageworks.detection.file_names import classify
 from imageworks.detection.local_files import describe_folder
 from imageworks.detection.model_facts import ModelFacts, Subject
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.json_values import parse_object
 
 _BY_EXTENSION: Final = 0.9

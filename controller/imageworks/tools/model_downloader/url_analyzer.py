@@ -1,11 +1,10 @@
 """What a repository of the Hub is, without downloading it, as the earlier API had it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from imageworks.detection.file_names import classify
 from imageworks.detection.model_facts import ModelFacts
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.host.settings import load_host_settings
 from imageworks.naming.hub_identifiers import HubIdentifier, parse_hub_identifier
 from imageworks.providers.huggingface.client import HubClient

@@ -1,10 +1,9 @@
 """What the downloader's stages pass on, and what a download returns."""
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imageworks.files.artifact import RemoteFile
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.tables import html_table
 from imageworks.foundation.texts import human_bytes
 from imageworks.model_loader.entries import RegistryEntry

@@ -5,13 +5,12 @@ Callers see a ``Download``: how many bytes came, how far the front of the file i
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from imageworks.files.errors import Aria2Error, TransferError
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.transfer.aria2.process import Aria2Process
 from imageworks.transfer.retry import Clock, SystemClock
 

@@ -1,5 +1,6 @@
 """What ``reconcile`` does after it was understood: show, ask, apply, tell."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,6 @@ from imageworks.cli.views.reconcile import (
     tell_notes,
     tell_of_errors,
 )
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ExitCode
 from imageworks.foundation.texts import human_bytes
 from imageworks.operations.fleet.report import RunReport

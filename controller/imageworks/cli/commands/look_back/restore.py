@@ -2,6 +2,7 @@
 
 import json
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,6 @@ from imageworks.cli.output import complain, say
 from imageworks.cli.prompts import agrees, at_terminal, refuse_unasked
 from imageworks.cli.views.progress import show_progress
 from imageworks.cli.views.restore import show_restoration, show_restored
-from imageworks.foundation.dataclasses import dataclass
 from imageworks.foundation.errors import ExitCode, UsageError
 from imageworks.foundation.texts import human_bytes
 from imageworks.operations.session import start_session
