@@ -11,7 +11,7 @@ from imageworks.foundation.failpoints import failpoint
 from imageworks.git import libgit2
 from imageworks.git.commit import Change, TreeEntries
 from imageworks.git.index import IndexBusyError, update_index
-from imageworks.git.index_in_place import Folders, IndexChange
+from imageworks.git.index_in_place import Folders, IndexChange, look_of
 from imageworks.git.locate import RepositoryLocation
 from imageworks.git.program import GitProgram
 from imageworks.git.recovery.heal_worktree import is_generated
@@ -81,7 +81,8 @@ def complete(
             reasons[path] = outcome.reason
         if outcome.pending:
             pending.add(path)
-        index_changes[path] = IndexChange(change.olds, change.new, mode, outcome.status)
+        look = look_of(outcome.status, mode) if outcome.status is not None and change.new else b""
+        index_changes[path] = IndexChange(change.olds, change.new, mode, look)
     if many:
         sync_filesystem(layout.worktree)
     failpoint("git.worktree-updated")

@@ -33,13 +33,20 @@ class IndexChange:
         olds: Blob ids that the entry may have now and that are not the user's doing; ``""`` for no entry.
         new: The blob id it gets; ``""`` removes it.
         mode: File mode of the new entry.
-        status: How the file looks that holds the new blob, where that is known.
+        look: How the file looks that holds the new blob, by :func:`look_of`; empty where that is not known.
     """
 
     olds: frozenset[str]
     new: str
     mode: int
-    status: os.stat_result | None = None
+    look: bytes = b""
+
+
+def look_of(status: os.stat_result, mode: int) -> bytes:
+    """Return how a file looks as git writes it, each number cut to 32 bits."""
+    times = (*divmod(status.st_ctime_ns, _BILLION), *divmod(status.st_mtime_ns, _BILLION))
+    numbers = (*times, status.st_dev, status.st_ino, mode, status.st_uid, status.st_gid, status.st_size)
+    return _STAT.pack(*(number & _WORD for number in numbers))
 
 
 def replaced(index: bytes, changes: Mapping[str, IndexChange], folders: Folders) -> bytearray | None:
@@ -58,9 +65,9 @@ def replaced(index: bytes, changes: Mapping[str, IndexChange], folders: Folders)
         result = bytearray(index)
         for path, entry in changes.items():
             place = _find(index, path, entry)
-            if place is None or entry.status is None:
+            if place is None or not entry.look:
                 return None
-            result[place : place + _STAT.size + DIGEST_BYTES] = _written(entry, entry.status)
+            result[place : place + _STAT.size + DIGEST_BYTES] = entry.look + bytes.fromhex(entry.new)
         if not _bring_trees_up(result, _extensions(index, count), folders):
             return None
     except (IndexError, ValueError, error):  # torn, or of a kind that is not known here
@@ -89,13 +96,6 @@ def _find(index: bytes, path: str, entry: IndexChange) -> int | None:
             found.append(place - _STAT.size)
             found += [-1] if index.find(wanted, place + 1) >= 0 else []
     return found[0] if len(found) == 1 and unpack_from(">I", index, found[0] + 24)[0] == entry.mode else None
-
-
-def _written(entry: IndexChange, status: os.stat_result) -> bytes:
-    """Return an entry's beginning as git writes it: how the file looks, each number cut to 32 bits, and the blob."""
-    times = (*divmod(status.st_ctime_ns, _BILLION), *divmod(status.st_mtime_ns, _BILLION))
-    numbers = (*times, status.st_dev, status.st_ino, entry.mode, status.st_uid, status.st_gid, status.st_size)
-    return _STAT.pack(*(number & _WORD for number in numbers)) + bytes.fromhex(entry.new)
 
 
 def _extensions(index: bytes, count: int) -> dict[bytes, tuple[int, int]]:
