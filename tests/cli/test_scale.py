@@ -18,6 +18,7 @@ from imageworks.git.repository import RegistryRepository
 from imageworks.host.settings import load_host_settings
 from imageworks.operations import hash_files
 from imageworks.operations.history import open_history
+from imageworks.operations.restore import restore
 from imageworks.plan.verification import Fault
 from imageworks.providers.ollama import verify as ollama_verify
 from imageworks.providers.ollama.verify import StoreManifests
@@ -170,6 +171,23 @@ def test_c2_history_is_walked_once_for_all_deleted_manifests(
     ]
     assert len(walks) <= 1
     assert len(compared) <= count + 3
+
+
+@pytest.mark.parametrize("count", [3, 9])
+def test_c2_a_manifest_that_comes_back_is_read_once_to_plan_and_once_to_be_shown(
+    world: World, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    forget_manifests(world, count)
+    before = git(world.git_root, "log", "--format=%H", "--grep=Declare and record", "-1").strip()
+    planned, shown = calls(monkeypatch, validate, "parse_yaml"), calls(monkeypatch, states, "parse_yaml")
+    judged = calls(monkeypatch, restore, "usable_entry")
+    words = ("restore", "--all", "--from", before, "--no-progress", "--yes", "--registry", world.root)
+    done = command(*words)
+    assert done.code == 0, done
+    assert len(planned) <= count + 4  # with registry.yaml, each time that the registry is read
+    assert len(shown) <= count
+    assert len(judged) <= count
+    assert len(list((world.root / "models").glob("gone-*.yaml"))) == count
 
 
 BIG = "many-files"

@@ -56,6 +56,8 @@ class ExpectedFiles:
             return gives(registry, self._repository.view_blob(snapshot))
         except BlobRefusedError:  # a folder, or larger than any that we write
             return False
+        finally:
+            self._repository.let_go()  # it may have mapped all of a pack, and has a snapshot of 18 MB in memory
 
     def was_right(self, revision: str) -> bool:
         """Return whether this host noted of a commit that its snapshot is what its manifests and entries give."""

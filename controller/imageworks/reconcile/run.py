@@ -246,10 +246,11 @@ class Run:
         """Plan from now on with manifests that are not committed yet; the run's one commit contains them."""
         if kept:
             refuse_unsigned(self._registry, self._host, files)
-        self._declared, self._keeps_declared = dict(files), kept
+        self._keeps_declared, self._title = kept, title
         self._options = replace(self._options, names=names)
-        self._title = title
-        self._registry = self._recorder.load(self._declared, revision=self._registry.revision)
+        if files != self._declared:  # ten thousand manifests are not to be parsed for other words
+            self._declared = dict(files)
+            self._registry = self._recorder.load(self._declared, revision=self._registry.revision)
 
     def check_signing(self) -> None:
         """Raise where a commit of this run is to be signed and cannot be, asked once a run: a key may want a touch."""

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BlobReference, UnsafePathError
 from imageworks.registry.documents.diagnostic import Refusal
 from imageworks.registry.documents.json_reader import MAX_BYTES as MAX_FILE_BYTES
+
+MANY: Final = 2_000
+"""Of more files than that, what libgit2 keeps is freed and texts of entries are packed; fewer are not worth it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,14 @@ class RevisionReader:
         except UnsafePathError:
             return {folder: Refusal("a symbolic link", "put a plain folder in its place")}
         start = len(folder) + 1 if folder else 0
-        return {
+        found = {
             path: self._content(reference)
             for path, reference in listed.items()
             if path[start] != "." and "/." not in path[start:]
         }
+        if len(found) > MANY:
+            self.repository.let_go()
+        return found
 
     def _content(self, reference: BlobReference) -> bytes | Refusal:
         if reference.refusal:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BlobReference
-from imageworks.registry.commit_reader import RevisionReader
+from imageworks.registry.commit_reader import MANY, RevisionReader
 from imageworks.registry.cross_checks import Declared, declare
 from imageworks.registry.documents.cache import KeptText, ParsedDocuments
 from imageworks.registry.documents.diagnostic import Diagnostic, Refusal, whole_file
@@ -38,8 +38,6 @@ ENTRY_DEPTH: Final = 2  # discovered/<host>/<name>.json
 FEW_BYTES: Final = 4 << 20
 """Of all entries together: so few stay as they were parsed, where nothing was known of them."""
 LARGE_BYTES: Final = 16 << 10
-MANY: Final = 2_000
-"""Entries whose texts are packed: of fewer that fill no memory, a tenth of the time goes into that."""
 ENTRY_LIMIT_BYTES: Final = entries.LARGEST_BYTES
 NOTHING_DECLARED: Final[Mapping[str, bytes | None]] = MappingProxyType({})
 _MOST_IN_MEMORY: Final = 2  # a commit's manifests, and those of another that it is compared with

@@ -63,7 +63,8 @@ def decide_entry(
     """Return what happens to one entry, or ``None`` where it is what it was; ``present`` is what stands where now."""
     if then is None:
         return None if now is None else _without(now, declared=declared, observe=observe)
-    wanted = Entry(then.name, {**then.fields, "managed": declared}, then.files)
+    same = then.fields.get("managed") == declared  # most are: then no fields stand there but as a text
+    wanted = then if same else Entry(then.name, {**then.fields, "managed": declared}, then.files)
     if now is not None and now.fields == wanted.fields:
         return None
     there = present.get(then.path, ()) if then.path is not None else ()

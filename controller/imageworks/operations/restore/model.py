@@ -1,6 +1,6 @@
 """What is to be brought back, and what that would do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from imageworks.foundation.errors import ImageworksError
@@ -50,7 +50,7 @@ class Restoration:
 
     wish: RestoreRequest
     files: Mapping[str, bytes | None]
-    changes: tuple[ModelChange, ...]
+    changes: Sequence[ModelChange]
     plan: Plan | None
     entries: tuple[EntryDeed, ...]
     refused: tuple[str, ...]

@@ -53,7 +53,7 @@ def prepare_ollama(run: Run, reader: HistoryReader, origin: RecoveredFrom, *, de
     if origin.backup is not None:
         found, skipped = _from_backup(origin.backup, registry.entries)
     elif origin.revision is not None:
-        entries, skipped = entries_at(repository, origin.revision, registry.host)
+        entries, skipped = entries_at(repository, origin.revision, registry)
         found, commit = list(entries.values()), origin.revision
     else:
         found, commit = _latest(repository, registry)

@@ -1,12 +1,13 @@
 """Bring an earlier state back as a new commit: manifests as they were, what they lead to, and entries that hold."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from imageworks.git.libgit2 import blob_id
+from imageworks.git.read import TREE_MODE
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.trailers import HOST, RECONCILED_REVISION
+from imageworks.git.values import UnsafePathError
 from imageworks.operations.restore.entries import EntryDeed, by_place, decide_entry
 from imageworks.operations.restore.manifests import Contents, manifests_of, said, wanted_manifests
 from imageworks.operations.restore.model import Restoration, RestoreError, RestoreRequest
@@ -16,12 +17,13 @@ from imageworks.reconcile.run import Run
 from imageworks.registry.commit_reader import RevisionReader
 from imageworks.registry.documents.diagnostic import Diagnostic, Refusal
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
-from imageworks.registry.entries.entry import Entry, InvalidEntryError, entry_file, read_entry
+from imageworks.registry.entries.entry import Entry, InvalidEntryError, entry_file, packed_entry, read_entry
 from imageworks.registry.entries.lookup import Named, UnknownModelError, find_name, named_in
+from imageworks.registry.entries.packed import pack_text
 from imageworks.registry.history.compare import compare, former_names
-from imageworks.registry.history.model import ModelChange, Version
+from imageworks.registry.history.model import FileVersion, ModelChange
 from imageworks.registry.history.reader import HistoryReader
-from imageworks.registry.history.states import parsed
+from imageworks.registry.history.states import to_be_parsed
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
 from imageworks.registry.manifests.manifest import State, manifest_name
@@ -159,15 +161,13 @@ def _notes(repository: RegistryRepository, now: str | None, then: str) -> tuple[
     return (f"{SETTINGS_FILE} was another then and stays as it is: `git checkout {then[:_DIGITS]} -- {SETTINGS_FILE}`",)
 
 
-def _in_words(before: Contents, files: Mapping[str, bytes | None]) -> tuple[ModelChange, ...]:
+def _in_words(before: Contents, files: Mapping[str, bytes | None]) -> Sequence[ModelChange]:
     pairs = {file: (_version(file, before.get(file)), _version(file, content)) for file, content in files.items()}
-    return tuple(compare(pairs))
+    return compare(pairs)
 
 
-def _version(file: str, content: bytes | Refusal | None) -> Version | None:
-    if content is None:
-        return None
-    return parsed(file, blob_id(content) if isinstance(content, bytes) else "", content)
+def _version(file: str, content: bytes | Refusal | None) -> FileVersion | None:
+    return None if content is None else to_be_parsed(file, content)
 
 
 # --- entries -------------------------------------------------------------------------------------------------------
@@ -178,7 +178,9 @@ def _entries(
 ) -> tuple[list[EntryDeed], list[str]]:
     """Return what happens to this host's entries, and which of then cannot be used."""
     registry = run.registry
-    then, refused = entries_at(reader.repository, _recorded_then(reader, registry, wish.revision), registry.host)
+    recorded = _recorded_then(reader, registry, wish.revision)
+    sought = {former for manifest in registry.applied for former in manifest.previously}
+    then, refused = entries_at(reader.repository, recorded, registry, left_out - sought)
     moved = {former for manifest in registry.applied for former in manifest.previously if manifest.name in left_out}
     scope = (set(wish.names) or {*then, *registry.entries}) - moved
     deeds, present = [], by_place(registry.entries.values())
@@ -219,17 +221,39 @@ def _renamed_entry(registry: RegistryState, name: str, then: Mapping[str, Entry]
     return Entry(name, {**then[former].fields, "name": name}, then[former].files) if former is not None else None
 
 
-def entries_at(repository: RegistryRepository, revision: str | None, host: str) -> tuple[dict[str, Entry], list[str]]:
-    """Return a host's entries at a commit by name, and what is wrong with those that cannot be used."""
+def entries_at(
+    repository: RegistryRepository,
+    revision: str | None,
+    registry: RegistryState,
+    left_out: Collection[str] = frozenset(),
+) -> tuple[dict[str, Entry], list[str]]:
+    """Return a host's entries at a commit by name, and what is wrong with those that cannot be used.
+
+    One that is the same now is not read again, and one that is left out is only judged: there may be ten thousand.
+    """
+    folder = f"{ENTRIES}/{registry.host}"
+    try:
+        listed = repository.listing(revision, folder)
+        now = repository.listing(registry.recorded, folder)
+    except UnsafePathError as error:
+        return {}, [error.message]
+    reader = RevisionReader(repository, revision)
     found: dict[str, Entry] = {}
     refused: list[str] = []
-    for file, content in RevisionReader(repository, revision).files(f"{ENTRIES}/{host}").items():
+    for file, at in sorted(listed.items()):
+        name = manifest_name(file)
+        if file.startswith(".") or at[1] == TREE_MODE:
+            continue
+        if now.get(file) == at and name in registry.entries:
+            found[name] = registry.entries[name]
+            continue
+        path = f"{folder}/{file}"
         try:
-            entry = usable_entry(file, content)
+            entry = usable_entry(path, reader.file(path) or b"")
         except RestoreError as error:
             refused.append(error.message)
         else:
-            found[entry.name] = entry
+            found |= {} if name in left_out else {name: entry}
     return found, refused
 
 
@@ -239,7 +263,7 @@ def usable_entry(file: str, content: bytes | Refusal) -> Entry:
     if checked.diagnostics or isinstance(content, Refusal):
         raise RestoreError(checked.diagnostics[0].render())
     try:
-        return read_entry(file, content)
+        return packed_entry(read_entry(file, content), pack_text(content))
     except InvalidEntryError as error:
         raise RestoreError(error.message) from error
 
@@ -252,10 +276,7 @@ def _called(run: Run, repository: RegistryRepository, wish: RestoreRequest) -> t
     if not wish.names:
         return ()
     then = {manifest_name(file) for file in manifests_of(repository, wish.revision)}
-    then |= {
-        manifest_name(file)
-        for file in RevisionReader(repository, wish.revision).files(f"{ENTRIES}/{run.registry.host}")
-    }
+    then |= {manifest_name(file) for file in repository.list_files(wish.revision, f"{ENTRIES}/{run.registry.host}")}
     now = list(named_in(run.registry))
     gone = [Named(name) for name in sorted(then - {model.name for model in now})]
     try:

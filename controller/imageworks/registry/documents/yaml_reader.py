@@ -21,8 +21,8 @@ Within brackets and braces libyaml wants text with a colon in quotes, ``{ollama:
 import math
 import re
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Final, Protocol
 
 from imageworks.registry.documents.document import (
@@ -279,16 +279,7 @@ def _is_no_key(event: Event, text: str) -> bool:
 
 def parse_yaml(data: bytes, file: str) -> Document:
     """Return what a YAML file says, or refuse it."""
-    text = decode(data, file)
-
-    @cache
-    def places() -> SourceMap:
-        builder = Builder(file)
-        feed(builder, text)
-        if "\t" in text:
-            _refuse_tabs(builder, text)
-        return SourceMap(builder.values, builder.keys, builder.written)
-
+    text, places = decode(data, file), _Places(data, file)
     quick = _ValueBuilder(file)
     try:
         feed(quick, text)
@@ -297,7 +288,27 @@ def parse_yaml(data: bytes, file: str) -> Document:
         raise
     if "\t" in text:
         places()
-    return Document(file, quick.value, lambda wanted=(): places())  # noqa: ARG005 # a manifest is small: all are found
+    return Document(file, quick.value, places)
+
+
+class _Places:
+    """Finds the places in a file once somebody asks: ten thousand manifests have one, so it is small until then."""
+
+    __slots__ = ("_data", "_file", "_found")
+
+    def __init__(self, data: bytes, file: str) -> None:
+        self._data = data
+        self._file = file
+        self._found: SourceMap | None = None
+
+    def __call__(self, wanted: Collection[Pointer] = ()) -> SourceMap:  # noqa: ARG002 # a manifest is small: all are found
+        if self._found is None:
+            builder, text = Builder(self._file), decode(self._data, self._file)
+            feed(builder, text)
+            if "\t" in text:
+                _refuse_tabs(builder, text)
+            self._found = SourceMap(builder.values, builder.keys, builder.written)
+        return self._found
 
 
 def decode(data: bytes, file: str) -> str:

@@ -5,7 +5,7 @@ A commit may hold anything: broken documents, links, huge files. What cannot be 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from imageworks.git.libgit2 import blob_id
@@ -111,9 +111,8 @@ class StateReader:
                 same = reference is not None and path in here and reference.id == here[path].id
                 after = self._stored(path, here.get(path))
             else:
-                blob = blob_id(content) if isinstance(content, bytes) else ""
-                same = reference is not None and reference.id == blob
-                after = None if content is None else parsed(path, blob, content)
+                after = None if content is None else to_be_parsed(path, content)
+                same = reference is not None and after is not None and reference.id == after.blob
             if not same and (reference is not None or after is not None):
                 pairs[path] = (self._stored(path, reference), after)
         return compare(pairs)
@@ -194,6 +193,12 @@ def _limit(path: str) -> int:
     return MAX_BYTES if path.endswith(SUFFIXES) else ENTRY_LIMIT_BYTES
 
 
+def to_be_parsed(path: str, content: bytes | Refusal) -> FileVersion:
+    """Return a file of which nothing is read before somebody asks what it says."""
+    blob = blob_id(content) if isinstance(content, bytes) else ""
+    return _Stored(blob, partial(_parsed_lately, path, blob, content))
+
+
 def parsed(path: str, blob: str, content: bytes | Refusal) -> Version:
     """Return what a file says, or why nobody can say."""
     if isinstance(content, Refusal):
@@ -205,3 +210,7 @@ def parsed(path: str, blob: str, content: bytes | Refusal) -> Version:
     if not isinstance(document.value, dict):
         return Version(blob, problem=f"{path}:1:1: not a mapping of keys to values")
     return Version(blob, document.value if path.endswith(SUFFIXES) else pack(document.value, content))
+
+
+_parsed_lately = lru_cache(maxsize=8)(parsed)
+"""Whoever asks for one thing that a file says asks for others next."""
