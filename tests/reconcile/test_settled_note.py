@@ -9,9 +9,10 @@ from typing import Final
 
 import pytest
 
+from imageworks import __version__
 from imageworks.host.settings import load_host_settings
 from imageworks.reconcile.run import Run
-from imageworks.reconcile.settled import watch
+from imageworks.reconcile.settled import note, watch
 from imageworks.reconcile.settled.note import SettledNote
 from support.git import git
 from support.reconcile import HOST, NAME, REPO, Result, World, command
@@ -185,6 +186,29 @@ def test_a_broken_note_is_none(settled: World, text: bytes) -> None:
 def test_another_version_of_the_program_looks_again(settled: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imageworks.reconcile.settled.note.__version__", "0.0.1")
     assert noted(settled) is None
+
+
+def test_an_installed_program_is_known_by_its_installation(
+    settled: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / "site-packages/imageworks"
+    (package / "reconcile/settled").mkdir(parents=True)
+    record = package.parent / f"imageworks_models-{__version__}.dist-info/RECORD"
+    record.parent.mkdir()
+    record.touch()
+    monkeypatch.setattr(note, "__file__", str(package / "reconcile/settled/note.py"))
+    assert noted(settled) is None
+    settled.reconcile()
+    assert noted(settled) == 1
+    (package / "module.py").touch()
+    assert noted(settled) == 1, "hundreds of modules are not looked at"
+    record.write_text("imageworks/module.py,,", encoding="utf-8")
+    assert noted(settled) is None
+    record.unlink()
+    settled.reconcile()
+    assert noted(settled) == 1
+    (package / "module.py").write_text("pass", encoding="utf-8")
+    assert noted(settled) is None, "of a checkout they are"
 
 
 @pytest.mark.parametrize(

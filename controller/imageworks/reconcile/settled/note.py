@@ -26,6 +26,7 @@ from imageworks.registry.snapshot_note import SnapshotNote, digest_of, signature
 if TYPE_CHECKING:
     from imageworks.registry.load import RegistryState
 
+DISTRIBUTION: Final = "imageworks_models-{}.dist-info"
 LONGEST_LINE: Final = 4 << 20
 MODELS_A_LINE: Final = 256
 _NUMBER: Final = (1 << 64) - 1
@@ -117,7 +118,7 @@ class SettledNote:
         settings = [(name, sorted(value) if isinstance(value, frozenset) else value) for name, value in said]
         lead = [os.path.realpath(root) for root in self._host.roots]
         owners = [os.lstat(path).st_uid for path in (self._root, self._root / ".git")]
-        return [*commits, digest_of(repr((settings, lead, user_id(), owners)).encode()), _program()]
+        return [*commits, digest_of(repr((settings, lead, os.geteuid(), owners)).encode()), _program()]
 
     def _may_hold(self, watched: Watched) -> bool:
         """Return whether models may still be where they are."""
@@ -131,11 +132,6 @@ def _lines(models: Iterable[tuple[str, Sequence[str]]]) -> Iterator[bytes]:
     left = iter(models)
     while some := list(islice(left, MODELS_A_LINE)):
         yield json.dumps(some, separators=(",", ":")).encode() + b"\n"
-
-
-def user_id() -> int:
-    """Return the number of this user; 0 where users have none."""
-    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def look(watched: Watched) -> Seen:
@@ -172,16 +168,24 @@ def _found(watched: Watched, names: list[str]) -> Iterator[os.stat_result | None
 
 
 def _program() -> str:
-    """Return what this program is: its version, and in a checkout that somebody works on its files."""
+    """Return what this program is: its version, and which installation of it, or in a checkout how its files look."""
     package = Path(__file__).parents[2]
-    looks: list[tuple[str, int, int]] = []
-    folders = [str(package)]
+    try:  # which each installation writes anew; a checkout has none beside it
+        found = os.lstat(package.with_name(DISTRIBUTION.format(__version__)) / "RECORD")
+        looks = [("", found.st_ino, found.st_ctime_ns)]
+    except OSError:
+        looks = sorted(_sources(str(package)))
+    return digest_of(repr((__version__, sys.version, looks)).encode())
+
+
+def _sources(package: str) -> Iterator[tuple[str, int, int]]:
+    """Yield how each module of a package looks."""
+    folders = [package]
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in entries:
                 if entry.name.endswith(".py"):
                     found = entry.stat()
-                    looks.append((entry.path, found.st_size, found.st_mtime_ns))
+                    yield entry.path, found.st_size, found.st_mtime_ns
                 elif "." not in entry.name and entry.name != "__pycache__" and entry.is_dir():
                     folders.append(entry.path)
-    return digest_of(repr((__version__, sys.version, sorted(looks))).encode())

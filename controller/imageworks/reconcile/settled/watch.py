@@ -20,7 +20,7 @@ from imageworks.plan.facts import DeclaredModel, HostState, TargetFolder
 from imageworks.plan.plan import Plan
 from imageworks.providers.dispatch import stores_spoken_of
 from imageworks.providers.locations import HostLocations
-from imageworks.reconcile.settled.note import Seen, SettledNote, Watched, look, user_id
+from imageworks.reconcile.settled.note import Seen, SettledNote, Watched, look
 from imageworks.registry.entries.entry import Entry, has_files, is_in_store
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
@@ -30,8 +30,8 @@ from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
 OLD_ENOUGH_NS: Final = 2_000_000_000
 """A file that changed later may change once more within the same tick of its disk's clock, and look as before."""
 _OF_GIT: Final = ("index", "config.worktree", "info/sparse-checkout")
-_IN_PROGRESS: Final = (
-    *("MERGE_HEAD", "REVERT_HEAD", "CHERRY_PICK_HEAD", "BISECT_LOG", "rebase-merge", "rebase-apply", "sequencer"),
+_IN_PROGRESS: Final = frozenset(
+    {"MERGE_HEAD", "REVERT_HEAD", "CHERRY_PICK_HEAD", "BISECT_LOG", "rebase-merge", "rebase-apply", "sequencer"}
 )
 
 
@@ -127,7 +127,7 @@ def _provable(repository: RegistryRepository, registry: RegistryState, places: H
 def _is_ours(repository: RegistryRepository) -> bool:
     """Return whether this user owns the repository; of another's, git's settings say whether it may be trusted."""
     layout = repository.layout
-    return {path.stat().st_uid for path in (layout.worktree, layout.git_dir, layout.common_dir)} == {user_id()}
+    return {path.stat().st_uid for path in (layout.worktree, layout.git_dir, layout.common_dir)} == {os.geteuid()}
 
 
 def _is_all_committed(repository: RegistryRepository, registry: RegistryState) -> bool:

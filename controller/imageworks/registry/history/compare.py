@@ -1,6 +1,6 @@
 """Two states of a registry become changes in model words: declared, installed, updated, renamed. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, overload
 
@@ -107,6 +107,14 @@ class ModelChanges(Sequence[ModelChange]):
     def of(self, layer: RecordKind) -> Iterator[ModelChange]:
         """Yield those of one layer; no other is read."""
         return (one.change() for one in self._differences if one.layer is layer)
+
+    def called(self, names: Collection[str]) -> "ModelChanges":
+        """Return those of models that are called so, or were before; none is read."""
+        return ModelChanges(one for one in self._differences if one.name in names or one.former in names)
+
+    def renames(self) -> Iterator[tuple[str, str]]:
+        """Yield what each renamed model is called and was called before; no change is read."""
+        return ((one.name, one.former) for one in self._differences if one.former is not None)
 
     @overload
     def __getitem__(self, index: int) -> ModelChange: ...

@@ -20,7 +20,6 @@ from imageworks.registry.history.model import (
     Blamed,
     HistoryCommit,
     HistoryError,
-    ModelChange,
     RecordKind,
     Version,
 )
@@ -126,11 +125,10 @@ class HistoryReader(StateReader):
         pairs = self.pairs(found, wanted)
         if not pairs:
             return None
-        changes: Sequence[ModelChange] = compare(pairs)
+        changes = compare(pairs)
         if any(after is None for _before, after in pairs.values()):  # perhaps it goes on under another name
             appeared = self.pairs((one for one in found if one.before is None), HistoryFilter(host=host))
-            whole = compare({**appeared, **pairs})
-            changes = tuple(one for one in whole if not wanted.names.isdisjoint({one.name, one.previous_name or ""}))
+            changes = compare({**appeared, **pairs}).called(wanted.names)
         return HistoryCommit(record, changes, _layers((*pairs, *_snapshots(record.changed))))
 
     def _learn(self, commit: str, found: Sequence[FileDifference], trail: _Trail) -> None:
@@ -139,13 +137,11 @@ class HistoryReader(StateReader):
             manifest = self._manifest(commit, name)
             if manifest is not None and manifest.fields is not None:
                 trail.learn(former_names(manifest.fields))
-        appeared = [
-            one for one in found if one.before is None and one.path in HistoryFilter(names=frozenset(trail.names))
-        ]
-        if appeared:
+        ours = HistoryFilter(names=frozenset(trail.names))
+        if appeared := [one for one in found if one.before is None and one.path in ours]:
             vanished = (one for one in found if one.after is None)
             moved = compare(self.pairs((*appeared, *vanished), HistoryFilter()))
-            trail.learn(change.previous_name for change in moved if change.previous_name and change.name in trail.names)
+            trail.learn(former for name, former in moved.renames() if name in ours.names)
 
     def _changed_by(self, commit: str, parents: Sequence[str]) -> tuple[FileDifference, ...]:
         """Return what a commit changed against its first parent; of a merge, only what differs from every parent."""
@@ -168,12 +164,9 @@ class HistoryReader(StateReader):
         """Return what a model was called at a commit."""
         if self._has(revision, name, host) or self._has(recorded, name, host):
             return name
-        formers: list[str] = []
-        for step in self.steps(name, host=host):
-            formers += [change.previous_name for change in step.changes if change.previous_name]
-            manifest = self._manifest(step.record.id, name)
-            formers += former_names((manifest.fields if manifest else None) or {})
-        for former in dict.fromkeys(formers):
+        # Each step has the names of the one before it, and those that it tells of.
+        learned = [names for _, names in self._walk(name, host, None)]
+        for former in learned[-1] if learned else ():
             if self._has(revision, former, host):
                 return former
         known = sorted({name_of(path) for path in self.listed(revision) if path != SETTINGS_FILE})
