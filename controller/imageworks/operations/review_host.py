@@ -208,10 +208,11 @@ def _plan(
         announced={},
         records_stale=lambda _: False,  # that host commits its own snapshot
         prune_of=AppliedManifests(repository, registry.host, registry.recorded),
-        notes=(*unsupported_settings(registry.settings), *filter_notes(RevisionReader(repository, registry.revision))),
     )
+    notes = *unsupported_settings(registry.settings), *filter_notes(RevisionReader(repository, registry.revision))
     try:
         situation = gather(look, names)
+        situation = replace(situation, notes=(*notes, *situation.notes))
     finally:
         sources.close()
     enabled = asked.prune.enabled or registry.settings.prune

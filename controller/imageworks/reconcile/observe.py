@@ -29,7 +29,6 @@ class ObservationContext:
         announced: What an interrupted run was about to publish.
         records_stale: Says whether entries or snapshot are other than they should be.
         prune_of: What a recorded model's manifest said of pruning in the last applied commit.
-        notes: What a person should know of the whole.
         restore_locked: Whether somebody asked for the bytes that models are locked to, where others are there now.
         open_store: Opens a store by its name; ``None`` where none can be looked at.
     """
@@ -38,7 +37,6 @@ class ObservationContext:
     announced: Mapping[str, Path]
     records_stale: Callable[[RegistryState], bool]
     prune_of: Callable[[str], Prune | None]
-    notes: tuple[str, ...] = ()
     restore_locked: bool = False
     open_store: Callable[[str], Store] | None = None
 
@@ -94,7 +92,7 @@ def gather(look: ObservationContext, names: Collection[str] = ()) -> HostState:
         unmanaged=unmanaged,
         declared=registry.declared,
         diagnostics=tuple(d.render() for d in registry.diagnostics),
-        notes=(*look.notes, *_store_notes(look, cases, names)),
+        notes=tuple(_store_notes(look, cases, names)),
         free_bytes=dict(places.free),
         staged_bytes=staged,
         policies=registry.settings.policies.on(datetime.now(UTC).date()),

@@ -4,11 +4,13 @@ import math
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from shutil import which
 from threading import Event
 from typing import TYPE_CHECKING, Final, Self
 
@@ -367,26 +369,35 @@ class Run:
             announced=self._intents.announced(),
             records_stale=self._recorder.records.stale,
             prune_of=AppliedManifests(self._repository, self._host.host, self._registry.recorded),
-            notes=(
-                *self._notes,
-                *operation_in_progress(self._repository.in_progress()),
-                *([] if self._options.uncommitted else self._uncommitted_files()),
-                *unsupported_settings(self._registry.settings),
-                *filter_notes(RevisionReader(self._repository, self._registry.revision)),
-                *unused_folders(self._registry.settings, self._host),
-                *self._closed_window(),
-                *unrecorded_models(self._registry, self._intents.announced()),
-                *([] if self._options.names else undeclared_downloads(self.unfinished(), self._registry)),
-            ),
             restore_locked=self._options.restore_locked,
             open_store=self.store,
         )
-        self._situation = gather(look, self._options.names)
+        with ThreadPoolExecutor(1, "uncommitted") as aside:  # git is asked while others are: a hundredth of a second
+            uncommitted = aside.submit(self._uncommitted_files)
+            if which("git") is None:
+                wait([uncommitted])  # libgit2 answers for it, and is not asked by two at once
+            situation = gather(look, self._options.names)
+            self._situation = replace(situation, notes=(*self._plan_notes(uncommitted.result()), *situation.notes))
         enabled = self._options.prune.enabled or self._registry.settings.prune
         self._planned = make_plan(self._situation, replace(self._options.prune, enabled=enabled))
         return self._planned
 
+    def _plan_notes(self, uncommitted: Iterable[str]) -> Iterator[str]:
+        """Yield what a person should know of the whole."""
+        yield from self._notes
+        yield from operation_in_progress(self._repository.in_progress())
+        yield from uncommitted
+        yield from unsupported_settings(self._registry.settings)
+        yield from filter_notes(RevisionReader(self._repository, self._registry.revision))
+        yield from unused_folders(self._registry.settings, self._host)
+        yield from self._closed_window()
+        yield from unrecorded_models(self._registry, self._intents.announced())
+        if not self._options.names:
+            yield from undeclared_downloads(self.unfinished(), self._registry)
+
     def _uncommitted_files(self) -> list[str]:
+        if self._options.uncommitted:
+            return []
         return uncommitted_files(self._repository.root, self._repository.uncommitted(MODELS, SETTINGS_FILE))
 
     def compared(self, base: str, *, labels: Collection[str] = ()) -> "HostPlan":
