@@ -97,7 +97,7 @@ def _objections(name: str) -> Iterator[str]:
         yield "it is absolute"
     if "\\" in name:
         yield "it has a backslash, which Windows takes for a separator"
-    for character in name:
+    for character in _UNSPELLABLE.findall(name):
         yield from _objections_to_character(character)
     if len(name.encode()) > LONGEST_NAME_BYTES:
         yield f"it is longer than {LONGEST_NAME_BYTES} bytes"
