@@ -201,18 +201,20 @@ def test_a_model_that_does_not_fit_is_blocked_before_its_first_byte(fresh: World
 
 @pytest.mark.parametrize("where", ["large", "streamed"])
 def test_a_disk_that_fills_up_meanwhile_keeps_what_stood_there_and_resumes(fresh: World, where: str) -> None:
-    """The space was there when the plan was made; another program took it while the bytes came."""
-    files = (
-        model("1") if where == "large" else small_model("a") | {"model.safetensors": model("1")[SHARDS[0]][: 7 * MIB]}
-    )
-    largest = SHARDS[0] if where == "large" else "model.safetensors"
-    with mounted(fresh.weights, "-t", "tmpfs", "-o", "size=14m", "none"):
+    """The space was there when the plan was made; another program took it while the bytes came.
+
+    A large file has its room from its beginning; the one after it has none.
+    """
+    shard, other = model("1")[SHARDS[0]], model("2")[SHARDS[0]]
+    small = small_model("a") | {"model.safetensors": shard[: 7 * MIB]}
+    files = model("1") | {SHARDS[1]: other} if where == "large" else small
+    with mounted(fresh.weights, "-t", "tmpfs", "-o", "size=24m" if where == "large" else "size=14m", "none"):
         fresh.publish(REPO, files)
         fresh.declare()
         before = fresh.head
         fresh.meter.most = MIB
-        child = fresh.start("reconcile", "--yes")
-        wait_for(lambda: fresh.meter.served[largest] >= MIB)
+        child = fresh.start("reconcile", "--yes", "--jobs", "1")
+        wait_for(lambda: max(fresh.meter.served.values(), default=0) >= MIB)
         hog = fresh.weights / "hog"
         with hog.open("wb", buffering=0) as stream:
             try:
