@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from imageworks.foundation.isolation import InternalError, isolated
+from imageworks.foundation.texts import human_bytes
 from imageworks.plan.facts import (
     Blocker,
     DeclaredModel,
@@ -131,9 +132,8 @@ def _enough_space(changes: list[Change], situation: HostState) -> list[Change]:
             kept.append(change)
         elif needed * RESERVE > left[change.filesystem]:
             folder = situation.free_bytes[change.filesystem][0]
-            message = (
-                f"needs {needed} bytes and 5 % in reserve below {folder}, where {left[change.filesystem]} are free"
-            )
+            free = human_bytes(left[change.filesystem])
+            message = f"needs {human_bytes(needed)} and 5 % in reserve below {folder}, where {free} are free"
             kept.append(change.blocked(Reason.INSUFFICIENT_SPACE, message))
         else:
             left[change.filesystem] -= needed
