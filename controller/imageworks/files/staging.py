@@ -94,6 +94,7 @@ class StagingArea:
         self.reserves = sys.platform == "linux"
         """Whether room for a whole part can be reserved here, as far as is known."""
         self._folder: tuple[int, int] | None = None
+        self._paths: dict[tuple[str, str], Path] = {}
 
     @classmethod
     def open(cls, root: Path, key: str, *, target: Path | None = None, owner: str = "") -> "StagingArea":
@@ -185,15 +186,20 @@ class StagingArea:
 
     def part(self, file: RemoteFile) -> Path:
         """Return where a file's bytes gather."""
-        return self.parts / f"{file.digest.short_name}.part"
+        return self._path(self.parts, f"{file.digest.short_name}.part")
 
     def control(self, file: RemoteFile) -> Path:
         """Return aria2's record of which pieces of the part are there."""
-        return self.parts / f"{file.digest.short_name}.part.aria2"
+        return self._path(self.parts, f"{file.digest.short_name}.part.aria2")
 
     def place(self, file: RemoteFile) -> Path:
         """Return where the verified file stands."""
-        return self.tree / check_relative_name(file.path)
+        return self._path(self.tree, check_relative_name(file.path))
+
+    def _path(self, folder: Path, name: str) -> Path:
+        """Return a path below a folder, made once: each file's are asked for a dozen times while it comes."""
+        key = folder.name, name
+        return self._paths.get(key) or self._paths.setdefault(key, folder / name)
 
     def has(self, file: RemoteFile) -> bool:
         """Whether the file is here, verified."""
@@ -209,12 +215,13 @@ class StagingArea:
 
     def keep_only(self, names: Collection[str]) -> None:
         """Drop from the tree what an earlier run staged and no one wants any more; it would be published otherwise."""
-        for folder, _folders, files in os.walk(self.tree, topdown=False):
+        top = os.fspath(self.tree)
+        for folder, _folders, files in os.walk(top, topdown=False):
+            inside = folder[len(top) + 1 :]
             for name in files:
-                path = Path(folder, name)
-                if path.relative_to(self.tree).as_posix() not in names:
-                    path.unlink()
-            if Path(folder) != self.tree:
+                if (f"{inside}/{name}" if inside else name) not in names:
+                    Path(folder, name).unlink()
+            if inside:
                 _remove_if_empty(Path(folder))
 
     def bytes_to_write(self, files: Iterable[RemoteFile]) -> int:
