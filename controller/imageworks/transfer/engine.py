@@ -74,6 +74,8 @@ class TransferEngine(Closing):
         firsts = {file.digest: file for file in reversed(missing)}
         arrivals = Arrivals(staging, sum(map(self._is_streamed, firsts.values())))
         job = Job(model, source, staging, progress, self._options, self._clock, self._limiter, self._direct, arrivals)
+        if not all(map(self._is_streamed, firsts.values())):
+            self._queue.expect()
         if firsts:  # what is here already is no news
             progress.start(model, sum(file.size for file in firsts.values()))
         try:

@@ -5,6 +5,7 @@ Callers see a ``Download``: how many bytes came, how far the front of the file i
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -128,10 +129,19 @@ class DownloadQueue:
                 _end(download, DownloadResult(Ending.CANCELLED))
                 return
             self._new.append(download)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="aria2-downloads", daemon=True)
-                self._thread.start()
+            self._follow()
             self._wake.notify()
+
+    def expect(self) -> None:
+        """Start aria2c for a download that is about to come, while its link is asked for."""
+        with self._wake:
+            if not self._closing:
+                self._follow()
+
+    def _follow(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="aria2-downloads", daemon=True)
+            self._thread.start()
 
     def limit(self, bytes_per_second: int) -> None:
         """Set how much all downloads together may receive."""
@@ -150,6 +160,8 @@ class DownloadQueue:
 
     def _run(self) -> None:
         try:
+            with suppress(TransferError):  # told by the first download, for which it is tried again
+                self._started()
             while self._wait_for_work():
                 self._turn()
         finally:
@@ -176,22 +188,26 @@ class DownloadQueue:
             options, self._wanted_global = self._wanted_global, {}
         self._active.extend(new)
         try:
-            if self._process is None:
-                self._process = self._make_process(self._options)
-                self._process.start()
+            process = self._started()
         except TransferError as error:
-            self._process = None
             self._end_all(DownloadResult(Ending.IMPOSSIBLE, error=error))
             return
         try:
             if options:
-                self._process.call("aria2.changeGlobalOption", options)
-            self._add(self._process, new)
-            self._watch(self._process)
+                process.call("aria2.changeGlobalOption", options)
+            self._add(process, new)
+            self._watch(process)
         except Aria2Error as error:
-            self._process.stop()
+            process.stop()
             self._process = None
             self._end_all(DownloadResult(Ending.ABORTED, message=error.message))
+
+    def _started(self) -> Aria2Process:
+        if self._process is None:
+            process = self._make_process(self._options)
+            process.start()
+            self._process = process
+        return self._process
 
     def _end_all(self, outcome: DownloadResult) -> None:
         ended, self._active = self._active, []
