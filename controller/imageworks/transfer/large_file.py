@@ -269,6 +269,8 @@ class PrefixHasher:
         size = os.fstat(descriptor).st_size
         if size != self._file.size:
             raise SizeMismatchError(self._file.path, self._file.size, size)
+        start_writeback(descriptor, self._written_back, size - self._written_back)  # nobody writes to it any more
+        self._written_back = size
         self._hash_to(size)
         if self._hasher.digest() != self._file.digest:
             raise DigestMismatchError(self._file.path, self._file.digest.value, self._hasher.hexdigest())

@@ -16,6 +16,8 @@ from imageworks.transfer.aria2.process import Aria2Process
 from imageworks.transfer.retry import Clock, SystemClock
 
 TICK_SECONDS = 0.04
+LAST_TICK_SECONDS = 0.01
+"""How soon to look again where as much as came since the last look would be the rest of a download."""
 _WATCHED = ["status", "completedLength", "totalLength", "bitfield", "pieceLength", "errorCode", "errorMessage"]
 
 
@@ -78,6 +80,7 @@ class Download:
     _gid: str | None = None
     _moved_at: float = 0.0
     _stalled: bool = False
+    _ending: bool = False
 
     def wait_beyond(self, offset: int) -> None:
         """Return when the front is complete beyond an offset, or the download has ended."""
@@ -177,7 +180,8 @@ class DownloadQueue:
         """Wait a tick while something is under way, else until there is something to do; False at the end."""
         with self._wake:
             if self._active:
-                self._wake.wait_for(lambda: self._closing or bool(self._new), TICK_SECONDS)
+                tick = LAST_TICK_SECONDS if any(each._ending for each in self._active) else TICK_SECONDS  # noqa: SLF001
+                self._wake.wait_for(lambda: self._closing or bool(self._new), tick)
             else:
                 self._wake.wait_for(lambda: self._closing or bool(self._new))
             return not self._closing
@@ -257,8 +261,10 @@ class DownloadQueue:
         return True
 
     def _take_progress(self, download: Download, state: dict[str, Any]) -> None:
-        received = int(state.get("completedLength") or 0)
-        if received != download.received_bytes:
+        received, total = (int(state.get(key) or 0) for key in ("completedLength", "totalLength"))
+        came = received - download.received_bytes
+        download._ending = came > 0 and (download._ending or total - received <= came)  # noqa: SLF001
+        if came:
             download._moved_at = self._clock.now()  # noqa: SLF001
             download.received(received)
         elif self._clock.now() - download._moved_at > self._stall_seconds:  # noqa: SLF001
@@ -266,7 +272,7 @@ class DownloadQueue:
         with download.changed:
             download.received_bytes = received
             prefix = _complete_prefix(str(state.get("bitfield") or ""), int(state.get("pieceLength") or 0))
-            prefix = min(prefix, int(state.get("totalLength") or 0))
+            prefix = min(prefix, total)
             if prefix > download.prefix_bytes:
                 download.prefix_bytes = prefix
                 download.changed.notify_all()
