@@ -1,11 +1,18 @@
-"""Commits what other files have for some of a registry, and appends what each step took to a file: its own process."""
+"""Commits what other files have for some of a registry, and appends what each step took to a file.
 
+A process of its own, which begins and ends as every command does.
+"""
+
+import os
 import sys
 import time
 from pathlib import Path
 
+from imageworks.cli.app import leave_cycles
+
 
 def main() -> None:
+    leave_cycles()
     registry, after, times = map(Path, sys.argv[1:4])
     changes = {path: (after / path).read_bytes() for path in sys.argv[4:]}
     began = time.perf_counter()
@@ -25,6 +32,7 @@ def main() -> None:
     steps["commit beyond opening"] = committed - locked
     with times.open("a", encoding="utf-8") as stream:
         stream.write("\t".join(f"imageworks, {step}={seconds}" for step, seconds in steps.items()) + "\n")
+    os._exit(0)
 
 
 if __name__ == "__main__":

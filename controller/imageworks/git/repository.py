@@ -16,6 +16,7 @@ from imageworks.foundation.home import expanded
 from imageworks.git import libgit2, log, packing, read
 from imageworks.git.commit import Change, TreeEntries, branch_of, full_name, tip_of
 from imageworks.git.locate import RepositoryLocation, locate
+from imageworks.git.recovery.journal import pull_note
 from imageworks.git.revision import resolve
 from imageworks.git.trailers import with_trailers
 from imageworks.git.trust.commit_header import CommitHeader, commit_id, read_header
@@ -314,7 +315,8 @@ class RegistryRepository:
         """Hold the registry against other controllers; yields what was put right after a killed one."""
         refuse_foreign(self.root, registry=True)
         with self._writer.lock(wait) as recovery:
-            yield replace(recovery, notes=(*recovery.notes, *self.branches.finish(os.environ)))
+            pulled = self.branches.finish(os.environ) if pull_note(self._layout.git_dir).exists() else ()
+            yield replace(recovery, notes=(*recovery.notes, *pulled))
 
     def in_progress(self) -> str | None:
         """Return what the user is in the middle of here, such as ``a merge``; ``None`` when nothing."""

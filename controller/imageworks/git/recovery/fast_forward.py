@@ -20,18 +20,17 @@ from imageworks.foundation.bounded_json import read_json_file
 from imageworks.foundation.failpoints import failpoint
 from imageworks.foundation.private_files import FOLDER_MODE, file_mode_in
 from imageworks.git.commit import tip_of
-from imageworks.git.controller_lock import FOLDER
 from imageworks.git.index import IndexEntry, read_index
 from imageworks.git.locate import RepositoryLocation
 from imageworks.git.program import GitProgram, GitResult
 from imageworks.git.read import DEFAULT_BLOB_LIMIT, Differing, changed_files, commit_at, read_blob
 from imageworks.git.recovery import stale_locks
+from imageworks.git.recovery.journal import pull_note
 from imageworks.git.values import PLAIN_MODES, SYMLINK_MODE, RegistryGitError
 
 if TYPE_CHECKING:
     from pygit2 import Repository
 
-NOTE_FILE: Final = "pull.json"
 LOCK_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.1
 FILES_AT_ONCE: Final = 200
@@ -67,7 +66,7 @@ class Forwarder:
         self._layout = layout
         self._repository = repository
         self._git = git
-        self._note = layout.git_dir / FOLDER / NOTE_FILE
+        self._note = pull_note(layout.git_dir)
         self._folders = (layout.worktree, layout.git_dir, layout.common_dir)
 
     def move(self, move: BranchMove) -> None:

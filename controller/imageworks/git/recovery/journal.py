@@ -17,6 +17,7 @@ from imageworks.foundation.private_files import FOLDER_MODE, file_mode_in
 from imageworks.git.controller_lock import FOLDER
 
 JOURNAL_FILE: Final = "pending.json"
+PULL_FILE: Final = "pull.json"
 VERSION: Final = 1
 
 
@@ -31,6 +32,11 @@ class PathChange:
 
     olds: frozenset[str]
     new: str
+
+
+def pull_note(git_dir: Path) -> Path:
+    """Return the file that says of a work tree that its branch is being moved to a commit from elsewhere."""
+    return git_dir / FOLDER / PULL_FILE
 
 
 class Journal:
