@@ -108,6 +108,15 @@ def test_an_index_of_any_kind_has_what_was_committed(tmp_path: Path, kind: str) 
     assert_sound(tmp_path)
 
 
+def test_a_commit_of_many_files_is_as_one_of_few(tmp_path: Path) -> None:
+    many = {f"discovered/h/model-{number:03d}.json": b"old" for number in range(100)}
+    repository = make_registry(tmp_path, {**FILES, **many})
+    git(tmp_path, "write-tree")
+    repository.commit(dict.fromkeys(many, b"new"), message="x", expected=repository.head())
+    assert git(tmp_path, "status", "--porcelain") == ""
+    assert git(tmp_path, "write-tree") == git(tmp_path, "rev-parse", "HEAD^{tree}")
+
+
 def test_an_index_of_a_linked_work_tree_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main, linked = tmp_path / "main", tmp_path / "linked"
     make_registry(main, FILES)

@@ -81,7 +81,7 @@ def complete(
             reasons[path] = outcome.reason
         if outcome.pending:
             pending.add(path)
-        look = look_of(outcome.status, mode) if outcome.status is not None and change.new else b""
+        look = look_of(outcome.status, mode) if outcome.status is not None and change.new and not many else b""
         index_changes[path] = IndexChange(change.olds, change.new, mode, look)
     if many:
         sync_filesystem(layout.worktree)

@@ -25,7 +25,7 @@ from imageworks.git.values import CommitFailedError
 POLL_SECONDS: Final = 0.05
 NOTHING: Final = "0" * 40
 FEW: Final = 32
-"""How many paths are asked for one by one: a command line takes no more of any length."""
+"""How many paths are asked for one by one: a command line takes no more of any length, and each is searched for."""
 
 
 class IndexBusyError(Exception):
@@ -50,13 +50,13 @@ def update_index(
     with _locked(git_dir / "index.lock", wait=wait, unlock=unlock) as (lock, descriptor):
         for left_over in folder.glob("index.*copy*"):  # of a killed run, under our own lock
             left_over.unlink(missing_ok=True)
-        if folders is not None and _replace_in_place(target, lock, descriptor, changes, folders):
+        few = len(changes) <= FEW
+        if few and folders is not None and _replace_in_place(target, lock, descriptor, changes, folders):
             return {}
         if target.exists():
             shutil.copyfile(target, copy)
             copy_mode_and_times(target, copy)  # its time is what git tells by which entries it must not believe
             set_mode(descriptor, stat.S_IMODE(target.stat().st_mode))
-        few = len(changes) <= FEW
         places = sorted({path.rpartition("/")[0] or path for path in changes})
         left, lines = _decide(read_index(git, changes if few else places, index=copy), changes)
         answer = _tell(git, copy, lines)
