@@ -305,6 +305,24 @@ def test_a_remote_that_a_node_does_not_reach_is_its_own_failure(fleet: Fleet, se
     assert not (fleet.homes[SECOND] / "ai-models").exists()
 
 
+def test_a_remote_that_is_out_of_reach_later_fails_that_host_until_it_is_back(
+    fleet: Fleet, server: GitServer, repository: HubRepository
+) -> None:
+    assert fleet.results() == {FIRST: "ok", SECOND: "ok"}
+    git(fleet.world.git_root, "pull", "--quiet", "--rebase", "origin", "main")
+    fleet.world.declare(source={"huggingface": REPO, "revision": repository.commit({"config.json": b'{"new": 1}'})})
+    fleet.push()
+    away = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "url.http://127.0.0.1:9/.insteadOf"}
+    fleet.change(SECOND, **away, GIT_CONFIG_VALUE_0=server.address.rpartition("/")[0] + "/")
+    errors = fleet.errors()
+    assert set(errors) == {SECOND}, errors
+    assert "127.0.0.1" in errors[SECOND]
+    fleet.change(SECOND, GIT_CONFIG_COUNT="0")
+    assert fleet.results() == {FIRST: "ok", SECOND: "ok"}
+    assert fleet.results("--dry-run") == {FIRST: "ok", SECOND: "ok"}
+    assert "update" not in fleet.reconcile("--dry-run").out
+
+
 def test_an_interrupt_asks_all_nodes_to_end(fleet: Fleet) -> None:
     faults, release, began = Faults.install(fleet.world.hub), threading.Event(), threading.Event()
 
