@@ -46,6 +46,19 @@ def test_entries_and_folders_are_as_git_would_have_them(tmp_path: Path, monkeypa
     assert_sound(registry)
 
 
+def test_of_files_that_come_and_go_git_knows_how_they_look(tmp_path: Path) -> None:
+    repository = make_registry(tmp_path, FILES)
+    git(tmp_path, "reset", "--quiet")
+    git(tmp_path, "write-tree")
+    changes = {OURS: None, SNAPSHOT: LARGE, "discovered/h/a-new.json": b"new", "discovered/other/b.json": b"new"}
+    repository.commit(changes, message="x", expected=repository.head())
+    for path in (SNAPSHOT, "discovered/h/a-new.json"):
+        assert stat_of(tmp_path, path)["ino"] == str((tmp_path / path).lstat().st_ino & 0xFFFFFFFF)
+    assert git(tmp_path, "diff-files", "--name-only") == ""
+    assert git(tmp_path, "status", "--porcelain") == ""
+    assert git(tmp_path, "write-tree") == git(tmp_path, "rev-parse", "HEAD^{tree}")
+
+
 def test_a_large_file_is_stored_as_git_stores_it(tmp_path: Path) -> None:
     repository = make_registry(tmp_path, FILES)
     result = repository.commit({SNAPSHOT: LARGE}, message="x", expected=repository.head())

@@ -66,16 +66,24 @@ def update_index(
         if answer is not None:
             raise CommitFailedError(f"git could not update its index: {answer}")
         if lines:
-            # The files' times, so that none looks edited. Of a few, ten thousand others are not looked at.
-            there = [path for path, change in changes.items() if few and change.new and path not in left]
-            words = ("add", "--refresh", "--", *there) if there else ("update-index", "-q", "--refresh")
-            git.run("--literal-pathspecs", *words, variables=_on(copy))
+            _bring_looks_up(git, copy, {path: change for path, change in changes.items() if path not in left}, few=few)
             with copy.open("rb") as stream, os.fdopen(os.dup(descriptor), "wb") as written:
                 shutil.copyfileobj(stream, written)
             sync_file(descriptor)
             lock.rename(target)
         copy.unlink(missing_ok=True)
     return left
+
+
+def _bring_looks_up(git: GitProgram, index: Path, changes: Mapping[str, IndexChange], *, few: bool) -> None:
+    """Let an index know how the files look, so that none seems edited; of a few, ten thousand others are not asked."""
+    there = {path: change for path, change in changes.items() if few and change.new}
+    looked_at = replaced(index.read_bytes(), there, {}) if there else None
+    if looked_at is not None:
+        index.write_bytes(looked_at)
+        return
+    words = ("add", "--refresh", "--", *there) if there else ("update-index", "-q", "--refresh")
+    git.run("--literal-pathspecs", *words, variables=_on(index))
 
 
 def _replace_in_place(

@@ -55,7 +55,7 @@ def replaced(index: bytes, changes: Mapping[str, IndexChange], folders: Folders)
     Args:
         index: The bytes of the index file.
         changes: What entries become, by repository path.
-        folders: All folders above them.
+        folders: All folders above them of which the index may know what they were; none where git has replaced them.
     """
     try:
         count, end = _count(index), len(index) - DIGEST_BYTES
