@@ -101,7 +101,7 @@ def run(words: Sequence[str], results: Path) -> int:
     root = options.scratch.resolve()
     try:
         for series in chosen(options):
-            rows += measure(series, root, options.rounds, plain, starts)
+            rows += measure(series, root, options.rounds, plain, starts, keep=options.keep)
     except BenchmarkError as error:
         print(error, file=sys.stderr)
         return 1
@@ -240,7 +240,9 @@ NIGHTLY: Final = (
 )
 
 
-def measure(series: Series, root: Path, rounds: int, plain: list[float], starts: list[float]) -> Iterator[Row]:
+def measure(
+    series: Series, root: Path, rounds: int, plain: list[float], starts: list[float], *, keep: bool
+) -> Iterator[Row]:
     """Yield what each command of a series took at each size; ``plain`` and ``starts`` get what nothing takes."""
     rows = {work.name: Row(series.unit, work.name) for work in series.works}
     for size in series.sizes:
@@ -256,7 +258,8 @@ def measure(series: Series, root: Path, rounds: int, plain: list[float], starts:
                 rows[work.name].cpu.setdefault(size, []).append(cpu)
                 rows[work.name].memory[size] = max(memory, rows[work.name].memory.get(size, 0.0))
         print(f"   {size:,} {series.unit}", file=sys.stderr, flush=True)
-        shutil.rmtree(scratch.root, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(scratch.root, ignore_errors=True)
     yield from rows.values()
 
 

@@ -499,3 +499,16 @@ def test_the_schema_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError) as caught:
         command("schema", "zzz")
     assert caught.value.remedy == "Schemas: manifest, entry, snapshot, registry, plan"
+
+
+def test_a_file_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        file = tmp_path / f"discovered/host/{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("before", encoding="utf-8")
+    files = WorkTreeReader(tmp_path).files("discovered")
+    (tmp_path / "discovered/host/a.json").write_text("after", encoding="utf-8")
+    (tmp_path / "discovered/host/b.json").unlink()
+    assert sorted(files) == ["discovered/host/a.json", "discovered/host/b.json"]
+    assert files["discovered/host/a.json"] == b"after"
+    assert isinstance(files["discovered/host/b.json"], Refusal)

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 else:
     pygit2 = _LazyModule("pygit2")
 
+_WINDOW_BYTES, _MAPPED_BYTES = 1 << 20, 12 << 20
+"""Of packs in the memory at a time; left alone, libgit2 maps a pack as a whole, and all that was read of it stays."""
+_CACHED_BYTES = 4 << 20
+"""Of small objects; left alone, libgit2 keeps 256 MiB of them, and a walk of 20,000 commits leaves 60."""
+
 ORDINARY = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "overlay", "apfs"})
 """Filesystems that are known to make files and folders durable when asked."""
 
@@ -42,6 +47,8 @@ def _prepare(path: Path | None = None) -> None:
     for a long-lived one and for tests, so its search path is set each time a repository is opened.
     """
     pygit2.settings.owner_validation = False  # git itself is asked (ownership.py): libgit2 knows half of the settings
+    pygit2.settings.mwindow_size, pygit2.settings.mwindow_mapped_limit = _WINDOW_BYTES, _MAPPED_BYTES
+    pygit2.settings.cache_max_size(_CACHED_BYTES)
     pygit2.settings.enable_fsync_gitdir(path is None or _knows_fsync(path))
     home = os.environ.get("HOME") or str(Path.home())
     replaced = "GIT_CONFIG_GLOBAL" in os.environ  # libgit2 does not know the variable; its file is read by identity()

@@ -66,7 +66,7 @@ def commit_at(repository: "Repository", hexadecimal: str) -> "Commit":
 
 
 def walk_files(
-    repository: "Repository", tree: "Tree", base: str, *, below: bool = True
+    repository: "Repository", tree: "Tree", base: str, *, below: bool = True, sized: bool = True
 ) -> Iterator[tuple[str, BlobReference]]:
     """Yield each file below a tree with its path."""
     odb = repository.odb
@@ -81,7 +81,7 @@ def walk_files(
             if mode == TREE_MODE:
                 folders += [(path + "/", entry)] if below else []  # type: ignore[list-item] # as in subtree()
             else:
-                yield path, reference(odb, entry.id, mode)
+                yield path, reference(odb, entry.id, mode) if sized else BlobReference(str(entry.id), 0, mode)
 
 
 def direct_items(tree: "Tree", base: str) -> list[tuple[str, str, int]]:

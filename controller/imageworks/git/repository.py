@@ -126,6 +126,12 @@ class RegistryRepository:
         base = f"{folder}/" if folder else ""
         return dict(sorted(read.walk_files(self._repository, tree, base, below=below)))
 
+    def unsized_files(self, revision: str | None, folder: str) -> Iterator[tuple[str, BlobReference]]:
+        """Yield the files below a folder at a commit, in no order, with sizes of 0: those are looked up one by one."""
+        tree = self._folder(revision, folder)
+        if tree is not None:
+            yield from read.walk_files(self._repository, tree, f"{folder}/", sized=False)
+
     def listing(self, revision: str | None, folder: str) -> dict[str, tuple[str, int]]:
         """Return ids and modes of what stands right in a folder at a commit; nothing is looked up but the folder."""
         tree = self._folder(revision, folder)

@@ -19,6 +19,7 @@ def check_registry(root: Path) -> Validation:
     from imageworks.host.settings import load_host_settings
     from imageworks.registry.documents.cache import ParsedDocuments, cache_file
 
+    validation = replace(validation, entries={})  # those of all hosts, which are read again one host after the other
     host = load_host_settings(registry=root)
     try:
         repository = RegistryRepository.open(root, host=host.host)

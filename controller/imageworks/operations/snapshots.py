@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -114,11 +115,11 @@ def rebuild_snapshots(
 
 
 def _conflicts(reader: WorkTreeReader) -> Iterator[Diagnostic]:
-    files = {**reader.files(MODELS), **reader.files(ENTRIES), SETTINGS_FILE: reader.file(SETTINGS_FILE)}
+    own = {SETTINGS_FILE: reader.file(SETTINGS_FILE)}
     for file, found in reader.files(SNAPSHOT_FOLDER).items():
         if isinstance(found, Refusal):  # what is written below it would go to wherever it leads
             yield whole_file(file, f"is {found.reason}", f"remove it: git rm -r -- {shlex.quote(file)}")
-    for file, content in files.items():
+    for file, content in chain(reader.files(MODELS).items(), reader.files(ENTRIES).items(), own.items()):
         line = conflict_line(content) if isinstance(content, bytes) else None
         if line is not None:
             yield Diagnostic(file, line, 1, CONFLICT, f"{CONFLICT_REMEDY}, then run this again")

@@ -16,7 +16,7 @@ from imageworks.registry.documents.document import Document, Pointer, SourceMap
 from imageworks.registry.documents.yaml_reader import MAX_BYTES, parse_yaml
 from imageworks.registry.entries import entry as entries
 from imageworks.registry.entries.entry import Entry, InvalidEntryError
-from imageworks.registry.entries.packed import pack_text
+from imageworks.registry.entries.packed import PackedObject, pack_text
 from imageworks.registry.manifests import manifest as manifests
 from imageworks.registry.manifests.manifest import Manifest
 from imageworks.registry.settings import settings as registry_settings
@@ -186,9 +186,12 @@ def _declarations(
     cache: ParsedDocuments,
 ) -> _Declarations:
     key = None if declared else _agreement(repository, revision, hosts)
-    known = cache.in_memory.get(key) if key is not None else None
-    if isinstance(known, _Declarations):
+    known = cache.in_memory.pop(key, None) if key is not None else None
+    if key is not None and isinstance(known, _Declarations):
+        cache.in_memory[key] = known  # the last one to be let go
         return known
+    while len(cache.in_memory) >= _MOST_IN_MEMORY:  # before another is made
+        del cache.in_memory[next(iter(cache.in_memory))]
     checked, out_of_place = _manifests(repository, revision, cache)
     for file, content in declared.items():
         checked.pop(file, None)
@@ -199,8 +202,6 @@ def _declarations(
     valid, problems = _validate(checked, settings, hosts, key, cache)
     found = _Declarations(len(checked), valid, problems, out_of_place)
     if key is not None:
-        if len(cache.in_memory) >= _MOST_IN_MEMORY:
-            del cache.in_memory[next(iter(cache.in_memory))]
         cache.in_memory[key] = found
     return found
 
@@ -314,11 +315,18 @@ def _own_entries(repository: RegistryRepository, host: str, recorded: str | None
     known, found = cache.read_last
     if known == key:
         return cast("_Entries", found)
+    cache.read_last = (None, None)  # a host's entries are let go before another's are read
     listed = repository.list_files(recorded, folder)
     references = {file: reference for file, reference in listed.items() if file.count("/") == ENTRY_DEPTH}
     read = _entries(repository, references, cache, kept=cache.keeps(host))
     cache.read_last = (key, read)
     return read
+
+
+def _unread(file: str, reference: BlobReference) -> Diagnostic:
+    if reference.refusal:
+        return whole_file(file, f"the entry is {reference.refusal}", "restore it from an earlier commit")
+    return whole_file(file, entries.TOO_LARGE, entries.take_out(PurePosixPath(file).stem))
 
 
 def _entries(
@@ -329,13 +337,9 @@ def _entries(
     readable: dict[str, BlobReference] = {}
     for file, reference in references.items():
         if reference.refusal or reference.size > ENTRY_LIMIT_BYTES:
-            name = PurePosixPath(file).stem
-            told = (entries.TOO_LARGE, entries.take_out(name))
-            if reference.refusal:
-                told = (f"the entry is {reference.refusal}", "restore it from an earlier commit")
-            broken[name] = whole_file(file, *told)
+            broken[PurePosixPath(file).stem] = _unread(file, reference)
         elif file.endswith(entries.SUFFIX):
-            known = cache.text(f"{file}:{reference.id}")
+            known = None if cache.texts_alone else cache.text(f"{file}:{reference.id}")
             if known is not None:
                 entry = entries.entry_of_parts(cast("list[Any]", known.summary), known.text)
                 found[entry.name] = entry
@@ -347,11 +351,15 @@ def _entries(
         try:
             text = pack_text(data) if len(data) > LARGE_BYTES or len(readable) > MANY else data
             read = entries.read_entry(file, data)
+            if cache.texts_alone:
+                found[read.name] = Entry(read.name, PackedObject(text))
+                continue
             packed = entries.packed_entry(read, text)
             found[read.name] = read if few and text is data else packed
             if kept:
-                summary, kept_text = entries.parts_of(packed)
-                cache.put(f"{file}:{reference.id}", KeptText(cast("JsonValue", summary), kept_text))
+                cache.put(
+                    f"{file}:{reference.id}", KeptText(*cast("tuple[JsonValue, bytes]", entries.parts_of(packed)))
+                )
         except InvalidEntryError as error:
             broken[PurePosixPath(file).stem] = whole_file(file, error.problem, error.remedy or "")
     if len(readable) > MANY:

@@ -23,6 +23,9 @@ class RegistryReader(Protocol):
         ...
 
 
+_Listed = dict[str, bytes | Refusal | Path]
+
+
 @dataclass(frozen=True, slots=True)
 class WorkTreeReader:
     """A registry as it stands on disk, uncommitted edits included; follows no symbolic link.
@@ -40,18 +43,33 @@ class WorkTreeReader:
 
     def files(self, folder: str) -> Mapping[str, bytes | Refusal]:
         """Return the files anywhere below a folder, by their ``/``-separated paths within the registry."""
-        found: dict[str, bytes | Refusal] = {}
         top = self.root / folder
         if top.is_symlink():
             return {folder: Refusal("a symbolic link", "put a plain folder in its place")}
-        for path, refusal in _walk(top):
-            content = refusal or read_plain_file(path)
-            if content is not None:
-                found[path.relative_to(self.root).as_posix()] = content
-        return _as_git_has_them(self.root, folder, found)
+        start = len(self.root.as_posix().rstrip("/")) + 1
+        found: _Listed = {path.as_posix()[start:]: refusal or path for path, refusal in _walk(top)}
+        return _Files(_as_git_has_them(self.root, folder, found))
 
 
-def _as_git_has_them(root: Path, folder: str, found: dict[str, bytes | Refusal]) -> dict[str, bytes | Refusal]:
+class _Files(Mapping[str, bytes | Refusal]):
+    """Files that are read when they are asked for: those of fifty thousand entries would fill the memory."""
+
+    def __init__(self, listed: _Listed) -> None:
+        self._listed = listed
+
+    def __getitem__(self, path: str) -> bytes | Refusal:
+        found = self._listed[path]
+        content = read_plain_file(found) if isinstance(found, Path) else found
+        return Refusal("gone since the folder was listed", "run this again") if content is None else content
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._listed)
+
+    def __len__(self) -> int:
+        return len(self._listed)
+
+
+def _as_git_has_them(root: Path, folder: str, found: _Listed) -> _Listed:
     """Return files under the names that git has, with those that a sparse checkout leaves out.
 
     Where a disk ignores case, a folder may show another spelling.

@@ -1,5 +1,6 @@
 """What a host's snapshot has to be. Nothing reads one back: it is checked and never obeyed."""
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from imageworks.foundation.errors import ImageworksError
@@ -28,9 +29,13 @@ def expected_snapshot(registry: "RegistryState") -> bytes:
 
 
 def gives(registry: "RegistryState", data: bytes | memoryview) -> bool:
-    """Return whether a registry state's manifests and entries give a snapshot; ends at the first model that differs."""
-    view = memoryview(data)
-    place, models = 0, merge_each(registry.applied, registry.entries.values(), load_owners())
+    """Return whether a registry state's manifests and entries give a snapshot."""
+    return holds(data, merge_each(registry.applied, registry.entries.values(), load_owners()))
+
+
+def holds(data: bytes | memoryview, models: Iterable[Mapping[str, object]]) -> bool:
+    """Return whether a snapshot is of just these models; ends at the first that differs."""
+    view, place = memoryview(data), 0
     for piece in json_lines(map(in_snapshot, models)):
         if view[place : place + len(piece)] != piece:
             return False

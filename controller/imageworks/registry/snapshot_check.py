@@ -3,8 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ from imageworks.registry.entries.merge import (
 from imageworks.registry.load import ENTRY_DEPTH, RegistryState, load_registry
 from imageworks.registry.reader import WorkTreeReader
 from imageworks.registry.settings.settings import read_settings
-from imageworks.registry.snapshot import expected_snapshot, gives
+from imageworks.registry.snapshot import expected_snapshot, gives, holds
 from imageworks.registry.validate import Validation
 
 if TYPE_CHECKING:
@@ -65,21 +64,47 @@ def check_snapshots(repository: RegistryRepository, host: str, cache: ParsedDocu
     problems, hosts = _check_places(repository, head)
     if any(problem.file in {SNAPSHOT_FOLDER, entries.FOLDER} for problem in problems):
         return SnapshotCheck(tuple(problems), ())  # nothing can be read through them
+    cache = cache.for_texts()
     own = load_registry(repository, host, revision=head, cache=cache)
-    states = (load_registry(repository, name, revision=head, cache=cache, recorded=head) for name in sorted(hosts))
-    hidden: list[str] = []
+    found = [_check_host(repository, own, cache)] if own.branch is not None else []
+    own = replace(own, entries={})
     changes = repository.changes_within((SNAPSHOT_FOLDER, entries.FOLDER), revision=head)
-    for state in chain(states, [own] if own.branch is not None else []):
-        problem, unseen = snapshot_problem(repository, state, cache, changes if state is not own else None)
-        file = snapshot_file(state.host)
-        if problem is None and state is not own:
-            problem = _unknown_host(repository, state.host, own, changes)
-        if problem is None and state.entries and repository.tree_id(state.recorded, file) is None:
-            problem = whole_file(file, "missing beside the entries of its host", f"it is generated: {REBUILD}")
-        problems += [problem] if problem is not None else []
-        hidden += [file] if unseen else []
+    # This host first, whose entries were just read; each host's are let go before the next one's are read.
+    names = sorted(hosts, key=lambda one: (one != host, one))
+    found += [_check_host(repository, name, cache, own, changes) for name in names]
+    problems += [problem for problem, _ in found if problem is not None]
     problems += (_edited(repository, file) for file in repository.uncommitted(SNAPSHOT_FOLDER))
-    return SnapshotCheck(tuple(sorted(set(problems))), tuple(hidden))
+    return SnapshotCheck(tuple(sorted(set(problems))), tuple(unseen for _, unseen in found if unseen))
+
+
+def _check_host(
+    repository: RegistryRepository,
+    host: RegistryState | str,
+    cache: ParsedDocuments,
+    own: RegistryState | None = None,
+    changes: "ChangesWithin | None" = None,
+) -> tuple[Diagnostic | None, str]:
+    """Return what is wrong with one host's snapshot, and the file where a shallow clone hides what wrote it.
+
+    Args:
+        repository: Where it is.
+        host: The host, as it was read, or its name.
+        cache: Documents that were parsed before.
+        own: The registry; ``None`` where the host is this one, with a branch for its entries.
+        changes: Which commits changed what hosts recorded, where they are on the checked-out branch.
+    """
+    if isinstance(host, str):
+        head = repository.head()
+        state = load_registry(repository, host, revision=head, cache=cache, recorded=head)
+    else:
+        state = host
+    problem, unseen = snapshot_problem(repository, state, cache, changes)
+    file = snapshot_file(state.host)
+    if problem is None and own is not None:
+        problem = _unknown_host(repository, state.host, own, changes)
+    if problem is None and state.entries and repository.tree_id(state.recorded, file) is None:
+        problem = whole_file(file, "missing beside the entries of its host", f"it is generated: {REBUILD}")
+    return problem, file if unseen else ""
 
 
 def snapshot_problem(
@@ -173,14 +198,15 @@ def is_as_files_give(reader: WorkTreeReader, validation: Validation) -> bool:
     """Return whether each snapshot here is what the manifests and entries beside it give; else commits have to tell."""
     owners, settings = load_owners(), validation.settings.value if validation.settings is not None else None
     snapshots = reader.files(SNAPSHOT_FOLDER)
-    hosts = {PurePosixPath(file).stem: content for file, content in snapshots.items() if file.count("/") == 1}
+    hosts = {PurePosixPath(file).stem: file for file in snapshots if file.count("/") == 1}
     if set(validation.entries) - set(hosts) or len(hosts) < len(snapshots):
         return False
-    for host, content in hosts.items():
+    for host, file in hosts.items():
+        content = snapshots[file]
         labels = read_settings(settings if isinstance(settings, dict) else {}, host).labels
         declared = (item.manifest for item in validation.manifests.values() if item.manifest.applies_to(host, labels))
         recorded = (entries.Entry(name, fields) for name, fields in validation.entries.get(host, {}).items())
-        if content != render_snapshot(merge_each(declared, recorded, owners)):
+        if not isinstance(content, bytes) or not holds(content, merge_each(declared, recorded, owners)):
             return False
     return True
 
@@ -194,9 +220,7 @@ def _check_places(repository: RegistryRepository, head: str | None) -> tuple[lis
         if top is not None:
             problems.append(_misplaced(folder, top.refusal or "a file"))
             continue
-        below = [f"{folder}/{name}" for name in repository.folders(head, folder)]
-        direct = repository.list_files(head, folder, below=False)
-        for file, reference in chain(direct.items(), *(repository.list_files(head, one).items() for one in below)):
+        for file, reference in repository.unsized_files(head, folder):
             path = PurePosixPath(file)
             if file.count("/") == depth and path.suffix == entries.SUFFIX and not path.stem.startswith("."):
                 hosts.add(path.parts[1] if depth > 1 else path.stem)

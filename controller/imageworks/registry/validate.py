@@ -39,6 +39,7 @@ from imageworks.registry.documents.schema import (
 from imageworks.registry.documents.yaml_reader import parse_yaml
 from imageworks.registry.entries import entry as entries
 from imageworks.registry.entries.merge import SNAPSHOT_FOLDER
+from imageworks.registry.entries.packed import PackedObject, pack_text
 from imageworks.registry.find_registries import concerns_models, registry_of, repository_around
 from imageworks.registry.manifests import manifest as manifests
 from imageworks.registry.place_checks import check_manifest_places, check_settings_places
@@ -287,7 +288,8 @@ class _Recorded(NamedTuple):
 def _check_entries(contents: Mapping[str, bytes | Refusal]) -> _Recorded:
     """Check each entry by itself; only one at a time is there as values."""
     found = _Recorded({}, [], [], defaultdict(set))
-    for file, content in sorted(contents.items()):
+    for file in sorted(contents):
+        content = contents[file]
         if not _is_looked_at(file, content):
             continue
         found.files.append(file)
@@ -296,7 +298,7 @@ def _check_entries(contents: Mapping[str, bytes | Refusal]) -> _Recorded:
         fields = checked.document.value if checked.document is not None else None
         if isinstance(fields, dict) and isinstance(content, bytes):
             host, name = PurePosixPath(file).parts[1], PurePosixPath(file).stem
-            found.fields.setdefault(host, {})[name] = entries.pack(fields, content)
+            found.fields.setdefault(host, {})[name] = PackedObject(pack_text(content))
             if isinstance(license_ := fields.get("license"), str):
                 found.licenses[name].add(license_)
     return found
@@ -330,7 +332,9 @@ def _check_manifests(reader: RegistryReader) -> tuple[dict[str, CheckedDocument]
     """Return each manifest after its own checks, and what stands where no manifest is looked for."""
     checked: dict[str, CheckedDocument] = {}
     out_of_place: list[Diagnostic] = []
-    for file, content in sorted(reader.files(manifests.FOLDER).items()):
+    contents = reader.files(manifests.FOLDER)
+    for file in sorted(contents):
+        content = contents[file]
         problem = misplaced(file, content if isinstance(content, Refusal) else None)
         if problem is not None:
             out_of_place.append(problem)

@@ -54,11 +54,13 @@ class ParsedDocuments:
     Args:
         file: Where they are kept.
         host: Whose entries are kept; everybody's when absent. Of fifty hosts they would fill the memory.
+        texts_alone: Whether entries are read for what they say alone, of one host after the other, and nobody's kept.
     """
 
-    def __init__(self, file: Path, *, host: str | None = None) -> None:
+    def __init__(self, file: Path, *, host: str | None = None, texts_alone: bool = False) -> None:
         self._file = file
         self._host = host
+        self.texts_alone = texts_alone
         self.in_memory: dict[str, object] = {}
         self.read_last: tuple[object, object] = (None, None)
         self._used: dict[str, JsonValue | KeptText] = {}
@@ -81,7 +83,11 @@ class ParsedDocuments:
 
     def keeps(self, host: str) -> bool:
         """Return whether a host's entries are kept."""
-        return self._host in {None, host}
+        return self._host in {None, host} and not self.texts_alone
+
+    def for_texts(self) -> "ParsedDocuments":
+        """Return the same, for who asks of entries what they say alone."""
+        return ParsedDocuments(self._file, host=self._host, texts_alone=True)
 
     def put(self, blob: str, value: "JsonValue | KeptText") -> None:
         """Remember a valid document."""

@@ -20,7 +20,7 @@ from imageworks.registry.documents.git_leftovers import (
     POINTER_REMEDY,
     conflict_line,
 )
-from imageworks.registry.entries.packed import SET_ASIDE, PackedFields
+from imageworks.registry.entries.packed import SET_ASIDE, PackedFields, PackedObject
 
 FOLDER: Final = "discovered"
 SUFFIX: Final = ".json"
@@ -99,6 +99,10 @@ class Entry:
     """What its metadata says of `NOTED`, where it says that; else perhaps more."""
 
     def __post_init__(self) -> None:
+        if type(self.fields) is PackedObject:  # kept for what it says alone: nobody asks where its files are
+            object.__setattr__(self, "path", None)
+            object.__setattr__(self, "noted", {})
+            return
         # Once for each entry: a plan asks for it a dozen times, and making a Path costs 12 microseconds.
         value = self.text("download_path")
         object.__setattr__(self, "path", Path(value) if value and value.startswith("/") else None)

@@ -25,28 +25,20 @@ _PACKED: Final = b"H"
 """How what zlib packs within such a window begins; no object of JSON does."""
 
 
-class PackedFields(Mapping[str, object]):  # noqa: PLW1641 # no mapping has one
-    """Reads its text when something is asked for that was not set aside.
+class PackedObject(Mapping[str, object]):  # noqa: PLW1641 # no mapping has one
+    """Reads its text when something is asked for.
 
     Args:
         packed: An object of JSON that was read before without a problem, as it is or as :func:`pack_text` gives it.
-        aside: What it says of the fields that are set aside.
-        noted: Those parts of its metadata that a plan asks for.
     """
 
-    __slots__ = ("aside", "noted", "packed")
+    __slots__ = ("packed",)
 
-    def __init__(self, packed: bytes, aside: Mapping[str, object], noted: Mapping[str, object]) -> None:
+    def __init__(self, packed: bytes) -> None:
         self.packed = packed
-        self.aside = aside
-        self.noted = noted
-
-    def get(self, key: str, default: object = None) -> object:
-        """Return a field; most of what is asked is set aside."""
-        return (self.aside if key in SET_ASIDE else _read(self.packed)).get(key, default)
 
     def __getitem__(self, key: str) -> object:
-        return (self.aside if key in SET_ASIDE else _read(self.packed))[key]
+        return _read(self.packed)[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(_read(self.packed))
@@ -56,6 +48,30 @@ class PackedFields(Mapping[str, object]):  # noqa: PLW1641 # no mapping has one
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and _read(self.packed) == dict(other)
+
+
+class PackedFields(PackedObject):
+    """Reads its text when something is asked for that was not set aside.
+
+    Args:
+        packed: The text.
+        aside: What it says of the fields that are set aside.
+        noted: Those parts of its metadata that a plan asks for.
+    """
+
+    __slots__ = ("aside", "noted")
+
+    def __init__(self, packed: bytes, aside: Mapping[str, object], noted: Mapping[str, object]) -> None:
+        super().__init__(packed)
+        self.aside = aside
+        self.noted = noted
+
+    def get(self, key: str, default: object = None) -> object:
+        """Return a field; most of what is asked is set aside."""
+        return (self.aside if key in SET_ASIDE else _read(self.packed)).get(key, default)
+
+    def __getitem__(self, key: str) -> object:
+        return (self.aside if key in SET_ASIDE else _read(self.packed))[key]
 
 
 @lru_cache(maxsize=_MOST_READ)
