@@ -97,6 +97,7 @@ def refusing(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "FUSE_LIBRARY_NAME": "fuse3"},  # libfuse 2, which the library prefers, keeps what it saw
     ) as child:
         mount.server = child
         limit = threading.Timer(LIFE_SECONDS, child.kill)
