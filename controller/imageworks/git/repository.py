@@ -31,6 +31,7 @@ from imageworks.git.values import (
     FileDifference,
     NotARegistryRepositoryError,
     Recovery,
+    UnsafePathError,
 )
 from imageworks.git.writer import CommitRequest, RegistryWriter, with_recovery
 from imageworks.host.predecessor_files import refuse_foreign
@@ -59,6 +60,7 @@ class RegistryRepository:
         self._repository = repository
         self._host = host
         self._applied: dict[str, log.AppliedCommits] = {}
+        self._compared: tuple[object, tuple[FileDifference, ...]] = (), ()
         self._looked_at: dict[str | None, TreeEntries] = {}
         self._writer = RegistryWriter(layout, repository, host, index_wait=index_wait)
 
@@ -255,7 +257,10 @@ class RegistryRepository:
 
     def differences(self, before: str | None, after: str | None) -> tuple[FileDifference, ...]:
         """Return the registry's files that two commits have differently; nothing is read of them."""
-        return tuple(log.differences(self._folder(before, ""), self._folder(after, "")))
+        if self._compared[0] != (before, after):  # history asks twice for what a commit changed
+            found = tuple(log.differences(self._folder(before, ""), self._folder(after, "")))
+            self._compared = (before, after), found
+        return self._compared[1]
 
     def changes_since(self, olders: Iterable[str], newer: str, paths: Sequence[str]) -> dict[str, int]:
         """Count for some commits the commits that another has and they have not, and that changed some paths.
@@ -293,9 +298,12 @@ class RegistryRepository:
 
     def _record(self, commit: "Commit") -> CommitRecord:
         def changed() -> tuple[str, ...]:
-            inside = f"{self.prefix}/" if self.prefix else ""
-            paths = log.changed_paths(commit)
-            return tuple(self._layout.registry_path(path) for path in paths if path.startswith(inside))
+            parent = str(commit.parent_ids[0]) if commit.parent_ids else None
+            try:
+                found = self.differences(parent, str(commit.id))
+            except UnsafePathError:  # the registry's own folder is a link there
+                return ()
+            return tuple(sorted(one.path for one in found))
 
         return log.record(commit, changed)
 
