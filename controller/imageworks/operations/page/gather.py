@@ -1,7 +1,7 @@
 """All that the page shows of a registry, read in one go."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -19,21 +19,18 @@ from imageworks.operations.page.past import Blame, manifest_parts, read_past
 from imageworks.operations.review_host import ReviewOptions, plan_elsewhere
 from imageworks.page.live import LivePage
 from imageworks.page.render import Page
-from imageworks.page.values import ExceptionRow, HostColumn, PageFacts, RoleRows, SourcePart
+from imageworks.page.values import ExceptionRow, HostColumn, PageFacts, RoleRows, SourcePart, Step
 from imageworks.plan.status import model_statuses
 from imageworks.providers.foreign_stores import foreign_stores, found_in, plain_files
 from imageworks.reconcile.run import Run, RunOptions
 from imageworks.registry.documents.cache import ParsedDocuments, cache_file
-from imageworks.registry.documents.document import DocumentError
-from imageworks.registry.documents.json_reader import parse_json
 from imageworks.registry.entries.completeness import why_incomplete
-from imageworks.registry.entries.merge import HostModels, snapshot_file
-from imageworks.registry.entries.queries import Model, part, role_rows, size_of, text
+from imageworks.registry.entries.merge import load_owners, merge_each, models_of, snapshot_file
+from imageworks.registry.entries.queries import Model, part, role_rows, size_of, text, texts
 from imageworks.registry.history.reader import HistoryReader
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
 from imageworks.registry.settings.policies import Policies, Policy
-from imageworks.registry.snapshot import whole_models
 from imageworks.serving.roles import candidates
 
 MOST_COMMITS: Final = 500
@@ -64,44 +61,56 @@ def live_page(root: Path, host: HostSettings) -> LivePage:
 
 def gather_page(root: Path, host: HostSettings, *, commits: int = MOST_COMMITS, cards: int = MOST_CARDS) -> PageFacts:
     """Return what the page shows of a registry on this host; nothing is written and no network asked."""
+    repository = RegistryRepository.open(root, host=host.host)
+    steps, older, blame = _past(repository, root, host, commits)
     with Run.open(root, host, RunOptions(offline=True, read_only=True)) as run:
         plan = run.plan()
         statuses = model_statuses(plan, run.situation, lambda entry: why_incomplete(entry.fields))
         unfinished = [(one.name, one.percent, one.gathered) for one in run.unfinished()]
         registry = run.registry
-    repository = RegistryRepository.open(root, host=host.host)
-    caches = [ParsedDocuments(cache_file(place, root)) for place in (host.cache_dir / "history", host.cache_dir)]
-    with damage_told():
-        steps, older, blame = read_past(HistoryReader(repository, caches, host=host.host), commits)
-    models = whole_models(registry)
+    del plan, run  # what they hold of ten thousand models is half of all that is needed here
     stores = [(title, folder, tuple(plain_files(folder))) for title, folder in foreign_stores(host.environment())]
     ours = frozenset(os.path.realpath(one.path) for one in registry.entries.values() if one.path is not None)
     shared, saved = shared_bytes(registry.entries.values(), stores)
     reader = ModelReader(
         host=host,
         weights=host.model_root or DEFAULT_WEIGHTS.expanduser(),
-        recorded=HostModels(models, registry.entries, {}),
+        entries=registry.entries,
         statuses={one.name: one for one in statuses},
         manifests=_manifests(repository, registry, blame),
-        longest_card=min(LONGEST_CARD, cards // max(1, len(models))),
+        longest_card=min(LONGEST_CARD, cards // max(1, len({*registry.manifests, *registry.entries}))),
     )
+    models, here, in_roles = [], _HostModels(), []
+    for model in merge_each(registry.applied, registry.entries.values(), load_owners()):
+        models.append(reader.read(model))
+        here.add(model)
+        if texts(model, "roles"):
+            in_roles.append(model)
     return PageFacts(
         registry=root.name,
         host=host.host,
         commit=registry.revision or "",
         made=datetime.now(UTC),
-        models=tuple(reader.all()),
+        models=tuple(models),
         unfinished=tuple(unfinished),
         steps=steps,
         older=older,
-        hosts=tuple(_hosts(repository, root, host, registry, models)),
-        roles=_roles(models),
+        hosts=tuple(_hosts(repository, root, host, registry, here)),
+        roles=_roles(in_roles),
         rules=_rules(registry.settings.policies),
         exceptions=_exceptions(registry.settings.policies, datetime.now(UTC).date()),
         stores=tuple(found for store in stores if (found := found_in(*store, ours)) is not None),
         shared=shared,
         saved=saved,
     )
+
+
+def _past(
+    repository: RegistryRepository, root: Path, host: HostSettings, commits: int
+) -> tuple[tuple[Step, ...], bool, Blame]:
+    caches = [ParsedDocuments(cache_file(place, root)) for place in (host.cache_dir / "history", host.cache_dir)]
+    with damage_told():
+        return read_past(HistoryReader(repository, caches, host=host.host), commits)
 
 
 def _manifests(
@@ -117,35 +126,38 @@ def _manifests(
     return found
 
 
+class _HostModels:
+    """What is shown of a host's models beside those of others."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, str] = {}
+        self.size = 0
+
+    def add(self, model: Model) -> None:
+        if text(model, "download_path"):
+            self.shown[text(model, "name")] = text(part(model, "resolved"), "revision")[:DIGITS] or "recorded"
+            self.size += size_of(model)
+
+
 def _hosts(
-    repository: RegistryRepository,
-    root: Path,
-    host: HostSettings,
-    registry: RegistryState,
-    ours: Sequence[Model],
+    repository: RegistryRepository, root: Path, host: HostSettings, registry: RegistryState, here: _HostModels
 ) -> Iterable[HostColumn]:
     for one in RegistryHosts(root, host, registry).all:
-        recorded = ours if one.current else _recorded(repository, registry, one.name)
-        models = [model for model in recorded if text(model, "download_path")]
-        shown = {text(model, "name"): _standing(model) for model in models}
+        found = here if one.current else _recorded(repository, registry, one.name)
         labels = tuple(f"{key}={value}" for key, value in one.labels.items())
-        yield HostColumn(one.name, one.last, labels, shown, sum(map(size_of, models)), one.current)
+        yield HostColumn(one.name, one.last, labels, found.shown, found.size, one.current)
 
 
-def _recorded(repository: RegistryRepository, registry: RegistryState, host: str) -> list[Model]:
+def _recorded(repository: RegistryRepository, registry: RegistryState, host: str) -> _HostModels:
     """Return what a host's snapshot says of its models."""
     reference = repository.find_file(registry.revision, snapshot_file(host))
-    if reference is None:
-        return []
+    found = _HostModels()
     try:
-        said = parse_json(repository.read_blob(reference.id), snapshot_file(host)).value
-    except (BlobRefusedError, DocumentError):
-        return []
-    return [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
-
-
-def _standing(model: Model) -> str:
-    return text(part(model, "resolved"), "revision")[:DIGITS] or "recorded"
+        for model in models_of(repository.read_blob(reference.id)) if reference is not None else ():
+            found.add(model)
+    except (BlobRefusedError, ValueError, RecursionError):  # somebody else wrote it
+        return _HostModels()
+    return found
 
 
 def _roles(models: list[dict[str, object]]) -> tuple[RoleRows, ...]:

@@ -16,7 +16,6 @@ from imageworks.page.values import PageFile, PageModel, SourcePart
 from imageworks.plan.plan import Reason
 from imageworks.plan.status import ModelStatus
 from imageworks.registry.entries.entry import Entry
-from imageworks.registry.entries.merge import HostModels
 from imageworks.registry.entries.queries import (
     Model,
     abilities,
@@ -39,7 +38,7 @@ class ModelReader:
     Args:
         host: This host.
         weights: The root of its weights.
-        recorded: The host's models with their entries.
+        entries: What is recorded of the host's models, by name.
         statuses: Each model's standing, by name.
         manifests: Each manifest, in parts, by name.
         longest_card: Letters of a model card that are shown.
@@ -47,18 +46,15 @@ class ModelReader:
 
     host: HostSettings
     weights: Path
-    recorded: HostModels
+    entries: Mapping[str, Entry]
     statuses: Mapping[str, ModelStatus]
     manifests: Mapping[str, tuple[SourcePart, ...]]
     longest_card: int
 
-    def all(self) -> list[PageModel]:
-        """Return all models, by name."""
-        return [self._one(model) for model in self.recorded.models]
-
-    def _one(self, model: Model) -> PageModel:
+    def read(self, model: Model) -> PageModel:
+        """Return what is shown of a merged model."""
         name = text(model, "name")
-        entry = self.recorded.entries.get(name)
+        entry = self.entries.get(name)
         status = self.statuses.get(name)
         commands, notes = self._serving(model, entry)
         card = self._card(model, entry)
