@@ -32,12 +32,16 @@ class CurrentModels:
         host: This host.
         whole: Whether each model has its verified files too, which only entries list.
         summaries: Whether of each model that is enough which a table of models shows and chooses by.
+        packed: Whether each model is kept as its text, for who holds ten thousand of them for days.
     """
 
-    def __init__(self, root: Path, host: HostSettings, *, whole: bool = False, summaries: bool = False) -> None:
+    def __init__(
+        self, root: Path, host: HostSettings, *, whole: bool = False, summaries: bool = False, packed: bool = False
+    ) -> None:
         self._root = root
         self._whole = whole
         self._summaries = summaries
+        self._packed = packed
         self._host = host
         self._note = SnapshotNote(host, root)
         self._lock = Lock()
@@ -54,7 +58,7 @@ class CurrentModels:
             return self._models
 
     def _read(self) -> None:
-        noted = None if self._whole else self._note.read(summaries=self._summaries)
+        noted = None if self._whole else self._note.read(summaries=self._summaries, packed=self._packed)
         if noted is not None:
             left_out: Sequence[str] = noted.left_out
             self._models, self._branch, self._at = noted.models, noted.branch, noted.at
@@ -63,7 +67,8 @@ class CurrentModels:
 
             registry = open_registry(self._root, self._host)[1]
             left_out = [problem.render() for problem in registry.diagnostics]
-            self._models, self._branch = merged_models(registry, whole=self._whole), registry.branch
+            self._models = merged_models(registry, whole=self._whole, packed=self._packed)
+            self._branch = registry.branch
             self._at = self._note.at_state(registry)
         for problem in left_out[:MOST_TOLD]:
             warn(problem)

@@ -20,6 +20,7 @@ from imageworks.reconcile.signature_policy import Trust
 from imageworks.registry.cross_checks import fold
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.merge import HostModels
+from imageworks.registry.entries.packed import packed_models
 from imageworks.registry.entries.queries import Model
 from imageworks.registry.load import RegistryState, records_tip
 from imageworks.registry.snapshot import SnapshotError, expected_snapshot, whole_models
@@ -97,9 +98,10 @@ def host_models(root: Path, host: HostSettings) -> HostModels:
     return HostModels(merged_models(registry, whole=True), registry.entries, unreadable)
 
 
-def merged_models(registry: RegistryState, *, whole: bool) -> Sequence[Model]:
-    """Return the models with all that is known of them, or as the snapshot has them."""
+def merged_models(registry: RegistryState, *, whole: bool, packed: bool = False) -> Sequence[Model]:
+    """Return the models with all that is known of them, or as the snapshot has them, each perhaps as its text."""
     if whole:
         return whole_models(registry)
-    models: Sequence[Model] = json.loads(expected_snapshot(registry))
+    snapshot = expected_snapshot(registry)
+    models: Sequence[Model] = packed_models(snapshot) if packed else json.loads(snapshot)
     return models

@@ -19,6 +19,7 @@ from imageworks.foundation.private_files import FILE_MODE, ForeignFolderError, m
 from imageworks.git.heads import BRANCHES, Heads
 from imageworks.registry.documents.cache import cache_file, registry_key
 from imageworks.registry.documents.schema_files import schema_dir
+from imageworks.registry.entries.packed import packed_models
 
 if TYPE_CHECKING:
     from imageworks.host.settings import HostSettings
@@ -55,11 +56,12 @@ class SnapshotNote:
         self._host = host
         self._root = root
 
-    def read(self, *, summaries: bool = False) -> NotedModels | None:
+    def read(self, *, summaries: bool = False, packed: bool = False) -> NotedModels | None:
         """Return what is noted; ``None`` where other commits are checked out, or signatures have to be looked at.
 
         Args:
             summaries: Whether of each model only that is read which a table of models shows and chooses by.
+            packed: Whether each model is kept as its text, and read whenever something of it is asked for.
         """
         kept = _SUMMARIES if summaries else _MODELS
         head, content = self._read(kept)
@@ -72,7 +74,8 @@ class SnapshotNote:
         if signature_notes(self._host, self._root).exists():
             return None
         with suppress(ValueError, RecursionError):  # it is as we wrote it, so its depth is not looked at again
-            return NotedModels(json.loads(content), left_out, branch, at)
+            models = packed_models(content) if packed else json.loads(content)
+            return NotedModels(models, left_out, branch, at)
         return None
 
     def snapshot_of(self, inputs: str) -> str | None:

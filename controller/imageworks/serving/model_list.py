@@ -15,6 +15,7 @@ from imageworks.registry.entries.queries import (
     Model,
     ModelFilter,
     abilities,
+    in_a_store,
     is_installed,
     name_for_people,
     producer_for_people,
@@ -88,6 +89,9 @@ class _ListedModel:
     def __init__(self, model: Model, weights: Path) -> None:
         self.model = model
         self._weights = weights
+        # A model may be read anew from its text for each question, and whether it is here is asked with each request.
+        asked = {key: model.get(key) for key in ("download_path", "unavailable", "source_provider")}
+        self._place = asked if not in_a_store(model) else model
         # What is recorded does not change; of older records, files tell each time.
         self._recorded = condition_of(model) is not None
         self._incomplete = known_incomplete(model) if self._recorded else None
@@ -96,7 +100,7 @@ class _ListedModel:
 
     def look(self) -> Seen:
         """Return whether its files are here now, and what they lack."""
-        return is_installed(self.model), self._incomplete if self._recorded else known_incomplete(self.model)
+        return is_installed(self._place), self._incomplete if self._recorded else known_incomplete(self.model)
 
     def written(self, seen: Seen) -> bytes:
         """Return it as JSON."""

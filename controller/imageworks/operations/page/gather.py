@@ -26,7 +26,7 @@ from imageworks.reconcile.run import Run, RunOptions
 from imageworks.registry.documents.cache import ParsedDocuments, cache_file
 from imageworks.registry.entries.completeness import why_incomplete
 from imageworks.registry.entries.merge import load_owners, merge_each, models_of, snapshot_file
-from imageworks.registry.entries.queries import Model, part, role_rows, size_of, text, texts
+from imageworks.registry.entries.queries import Model, part, size_of, text, texts
 from imageworks.registry.history.reader import HistoryReader
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
@@ -68,7 +68,9 @@ def gather_page(root: Path, host: HostSettings, *, commits: int = MOST_COMMITS, 
         statuses = model_statuses(plan, run.situation, lambda entry: why_incomplete(entry.fields))
         unfinished = [(one.name, one.percent, one.gathered) for one in run.unfinished()]
         registry = run.registry
-    del plan, run  # what they hold of ten thousand models is half of all that is needed here
+    del plan, run  # of ten thousand models they hold as much as all that is shown
+    manifests = _manifests(repository, registry, blame)
+    del blame
     stores = [(title, folder, tuple(plain_files(folder))) for title, folder in foreign_stores(host.environment())]
     ours = frozenset(os.path.realpath(one.path) for one in registry.entries.values() if one.path is not None)
     shared, saved = shared_bytes(registry.entries.values(), stores)
@@ -77,15 +79,17 @@ def gather_page(root: Path, host: HostSettings, *, commits: int = MOST_COMMITS, 
         weights=host.model_root or DEFAULT_WEIGHTS.expanduser(),
         entries=registry.entries,
         statuses={one.name: one for one in statuses},
-        manifests=_manifests(repository, registry, blame),
+        manifests=manifests,
         longest_card=min(LONGEST_CARD, cards // max(1, len({*registry.manifests, *registry.entries}))),
     )
-    models, here, in_roles = [], _HostModels(), []
+    models, here = [], _HostModels()
+    in_roles: dict[str, list[tuple[str, int, bool]]] = {}
     for model in merge_each(registry.applied, registry.entries.values(), load_owners()):
         models.append(reader.read(model))
         here.add(model)
-        if texts(model, "roles"):
-            in_roles.append(model)
+        for role in dict.fromkeys(texts(model, "roles")):
+            rows = ((text(model, "name"), one.priority, one.usable) for one in candidates([model], role))
+            in_roles.setdefault(role, []).extend(rows)
     return PageFacts(
         registry=root.name,
         host=host.host,
@@ -96,7 +100,7 @@ def gather_page(root: Path, host: HostSettings, *, commits: int = MOST_COMMITS, 
         steps=steps,
         older=older,
         hosts=tuple(_hosts(repository, root, host, registry, here)),
-        roles=_roles(in_roles),
+        roles=tuple(RoleRows(role, _as_chosen(found)) for role, found in sorted(in_roles.items())),
         rules=_rules(registry.settings.policies),
         exceptions=_exceptions(registry.settings.policies, datetime.now(UTC).date()),
         stores=tuple(found for store in stores if (found := found_in(*store, ours)) is not None),
@@ -160,12 +164,9 @@ def _recorded(repository: RegistryRepository, registry: RegistryState, host: str
     return found
 
 
-def _roles(models: list[dict[str, object]]) -> tuple[RoleRows, ...]:
-    names = sorted({row.role for row in role_rows(models)})
-    return tuple(
-        RoleRows(role, tuple((text(one.model, "name"), one.priority, one.usable) for one in candidates(models, role)))
-        for role in names
-    )
+def _as_chosen(rows: Iterable[tuple[str, int, bool]]) -> tuple[tuple[str, int, bool], ...]:
+    """Return a role's models, with priority and whether it may choose them, as it would choose."""
+    return tuple(sorted(rows, key=lambda row: (not row[2], -row[1], row[0])))
 
 
 def _rules(policies: Policies) -> dict[str, str]:

@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from io import BytesIO
 from typing import Final
 
 SET_ASIDE: Final = frozenset(
@@ -48,6 +49,11 @@ class PackedObject(Mapping[str, object]):  # noqa: PLW1641 # no mapping has one
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and _read(self.packed) == dict(other)
+
+
+def packed_models(snapshot: bytes) -> list[PackedObject]:
+    """Return the models of a snapshot that is as we write it."""
+    return [PackedObject(line.rstrip(b",\n")) for line in BytesIO(snapshot) if line.startswith(b"{")]
 
 
 class PackedFields(PackedObject):

@@ -137,6 +137,11 @@ def is_installed(model: Model) -> bool:
     return text(model, "source_provider") != OLLAMA or all(map(os.path.exists, file_paths(model)))
 
 
+def in_a_store(model: Model) -> bool:
+    """Return whether more than a model's path says whether it is installed."""
+    return text(model, "source_provider") == OLLAMA or text(model, "download_path").startswith(SYNTHETIC)
+
+
 def is_of_format(model: Model, wanted: str) -> bool:
     """Return whether a model is of a container or a quantization, in any case; AWQ's are found by ``w4g128`` too."""
     details = part(part(model, "metadata"), "quantization_details")
