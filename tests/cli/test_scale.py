@@ -13,8 +13,9 @@ import pytest
 from imageworks.files.progress import TotalProgress
 from imageworks.foundation.log import mirror
 from imageworks.git import commit as tree_entries
-from imageworks.git import log, packing
+from imageworks.git import packing
 from imageworks.git.repository import RegistryRepository
+from imageworks.git.trees.compare import TreeComparer
 from imageworks.host.settings import load_host_settings
 from imageworks.operations import hash_files
 from imageworks.operations.history import open_history
@@ -163,7 +164,7 @@ def test_c2_history_is_walked_once_for_all_deleted_manifests(
     world: World, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     names = forget_manifests(world, count)
-    walks, compared = calls(monkeypatch, pygit2.Repository, "walk"), calls(monkeypatch, log, "differences")
+    walks, compared = calls(monkeypatch, pygit2.Repository, "walk"), calls(monkeypatch, TreeComparer, "differences")
     drift = world.plan().json["drift"]
     assert isinstance(drift, list)
     assert [(one["name"], "`prune: disabled` when it was last applied" in one["message"]) for one in drift] == [

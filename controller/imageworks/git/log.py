@@ -11,11 +11,12 @@ from imageworks.git.commit import TreeEntries
 from imageworks.git.libgit2 import pygit2
 from imageworks.git.read import TREE_MODE, subtree
 from imageworks.git.trailers import HOST, RECONCILED_REVISION, read_trailers
-from imageworks.git.tree_scan import TreeScanner
-from imageworks.git.values import BlobReference, CommitRecord, FileDifference, UnsafePathError
+from imageworks.git.trees.compare import TreeComparer
+from imageworks.git.trees.scan import TreeScanner
+from imageworks.git.values import CommitRecord, UnsafePathError
 
 if TYPE_CHECKING:
-    from pygit2 import Commit, DiffFile, Object, Oid, Repository, Tree
+    from pygit2 import Commit, Object, Oid, Repository, Tree
 
 GLOB_CHARACTERS: Final = frozenset("*?[")
 Matches = dict[str, str]
@@ -92,27 +93,11 @@ def _difference(before: Matches, after: Matches) -> tuple[str, ...]:
     return tuple(sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path)))
 
 
-def changed_paths(commit: "Commit") -> tuple[str, ...]:
+def changed_paths(repository: "Repository", commit: "Commit") -> tuple[str, ...]:
     """Return the repository paths that a commit changed against its first parent, both names of a rename."""
     before = commit.parents[0].tree if commit.parent_ids else None
-    return tuple(sorted(difference.path for difference in differences(before, commit.tree)))
-
-
-def differences(before: "Tree | None", after: "Tree | None") -> Iterator[FileDifference]:
-    """Yield the files that two folders have differently, by their paths in them; contents are not looked at.
-
-    Sizes are left at 0: whoever reads one of the files looks them up.
-    """
-    if after is not None:
-        found = after.diff_to_tree(swap=True) if before is None else before.diff_to_tree(after)
-    elif before is not None:
-        found = before.diff_to_tree()
-    else:
-        return
-    for delta in found.deltas:
-        path = (delta.new_file.raw_path or delta.old_file.raw_path).decode("utf-8", "backslashreplace")
-        old, new = (_side(file) for file in (delta.old_file, delta.new_file))
-        yield FileDifference(path, old, new)
+    found = TreeComparer(repository).differences(before, commit.tree)
+    return tuple(sorted(difference.path for difference in found))
 
 
 def touching(repository: "Repository", starts: Sequence["Oid"], paths: Iterable[str]) -> list[str]:
@@ -185,10 +170,6 @@ def _differs(commit: "Commit", at: "Callable[[Oid], object]") -> bool:
     """Return whether a commit has something else than each of its parents."""
     now = at(commit.tree_id)
     return all(parent.tree_id != commit.tree_id and at(parent.tree_id) != now for parent in commit.parents)
-
-
-def _side(file: "DiffFile") -> BlobReference | None:
-    return BlobReference(str(file.id), 0, int(file.mode)) if int(file.mode) else None
 
 
 def record(commit: "Commit", differences: Callable[[], tuple[str, ...]]) -> CommitRecord:
@@ -318,13 +299,15 @@ class LastTouched:
     def _walk(self, repository: "Repository", start: "Oid") -> Iterator[tuple[list[str], str | None]]:
         walker = repository.walk(start, pygit2.enums.SortMode.TOPOLOGICAL)
         walker.simplify_first_parent()
+        comparer = TreeComparer(repository)
         for commit in walker:
             parent = commit.parents[0] if commit.parent_ids else None
             if parent is not None and parent.tree_id == commit.tree_id:
                 continue
             before, after = (None if one is None else _folder(one.tree, self._folder) for one in (parent, commit))
             if before is None or after is None or before.id != after.id:
-                yield [one.path for one in differences(before, after)], None if parent is None else str(parent.id)
+                changed = [one.path for one in comparer.differences(before, after)]
+                yield changed, None if parent is None else str(parent.id)
 
 
 @dataclass(frozen=True, slots=True)

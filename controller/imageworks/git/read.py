@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from imageworks.git import libgit2
-from imageworks.git.tree_scan import ID_BYTES
+from imageworks.git.trees.scan import ID_BYTES
 from imageworks.git.values import (
     SUBMODULE_MODE,
     BlobReference,

@@ -19,6 +19,7 @@ from imageworks.git.locate import RepositoryLocation, locate
 from imageworks.git.recovery.journal import pull_note
 from imageworks.git.revision import resolve
 from imageworks.git.trailers import with_trailers
+from imageworks.git.trees.compare import TreeComparer
 from imageworks.git.trust.commit_header import CommitHeader, commit_id, read_header
 from imageworks.git.values import (
     NO_TRAILERS,
@@ -62,6 +63,7 @@ class RegistryRepository:
         self._applied: dict[str, log.AppliedCommits] = {}
         self._compared: tuple[object, tuple[FileDifference, ...]] = (), ()
         self._looked_at: dict[str | None, TreeEntries] = {}
+        self._comparer = TreeComparer(repository)
         self._writer = RegistryWriter(layout, repository, host, index_wait=index_wait)
 
     @classmethod
@@ -182,8 +184,9 @@ class RegistryRepository:
         return libgit2.pygit2.OdbBackendPack(self._layout.common_dir / "objects")
 
     def let_go(self) -> None:
-        """Free what libgit2 keeps of objects that were read, 20 MB after ten thousand; it opens its files again."""
+        """Free what is kept of objects that were read, 20 MB after ten thousand; libgit2 opens its files again."""
         self._repository.free()
+        self._comparer = TreeComparer(self._repository)
 
     def find_file(self, revision: str | None, path: str) -> BlobReference | None:
         """Return what stands at a path at a commit; ``None`` when nothing or a folder does."""
@@ -258,7 +261,7 @@ class RegistryRepository:
     def differences(self, before: str | None, after: str | None) -> tuple[FileDifference, ...]:
         """Return the registry's files that two commits have differently; nothing is read of them."""
         if self._compared[0] != (before, after):  # history asks twice for what a commit changed
-            found = tuple(log.differences(self._folder(before, ""), self._folder(after, "")))
+            found = tuple(self._comparer.differences(self._folder(before, ""), self._folder(after, "")))
             self._compared = (before, after), found
         return self._compared[1]
 
@@ -438,7 +441,7 @@ class RegistryRepository:
     def changes_beside(self, commit: str) -> bool:
         """Return whether a commit changed anything of its repository that is not the registry's."""
         inside = f"{self.prefix}/" if self.prefix else ""
-        changed = log.changed_paths(read.commit_at(self._repository, commit))
+        changed = log.changed_paths(self._repository, read.commit_at(self._repository, commit))
         return not all(path.startswith(inside) for path in changed)
 
     def message(self, commit: str) -> str:
