@@ -185,7 +185,8 @@ class RegistryRepository:
 
     def let_go(self) -> None:
         """Free what is kept of objects that were read, 20 MB after ten thousand; libgit2 opens its files again."""
-        self._repository.free()
+        if not self._repository.is_shallow:  # it would forget with them where a shallow clone ends
+            self._repository.free()
         self._comparer = TreeComparer(self._repository)
 
     def find_file(self, revision: str | None, path: str) -> BlobReference | None:
