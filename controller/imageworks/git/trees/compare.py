@@ -61,7 +61,7 @@ class TreeComparer:
     """
 
     def __init__(self, repository: "Repository") -> None:
-        self._odb = repository.odb
+        self._repository = repository  # not its store of objects: as long as that is held, its packs stay mapped
         self._kept: dict[Oid | None, _Folder] = {}
         self._kept_bytes = 0
 
@@ -119,7 +119,7 @@ class TreeComparer:
         return found
 
     def _bytes_of(self, tree: "Oid") -> bytes:
-        kind, data = self._odb.read(tree)
+        kind, data = self._repository.odb.read(tree)
         if int(kind) != _TREE_KIND:
             raise DamagedRepositoryError(f"git object {tree} is no folder", remedy="Look with `git fsck --full`.")
         return data
