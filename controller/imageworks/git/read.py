@@ -1,12 +1,11 @@
 """Reading a registry out of commits: which files a folder has, their bytes, and cheap ids of whole folders."""
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from imageworks.git import libgit2
-from imageworks.git.trees.scan import ID_BYTES
+from imageworks.git.trees.scan import ITEM
 from imageworks.git.values import (
     SUBMODULE_MODE,
     BlobReference,
@@ -26,7 +25,6 @@ BLOB_KIND: Final = 3  # GIT_OBJECT_BLOB
 DEFAULT_BLOB_LIMIT: Final = 64 * 1024 * 1024
 MOST_FILES: Final = 200_000
 LONGEST_PATH: Final = 4096
-_ITEM: Final = rb"([0-7]+) ([^\0]+)\0(.{%d})" % ID_BYTES
 Standing = tuple[str, int]
 Differing = tuple[str, Standing | None, Standing | None]
 """A repository path with the ids and modes of what two trees have there."""
@@ -86,7 +84,7 @@ def walk_files(
 
 def direct_items(tree: "Tree", base: str) -> list[tuple[str, str, int]]:
     """Return name, id and mode of what stands right in a tree, from its own bytes alone."""
-    items = re.findall(_ITEM, tree.read_raw(), re.DOTALL)
+    items = ITEM.findall(tree.read_raw())
     _refuse_more(base, len(items), _name(max((name for _, name, _ in items), key=len, default=b"")))
     return [(_name(name), identifier.hex(), int(mode, 8)) for mode, name, identifier in items]
 

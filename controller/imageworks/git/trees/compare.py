@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from imageworks.git.libgit2 import pygit2
-from imageworks.git.trees.scan import ID_BYTES
+from imageworks.git.read import TREE_KIND, TREE_MODE
+from imageworks.git.trees.scan import ITEM
 from imageworks.git.values import BlobReference, DamagedRepositoryError, FileDifference
 
 if TYPE_CHECKING:
     from pygit2 import Oid, Repository, Tree
 
-_TREE_MODE: Final = 0o040000
-_TREE_KIND: Final = 2  # GIT_OBJECT_TREE
-_ITEM: Final = re.compile(rb"([0-7]+) ([^\0]+)\0(.{%d})" % ID_BYTES, re.DOTALL)
 _STRIDE: Final = 32  # items from one known start to the next
 _SPARSE_BYTES: Final = 16 << 10
 _MOST_KEPT_BYTES: Final = 8 << 20  # of 10,000 models the manifests' folder and those of five hosts, old and new
@@ -40,11 +38,11 @@ class _Folder:
     def learn(self) -> None:
         """Find starts all over it, unless they are known."""
         if len(self.starts) * _SPARSE_BYTES < len(self.data):
-            self.starts = [item.start() for item in _ITEM.finditer(self.data)][::_STRIDE]
+            self.starts = [item.start() for item in ITEM.finditer(self.data)][::_STRIDE]
 
     def item_at(self, place: int) -> re.Match[bytes]:
         """Return the mode, the name and the id of the item that starts at a place."""
-        found = _ITEM.match(self.data, place)
+        found = ITEM.match(self.data, place)
         if found is None:
             raise DamagedRepositoryError(
                 "git has a folder in the registry's history that is damaged", remedy="Look with `git fsck --full`."
@@ -120,7 +118,7 @@ class TreeComparer:
 
     def _bytes_of(self, tree: "Oid") -> bytes:
         kind, data = self._repository.odb.read(tree)
-        if int(kind) != _TREE_KIND:
+        if int(kind) != TREE_KIND:
             raise DamagedRepositoryError(f"git object {tree} is no folder", remedy="Look with `git fsck --full`.")
         return data
 
@@ -145,11 +143,11 @@ def same_end(one: bytes, other: bytes) -> int:
 
 
 def _folder(item: _Item | None) -> "Oid | None":
-    return None if item is None or item[0] != _TREE_MODE else pygit2.Oid(raw=item[1])
+    return None if item is None or item[0] != TREE_MODE else pygit2.Oid(raw=item[1])
 
 
 def _file(item: _Item | None) -> BlobReference | None:
-    return None if item is None or item[0] == _TREE_MODE else BlobReference(item[1].hex(), 0, item[0])
+    return None if item is None or item[0] == TREE_MODE else BlobReference(item[1].hex(), 0, item[0])
 
 
 def _told(path: bytes, old: BlobReference | None, new: BlobReference | None) -> Iterator[_Differing]:

@@ -1,6 +1,7 @@
 """What stands at some paths in thousands of trees, found by looking where it stood in the tree before."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,8 @@ ANY_FOLDER: Final = "*"
 TREE_MODE: Final = b"40000"
 MODES: Final = frozenset({b"100644", b"100755", b"100664", b"120000", b"160000", TREE_MODE})
 ID_BYTES: Final = 20
+ITEM: Final = re.compile(rb"([0-7]+) ([^\0]+)\0(.{%d})" % ID_BYTES, re.DOTALL)
+"""Mode, name and id of what a tree's bytes have one after the other."""
 LONGEST_MODE: Final = 6  # digits
 
 Found = tuple[tuple[bytes, bytes, object], ...]
