@@ -100,12 +100,27 @@ def test_a_huge_blob_is_refused_by_its_header(tmp_path: Path) -> None:
         repository.read_blob(reference.id, limit=65_536)
     with pytest.raises(BlobRefusedError, match="70000 bytes"):
         list(repository.read_blobs([reference], limit=65_536))
+    with pytest.raises(BlobRefusedError, match="70000 bytes"):
+        repository.is_made_of(reference.id, [b"0"], limit=65_536)
+
+
+def test_a_stored_file_is_known_by_its_bytes_in_pieces(tmp_path: Path) -> None:
+    repository = make_registry(tmp_path, {"models/a.yaml": b"abc"})
+    identifier = repository.list_files(repository.head(), "models")["models/a.yaml"].id
+    assert repository.is_made_of(identifier, [b"a", b"", b"bc"])
+    assert not repository.is_made_of(identifier, [b"a", b"bd"])
+    assert not repository.is_made_of(identifier, [b"abc", b"d"])
+    folder = repository.tree_id(repository.head(), "models")
+    assert folder is not None
+    assert not repository.is_made_of(folder, [b"abc"])
 
 
 def test_a_missing_object_is_a_message(tmp_path: Path) -> None:
     repository = make_registry(tmp_path, {"models/a.yaml": b"a"})
     with pytest.raises(BlobRefusedError, match="missing or damaged"):
         repository.read_blob("0" * 39 + "1")
+    with pytest.raises(BlobRefusedError, match="missing or damaged"):
+        repository.is_made_of("0" * 39 + "1", [b""])
     with pytest.raises(UnknownRevisionError, match="no such commit"):
         repository.list_files("0" * 39 + "1", "models")
 

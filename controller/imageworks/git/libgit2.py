@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -149,8 +149,14 @@ def object_id(hexadecimal: str) -> "Oid":
 
 def blob_id(data: bytes) -> str:
     """Return the id that git gives these bytes as a file, twice as fast as libgit2's: a snapshot may have 20 MiB."""
-    digest = _blob_digest(len(data))
-    digest.update(data)
+    return blob_id_of_pieces((data,), len(data))
+
+
+def blob_id_of_pieces(pieces: Iterable[bytes], size: int) -> str:
+    """Return the id that git gives a file, by its size and its bytes in pieces."""
+    digest = _blob_digest(size)
+    for piece in pieces:
+        digest.update(piece)
     return digest.hexdigest()
 
 

@@ -157,6 +157,13 @@ def view_blob(repository: "Repository", hexadecimal: str, limit: int) -> memoryv
     return memoryview(found)  # type: ignore[arg-type] # of a blob, by its kind
 
 
+def is_made_of(odb: "Odb", hexadecimal: str, pieces: Iterable[bytes], limit: int) -> bool:
+    """Return whether a stored file has just these bytes, by its id: a long one need not stand there at all."""
+    size = header(odb, libgit2.object_id(hexadecimal))
+    _refuse_larger(hexadecimal, size, limit)
+    return libgit2.blob_id_of_pieces(pieces, size) == hexadecimal
+
+
 def read_blobs(odb: "Odb", references: Iterable[BlobReference], limit: int) -> Iterator[tuple[BlobReference, bytes]]:
     """Yield many stored files' bytes; each is checked against its listed size and kind first."""
     for blob in references:

@@ -166,6 +166,10 @@ class RegistryRepository:
         """Return a stored file's bytes without a copy of them."""
         return read.view_blob(self._repository, identifier, limit)
 
+    def is_made_of(self, identifier: str, pieces: Iterable[bytes], *, limit: int = read.DEFAULT_BLOB_LIMIT) -> bool:
+        """Return whether a stored file has just these bytes, of which nothing is read."""
+        return read.is_made_of(self._repository.odb, identifier, pieces, limit)
+
     def read_blobs(
         self, references: Iterable[BlobReference], *, limit: int = read.DEFAULT_BLOB_LIMIT
     ) -> Iterator[tuple[BlobReference, bytes]]:

@@ -24,7 +24,7 @@ from imageworks.registry.entries.merge import (
     snapshot_file,
 )
 from imageworks.registry.load import RegistryState
-from imageworks.registry.snapshot import gives
+from imageworks.registry.snapshot import gives_blob
 from imageworks.registry.snapshot_note import SnapshotNote, rules
 
 
@@ -53,11 +53,9 @@ class ExpectedFiles:
 
     def _holds(self, registry: RegistryState, snapshot: str) -> bool:
         try:
-            return gives(registry, self._repository.view_blob(snapshot))
-        except BlobRefusedError:  # a folder, or larger than any that we write
+            return gives_blob(self._repository, registry, snapshot)
+        except BlobRefusedError:  # larger than any that we write
             return False
-        finally:
-            self._repository.let_go()  # it may have mapped all of a pack, and has a snapshot of 18 MB in memory
 
     def was_right(self, revision: str) -> bool:
         """Return whether this host noted of a commit that its snapshot is what its manifests and entries give."""

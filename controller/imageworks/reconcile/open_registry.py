@@ -42,6 +42,7 @@ def read_registry(
     registry = recorder.load()
     _refuse_twin(repository, registry)
     Trust(repository, host).check(registry, remember=remember)
+    repository.let_go()  # a walk of the history leaves commits and pieces of a pack, which are not asked for again
     stale = recorder.records.stale(registry)
     known = recorder.records.was_right
     problem = snapshot_problem(repository, registry, recorder.parsed, was_right=known)[0] if stale else None

@@ -29,7 +29,7 @@ from imageworks.registry.entries.merge import (
 from imageworks.registry.load import ENTRY_DEPTH, RegistryState, load_registry
 from imageworks.registry.reader import WorkTreeReader
 from imageworks.registry.settings.settings import read_settings
-from imageworks.registry.snapshot import expected_snapshot, gives, holds
+from imageworks.registry.snapshot import expected_snapshot, gives, gives_blob, holds
 from imageworks.registry.validate import Validation
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _compared(  # what a comparison needs
     written: str | None,
 ) -> tuple[Diagnostic | None, bool]:
     """Return the same by what the commit that wrote the snapshot gives, and by the entries as they are now."""
-    if gives(now, repository.view_blob(blob)):  # without a copy: it may have 18 MB
+    if gives_blob(repository, now, blob):
         return None, False
     file, data, owners = snapshot_file(now.host), _without_files(repository.read_blob(blob)), load_owners()
     if gives(now, data):
