@@ -39,9 +39,9 @@ from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.entry import Entry
 from imageworks.registry.entries.lookup import known_names
 from imageworks.registry.entries.merge import SNAPSHOT_FOLDER
-from imageworks.registry.load import RegistryState, load_registry, records_tip
+from imageworks.registry.load import RegistryState, load_registry, records_branch, records_tip, settings_at
 from imageworks.registry.manifests.manifest import Manifest, PathSource, RepositorySource, is_commit
-from imageworks.registry.settings.changes import demanded_labels, review_rules
+from imageworks.registry.settings.changes import RuleReview, demanded_labels, review_rules
 from imageworks.registry.settings.model_places import Use, why_named
 from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
 from imageworks.registry.settings.settings import Location
@@ -78,37 +78,75 @@ class ReviewOptions:
 def plan_elsewhere(root: Path, host: HostSettings, asked: ReviewOptions) -> list[HostPlan]:
     """Return what each host would do with the checked-out commit, as far as commits and sources say."""
     repository = RegistryRepository.open(root, host=host.host)
-    cache = ParsedDocuments(cache_file(host.cache_dir, repository.root), host=host.host)
     head = repository.head()
     base, lacking = _base(repository, head, asked.base)
-    known = _known_hosts(repository, load_registry(repository, host.host, revision=head, cache=cache))
+    known = _known_hosts(repository, head, host.host)
     for name in asked.hosts:
         if name not in known:
             remedy = did_you_mean(name, known) or f"Known are: {', '.join(known) or 'none'}."
             raise UsageError(f"no host is called {name!r} in this registry", remedy=remedy)
-    plans = []
-    changed = [] if base is None else [one.path for one in repository.differences(base, head)]
-    changes = repository.changes_within((SNAPSHOT_FOLDER,), revision=head)
-    rules = None if base is None else review_rules(repository, base, head, asked.labels)
-    for name in asked.hosts or known or [host.host]:
-        now = load_registry(repository, name, revision=head, cache=cache)
-        here = replace(asked, names=known_names(now, asked.names))
-        plan, situation = _plan(repository, host, now, here)
-        away, wrong = _records_away(repository, now), _snapshot_problem(repository, now, cache, changes)
+    review = _Review(
+        repository=repository,
+        host=host,
+        asked=asked,
+        cache=ParsedDocuments(cache_file(host.cache_dir, repository.root), kept=False),
+        head=head,
+        base=base,
+        lacking=lacking,
+        changed=[] if base is None else [one.path for one in repository.differences(base, head)],
+        changes=repository.changes_within((SNAPSHOT_FOLDER,), revision=head),
+        rules=None if base is None else review_rules(repository, base, head, asked.labels),
+    )
+    return [review.of(name) for name in asked.hosts or known or [host.host]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Review:
+    """What is the same for each host, whose own facts are let go before the next one's are read.
+
+    Args:
+        repository: The registry.
+        host: This host.
+        asked: What is asked for.
+        cache: Documents that were parsed before.
+        head: The checked-out commit.
+        base: The commit to compare with, if there is one.
+        lacking: What to say where it is not there.
+        changed: What differs between the two.
+        changes: Which commits changed snapshots.
+        rules: What is changed of the rules themselves.
+    """
+
+    repository: RegistryRepository
+    host: HostSettings
+    asked: ReviewOptions
+    cache: ParsedDocuments
+    head: str | None
+    base: str | None
+    lacking: tuple[str, ...]
+    changed: Collection[str]
+    changes: ChangesWithin | None
+    rules: RuleReview | None
+
+    def of(self, name: str) -> HostPlan:
+        """Return what one host would do."""
+        repository, cache, base = self.repository, self.cache, self.base
+        now = load_registry(repository, name, revision=self.head, cache=cache)
+        here = replace(self.asked, names=known_names(now, self.asked.names))
+        away, wrong = _records_away(repository, now), _snapshot_problem(repository, now, cache, self.changes)
+        plan, situation = _plan(repository, self.host, now, here)
         forged = [wrong.render()] if wrong is not None else []
-        plan = replace(plan, notes=(*plan.notes, *forged, *lacking, *away))
+        plan = replace(plan, notes=(*plan.notes, *forged, *self.lacking, *away))
         if base is None:
-            plans.append(compare(_as_far_as_known(plan) if away else plan, situation))
-            continue
+            return compare(_as_far_as_known(plan) if away else plan, situation)
         before = load_registry(repository, name, revision=base, cache=cache)
         before = replace(before, entries=now.entries, recorded=now.recorded)  # the host is what it is, on either side
-        old, earlier = _plan(repository, host, before, here, lenient=True)
-        records = _changed_records(changed, name)
-        found = compare(plan, situation, base=base, before=old, earlier=earlier, rules=rules, records=records)
+        old, earlier = _plan(repository, self.host, before, here, lenient=True)
+        records = _changed_records(self.changed, name)
+        found = compare(plan, situation, base=base, before=old, earlier=earlier, rules=self.rules, records=records)
         inside = f"{repository.prefix}/" if repository.prefix else ""
         manifests = {one.name: f"{inside}{one.file}" for one in now.manifests.values()}
-        plans.append(replace(found, manifests=manifests, pending=0 if away else found.pending))
-    return plans
+        return replace(found, manifests=manifests, pending=0 if away else found.pending)
 
 
 def _base(repository: RegistryRepository, head: str | None, asked: str | None) -> tuple[str | None, tuple[str, ...]]:
@@ -163,16 +201,18 @@ def _changed_records(changed: Iterable[str], host: str) -> tuple[str, ...]:
     return tuple(sorted(path.removeprefix(folder).removesuffix(".json") for path in own))
 
 
-def _known_hosts(repository: RegistryRepository, registry: RegistryState) -> list[str]:
+def _known_hosts(repository: RegistryRepository, head: str | None, host: str) -> list[str]:
     """Return the hosts that registry.yaml names, that have entries, or that have a branch of entries."""
-    recorded = repository.folders(registry.recorded or registry.revision, ENTRIES)
-    found = {*registry.settings.hosts, *recorded}
-    before, placeholder, after = (registry.settings.branch or "").partition("{host}")
+    settings = settings_at(repository, head, host)
+    branch = records_branch(repository, settings, host)
+    recorded = (records_tip(repository, branch) if branch else None) or head
+    found = {*settings.hosts, *repository.folders(recorded, ENTRIES)}
+    before, placeholder, after = (settings.branch or "").partition("{host}")
     if placeholder:
-        for branch in repository.branches.names():
-            host = branch.removeprefix(before).removesuffix(after) if branch.startswith(before) else ""
-            if host and branch == f"{before}{host}{after}":
-                found.add(host)
+        for name in repository.branches.names():
+            other = name.removeprefix(before).removesuffix(after) if name.startswith(before) else ""
+            if other and name == f"{before}{other}{after}":
+                found.add(other)
     return sorted(found)
 
 

@@ -312,9 +312,8 @@ def _own_entries(repository: RegistryRepository, host: str, recorded: str | None
     """Return a host's entries; those that were read last are not read again for a commit that has the same ones."""
     folder = f"{entries.FOLDER}/{host}"
     key = (folder, repository.tree_id(recorded, folder))
-    known, found = cache.read_last
-    if known == key:
-        return cast("_Entries", found)
+    if cache.read_last[0] == key:
+        return cast("_Entries", cache.read_last[1])
     cache.read_last = (None, None)  # a host's entries are let go before another's are read
     listed = repository.list_files(recorded, folder)
     references = {file: reference for file, reference in listed.items() if file.count("/") == ENTRY_DEPTH}

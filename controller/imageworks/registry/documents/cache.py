@@ -54,12 +54,14 @@ class ParsedDocuments:
     Args:
         file: Where they are kept.
         host: Whose entries are kept; everybody's when absent. Of fifty hosts they would fill the memory.
+        kept: Whether any are: who looks at one host after the other, and writes nothing, lets them go.
         texts_alone: Whether entries are read for what they say alone, of one host after the other, and nobody's kept.
     """
 
-    def __init__(self, file: Path, *, host: str | None = None, texts_alone: bool = False) -> None:
+    def __init__(self, file: Path, *, host: str | None = None, kept: bool = True, texts_alone: bool = False) -> None:
         self._file = file
         self._host = host
+        self._kept = kept and not texts_alone
         self.texts_alone = texts_alone
         self.in_memory: dict[str, object] = {}
         self.read_last: tuple[object, object] = (None, None)
@@ -83,7 +85,7 @@ class ParsedDocuments:
 
     def keeps(self, host: str) -> bool:
         """Return whether a host's entries are kept."""
-        return self._host in {None, host} and not self.texts_alone
+        return self._kept and self._host in {None, host}
 
     def for_texts(self) -> "ParsedDocuments":
         """Return the same, for who asks of entries what they say alone."""
