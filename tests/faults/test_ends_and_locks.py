@@ -15,7 +15,7 @@ from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import LockHeldError
 from support import hub
 from support.git import git, make_registry
-from support.registry import LARGE_BYTES, NAME, REPO, SHARDS, World, ended, model, small_model, wait_for
+from support.registry import LARGE_BYTES, NAME, REPO, SHARDS, World, ended, model, small_model, wait_for, written_bytes
 
 SECRETS = {
     "HF_TOKEN": "hf_canarycanary1",
@@ -91,7 +91,7 @@ def test_f10_a_download_that_is_asked_to_end_keeps_what_came_and_says_how_to_go_
     fresh.faults.add(hub.stall(LARGE_BYTES // 16, release), where=SHARDS[0], method="GET", origin="cdn", times=-1)
     child = fresh.start("reconcile", "--yes")
     parts = fresh.weights / ".imageworks"
-    wait_for(lambda: any(path.stat().st_size > LARGE_BYTES // 2 for path in parts.rglob("*.part")))
+    wait_for(lambda: written_bytes(parts) >= LARGE_BYTES // 16)
     child.send_signal(number)
     done = ended(child)
     release.set()

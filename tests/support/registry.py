@@ -420,6 +420,21 @@ def noted_bytes(folder: Path) -> int:
     return total
 
 
+def written_bytes(folder: Path) -> int:
+    """Return how many bytes of parts below a folder were written: what is only reserved reads as a hole."""
+    return sum(_written(path) for path in folder.rglob("*.part"))
+
+
+def _written(path: Path) -> int:
+    total = end = 0
+    with path.open("rb") as file, suppress(OSError):  # the last answer is that no data follows
+        while True:
+            start = os.lseek(file.fileno(), end, os.SEEK_DATA)
+            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            total += end - start
+    return total
+
+
 def wait_for(condition: Callable[[], object], *, seconds: float = 120.0) -> None:
     """Return as soon as a condition holds; fail when it does not for too long.
 

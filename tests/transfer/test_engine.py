@@ -26,7 +26,7 @@ from imageworks.transfer import job as jobs
 from imageworks.transfer.engine import TransferEngine
 from imageworks.transfer.job import TransferOptions
 from support.filesystems import refusing
-from support.registry import noted_bytes, wait_for
+from support.registry import noted_bytes, wait_for, written_bytes
 from support.transfer import (
     MIB,
     TOKEN,
@@ -261,7 +261,7 @@ def test_a_stalled_download_is_begun_anew_and_keeps_its_bytes(server: FaultServe
     clock = FakeClock()
     watcher = threading.Thread(
         target=_pass_until,
-        args=(release, clock, server, 2, lambda: area.part(WEIGHTS).stat().st_size > 11 * MIB // 2),
+        args=(release, clock, server, 2, lambda: written_bytes(area.parts) > 11 * MIB // 2),
     )
     watcher.start()
     fetch(server, area, [WEIGHTS], clock=clock, options=TransferOptions(connections=1))
