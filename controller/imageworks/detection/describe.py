@@ -38,6 +38,7 @@ from imageworks.detection.formats.file_contents import (
     what_it_is,
 )
 from imageworks.detection.formats.gguf_header import GgufHeader
+from imageworks.detection.formats.range_reader import FIRST_PIECE, FIRST_PIECE_HERE
 from imageworks.detection.formats.readme import Readme, license_of_file, read_readme
 from imageworks.detection.formats.safetensors_header import SafetensorsHeader
 from imageworks.detection.model_facts import HeaderReader, ListedFile, ModelFacts, SmallReader, Subject, read_nothing
@@ -509,7 +510,8 @@ class _Description:
             return None
         if path not in self.contents:
             container, read = self.named[path].container, partial(self.read_header, path)
-            self.contents[path] = look_into(path, container, self.files[path], read, whole=whole)
+            first = FIRST_PIECE_HERE if self.every_file else FIRST_PIECE
+            self.contents[path] = look_into(path, container, self.files[path], read, whole=whole, first_piece=first)
         return self.contents[path]
 
 

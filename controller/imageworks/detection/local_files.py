@@ -78,6 +78,8 @@ def describe_places(
             return stream.read(LARGEST + 1)
 
     def read_header(relative: str, offset: int, length: int) -> bytes:
+        if offset + length <= len(known_head := (heads or {}).get(relative, b"")):
+            return known_head[offset : offset + length]
         with places[relative].open("rb") as stream:
             stream.seek(offset)
             return stream.read(length)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 
 from imageworks.files.artifact import FileSource, RemoteFile
 from imageworks.files.errors import TransferCancelledError
@@ -17,6 +18,7 @@ from imageworks.transfer.job import Arrivals, Job, Limiter, TransferOptions, tol
 from imageworks.transfer.large_file import LargeFetch
 from imageworks.transfer.retry import Clock, SystemClock
 from imageworks.transfer.stream import fetch_streamed
+from imageworks.transfer.stream_pool import StreamPool
 
 VERIFIERS = 2
 """How many large files may still be verified while their successors already come."""
@@ -39,7 +41,7 @@ class TransferEngine(Closing):
         self._limiter = Limiter(limit, self._clock)
         self._direct = DirectClient(self._options.guard)
         self._slots = threading.Semaphore(self._options.jobs)
-        self._streams = ThreadPoolExecutor(self._options.streams, thread_name_prefix="stream")
+        self._streams = StreamPool(self._options.streams)
         self._large = ThreadPoolExecutor(self._options.jobs + VERIFIERS, thread_name_prefix="large")
         self._stops: set[threading.Event] = set()
         self._closed = False
@@ -59,7 +61,7 @@ class TransferEngine(Closing):
             for stop in self._stops:
                 stop.set()
         # What has not begun ends as it begins: a future that a pool cancels wakes nobody who waits for it.
-        self._streams.shutdown(wait=False)
+        self._streams.close()
         self._large.shutdown(wait=False)
         self._queue.close()
         self._direct.close()
@@ -111,7 +113,7 @@ class TransferEngine(Closing):
 
     def _submit(self, job: Job, file: RemoteFile) -> "Future[None]":
         if self._is_streamed(file):
-            return self._streams.submit(self._stream, file, job)
+            return self._streams.submit(partial(self._stream, file, job))
         return self._large.submit(LargeFetch(file, job, self._queue, self._slot).run)
 
     def _is_streamed(self, file: RemoteFile) -> bool:

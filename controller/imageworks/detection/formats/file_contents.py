@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from imageworks.detection.file_names import Container
@@ -63,12 +64,14 @@ class WeightsContent:
     gguf: GgufHeader | None = None
 
 
-def look_into(path: str, container: Container | None, size: int, read: Read, *, whole: bool) -> WeightsContent:
+def look_into(
+    path: str, container: Container | None, size: int, read: Read, *, whole: bool, first_piece: int = FIRST_PIECE
+) -> WeightsContent:
     """Return what a file holds that its name calls weights."""
     if size == 0:
         return WeightsContent(MissingPart("empty-file", f"{path} is empty", path))
     if whole and container in _WITH_HEADERS:
-        read = _once(read, size)
+        read = _once(read, min(size, first_piece))
     head = read(0, min(size, HEAD))
     if not head:
         return WeightsContent(doubt=MissingPart("unrecognised-content", f"{path} could not be read", path))
@@ -77,9 +80,9 @@ def look_into(path: str, container: Container | None, size: int, read: Read, *, 
     if not whole:
         return WeightsContent()
     if container is Container.SAFETENSORS:
-        return _safetensors(path, size, head, read)
+        return _safetensors(path, size, head, partial(read_safetensors, read, size, path, first_piece=first_piece))
     if container is Container.GGUF:
-        return _gguf(path, size, head, read)
+        return _gguf(path, size, head, partial(read_gguf, read, size, path, first_piece=first_piece))
     if container is Container.PYTORCH and head.startswith(_ZIP) and b"PK\5\6" not in _tail(size, read):
         return WeightsContent(MissingPart("truncated-file", f"{path} is an archive that ends too early", path))
     return WeightsContent()
@@ -116,9 +119,9 @@ def _mistaken(path: str, head: bytes, size: int, container: Container | None) ->
     return None
 
 
-def _safetensors(path: str, size: int, head: bytes, read: Read) -> WeightsContent:
+def _safetensors(path: str, size: int, head: bytes, read_header: Callable[[], SafetensorsHeader]) -> WeightsContent:
     try:
-        header = read_safetensors(read, size, path)
+        header = read_header()
     except HeaderError as error:
         if head[8:9] == b"{" and error.certain:
             return WeightsContent(MissingPart("unreadable-header", error.message, path))
@@ -128,9 +131,9 @@ def _safetensors(path: str, size: int, head: bytes, read: Read) -> WeightsConten
     return WeightsContent(_short(path, size, header.expected_size), safetensors=header)
 
 
-def _gguf(path: str, size: int, head: bytes, read: Read) -> WeightsContent:
+def _gguf(path: str, size: int, head: bytes, read_header: Callable[[], GgufHeader]) -> WeightsContent:
     try:
-        header = read_gguf(read, size, path)
+        header = read_header()
     except HeaderError as error:
         if head.startswith(b"GGUF") and error.certain:
             return WeightsContent(MissingPart("unreadable-header", error.message, path))
@@ -150,9 +153,9 @@ def _short(path: str, size: int, expected: int) -> MissingPart | None:
     return MissingPart("truncated-file", f"{path} should have {expected} bytes and has {size}", path)
 
 
-def _once(read: Read, size: int) -> Read:
+def _once(read: Read, length: int) -> Read:
     """Return a reader whose first piece, in which most headers end, is read once."""
-    first = read(0, min(size, FIRST_PIECE))
+    first = read(0, length)
 
     def cached(offset: int, length: int) -> bytes:
         return first[offset : offset + length] if offset + length <= len(first) else read(offset, length)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from imageworks.detection.formats.range_reader import Beginning, HeaderError, RangeReader
+from imageworks.detection.formats.range_reader import FIRST_PIECE, Beginning, HeaderError, RangeReader
 
 MAGIC: Final = b"GGUF"
 LONGEST_HEADER: Final = 64 << 20
@@ -131,9 +131,9 @@ class GgufHeader:
         return sum(self.elements.values())
 
 
-def read_gguf(read: RangeReader, size: int, file: str = "file.gguf") -> GgufHeader:
+def read_gguf(read: RangeReader, size: int, file: str = "file.gguf", *, first_piece: int = FIRST_PIECE) -> GgufHeader:
     """Return what a GGUF file says of itself, reading its header alone."""
-    return _Reader(Beginning(read, size, LONGEST_HEADER, file)).read()
+    return _Reader(Beginning(read, size, LONGEST_HEADER, file, first_piece=first_piece)).read()
 
 
 @dataclass(slots=True)

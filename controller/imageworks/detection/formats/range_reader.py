@@ -9,6 +9,9 @@ RangeReader = Callable[[int, int], bytes]
 """``read(offset, length)``: bytes of a file from an offset; fewer than asked for only at the file's end."""
 
 FIRST_PIECE: Final = 1 << 20
+"""Of a file that is far: whoever asks twice waits twice."""
+FIRST_PIECE_HERE: Final = 16 << 10
+"""Of a file on this machine: most headers of shards end within it."""
 LARGEST_PIECE: Final = 16 << 20
 GROWTH: Final = 4
 
@@ -26,9 +29,10 @@ class HeaderError(ImageworksError):
 class Beginning:
     """The first bytes of a file, fetched in growing pieces as they are needed."""
 
-    __slots__ = ("_limit", "_read", "data", "file", "size")
+    __slots__ = ("_first_piece", "_limit", "_read", "data", "file", "size")
 
-    def __init__(self, read: RangeReader, size: int, limit: int, file: str) -> None:
+    def __init__(self, read: RangeReader, size: int, limit: int, file: str, *, first_piece: int = FIRST_PIECE) -> None:
+        self._first_piece = first_piece
         self._read = read
         self._limit = limit
         self.size = size
@@ -43,7 +47,7 @@ class Beginning:
             raise HeaderError(self.file, f"its header is longer than {self._limit} bytes", certain=False)
         while len(self.data) < end:
             have = len(self.data)
-            piece = min(max(FIRST_PIECE, have * (GROWTH - 1)), LARGEST_PIECE)
+            piece = min(max(self._first_piece, have * (GROWTH - 1)), LARGEST_PIECE)
             wanted = min(max(have + piece, end), self.size, self._limit) - have
             received = self._read(have, wanted)
             if not received or len(received) > wanted:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final, TypeGuard
 
-from imageworks.detection.formats.range_reader import Beginning, HeaderError, RangeReader
+from imageworks.detection.formats.range_reader import FIRST_PIECE, Beginning, HeaderError, RangeReader
 from imageworks.foundation.bounded_json import read_json
 
 LONGEST_HEADER: Final = 32 << 20
@@ -58,9 +58,11 @@ class SafetensorsHeader:
     expected_size: int
 
 
-def read_safetensors(read: RangeReader, size: int, file: str = "file.safetensors") -> SafetensorsHeader:
+def read_safetensors(
+    read: RangeReader, size: int, file: str = "file.safetensors", *, first_piece: int = FIRST_PIECE
+) -> SafetensorsHeader:
     """Return what a safetensors file says of itself, reading its header alone."""
-    beginning = Beginning(read, size, LONGEST_HEADER, file)
+    beginning = Beginning(read, size, LONGEST_HEADER, file, first_piece=first_piece)
     length = int.from_bytes(beginning.need(_PREFIX)[:_PREFIX], "little")
     end = _PREFIX + length
     text = beginning.need(end)[_PREFIX:end]
