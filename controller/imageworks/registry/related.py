@@ -100,8 +100,8 @@ def _beginning(path: str) -> bytes:
     """Return as much of a file as a manifest may have; by the system's own calls, as ten thousand are read so."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        text = b""
-        while len(text) <= MAX_BYTES and (more := os.read(descriptor, MAX_BYTES + 1 - len(text))):
+        text, wanted = b"", min(os.fstat(descriptor).st_size, MAX_BYTES + 1)
+        while len(text) < wanted and (more := os.read(descriptor, wanted - len(text))):
             text += more
         return text
     finally:

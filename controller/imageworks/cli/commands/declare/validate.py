@@ -34,12 +34,13 @@ def validate_command(
         imageworks-models validate
         imageworks-models validate models/my-model.yaml --json
     """
-    from imageworks.operations.check_registry import check_registry
-    from imageworks.registry.validate import validate_files
-
     if files:
+        from imageworks.registry.validate import validate_files
+
         validations = {"": validate_files(files)}
     else:
+        from imageworks.operations.check_registry import check_registry
+
         roots = registries_here(registry)
         validations = {path_prefix(root): check_registry(root) for root in roots}
     found = [
