@@ -32,7 +32,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     root, found = tmp_path_factory.mktemp("sites"), {}
     for count in (3, 50, 1000):
         found[count] = root / str(count)
-        for path, content in all_files(Files(made_up.facts(count))):
+        for path, content in all_files(Files(made_up.facts(count), made_up.details)):
             target = found[count] / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from imageworks.page.readme import card_html
 from imageworks.page.render import Page, all_files
 from imageworks.page.treemap import Area, boxes, group
-from imageworks.page.values import PageFacts, SourcePart
+from imageworks.page.values import PageDetails, PageFacts, SourcePart
 from support import page as made_up
 
 HOSTILE = (
@@ -68,7 +68,7 @@ def check_harmless(document: bytes) -> Seen:
 
 @pytest.mark.parametrize("count", [1, 3, 50])
 def test_every_file_of_a_page_is_harmless_and_its_links_lead_somewhere(count: int) -> None:
-    files = dict(all_files(Page(made_up.facts(count))))
+    files = dict(all_files(Page(made_up.facts(count), made_up.details)))
     assert {"index.html", "disks.html", "fit.html", "history.html", "hosts.html", "rules.html"} <= files.keys()
     for path, content in files.items():
         if path.endswith(".html"):
@@ -79,7 +79,7 @@ def test_every_file_of_a_page_is_harmless_and_its_links_lead_somewhere(count: in
 
 
 def test_a_page_of_a_thousand_models_is_small() -> None:
-    assert sum(len(content) for _, content in all_files(Page(made_up.facts(1000)))) < 3 << 20
+    assert sum(len(content) for _, content in all_files(Page(made_up.facts(1000), made_up.details))) < 3 << 20
 
 
 @given(st.text(max_size=40) | st.sampled_from(HOSTILE))
@@ -88,12 +88,14 @@ def test_hostile_names_cards_and_values_run_nothing(text: str) -> None:
     whole = made_up.facts(2)
     model = replace(
         whole.models[0],
-        title=text,
         owner=text,
         reason=text,
-        facts={text: text},
         format=text,
         location=text,
+    )
+    details = PageDetails(
+        title=text,
+        facts={text: text},
         commands=(text,),
         notes=(text,),
         manifest=(SourcePart(text, "0" * 40, made_up.NOW, text),),
@@ -104,7 +106,7 @@ def test_hostile_names_cards_and_values_run_nothing(text: str) -> None:
     facts = replace(
         whole, registry=text, host=text, models=(model, *whole.models[1:]), steps=(step,), rules={text: text}
     )
-    for path, content in all_files(Page(facts)):
+    for path, content in all_files(Page(facts, lambda _: details)):
         if path.endswith(".html"):
             check_harmless(content)
 
@@ -140,4 +142,6 @@ def test_areas_are_in_proportion_and_inside_of_their_group(sizes: list[int]) -> 
 
 def test_facts_without_anything_make_a_page() -> None:
     empty = PageFacts(registry="r", host="h", commit="", made=made_up.NOW)
-    assert all(check_harmless(content) for path, content in all_files(Page(empty)) if path.endswith(".html"))
+    assert all(
+        check_harmless(content) for path, content in all_files(Page(empty, made_up.details)) if path.endswith(".html")
+    )

@@ -8,8 +8,8 @@ from imageworks.page.values import (
     ExceptionRow,
     FoundStore,
     HostColumn,
+    PageDetails,
     PageFacts,
-    PageFile,
     PageModel,
     RoleRows,
     SharedBytes,
@@ -17,6 +17,7 @@ from imageworks.page.values import (
     Step,
     StepChange,
 )
+from imageworks.registry.entries.entry import ArtifactFile
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 GIB = 1 << 30
@@ -63,31 +64,38 @@ def model(number: int, chance: random.Random) -> PageModel:
     name = f"{family}-{backend}-{form}-{quantization}-{number}"
     size = chance.randrange(GIB, 40 * GIB)
     damaged = number % 20 == 2
-    files = tuple(PageFile(f"model-{part}.{form}", size // 4, f"{number:032x}{part:032x}") for part in range(4))
+    files = tuple(ArtifactFile(f"model-{part}.{form}", size // 4, f"{number:032x}{part:032x}") for part in range(4))
     cache = Cache((CachedLayers(32, 2048),))
     return PageModel(
         name=name,
-        title=f"{family} ({quantization})",
         owner=OWNERS[number % len(OWNERS)],
         sync="out-of-sync" if damaged else "synced",
         health="damaged" if damaged else "healthy",
         reason="size-mismatch: model-1 has 12 B of 1.2 GiB" if damaged else "",
         wrong=damaged,
         size=size,
-        facts={"Source": f"{OWNERS[number % len(OWNERS)]}/{family} @ {number:040x}", "Licence": "apache-2.0"},
         format=form,
         backend=backend,
         quantization=quantization,
         parameters="7.6b",
         location=("linux_wsl", "windows_lmstudio")[number % 2],
-        path=f"/srv/models/{name}",
         changed=NOW - timedelta(days=number * 3 % 500),
         roles=("caption",) if number < 3 else (),
         files=files,
-        manifest=(SourcePart("schema_version: 1"), SourcePart(f"backend: {backend}", f"{number:040x}", NOW, "Ada")),
-        commands=(f"imageworks-models launch {backend} {name}",),
-        readme=CARD if number < 50 else "",
         memory=Demand(size, cache, 256 << 20, 32768),
+    )
+
+
+def details(name: str) -> PageDetails:
+    """Return what the page of one model says besides."""
+    family, backend, _form, quantization, number = name.rsplit("-", 4)
+    commit, owner = f"{int(number):040x}", OWNERS[int(number) % len(OWNERS)]
+    return PageDetails(
+        title=f"{family} ({quantization})",
+        facts={"Source": f"{owner}/{family} @ {commit}", "Licence": "apache-2.0"},
+        manifest=(SourcePart("schema_version: 1"), SourcePart(f"backend: {backend}", commit, NOW, "Ada")),
+        commands=(f"imageworks-models launch {backend} {name}",),
+        readme=CARD if int(number) < 50 else "",
         evidence=("config.json: quantization_config",),
     )
 

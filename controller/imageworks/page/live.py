@@ -44,6 +44,7 @@ class LivePage:
     def _current(self) -> Page:
         at, now = self._at(), time.monotonic()
         if self._page is None or self._made[0] != at or now - self._made[1] > FRESH_SECONDS:
+            self._page = None  # let go before another one is made
             self._page = self._make()
             self._made = (at, time.monotonic())
         return self._page

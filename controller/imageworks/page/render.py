@@ -14,7 +14,7 @@ from imageworks.foundation.texts import human_bytes
 from imageworks.page.charts import Chart, line
 from imageworks.page.readme import card_html
 from imageworks.page.treemap import Area, Box, boxes, group
-from imageworks.page.values import PageFacts, PageModel, Step
+from imageworks.page.values import PageDetails, PageFacts, PageModel, Step
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -61,10 +61,12 @@ class Page:
 
     Args:
         facts: What is shown.
+        details: Reads what a model's own page says besides: of ten thousand models it would fill the memory.
     """
 
-    def __init__(self, facts: PageFacts) -> None:
+    def __init__(self, facts: PageFacts, details: Callable[[str], PageDetails]) -> None:
         self.facts = facts
+        self._details = details
         self._views = {CHANGES: "Changes", **VIEWS} if facts.reviews else VIEWS
         self._models = {f"{MODELS}/{one.name}.html": one for one in facts.models if _PLAIN.fullmatch(one.name)}
 
@@ -78,7 +80,8 @@ class Page:
         if path in ("page.css", "page.js"):
             return (_HERE / "static" / path).read_bytes()
         if path in self._models:
-            return self._rendered("model.html", path, model=self._models[path], steps=self._steps_of[path])
+            model, steps = self._models[path], self._steps_of[path]
+            return self._rendered("model.html", path, model=model, details=self._details(model.name), steps=steps)
         make: Callable[[], dict[str, object]] | None = {
             "index.html": self._now,
             "disks.html": self._disks,

@@ -8,21 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from imageworks.detection.sizes.memory import Demand
     from imageworks.plan.compare import HostPlan
-
-
-@dataclass(frozen=True, slots=True)
-class PageFile:
-    """One verified file of a model.
-
-    Args:
-        path: Relative path.
-        size: Bytes.
-        sha256: Lower-case hex digest.
-    """
-
-    path: str
-    size: int
-    sha256: str
+    from imageworks.registry.entries.entry import ArtifactFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,60 +30,67 @@ class SourcePart:
 
 @dataclass(frozen=True, slots=True)
 class PageModel:
-    """One model of the host that is shown.
+    """One model of the host that is shown, as the views of all models need it.
 
     Args:
         name: The variant name.
-        title: The name for people.
         owner: Who made it.
         sync: Whether it is as declared, in one word.
         health: Whether its bytes are good, in one word.
         reason: Why not, or empty.
         wrong: Whether a person should do something about it.
         size: Bytes of its files.
-        facts: What is known of it, by label, in the order in which it is shown.
         format: Container.
         backend: What serves it.
         quantization: Its label, or empty.
         parameters: How many, as people write it, or empty.
         location: The named place where it is, or its folder.
-        path: Its folder on the host, or empty.
         changed: When it came here.
         roles: What it is used for.
         files: Its verified files.
-        manifest: Its manifest, in parts; empty where it has none.
-        commands: What serves it, as lines for a shell.
-        notes: What is to be known before it is served.
-        readme: Its model card, Markdown behind the front matter; empty where there is none.
-        readme_cut: Whether that is only the card's beginning.
         memory: What it needs, where that is known.
-        evidence: What its description rests on.
     """
 
     name: str
-    title: str
     owner: str
     sync: str
     health: str
     reason: str
     wrong: bool
     size: int
-    facts: Mapping[str, str]
     format: str = ""
     backend: str = ""
     quantization: str = ""
     parameters: str = ""
     location: str = ""
-    path: str = ""
     changed: datetime | None = None
     roles: tuple[str, ...] = ()
-    files: tuple[PageFile, ...] = ()
+    files: "tuple[ArtifactFile, ...]" = ()
+    memory: "Demand | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageDetails:
+    """What a model's own page says besides.
+
+    Args:
+        title: The name for people.
+        facts: What is known of it, by label, in the order in which it is shown.
+        manifest: Its manifest, in parts; empty where it has none.
+        commands: What serves it, as lines for a shell.
+        notes: What is to be known before it is served.
+        readme: Its model card, Markdown behind the front matter; empty where there is none.
+        readme_cut: Whether that is only the card's beginning.
+        evidence: What its description rests on.
+    """
+
+    title: str
+    facts: Mapping[str, str]
     manifest: tuple[SourcePart, ...] = ()
     commands: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     readme: str = ""
     readme_cut: bool = False
-    memory: "Demand | None" = None
     evidence: tuple[str, ...] = ()
 
 
@@ -164,17 +157,21 @@ class HostColumn:
     current: bool
 
 
+RoleRow = tuple[str, int, bool]
+"""Name, priority, and whether it can be used now."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoleRows:
     """A role, with the models that can take it, the chosen one first.
 
     Args:
         role: Its name.
-        rows: Name, priority, and whether it can be used now.
+        rows: The models.
     """
 
     role: str
-    rows: tuple[tuple[str, int, bool], ...]
+    rows: tuple[RoleRow, ...]
 
 
 @dataclass(frozen=True, slots=True)

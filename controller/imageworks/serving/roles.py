@@ -51,6 +51,11 @@ class RoleCandidate:
         """Whether the role may choose it."""
         return self.installed and self.incomplete is None and self.model.get("deprecated") is not True
 
+    @property
+    def rank(self) -> tuple[bool, int, str]:
+        """What the role chooses by, the least first."""
+        return not self.usable, -self.priority, text(self.model, "name")
+
     def document(self) -> dict[str, object]:
         """Return what a consumer needs, as JSON values."""
         model = self.model
@@ -77,7 +82,7 @@ def candidates(models: Iterable[Model], role: str, *, patterns: str | None = Non
         for row in role_rows(wanted)
         if row.role == role
     ]
-    return sorted(found, key=lambda one: not one.usable)
+    return sorted(found, key=lambda one: one.rank)
 
 
 def choose(models: Sequence[Model], role: str, *, patterns: str | None = None) -> RoleCandidate:

@@ -4,6 +4,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -20,16 +21,16 @@ def shared_bytes(
     entries: Iterable[Entry], stores: Iterable[tuple[str, Path, Iterable[Path]]]
 ) -> tuple[tuple[SharedBytes, ...], int]:
     """Return which files of models and stores are one on disk, largest first, and the bytes that this saves."""
-    files = [
+    recorded = (
         (entry.base / file.path, f"{entry.name}: {file.path}")
         for entry in entries
         if entry.path is not None
         for file in entry.files
-    ]
-    files += [(path, f"{title}: {path.relative_to(folder)}") for title, folder, found in stores for path in found]
+    )
+    stored = ((path, f"{title}: {path.relative_to(folder)}") for title, folder, found in stores for path in found)
     names: dict[tuple[int, int], list[str]] = defaultdict(list)
     sizes: dict[tuple[int, int], int] = {}
-    for path, name in files:
+    for path, name in chain(recorded, stored):
         with suppress(OSError, ValueError):
             seen = path.stat()
             if stat.S_ISREG(seen.st_mode) and seen.st_nlink > 1:

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, date, datetime
-from pathlib import Path
-from typing import Final
+from pathlib import Path, PurePosixPath
+from sys import intern
+from typing import Final, NamedTuple
 
 from imageworks.git.libgit2 import damage_told
 from imageworks.git.repository import RegistryRepository
@@ -14,22 +14,22 @@ from imageworks.git.values import BlobRefusedError
 from imageworks.host.settings import DEFAULT_WEIGHTS, HostSettings, find_registry, load_host_settings
 from imageworks.operations.hosts import RegistryHosts
 from imageworks.operations.page.disks import shared_bytes
-from imageworks.operations.page.models import ModelReader
+from imageworks.operations.page.models import DetailReader, ModelReader
 from imageworks.operations.page.past import Blame, manifest_parts, read_past
 from imageworks.operations.review_host import ReviewOptions, plan_elsewhere
 from imageworks.page.live import LivePage
 from imageworks.page.render import Page
-from imageworks.page.values import ExceptionRow, HostColumn, PageFacts, RoleRows, SourcePart, Step
+from imageworks.page.values import ExceptionRow, HostColumn, PageFacts, RoleRow, RoleRows, SourcePart, Step
+from imageworks.plan.compare import HostPlan
 from imageworks.plan.status import model_statuses
 from imageworks.providers.foreign_stores import foreign_stores, found_in, plain_files
 from imageworks.reconcile.run import Run, RunOptions
 from imageworks.registry.documents.cache import ParsedDocuments, cache_file
 from imageworks.registry.entries.completeness import why_incomplete
-from imageworks.registry.entries.merge import load_owners, merge_each, models_of, snapshot_file
+from imageworks.registry.entries.merge import SNAPSHOT_FOLDER, load_owners, merge_each, models_of, snapshot_file
 from imageworks.registry.entries.queries import Model, part, size_of, text, texts
 from imageworks.registry.history.reader import HistoryReader
-from imageworks.registry.load import RegistryState
-from imageworks.registry.manifests.manifest import FOLDER as MODELS
+from imageworks.registry.manifests.manifest import Manifest
 from imageworks.registry.settings.policies import Policies, Policy
 from imageworks.serving.roles import candidates
 
@@ -47,50 +47,49 @@ def page_of(
     """Return the page of a registry on this host."""
     root = find_registry(registry)
     host = load_host_settings(registry=root)
-    facts = gather_page(root, host, commits=commits)
-    if base is not None:
-        facts = replace(facts, reviews=tuple(plan_elsewhere(root, host, ReviewOptions(base=base, offline=offline))))
-    return Page(facts)
+    reviews = plan_elsewhere(root, host, ReviewOptions(base=base, offline=offline)) if base is not None else ()
+    return gather_page(root, host, commits=commits, reviews=reviews)
 
 
 def live_page(root: Path, host: HostSettings) -> LivePage:
     """Return the page of a registry that is made anew as the registry moves on."""
     repository = RegistryRepository.open(root, host=host.host)
-    return LivePage(lambda: Page(gather_page(root, host, cards=LIVE_CARDS)), repository.head)
+    return LivePage(lambda: gather_page(root, host, cards=LIVE_CARDS), repository.head)
 
 
-def gather_page(root: Path, host: HostSettings, *, commits: int = MOST_COMMITS, cards: int = MOST_CARDS) -> PageFacts:
-    """Return what the page shows of a registry on this host; nothing is written and no network asked."""
+def gather_page(
+    root: Path,
+    host: HostSettings,
+    *,
+    commits: int = MOST_COMMITS,
+    cards: int = MOST_CARDS,
+    reviews: Iterable[HostPlan] = (),
+) -> Page:
+    """Return the page of a registry on this host; nothing is written and no network asked."""
     repository = RegistryRepository.open(root, host=host.host)
     steps, older, blame = _past(repository, root, host, commits)
+    elsewhere = dict(_elsewhere(repository, host.host))
+    repository.let_go()
     with Run.open(root, host, RunOptions(offline=True, read_only=True)) as run:
         plan = run.plan()
         statuses = model_statuses(plan, run.situation, lambda entry: why_incomplete(entry.fields))
         unfinished = [(one.name, one.percent, one.gathered) for one in run.unfinished()]
         registry = run.registry
     del plan, run  # of ten thousand models they hold as much as all that is shown
-    manifests = _manifests(repository, registry, blame)
-    del blame
     stores = [(title, folder, tuple(plain_files(folder))) for title, folder in foreign_stores(host.environment())]
     ours = frozenset(os.path.realpath(one.path) for one in registry.entries.values() if one.path is not None)
     shared, saved = shared_bytes(registry.entries.values(), stores)
-    reader = ModelReader(
-        host=host,
-        weights=host.model_root or DEFAULT_WEIGHTS.expanduser(),
-        entries=registry.entries,
-        statuses={one.name: one for one in statuses},
-        manifests=manifests,
-        longest_card=min(LONGEST_CARD, cards // max(1, len({*registry.manifests, *registry.entries}))),
-    )
+    weights, owners = host.model_root or DEFAULT_WEIGHTS.expanduser(), load_owners()
+    reader = ModelReader(weights, registry.entries, {one.name: one for one in statuses})
     models, here = [], _HostModels()
-    in_roles: dict[str, list[tuple[str, int, bool]]] = {}
-    for model in merge_each(registry.applied, registry.entries.values(), load_owners()):
+    in_roles: dict[str, list[tuple[tuple[bool, int, str], RoleRow]]] = {}
+    for model in merge_each(registry.applied, registry.entries.values(), owners):
         models.append(reader.read(model))
         here.add(model)
         for role in dict.fromkeys(texts(model, "roles")):
-            rows = ((text(model, "name"), one.priority, one.usable) for one in candidates([model], role))
+            rows = ((one.rank, (text(model, "name"), one.priority, one.usable)) for one in candidates([model], role))
             in_roles.setdefault(role, []).extend(rows)
-    return PageFacts(
+    facts = PageFacts(
         registry=root.name,
         host=host.host,
         commit=registry.revision or "",
@@ -99,14 +98,24 @@ def gather_page(root: Path, host: HostSettings, *, commits: int = MOST_COMMITS, 
         unfinished=tuple(unfinished),
         steps=steps,
         older=older,
-        hosts=tuple(_hosts(repository, root, host, registry, here)),
-        roles=tuple(RoleRows(role, _as_chosen(found)) for role, found in sorted(in_roles.items())),
+        hosts=tuple(_hosts(RegistryHosts(root, host, registry), here, elsewhere)),
+        roles=tuple(RoleRows(role, tuple(row for _, row in sorted(found))) for role, found in sorted(in_roles.items())),
         rules=_rules(registry.settings.policies),
         exceptions=_exceptions(registry.settings.policies, datetime.now(UTC).date()),
         stores=tuple(found for store in stores if (found := found_in(*store, ours)) is not None),
         shared=shared,
         saved=saved,
+        reviews=tuple(reviews),
     )
+    details = DetailReader(
+        host=host,
+        entries=registry.entries,
+        applied={one.name: one for one in registry.applied},
+        owners=owners,
+        manifest=_ManifestParts(repository, registry.revision, registry.manifests, blame).of,
+        longest_card=min(LONGEST_CARD, cards // max(1, len({*registry.manifests, *registry.entries}))),
+    )
+    return Page(facts, details.read)
 
 
 def _past(
@@ -117,17 +126,29 @@ def _past(
         return read_past(HistoryReader(repository, caches, host=host.host), commits)
 
 
-def _manifests(
-    repository: RegistryRepository, registry: RegistryState, blame: Blame
-) -> Mapping[str, tuple[SourcePart, ...]]:
-    found = {}
-    listed = repository.list_files(registry.revision, MODELS)
-    for name, manifest in registry.manifests.items():
-        reference = listed.get(manifest.file)
-        if reference is not None:
-            with suppress(BlobRefusedError):
-                found[name] = manifest_parts(name, manifest.file, repository.read_blob(reference.id), blame)
-    return found
+class _ManifestParts(NamedTuple):
+    """Finds manifests in parts, by who set what.
+
+    Args:
+        repository: Where they are.
+        revision: At which commit.
+        manifests: The valid ones, by name.
+        blame: Who set which field.
+    """
+
+    repository: RegistryRepository
+    revision: str | None
+    manifests: Mapping[str, Manifest]
+    blame: Blame
+
+    def of(self, name: str) -> tuple[SourcePart, ...]:
+        """Return a model's; nothing where it has none."""
+        file = self.manifests[name].file if name in self.manifests else ""
+        reference = self.repository.find_file(self.revision, file) if file else None
+        with suppress(BlobRefusedError):
+            if reference is not None:
+                return manifest_parts(name, file, self.repository.read_blob(reference.id), self.blame)
+        return ()
 
 
 class _HostModels:
@@ -139,34 +160,29 @@ class _HostModels:
 
     def add(self, model: Model) -> None:
         if text(model, "download_path"):
-            self.shown[text(model, "name")] = text(part(model, "resolved"), "revision")[:DIGITS] or "recorded"
+            revision = text(part(model, "resolved"), "revision")[:DIGITS] or "recorded"
+            self.shown[intern(text(model, "name"))] = intern(revision)
             self.size += size_of(model)
 
 
-def _hosts(
-    repository: RegistryRepository, root: Path, host: HostSettings, registry: RegistryState, here: _HostModels
-) -> Iterable[HostColumn]:
-    for one in RegistryHosts(root, host, registry).all:
-        found = here if one.current else _recorded(repository, registry, one.name)
+def _hosts(hosts: RegistryHosts, here: _HostModels, elsewhere: Mapping[str, _HostModels]) -> Iterable[HostColumn]:
+    for one in hosts.all:
+        found = here if one.current else elsewhere.get(one.name) or _HostModels()
         labels = tuple(f"{key}={value}" for key, value in one.labels.items())
         yield HostColumn(one.name, one.last, labels, found.shown, found.size, one.current)
 
 
-def _recorded(repository: RegistryRepository, registry: RegistryState, host: str) -> _HostModels:
-    """Return what a host's snapshot says of its models."""
-    reference = repository.find_file(registry.revision, snapshot_file(host))
-    found = _HostModels()
-    try:
-        for model in models_of(repository.read_blob(reference.id)) if reference is not None else ():
-            found.add(model)
-    except (BlobRefusedError, ValueError, RecursionError):  # somebody else wrote it
-        return _HostModels()
-    return found
-
-
-def _as_chosen(rows: Iterable[tuple[str, int, bool]]) -> tuple[tuple[str, int, bool], ...]:
-    """Return a role's models, with priority and whether it may choose them, as it would choose."""
-    return tuple(sorted(rows, key=lambda row: (not row[2], -row[1], row[0])))
+def _elsewhere(repository: RegistryRepository, here: str) -> Iterable[tuple[str, _HostModels]]:
+    """Yield the other hosts with what their snapshots say of their models; before there is more in the memory."""
+    for file, reference in repository.list_files(repository.head(), SNAPSHOT_FOLDER).items():
+        host = PurePosixPath(file).stem
+        if host == here or file != snapshot_file(host):
+            continue
+        found = _HostModels()
+        with suppress(BlobRefusedError, ValueError, RecursionError):  # somebody else wrote it
+            for model in models_of(repository.read_blob(reference.id)):
+                found.add(model)
+            yield host, found
 
 
 def _rules(policies: Policies) -> dict[str, str]:

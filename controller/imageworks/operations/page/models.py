@@ -1,21 +1,23 @@
 """Merged models as the page shows them."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from sys import intern
 
 from imageworks.detection.formats.readme import LARGEST_FRONT, without_front_matter
 from imageworks.detection.sizes.memory import Cache, CachedLayers, Demand
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.plain_files import NotPlainError, read_plain_file
 from imageworks.host.settings import HostSettings
-from imageworks.page.values import PageFile, PageModel, SourcePart
+from imageworks.page.values import PageDetails, PageModel, SourcePart
 from imageworks.plan.plan import Reason
 from imageworks.plan.status import ModelStatus
 from imageworks.registry.entries.entry import Entry
+from imageworks.registry.entries.merge import Owners, merge_one
 from imageworks.registry.entries.queries import (
     Model,
     abilities,
@@ -28,61 +30,83 @@ from imageworks.registry.entries.queries import (
     text,
     texts,
 )
+from imageworks.registry.manifests.manifest import Manifest
 from imageworks.serving.command_line import Server, Wishes, command_line, target_of
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReader:
-    """Makes what the page shows of each model.
+    """Makes what the page shows of each model among others.
 
     Args:
-        host: This host.
-        weights: The root of its weights.
+        weights: The root of this host's weights.
         entries: What is recorded of the host's models, by name.
         statuses: Each model's standing, by name.
-        manifests: Each manifest, in parts, by name.
-        longest_card: Letters of a model card that are shown.
     """
 
-    host: HostSettings
     weights: Path
     entries: Mapping[str, Entry]
     statuses: Mapping[str, ModelStatus]
-    manifests: Mapping[str, tuple[SourcePart, ...]]
-    longest_card: int
 
     def read(self, model: Model) -> PageModel:
         """Return what is shown of a merged model."""
         name = text(model, "name")
         entry = self.entries.get(name)
         status = self.statuses.get(name)
-        commands, notes = self._serving(model, entry)
-        card = self._card(model, entry)
         return PageModel(
             name=name,
-            title=name_for_people(model),
-            owner=producer_for_people(model, self.weights) or "unknown",
+            owner=intern(producer_for_people(model, self.weights) or "unknown"),
             sync=status.sync.value if status else "declared" if model.get("managed") is True else "undeclared",
             health=status.health.value if status else "recorded",
             reason=_reason(status) if status else "",
             wrong=status is not None and status.wrong,
             size=entry.size if entry is not None and entry.files else size_of(model),
-            facts=_facts(model, told=commands),
-            format=text(model, "download_format"),
-            backend=text(model, "backend"),
-            quantization=quantization_of(model) or "",
-            parameters=parameter_size(model) or "",
-            location=text(model, "download_location"),
-            path=text(model, "download_path"),
+            format=intern(text(model, "download_format")),
+            backend=intern(text(model, "backend")),
+            quantization=intern(quantization_of(model) or ""),
+            parameters=intern(parameter_size(model) or ""),
+            location=intern(text(model, "download_location")),
             changed=_when(text(model, "downloaded_at")),
-            roles=tuple(texts(model, "roles")),
-            files=tuple(PageFile(*file) for file in entry.files) if entry is not None else (),
-            manifest=self.manifests.get(name, ()),
+            roles=tuple(map(intern, texts(model, "roles"))),
+            files=entry.files if entry is not None else (),
+            memory=_memory(model, entry),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DetailReader:
+    """Reads what a model's own page says besides.
+
+    Args:
+        host: This host.
+        entries: What is recorded of the host's models, by name.
+        applied: The manifests that are meant for this host, by name.
+        owners: Who owns which field.
+        manifest: Returns a model's manifest in parts, by name.
+        longest_card: Letters of a model card that are shown.
+    """
+
+    host: HostSettings
+    entries: Mapping[str, Entry]
+    applied: Mapping[str, Manifest]
+    owners: Owners
+    manifest: Callable[[str], tuple[SourcePart, ...]]
+    longest_card: int
+
+    def read(self, name: str) -> PageDetails:
+        """Return what is said of a model."""
+        entry = self.entries.get(name)
+        model = merge_one(self.applied.get(name), entry, self.owners)
+        commands, notes = self._serving(model, entry)
+        card = self._card(model, entry)
+        return PageDetails(
+            title=name_for_people(model),
+            facts=_facts(model, told=commands),
+            manifest=self.manifest(name),
             commands=commands,
             notes=notes,
             readme=card[: self.longest_card],
             readme_cut=len(card) > self.longest_card,
-            memory=_memory(model, entry),
             evidence=tuple(_evidence(model)),
         )
 
