@@ -11,7 +11,6 @@ import pygit2
 import pytest
 
 from imageworks.files.progress import TotalProgress
-from imageworks.foundation.log import mirror
 from imageworks.git import commit as tree_entries
 from imageworks.git import packing
 from imageworks.git.repository import RegistryRepository
@@ -380,16 +379,17 @@ def test_c9_history_is_printed_commit_by_commit(world: World, monkeypatch: pytes
     at_print: list[int] = []  # how many commits were looked at when one is printed
     compared = calls(monkeypatch, history_reader, "compare")
 
-    def mirrored(text: str, *, stream: str) -> None:
-        at_print.extend([len(compared)] if '"id":' in text else [])
-        mirror(text, stream=stream)
+    def printed(piece: str) -> str:
+        at_print.extend([len(compared)] if piece == '"id"' else [])
+        return piece
 
-    monkeypatch.setattr("imageworks.cli.output.mirror", mirrored)
+    monkeypatch.setattr("imageworks.cli.output.PIECES_AT_ONCE", 1)
+    monkeypatch.setattr("imageworks.cli.output.escaped", printed)
     shown = command("history", "--limit", "100000", "--json", "--registry", world.root)
     document = json.loads(shown.out)
     assert shown.out == json.dumps(document, indent=2) + "\n"
     assert [len(one["models"]) for one in document["commits"]] == [1] * 7
-    assert at_print == [2, 3, 4, 5, 6, 7, 7]  # a commit is printed before the one after the next is looked at
+    assert at_print == [1, 2, 3, 4, 5, 6, 7]  # a commit is printed before the next is looked at
     empty = command("history", "no-such-model", "--json", "--registry", world.root)
     assert empty.code == 1 or json.loads(empty.out)["commits"] == []
 

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Final, NamedTuple, TextIO
 
 from imageworks.cli.first_screen import columns as stream_columns
@@ -18,6 +19,8 @@ NARROWEST: Final = 4  # columns of text that still say something
 FEW_COLUMNS: Final = 2  # so few that a line that wraps is still read more easily than a block
 AS_RECORDED: Final = "as recorded; `status` looks at the disks"
 """What is said below what commands know from records alone."""
+PIECES_AT_ONCE: Final = 500
+"""Of JSON, such as a key or a comma; each by itself takes three times as long."""
 QUIET_NEEDS: Final = ("error", "warning", "refused", "not repaired")
 """What a line begins with that is printed although nobody wants to be talked to."""
 _WORDS: Final = re.compile(r"(?:`[^`]*`|\S)+")
@@ -104,36 +107,33 @@ def say_json(document: Mapping[str, object]) -> None:
 
 def say_json_pieces(document: Mapping[str, object]) -> None:
     """Print a document as stable JSON, piece by piece: a list that is given as an iterator is never held whole."""
-    for lines in _json_lines({"format_version": FORMAT_VERSION, **document}):
-        say(escaped(lines))
-
-
-def _json_lines(value: object, margin: str = "", before: str = "", after: str = "") -> Iterator[str]:
-    """Yield the lines of a value; the first begins with what goes before it, the last ends with what comes after."""
     import json
 
-    within = f"{margin}  "
-    if isinstance(value, Iterator):
-        item = next(value, _END)
-        yield f"{before}[]{after}" if item is _END else f"{before}["
-        while item is not _END:
-            following = next(value, _END)
-            yield from _json_lines(item, within, within, "" if following is _END else ",")
-            if following is _END:
-                yield f"{margin}]{after}"
-            item = following
-    elif isinstance(value, Mapping) and any(isinstance(one, Iterator) for one in value.values()):
-        yield f"{before}{{"
-        for left, (key, one) in zip(range(len(value) - 1, -1, -1), value.items(), strict=True):
-            yield from _json_lines(one, within, f"{within}{json.dumps(key)}: ", "," if left else "")
-        yield f"{margin}}}{after}"
-    else:
-        text = json.dumps(value, indent=2, ensure_ascii=False)
-        yield f"{before}{text.replace(_NEWLINE, _NEWLINE + margin)}{after}"
+    # One encoder for all of it: each has functions that refer to one another, which stay until cycles are looked for.
+    encoder = json.JSONEncoder(indent=2, ensure_ascii=False, default=_ListAsItComes)
+    pieces = encoder.iterencode({"format_version": FORMAT_VERSION, **document})
+    while text := "".join(islice(pieces, PIECES_AT_ONCE)):
+        sys.stdout.write(escaped(text))
+    sys.stdout.write("\n")
 
 
-_END: Final = object()
-_NEWLINE: Final = "\n"
+class _ListAsItComes(list[object]):
+    """What an iterator yields, as the list that ``json`` asks for; it holds one item at a time.
+
+    Args:
+        items: The iterator.
+    """
+
+    def __init__(self, items: object) -> None:
+        if not isinstance(items, Iterator):
+            raise TypeError(f"JSON has no form of a {type(items).__name__}")
+        super().__init__(islice(items, 1))
+        self._following = items
+
+    def __iter__(self) -> Iterator[object]:
+        while self:
+            yield self.pop()
+            self.extend(islice(self._following, 1))
 
 
 def say_line(document: Mapping[str, object], text: str, *, as_json: bool) -> None:

@@ -191,9 +191,9 @@ class HistoryCommit:
         return {**self._record_values(), "models": [change.document() for change in self.changes]}
 
     def stream(self) -> dict[str, object]:
-        """Return the same with its models to be written one by one."""
+        """Return the same with its paths and models to be written one by one."""
         models: Iterator[dict[str, object]] = (change.document() for change in self.changes)
-        return {**self._record_values(), "models": models}
+        return {**self._record_values(), "changed": iter(self.record.changed), "models": models}
 
     def _record_values(self) -> dict[str, object]:
         record = self.record

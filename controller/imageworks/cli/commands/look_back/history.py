@@ -46,6 +46,7 @@ def history_command(
         imageworks-models history my-model --limit 5
     """
     from imageworks.operations.history import look_back, steps_of
+    from imageworks.registry.history.model import HistoryCommit
 
     with look_back(registry, host=host, cached=name is None) as past:
         for note in past.lacks:
@@ -53,7 +54,7 @@ def history_command(
         name, steps = steps_of(past, name, limit=limit, revision=revision)
         # Each is printed and forgotten: there may be tens of thousands.
         if as_json:
-            say_json_pieces({"name": name, "commits": (step.stream() for step in steps)})
+            say_json_pieces({"name": name, "commits": map(HistoryCommit.stream, steps)})
             return
         none = True
         for step in steps:
