@@ -61,7 +61,6 @@ class RegistryRepository:
         self._repository = repository
         self._host = host
         self._applied: dict[str, log.AppliedCommits] = {}
-        self._compared: tuple[object, tuple[FileDifference, ...]] = (), ()
         self._looked_at: dict[str | None, TreeEntries] = {}
         self._comparer = TreeComparer(repository)
         self._writer = RegistryWriter(layout, repository, host, index_wait=index_wait)
@@ -265,10 +264,7 @@ class RegistryRepository:
 
     def differences(self, before: str | None, after: str | None) -> tuple[FileDifference, ...]:
         """Return the registry's files that two commits have differently; nothing is read of them."""
-        if self._compared[0] != (before, after):  # history asks twice for what a commit changed
-            found = tuple(self._comparer.differences(self._folder(before, ""), self._folder(after, "")))
-            self._compared = (before, after), found
-        return self._compared[1]
+        return tuple(self._comparer.differences(self._folder(before, ""), self._folder(after, "")))
 
     def changes_since(self, olders: Iterable[str], newer: str, paths: Sequence[str]) -> dict[str, int]:
         """Count for some commits the commits that another has and they have not, and that changed some paths.

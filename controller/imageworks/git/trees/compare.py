@@ -5,6 +5,7 @@ import stat
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from imageworks.git.libgit2 import pygit2
@@ -103,7 +104,7 @@ class TreeComparer:
             else:
                 item, items = other.item_at(there), found[other is new]
                 there = item.end()
-            items[item[2]] = (int(item[1], 8), item[3])
+            items[item[2]] = (_mode(item[1]), item[3])
         other.starts = shared + [start + there - here for start in known.starts[bisect_right(known.starts, here) :]]
         return found
 
@@ -121,6 +122,11 @@ class TreeComparer:
         if int(kind) != TREE_KIND:
             raise DamagedRepositoryError(f"git object {tree} is no folder", remedy="Look with `git fsck --full`.")
         return data
+
+
+@cache  # one number for all of a kind
+def _mode(digits: bytes) -> int:
+    return int(digits, 8)
 
 
 def same_start(one: bytes, other: bytes) -> int:

@@ -81,11 +81,6 @@ class _Difference:
     after: FileVersion | None
     former: str | None = None
 
-    @property
-    def place(self) -> tuple[str, bool, str]:
-        """Where it stands among others."""
-        return self.name, self.layer is not RecordKind.MANIFEST, self.host
-
     def change(self) -> ModelChange:
         """Return what it says in model words; reads the files."""
         if self.layer is RecordKind.SETTINGS:
@@ -99,7 +94,10 @@ class ModelChanges(Sequence[ModelChange]):
     """What became of models, sorted by name. Each is read when it is asked for: one commit may have twenty thousand."""
 
     def __init__(self, differences: Iterable[_Difference]) -> None:
-        self._differences = sorted(differences, key=lambda one: one.place)
+        # By name, manifest before entries, host: without sixty thousand keys at a time that say so.
+        self._differences = sorted(differences, key=lambda one: one.host)
+        self._differences.sort(key=lambda one: one.layer is not RecordKind.MANIFEST)
+        self._differences.sort(key=lambda one: one.name)
 
     def __len__(self) -> int:
         return len(self._differences)

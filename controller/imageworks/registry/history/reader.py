@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -10,7 +10,7 @@ from imageworks.foundation.similar_words import did_you_mean
 from imageworks.git.program import GitProgram
 from imageworks.git.remote import Remote
 from imageworks.git.repository import RegistryRepository
-from imageworks.git.values import FileDifference
+from imageworks.git.values import CommitRecord, FileDifference
 from imageworks.registry.documents.cache import ParsedDocuments
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.entry import entry_file
@@ -82,10 +82,14 @@ class HistoryReader(StateReader):
         wanted = HistoryFilter(host=host)
         aside = self._aside(revision)
         every = (MODELS, ENTRIES, SNAPSHOT_FOLDER, SETTINGS_FILE)
-        apart = (self.repository.record(commit) for commit in self.repository.touching(every, also=aside))
-        for record in apart if aside else self.repository.log(revision=revision):
-            found = self._changed_by(record.id, record.parents)
-            yield HistoryCommit(record, compare(self.pairs(found, wanted)), _layers(record.changed))
+        touching = self.repository.touching(every, also=aside) if aside else ()
+        records = map(self.repository.record, touching) if aside else self.repository.log(revision=revision)
+        for record in records:
+            yield self._told(record, wanted)
+
+    def _told(self, record: CommitRecord, wanted: HistoryFilter) -> HistoryCommit:
+        found, looked_at = self._changed_by(record)
+        return HistoryCommit(looked_at, compare(self.pairs(found, wanted)), _layers(looked_at.changed))
 
     def steps(self, name: str, *, host: str | None = None, revision: str | None = None) -> Iterator[HistoryCommit]:
         """Yield the commits that touched a model, newest first, under whatever name it then had."""
@@ -118,8 +122,7 @@ class HistoryReader(StateReader):
         return () if recorded is None or recorded == self.repository.head() else (recorded,)
 
     def _step(self, commit: str, trail: _Trail, host: str | None) -> HistoryCommit | None:
-        record = self.repository.record(commit)
-        found = self._changed_by(record.id, record.parents)
+        found, record = self._changed_by(self.repository.record(commit))
         self._learn(record.id, found, trail)
         wanted = HistoryFilter(names=frozenset(trail.names), host=host)
         pairs = self.pairs(found, wanted)
@@ -143,11 +146,16 @@ class HistoryReader(StateReader):
             moved = compare(self.pairs((*appeared, *vanished), HistoryFilter()))
             trail.learn(former for name, former in moved.renames() if name in ours.names)
 
-    def _changed_by(self, commit: str, parents: Sequence[str]) -> tuple[FileDifference, ...]:
-        """Return what a commit changed against its first parent; of a merge, only what differs from every parent."""
-        first, *others = [self.differences(parent, commit) for parent in parents or (None,)]
+    def _changed_by(self, record: CommitRecord) -> tuple[tuple[FileDifference, ...], CommitRecord]:
+        """Return what a commit changed against its first parent; of a merge, only what differs from every parent.
+
+        Its record comes with the paths that it changed, so that they are not looked for again.
+        """
+        first, *others = [self.differences(parent, record.id) for parent in record.parents or (None,)]
         elsewhere = [{one.path for one in other} for other in others]
-        return tuple(one for one in first if all(one.path in paths for paths in elsewhere))
+        changed = tuple(sorted(one.path for one in first))
+        found = tuple(one for one in first if all(one.path in paths for paths in elsewhere))
+        return found, replace(record, differences=lambda: changed)
 
     def _announced(self, revision: str | None, name: str) -> set[str]:
         """Return the former names that a model's manifest tells of now, so that one walk finds them all."""

@@ -5,8 +5,8 @@ A commit may hold anything: broken documents, links, huge files. What cannot be 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from imageworks.git.libgit2 import blob_id
 from imageworks.git.repository import RegistryRepository
@@ -55,26 +55,33 @@ class HistoryFilter:
         return not self.names or name_of(str(path)) in self.names
 
 
-class _Stored(NamedTuple):
-    """A file of a commit that is read when somebody asks what it says.
+_Source = TypeVar("_Source")
+
+
+class _Stored(NamedTuple, Generic[_Source]):  # one commit may have twenty thousand
+    """A file that is read when somebody asks what it says.
 
     Args:
         blob: Git object id of its bytes.
+        path: Registry path.
+        source: Where its bytes are.
         read: Reads it.
     """
 
     blob: str
-    read: Callable[[], Version]
+    path: str
+    source: _Source
+    read: Callable[[str, _Source], Version]
 
     @property
     def fields(self) -> Mapping[str, object] | None:
         """What it says."""
-        return self.read().fields
+        return self.read(self.path, self.source).fields
 
     @property
     def problem(self) -> str:
         """Why it cannot be read."""
-        return self.read().problem
+        return self.read(self.path, self.source).problem
 
 
 class StateReader:
@@ -85,6 +92,7 @@ class StateReader:
         self._versions: dict[tuple[str, bool], Version] = {}
         self._caches = tuple(caches)
         self._learned = 0
+        self._read_once = self._version  # of a commit's files each would have a method of its own
 
     def between(
         self, before: str | None, after: str | None, wanted: HistoryFilter | None = None
@@ -144,7 +152,7 @@ class StateReader:
         }
 
     def _stored(self, path: str, reference: BlobReference | None) -> FileVersion | None:
-        return None if reference is None else _Stored(reference.id, partial(self._version, path, reference))
+        return None if reference is None else _Stored(reference.id, path, reference, self._read_once)
 
     def version(self, revision: str | None, path: str) -> Version | None:
         """Return a file as a commit has it; ``None`` when it has none."""
@@ -195,8 +203,11 @@ def _limit(path: str) -> int:
 
 def to_be_parsed(path: str, content: bytes | Refusal) -> FileVersion:
     """Return a file of which nothing is read before somebody asks what it says."""
-    blob = blob_id(content) if isinstance(content, bytes) else ""
-    return _Stored(blob, partial(_parsed_lately, path, blob, content))
+    return _Stored(_blob_of(content), path, content, _parsed_lately)
+
+
+def _blob_of(content: bytes | Refusal) -> str:
+    return blob_id(content) if isinstance(content, bytes) else ""
 
 
 def parsed(path: str, blob: str, content: bytes | Refusal) -> Version:
@@ -212,5 +223,6 @@ def parsed(path: str, blob: str, content: bytes | Refusal) -> Version:
     return Version(blob, document.value if path.endswith(SUFFIXES) else pack(document.value, content))
 
 
-_parsed_lately = lru_cache(maxsize=8)(parsed)
-"""Whoever asks for one thing that a file says asks for others next."""
+@lru_cache(maxsize=8)  # whoever asks for one thing that a file says asks for others next
+def _parsed_lately(path: str, content: bytes | Refusal) -> Version:
+    return parsed(path, _blob_of(content), content)
