@@ -114,7 +114,7 @@ def open_model_server(
     access: ServerAccess,
 ) -> tuple[ModelServer, int]:
     """Return a server of the list of models, not yet started, and how many it shows now."""
-    current = CurrentModels(session.root, session.host, packed=True)
+    current = CurrentModels(session.root, session.host)
     shown = replace(offered, patterns=os.environ.get(TESTING_VARIABLE))
     catalogue = ModelList(current.models, shown, session.host.model_root or DEFAULT_WEIGHTS.expanduser())
     page = live_page(session.root, session.host)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.foundation.log import warn
 from imageworks.host.settings import HostSettings
+from imageworks.registry.entries.packed import models_of, packed_models
+from imageworks.registry.entries.summaries import summary_of
 from imageworks.registry.snapshot_note import SnapshotNote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from imageworks.registry.entries.queries import Model
 
@@ -17,31 +19,54 @@ MOST_TOLD: Final = 5
 """How many documents that were left out are named, one a line."""
 
 
-def current_models(root: Path, host: HostSettings, *, summaries: bool = False) -> "Sequence[Model]":
-    """Return this host's merged models, sorted by name; see `CurrentModels`."""
-    return CurrentModels(root, host, summaries=summaries).models()
+def current_models(root: Path, host: HostSettings) -> "Sequence[Model]":
+    """Return this host's merged models, sorted by name, each as its text; see `CurrentModels`."""
+    return CurrentModels(root, host).models()
+
+
+def each_model(root: Path, host: HostSettings, *, summaries: bool = False) -> "Iterator[Model]":
+    """Return an iterator over the same, each read when it is its turn: of ten thousand, values take 80 MB.
+
+    Args:
+        root: The registry folder.
+        host: This host.
+        summaries: Whether of each model that is enough which a table of models shows and chooses by.
+    """
+    noted = SnapshotNote(host, root).read(summaries=summaries)
+    if noted is not None:
+        _tell(noted.left_out)
+        return iter(noted.models)
+    from imageworks.reconcile.open_registry import open_registry
+    from imageworks.registry.snapshot import expected_snapshot
+
+    registry = open_registry(root, host)[1]
+    _tell([problem.render() for problem in registry.diagnostics])
+    models = models_of(expected_snapshot(registry))
+    return map(summary_of, models) if summaries else models
+
+
+def _tell(left_out: "Sequence[str]") -> None:
+    for problem in left_out[:MOST_TOLD]:
+        warn(problem)
+    if len(left_out) > MOST_TOLD:
+        warn(f"{len(left_out) - MOST_TOLD} more problems; `imageworks-models validate` lists all")
 
 
 class CurrentModels:
     """A host's models as manifests and entries give them now; several threads may ask.
 
-    They are computed again only where a commit has moved, and not at all where this host noted them.
+    They are computed again only where a commit has moved, and not at all where this host noted them. Each is kept as
+    its text: ten thousand take 18 MB so, and 80 as values.
 
     Args:
         root: The registry folder.
         host: This host.
-        whole: Whether each model has its verified files too, which only entries list.
-        summaries: Whether of each model that is enough which a table of models shows and chooses by.
-        packed: Whether each model is kept as its text, for who holds ten thousand of them for days.
+        whole: Whether each model has its verified files too, which only entries list; such are values.
     """
 
-    def __init__(
-        self, root: Path, host: HostSettings, *, whole: bool = False, summaries: bool = False, packed: bool = False
-    ) -> None:
+    def __init__(self, root: Path, host: HostSettings, *, whole: bool = False) -> None:
         self._root = root
         self._whole = whole
-        self._summaries = summaries
-        self._packed = packed
         self._host = host
         self._note = SnapshotNote(host, root)
         self._lock = Lock()
@@ -58,19 +83,17 @@ class CurrentModels:
             return self._models
 
     def _read(self) -> None:
-        noted = None if self._whole else self._note.read(summaries=self._summaries, packed=self._packed)
+        noted = None if self._whole else self._note.read(packed=True)
         if noted is not None:
             left_out: Sequence[str] = noted.left_out
-            self._models, self._branch, self._at = noted.models, noted.branch, noted.at
+            self._models, self._branch, self._at = list(noted.models), noted.branch, noted.at
         else:
-            from imageworks.reconcile.open_registry import merged_models, open_registry
+            from imageworks.reconcile.open_registry import open_registry
+            from imageworks.registry.snapshot import expected_snapshot, whole_models
 
             registry = open_registry(self._root, self._host)[1]
             left_out = [problem.render() for problem in registry.diagnostics]
-            self._models = merged_models(registry, whole=self._whole, packed=self._packed)
+            self._models = whole_models(registry) if self._whole else packed_models(expected_snapshot(registry))
             self._branch = registry.branch
             self._at = self._note.at_state(registry)
-        for problem in left_out[:MOST_TOLD]:
-            warn(problem)
-        if len(left_out) > MOST_TOLD:
-            warn(f"{len(left_out) - MOST_TOLD} more problems; `imageworks-models validate` lists all")
+        _tell(left_out)

@@ -5,8 +5,7 @@ snapshot against what manifests and entries give. The snapshot itself is never o
 documents of one model leaves that model out.
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,10 +19,8 @@ from imageworks.reconcile.signature_policy import Trust
 from imageworks.registry.cross_checks import fold
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.merge import HostModels
-from imageworks.registry.entries.packed import packed_models
-from imageworks.registry.entries.queries import Model
 from imageworks.registry.load import RegistryState, records_tip
-from imageworks.registry.snapshot import SnapshotError, expected_snapshot, whole_models
+from imageworks.registry.snapshot import SnapshotError, whole_models
 from imageworks.registry.snapshot_check import snapshot_problem
 
 PATIENCE_SECONDS: Final = 2.0
@@ -96,13 +93,4 @@ def host_models(root: Path, host: HostSettings) -> HostModels:
     """Return this host's models with what was recorded of each: for what acts."""
     registry = open_registry(root, host)[1]
     unreadable = {name: problems[0].render() for name, problems in registry.blocked.items()}
-    return HostModels(merged_models(registry, whole=True), registry.entries, unreadable)
-
-
-def merged_models(registry: RegistryState, *, whole: bool, packed: bool = False) -> Sequence[Model]:
-    """Return the models with all that is known of them, or as the snapshot has them, each perhaps as its text."""
-    if whole:
-        return whole_models(registry)
-    snapshot = expected_snapshot(registry)
-    models: Sequence[Model] = packed_models(snapshot) if packed else json.loads(snapshot)
-    return models
+    return HostModels(whole_models(registry), registry.entries, unreadable)

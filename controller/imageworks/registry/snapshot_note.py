@@ -6,7 +6,7 @@ what manifests and entries give while the same commits are checked out.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,7 @@ from imageworks.foundation.private_files import FILE_MODE, ForeignFolderError, m
 from imageworks.git.heads import BRANCHES, Heads
 from imageworks.registry.documents.cache import cache_file, registry_key
 from imageworks.registry.documents.schema_files import schema_dir
-from imageworks.registry.entries.packed import packed_models
+from imageworks.registry.entries.packed import models_of, packed_models
 
 if TYPE_CHECKING:
     from imageworks.host.settings import HostSettings
@@ -36,13 +36,13 @@ class NotedModels(NamedTuple):
     """What a note says.
 
     Args:
-        models: The merged models, or their summaries, sorted by name.
+        models: The merged models, or their summaries, sorted by name; perhaps to be taken once.
         left_out: What is wrong with documents that were left out.
         branch: The branch that the host's entries go to; ``None`` for the checked-out one.
         at: What it was computed from, as :meth:`SnapshotNote.at` returns it.
     """
 
-    models: "Sequence[Model]"
+    models: "Iterable[Model]"
     left_out: Sequence[str]
     branch: str | None
     at: Sequence[str]
@@ -61,7 +61,8 @@ class SnapshotNote:
 
         Args:
             summaries: Whether of each model only that is read which a table of models shows and chooses by.
-            packed: Whether each model is kept as its text, and read whenever something of it is asked for.
+            packed: Whether each model is kept as its text, and read whenever something of it is asked for; else they
+                are read one by one.
         """
         kept = _SUMMARIES if summaries else _MODELS
         head, content = self._read(kept)
@@ -74,7 +75,7 @@ class SnapshotNote:
         if signature_notes(self._host, self._root).exists():
             return None
         with suppress(ValueError, RecursionError):  # it is as we wrote it, so its depth is not looked at again
-            models = packed_models(content) if packed else json.loads(content)
+            models = json.loads(content) if summaries else packed_models(content) if packed else models_of(content)
             return NotedModels(models, left_out, branch, at)
         return None
 
@@ -107,7 +108,6 @@ class SnapshotNote:
             return
         body = read()
         from imageworks.files.renames import write_durably  # `list` only reads
-        from imageworks.registry.entries.merge import models_of
         from imageworks.registry.entries.summaries import summary_of
 
         # Model by model: ten thousand at once would be more than the whole run takes.

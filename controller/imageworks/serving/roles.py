@@ -6,6 +6,7 @@ The order is total: priority first, then the name, so that every consumer gets t
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 from imageworks.foundation.errors import ImageworksError
@@ -76,13 +77,13 @@ class RoleCandidate:
 
 def candidates(models: Iterable[Model], role: str, *, patterns: str | None = None) -> list[RoleCandidate]:
     """Return every model that has a role, as the role would choose them."""
-    wanted = ModelFilter(logical=True, deprecated=True, patterns=patterns).choose(models)
-    found = [
-        RoleCandidate(row.model, row.priority, is_installed(row.model), known_incomplete(row.model))
-        for row in role_rows(wanted)
-        if row.role == role
-    ]
-    return sorted(found, key=lambda one: one.rank)
+    found = []
+    for model in ModelFilter(logical=True, deprecated=True, patterns=patterns).each(models):
+        for row in role_rows((model,)):  # all is asked of a model at once, as it may be its text
+            if row.role == role:
+                one = RoleCandidate(model, row.priority, is_installed(model), known_incomplete(model))
+                found.append((one.rank, one))
+    return [one for _, one in sorted(found, key=itemgetter(0))]
 
 
 def choose(models: Sequence[Model], role: str, *, patterns: str | None = None) -> RoleCandidate:

@@ -26,7 +26,8 @@ from imageworks.providers.foreign_stores import foreign_stores, found_in, plain_
 from imageworks.reconcile.run import Run, RunOptions
 from imageworks.registry.documents.cache import ParsedDocuments, cache_file
 from imageworks.registry.entries.completeness import why_incomplete
-from imageworks.registry.entries.merge import SNAPSHOT_FOLDER, load_owners, merge_each, models_of, snapshot_file
+from imageworks.registry.entries.merge import SNAPSHOT_FOLDER, load_owners, merge_each, snapshot_file
+from imageworks.registry.entries.packed import models_of
 from imageworks.registry.entries.queries import Model, part, size_of, text, texts
 from imageworks.registry.history.reader import HistoryReader
 from imageworks.registry.manifests.manifest import Manifest

@@ -110,10 +110,3 @@ def json_lines(models: Iterable[Mapping[str, object]]) -> Iterator[bytes]:
         yield before + write(model).encode()
         before = b",\n"
     yield b"[]\n" if before == b"[\n" else b"\n]\n"
-
-
-def models_of(snapshot: bytes | memoryview) -> Iterator[dict[str, object]]:
-    """Yield the models of a snapshot that :func:`render_snapshot` wrote, one by one."""
-    for line in BytesIO(snapshot):
-        if line.startswith(b"{"):
-            yield json.loads(line.rstrip(b",\n"))

@@ -51,8 +51,15 @@ class PackedObject(Mapping[str, object]):  # noqa: PLW1641 # no mapping has one
         return isinstance(other, Mapping) and _read(self.packed) == dict(other)
 
 
+def models_of(snapshot: bytes | memoryview) -> Iterator[dict[str, object]]:
+    """Yield the models of a snapshot that is as we write it, one by one."""
+    for line in BytesIO(snapshot):
+        if line.startswith(b"{"):
+            yield json.loads(line.rstrip(b",\n"))
+
+
 def packed_models(snapshot: bytes) -> list[PackedObject]:
-    """Return the models of a snapshot that is as we write it."""
+    """Return the same, each as its text."""
     return [PackedObject(line.rstrip(b",\n")) for line in BytesIO(snapshot) if line.startswith(b"{")]
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -55,15 +55,19 @@ class ModelFilter(NamedTuple):
 
     def choose(self, models: Iterable[Model]) -> list[Model]:
         """Return the models that are asked for, in their order."""
+        return list(self.each(models))
+
+    def each(self, models: Iterable[Model]) -> Iterator[Model]:
+        """Yield the same one by one, for whom ten thousand at a time would fill the memory."""
         filters = compile_testing_patterns(self.patterns)
-        return [
-            model
-            for model in models
-            if (self.logical or text(model, "download_path"))
-            and (self.deprecated or model.get("deprecated") is not True)
-            and (self.testing or not is_testing(model, filters))
-            and self._fits(model)
-        ]
+        for model in models:
+            if (
+                (self.logical or text(model, "download_path"))
+                and (self.deprecated or model.get("deprecated") is not True)
+                and (self.testing or not is_testing(model, filters))
+                and self._fits(model)
+            ):
+                yield model
 
     def _fits(self, model: Model) -> bool:
         if self.backend and text(model, "backend").lower() != self.backend.lower():

@@ -1,7 +1,6 @@
 """A host's models, counted."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -65,36 +64,44 @@ class Statistics(Mapping[str, object]):
 
 def count(models: Iterable[Model]) -> Statistics:
     """Return a host's models, counted; looks at each recorded file to count links to the same bytes once."""
-    everything = list(models)
-    having = [model for model in everything if text(model, "download_path")]
-    groups: dict[str, dict[str, tuple[int, int]]] = {}
-    for title, key in _GROUPS.items():
-        numbers: Counter[str] = Counter()
-        sizes: Counter[str] = Counter()
-        for model in having:
+    groups: dict[str, dict[str, tuple[int, int]]] = {title: {} for title in _GROUPS}
+    having = installed = logical = deprecated = recorded = 0
+    seen: dict[tuple[int, int], int] = {}
+    for model in models:  # one by one: ten thousand at a time would fill the memory
+        deprecated += model.get("deprecated") is True
+        if not text(model, "download_path"):
+            logical += 1
+            continue
+        having += 1
+        installed += is_installed(model)
+        size = size_of(model)
+        recorded += size
+        for title, key in _GROUPS.items():
             value = (quantization_of(model) if key == "quantization" else text(model, key)) or UNKNOWN
-            numbers[value] += 1
-            sizes[value] += size_of(model)
-        order = sorted(numbers, key=lambda value: (-numbers[value], value))
-        groups[title] = {value: (numbers[value], sizes[value]) for value in order}
+            number, bytes_of_all = groups[title].get(value, (0, 0))
+            groups[title][value] = (number + 1, bytes_of_all + size)
+        _look_at_files(model, seen)
     return Statistics(
-        models=len(having),
-        installed=sum(1 for model in having if is_installed(model)),
-        logical=len(everything) - len(having),
-        deprecated=sum(1 for model in everything if model.get("deprecated") is True),
-        recorded_bytes=sum(size_of(model) for model in having),
-        bytes_on_disk=_bytes_on_disk(having),
-        groups=groups,
+        models=having,
+        installed=installed,
+        logical=logical,
+        deprecated=deprecated,
+        recorded_bytes=recorded,
+        bytes_on_disk=sum(seen.values()),
+        groups={title: dict(sorted(group.items(), key=_most_first)) for title, group in groups.items()},
     )
 
 
-def _bytes_on_disk(models: Iterable[Model]) -> int:
-    seen: dict[tuple[int, int], int] = {}
-    for model in models:
-        for path in file_paths(model) if not model.get("unavailable") else ():
-            try:
-                found = os.stat(path)  # noqa: PTH116 # tens of thousands of files: a Path for each costs more than the call
-            except OSError:
-                continue
-            seen[found.st_dev, found.st_ino] = found.st_size
-    return sum(seen.values())
+def _most_first(item: tuple[str, tuple[int, int]]) -> tuple[int, str]:
+    value, (number, _) = item
+    return -number, value
+
+
+def _look_at_files(model: Model, seen: dict[tuple[int, int], int]) -> None:
+    """Note the size of each file of a model by what the disk knows it as."""
+    for path in file_paths(model) if not model.get("unavailable") else ():
+        try:
+            found = os.stat(path)  # noqa: PTH116 # tens of thousands of files: a Path for each costs more than the call
+        except OSError:
+            continue
+        seen[found.st_dev, found.st_ino] = found.st_size

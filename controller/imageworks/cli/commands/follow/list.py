@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -15,7 +15,7 @@ from imageworks.cli.options import CHOOSING, COLUMNS, AsJson, Registry
 from imageworks.cli.output import AS_RECORDED, columns, complain, counted, printable, say, table, terminal_width
 from imageworks.foundation.texts import human_bytes
 from imageworks.operations.session import start_session
-from imageworks.reconcile.current_models import current_models
+from imageworks.reconcile.current_models import each_model
 from imageworks.registry.entries import queries
 from imageworks.registry.entries.completeness import known_incomplete
 from imageworks.registry.entries.queries import is_installed, producer_for_people, quantization_of, text
@@ -142,40 +142,59 @@ def list_command(  # one parameter an option of the documented command line
         patterns=os.environ.get(queries.TESTING_VARIABLE),
     )
     short = not (as_json or details or dedupe or show_installed)
-    recorded = current_models(root, host, summaries=short)
-    models = wanted.choose(recorded)
-    models = queries.condense(models) if dedupe else models
+    seen = _Counted(each_model(root, host, summaries=short))
+    models = wanted.each(seen)
+    models = iter(queries.condense(models)) if dedupe else models
     if as_json or show_installed:
         from imageworks.serving.availability import with_availability  # opens the state, of which a table shows nothing
 
         models = with_availability(models, host.state_dir)
     if as_json:
-        say(_json(models, host))
-    elif quiet:
-        for model in models:
+        _say_json(models, host)
+        return
+    chosen = _Counted(models)
+    if quiet:
+        for model in chosen:
             say(printable(queries.text(model, "name")))
-    elif not models:
-        say(_nothing(host.host, hidden=len(recorded)))
+        return
+    shown = _Columns(
+        names=show_internal_names or details,
+        backend=show_backend or details,
+        installed=show_installed,
+        details=details,
+    )
+    listed = shown.table(chosen, host)
+    if chosen.number:
+        say(listed)
+        complain(f"{counted(chosen.number, 'model')}, {human_bytes(chosen.size)}, {AS_RECORDED}")
     else:
-        shown = _Columns(
-            names=show_internal_names or details,
-            backend=show_backend or details,
-            installed=show_installed,
-            details=details,
-        )
-        say(shown.table(models, host))
-        total = sum(map(queries.size_of, models))
-        complain(f"{counted(len(models), 'model')}, {human_bytes(total)}, {AS_RECORDED}")
+        say(_nothing(host.host, hidden=seen.number))
 
 
-def _json(models: Iterable["Model"], host: "HostSettings") -> str:
-    """Return models as a JSON list of one model a line, as the snapshot is: quick to write, good for ``grep``."""
+class _Counted:
+    """Models that are taken once, one by one, and then known by their number and recorded bytes."""
+
+    def __init__(self, models: Iterable["Model"]) -> None:
+        self._models = models
+        self.number = 0
+        self.size = 0
+
+    def __iter__(self) -> Iterator["Model"]:
+        for model in self._models:
+            self.number += 1
+            self.size += queries.size_of(model)
+            yield model
+
+
+def _say_json(models: Iterable["Model"], host: "HostSettings") -> None:
+    """Print models as a JSON list of one model a line, as the snapshot is: quick to write, good for ``grep``."""
     from imageworks.serving.last_used import last_accessed
 
     weights = _weights(host)
     used = last_accessed(host.state_dir)
-    shown = (
-        {
+    line = "["
+    for model in models:
+        shown = {
             **model,
             "installed": is_installed(model),
             **({"incomplete": why} if (why := known_incomplete(model)) else {}),
@@ -184,10 +203,9 @@ def _json(models: Iterable["Model"], host: "HostSettings") -> str:
             "producer": producer_for_people(model, weights),
             "last_accessed": used.get(text(model, "name")),
         }
-        for model in models
-    )
-    lines = [json.dumps(model, sort_keys=True, ensure_ascii=False) for model in shown]
-    return "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"
+        say(line if line == "[" else f"{line},")
+        line = json.dumps(shown, sort_keys=True, ensure_ascii=False)
+    say("[]" if line == "[" else f"{line}\n]")
 
 
 def _weights(host: "HostSettings") -> Path:
@@ -247,10 +265,9 @@ class _Columns:
             models: Merged models.
             host: This host's settings.
         """
-        weights = _weights(host)
-        cells = _cells(weights)
-        listed = list(models)
-        filled = {heading: [cells[heading](model) for model in listed] for heading in self._headings}
+        cells = _cells(_weights(host))
+        rows = [[cells[heading](model) for heading in self._headings] for model in models]
+        filled = dict(zip(self._headings, zip(*rows, strict=True), strict=False))  # without a row there is no column
         filled = {heading: column for heading, column in filled.items() if heading not in SPARE or any(column)}
         if (room := terminal_width()) < WIDEST:
             widths = {heading: max(map(columns, [heading, *column])) + 2 for heading, column in filled.items()}

@@ -29,14 +29,14 @@ def stats_command(
     Examples:
         imageworks-models stats
     """
-    from imageworks.reconcile.current_models import current_models
+    from imageworks.reconcile.current_models import each_model
 
     session = start_session(registry)
     root, settings = session.root, session.host
     host = settings.host
     patterns = os.environ.get(queries.TESTING_VARIABLE)
     wanted = queries.ModelFilter(deprecated=True, logical=True, patterns=patterns)
-    counted = count(with_availability(wanted.choose(current_models(root, settings)), settings.state_dir))
+    counted = count(with_availability(wanted.each(each_model(root, settings)), settings.state_dir))
     if as_json:
         say(json.dumps(_document(host, counted), indent=2, ensure_ascii=False))
     else:

@@ -29,13 +29,15 @@ def list_roles_command(
     Examples:
         imageworks-models list-roles --show-capabilities
     """
-    from imageworks.reconcile.current_models import current_models
+    from imageworks.reconcile.current_models import each_model
 
     session = start_session(registry)
     root, settings = session.root, session.host
     host = settings.host
     wanted = queries.ModelFilter(logical=True, patterns=os.environ.get(queries.TESTING_VARIABLE))
-    rows = queries.role_rows(with_availability(wanted.choose(current_models(root, settings)), settings.state_dir))
+    models = with_availability(wanted.each(each_model(root, settings)), settings.state_dir)
+    # Of each model what is shown alone is kept, as ten thousand at a time would fill the memory.
+    rows = queries.role_rows(map(_shown, models))
     if as_json:
         listed = [
             {
@@ -43,8 +45,8 @@ def list_roles_command(
                 "priority": row.priority,
                 "name": row.model.get("name"),
                 "backend": row.model.get("backend"),
-                "installed": queries.is_installed(row.model),
-                "capabilities": queries.abilities(row.model),
+                "installed": row.model["installed"],
+                "capabilities": row.model["abilities"],
             }
             for row in rows
         ]
@@ -59,11 +61,19 @@ def list_roles_command(
                 printable(queries.text(row.model, "name")),
                 str(row.priority),
                 queries.text(row.model, "backend"),
-                "yes" if queries.is_installed(row.model) else "no",
+                "yes" if row.model["installed"] else "no",
             ]
             for row in rows
         ]
         if show_capabilities:
             headings.append("CAPABILITIES")
-            shown = [[*cells, ",".join(queries.abilities(row.model))] for cells, row in zip(shown, rows, strict=True)]
+            shown = [
+                [*cells, ",".join(queries.texts(row.model, "abilities"))]
+                for cells, row in zip(shown, rows, strict=True)
+            ]
         say(table(headings, shown, right=frozenset({2}), whole=frozenset({1, 2})))
+
+
+def _shown(model: queries.Model) -> queries.Model:
+    kept = {key: model[key] for key in ("name", "backend", "roles", "role_priority") if key in model}
+    return {**kept, "installed": queries.is_installed(model), "abilities": queries.abilities(model)}
