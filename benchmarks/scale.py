@@ -233,10 +233,25 @@ SCANNING: Final = (Work("scan --dry-run", _always("scan", "--base", "../found", 
 NIGHTLY: Final = (
     Work("reconcile --dry-run", _always("reconcile", "--dry-run"), settle),
     Work("reconcile --dry-run --json", _always("reconcile", "--dry-run", "--json")),
-    Work("reconcile --dry-run, cold", _always("reconcile", "--dry-run"), without_cache),
+    Work("reconcile --dry-run, cold", _always("reconcile", "--dry-run"), without_cache),  # as all that follow
+    Work("reconcile --dry-run --all-hosts", _always("reconcile", "--dry-run", "--all-hosts", "--offline")),
     Work("snapshot check", _always("snapshot", "check")),
+    Work("validate", _always("validate")),
     Work("hosts list", _always("hosts", "list")),
+    Work("fleet status", _always("fleet", "status")),
+    Work("list", _always("list")),
+    Work("list --json", _always("list", "--json")),
+    Work("list-roles", _always("list-roles")),
+    Work("stats", _always("stats")),
+    Work("status", _always("status")),
+    Work("verify", _always("verify")),
+    Work("doctor", _always("doctor")),
     Work("history", _always("history")),
+    Work("history --json", _always("history", "--json")),
+    Work("blame NAME", lambda size: ("blame", model_name(size // 2))),
+    Work("diff of all", _always("diff", "--json", "refs/benchmark/declared..HEAD")),
+    Work("page", _always("page", "--out", "../page")),
+    Work("reconcile of one change", _always("reconcile", "--yes", "--no-progress"), with_another_label),
 )
 
 
