@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -47,6 +48,8 @@ VIEWS: Final = {
 }
 CHANGES: Final = "changes.html"
 MODELS: Final = "models"
+PIECES: Final = 1000
+"""Of a template that are encoded at a time."""
 _HERE: Final = Path(__file__).parent
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 
@@ -191,7 +194,11 @@ class Page:
     def _rendered(self, template: str, path: str, **values: object) -> bytes:
         root = "../" * path.count("/")
         policy = MODEL_POLICY if root else CONTENT_POLICY
-        return self._templates.get_template(template).render(root=root, path=path, policy=policy, **values).encode()
+        pieces = self._templates.get_template(template).stream(root=root, path=path, policy=policy, **values)
+        pieces.enable_buffering(PIECES)
+        written = BytesIO()  # one sign beyond Latin-1 would have all of a table of 8 MB take twice as much as a text
+        pieces.dump(written, encoding="utf-8")
+        return written.getvalue()
 
 
 def longest(need: Demand, available: int) -> int | None:

@@ -27,10 +27,9 @@ from imageworks.reconcile.run import Run, RunOptions
 from imageworks.registry.documents.cache import ParsedDocuments, cache_file
 from imageworks.registry.entries.completeness import why_incomplete
 from imageworks.registry.entries.merge import SNAPSHOT_FOLDER, load_owners, merge_each, snapshot_file
-from imageworks.registry.entries.packed import models_of
+from imageworks.registry.entries.packed import as_text, models_of
 from imageworks.registry.entries.queries import Model, part, size_of, text, texts
 from imageworks.registry.history.reader import HistoryReader
-from imageworks.registry.manifests.manifest import Manifest
 from imageworks.registry.settings.policies import Policies, Policy
 from imageworks.serving.roles import candidates
 
@@ -108,12 +107,13 @@ def gather_page(
         saved=saved,
         reviews=tuple(reviews),
     )
+    files = {name: one.file for name, one in registry.manifests.items()}
     details = DetailReader(
         host=host,
-        entries=registry.entries,
-        applied={one.name: one for one in registry.applied},
+        entries={name: as_text(one.fields) for name, one in registry.entries.items()},
+        applied={one.name: as_text(one.fields) for one in registry.applied},
         owners=owners,
-        manifest=_ManifestParts(repository, registry.revision, registry.manifests, blame).of,
+        manifest=_ManifestParts(repository, registry.revision, files, blame).of,
         longest_card=min(LONGEST_CARD, cards // max(1, len({*registry.manifests, *registry.entries}))),
     )
     return Page(facts, details.read)
@@ -133,21 +133,21 @@ class _ManifestParts(NamedTuple):
     Args:
         repository: Where they are.
         revision: At which commit.
-        manifests: The valid ones, by name.
+        files: The valid ones, by name.
         blame: Who set which field.
     """
 
     repository: RegistryRepository
     revision: str | None
-    manifests: Mapping[str, Manifest]
+    files: Mapping[str, str]
     blame: Blame
 
     def of(self, name: str) -> tuple[SourcePart, ...]:
         """Return a model's; nothing where it has none."""
-        file = self.manifests[name].file if name in self.manifests else ""
-        reference = self.repository.find_file(self.revision, file) if file else None
+        file = self.files.get(name)
+        reference = self.repository.find_file(self.revision, file) if file is not None else None
         with suppress(BlobRefusedError):
-            if reference is not None:
+            if file is not None and reference is not None:
                 return manifest_parts(name, file, self.repository.read_blob(reference.id), self.blame)
         return ()
 

@@ -16,7 +16,7 @@ from imageworks.host.settings import HostSettings
 from imageworks.page.values import PageDetails, PageModel, SourcePart
 from imageworks.plan.plan import Reason
 from imageworks.plan.status import ModelStatus
-from imageworks.registry.entries.entry import Entry
+from imageworks.registry.entries.entry import Entry, known_entry
 from imageworks.registry.entries.merge import Owners, merge_one
 from imageworks.registry.entries.queries import (
     Model,
@@ -30,7 +30,7 @@ from imageworks.registry.entries.queries import (
     text,
     texts,
 )
-from imageworks.registry.manifests.manifest import Manifest
+from imageworks.registry.manifests.manifest import SUFFIXES, read_manifest
 from imageworks.serving.command_line import Server, Wishes, command_line, target_of
 
 
@@ -75,28 +75,29 @@ class ModelReader:
 
 @dataclass(frozen=True, slots=True)
 class DetailReader:
-    """Reads what a model's own page says besides.
+    """Reads what a model's own page says besides; of the registry it keeps no more than texts, as a server runs long.
 
     Args:
         host: This host.
         entries: What is recorded of the host's models, by name.
-        applied: The manifests that are meant for this host, by name.
+        applied: What the manifests declare that are meant for this host, by name.
         owners: Who owns which field.
         manifest: Returns a model's manifest in parts, by name.
         longest_card: Letters of a model card that are shown.
     """
 
     host: HostSettings
-    entries: Mapping[str, Entry]
-    applied: Mapping[str, Manifest]
+    entries: Mapping[str, Model]
+    applied: Mapping[str, Model]
     owners: Owners
     manifest: Callable[[str], tuple[SourcePart, ...]]
     longest_card: int
 
     def read(self, name: str) -> PageDetails:
         """Return what is said of a model."""
-        entry = self.entries.get(name)
-        model = merge_one(self.applied.get(name), entry, self.owners)
+        entry = known_entry(dict(self.entries[name])) if name in self.entries else None
+        declared = read_manifest(f"{name}{SUFFIXES[0]}", self.applied[name]) if name in self.applied else None
+        model = merge_one(declared, entry, self.owners)
         commands, notes = self._serving(model, entry)
         card = self._card(model, entry)
         return PageDetails(
