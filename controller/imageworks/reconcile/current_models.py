@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from imageworks.registry.entries.queries import Model
+    from imageworks.registry.load import RegistryState
 
 MOST_TOLD: Final = 5
 """How many documents that were left out are named, one a line."""
@@ -36,13 +37,19 @@ def each_model(root: Path, host: HostSettings, *, summaries: bool = False) -> "I
     if noted is not None:
         _tell(noted.left_out)
         return iter(noted.models)
-    from imageworks.reconcile.open_registry import open_registry
     from imageworks.registry.snapshot import expected_snapshot
+
+    models = models_of(expected_snapshot(_registry(root, host)))
+    return map(summary_of, models) if summaries else models
+
+
+def _registry(root: Path, host: HostSettings) -> "RegistryState":
+    """Return the registry as it is now; what is wrong in it is told."""
+    from imageworks.reconcile.open_registry import open_registry
 
     registry = open_registry(root, host)[1]
     _tell([problem.render() for problem in registry.diagnostics])
-    models = models_of(expected_snapshot(registry))
-    return map(summary_of, models) if summaries else models
+    return registry
 
 
 def _tell(left_out: "Sequence[str]") -> None:
@@ -85,15 +92,12 @@ class CurrentModels:
     def _read(self) -> None:
         noted = None if self._whole else self._note.read(packed=True)
         if noted is not None:
-            left_out: Sequence[str] = noted.left_out
+            _tell(noted.left_out)
             self._models, self._branch, self._at = list(noted.models), noted.branch, noted.at
         else:
-            from imageworks.reconcile.open_registry import open_registry
             from imageworks.registry.snapshot import expected_snapshot, whole_models
 
-            registry = open_registry(self._root, self._host)[1]
-            left_out = [problem.render() for problem in registry.diagnostics]
+            registry = _registry(self._root, self._host)
             self._models = whole_models(registry) if self._whole else packed_models(expected_snapshot(registry))
             self._branch = registry.branch
             self._at = self._note.at_state(registry)
-        _tell(left_out)
