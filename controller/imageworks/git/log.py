@@ -188,43 +188,30 @@ def record(commit: "Commit", differences: Callable[[], tuple[str, ...]]) -> Comm
     )
 
 
-class Claimants:
-    """Says which host's controller a commit says that it is of; each message is read once."""
-
-    def __init__(self, repository: "Repository") -> None:
-        self._repository = repository
-        self._known: dict[Oid, tuple[str | None, Sequence[Oid]]] = {}
-
-    def of(self, identifier: "Oid") -> "tuple[str | None, Sequence[Oid]]":
-        """Return a host's name, ``None`` where a commit says none, and the commit's parents."""
-        if (found := self._known.get(identifier)) is None:
-            commit: Commit = self._repository[identifier]  # type: ignore[assignment] # by its kind
-            found = self._known[identifier] = _claimant(commit.message), commit.parent_ids
-        return found
-
-
 class AppliedCommits:
     """Finds the newest commit that a host's controller made, from any commit on; what was walked is remembered."""
 
     def __init__(self, repository: "Repository", host: str, own: Sequence[str]) -> None:
         self._repository = repository
         self._host = host
-        self._claimants = Claimants(repository)
         self._at = _reader_of(repository, own)
         self._known: dict[Oid, Oid | None] = {}
 
     def newest(self, start: "Oid") -> "Oid | None":
         """Return the id of the newest such commit that a commit is or follows; ``None`` when there is none."""
-        waiting = [start]
+        waiting: list[tuple[Oid, Sequence[Oid] | None]] = [(start, None)]  # with the parents that one waits for
         while waiting:
-            here = waiting[-1]
-            claimant, parents = self._claimants.of(here)
+            here, parents = waiting.pop()
             if here in self._known:
-                waiting.pop()
-            elif claimant == self._host and _is_applied(self._repository, here, self._at):
-                self._known[here] = here
-            elif unknown := [parent for parent in parents if parent not in self._known]:
-                waiting += unknown
+                continue
+            if parents is None:
+                commit: Commit = self._repository[here]  # type: ignore[assignment] # by its kind
+                if _claimant(commit.message) == self._host and _is_applied(self._repository, here, self._at):
+                    self._known[here] = here
+                    continue
+                parents = commit.parent_ids
+            if unknown := [(parent, None) for parent in parents if parent not in self._known]:
+                waiting += [(here, parents), *unknown]
             else:
                 found = {self._known[parent] for parent in parents} - {None}
                 self._known[here] = max(found, key=self._age, default=None)  # type: ignore[arg-type] # none is None
