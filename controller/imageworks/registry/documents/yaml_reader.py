@@ -25,6 +25,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from imageworks.foundation.json_values import shared
 from imageworks.registry.documents.document import (
     START,
     Document,
@@ -256,7 +257,7 @@ class _ValueBuilder(Builder):
                 raise self.refuse(event, "", "")
             frame.key = sys.intern(text)  # ten thousand manifests have the same keys
         else:
-            self.place(event, text if event.style else _resolve(self, event, text))
+            self.place(event, shared(text if event.style else _resolve(self, event, text)))
 
     def place(self, event: Event, value: JsonValue) -> Pointer:
         """Put a value where it is due."""

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from imageworks.foundation.bounded_json import read_json
 from imageworks.foundation.errors import ImageworksError
-from imageworks.foundation.json_values import text
+from imageworks.foundation.json_values import shared, text
 from imageworks.registry.documents.git_leftovers import (
     CONFLICT,
     CONFLICT_REMEDY,
@@ -233,7 +233,8 @@ def pack(fields: Mapping[str, object], text: bytes) -> PackedFields:
     """Return an entry's fields as their text, which may be packed."""
     metadata = fields.get("metadata")
     noted = {key: value for key, value in metadata.items() if key in NOTED} if isinstance(metadata, Mapping) else {}
-    return PackedFields(text, {key: fields[key] for key in SET_ASIDE if key in fields}, noted)
+    aside = {key: fields[key] for key in SET_ASIDE if key in fields}
+    return PackedFields(text, shared(aside), shared(noted))
 
 
 def packed_entry(entry: Entry, text: bytes) -> Entry:
