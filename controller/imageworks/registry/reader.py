@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -49,6 +50,17 @@ class WorkTreeReader:
         start = len(self.root.as_posix().rstrip("/")) + 1
         found: _Listed = {path.as_posix()[start:]: refusal or path for path, refusal in _walk(top)}
         return _Files(_as_git_has_them(self.root, folder, found))
+
+    def is_made_of(self, path: str, pieces: Iterable[bytes]) -> bool:
+        """Return whether a plain file on the disk has just these bytes; a snapshot of 18 MB need not stand there whole.
+
+        Ends at the first that differs.
+        """
+        with suppress(OSError), os.fdopen(os.open(self.root / path, _OPEN_FLAGS), "rb") as stream:
+            seen = os.fstat(stream.fileno())
+            if stat.S_ISREG(seen.st_mode) and seen.st_size <= MAX_FILE_BYTES:
+                return all(stream.read(len(piece)) == piece for piece in pieces) and not stream.read(1)
+        return False
 
 
 class _Files(Mapping[str, bytes | Refusal]):

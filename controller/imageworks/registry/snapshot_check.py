@@ -20,6 +20,7 @@ from imageworks.registry.entries.merge import (
     SNAPSHOT_FOLDER,
     Owners,
     in_snapshot,
+    json_lines,
     load_owners,
     merge_each,
     merge_one,
@@ -29,7 +30,7 @@ from imageworks.registry.entries.merge import (
 from imageworks.registry.load import ENTRY_DEPTH, RegistryState, load_registry
 from imageworks.registry.reader import WorkTreeReader
 from imageworks.registry.settings.settings import read_settings
-from imageworks.registry.snapshot import expected_snapshot, gives, gives_blob, holds
+from imageworks.registry.snapshot import expected_snapshot, gives, gives_blob
 from imageworks.registry.validate import Validation
 
 if TYPE_CHECKING:
@@ -204,11 +205,10 @@ def is_as_files_give(reader: WorkTreeReader, validation: Validation) -> bool:
     if set(validation.entries) - set(hosts) or len(hosts) < len(snapshots):
         return False
     for host, file in hosts.items():
-        content = snapshots[file]
         labels = read_settings(settings if isinstance(settings, dict) else {}, host).labels
         declared = (item.manifest for item in validation.manifests.values() if item.manifest.applies_to(host, labels))
         recorded = (entries.Entry(name, fields) for name, fields in validation.entries.get(host, {}).items())
-        if not isinstance(content, bytes) or not holds(content, merge_each(declared, recorded, owners)):
+        if not reader.is_made_of(file, json_lines(map(in_snapshot, merge_each(declared, recorded, owners)))):
             return False
     return True
 
