@@ -1,5 +1,6 @@
 """What stands at some paths in thousands of trees, found by looking where it stood in the tree before."""
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pygit2 import Oid, Repository
+    from pygit2 import Repository
 
 ANY_FOLDER: Final = "*"
 TREE_MODE: Final = b"40000"
@@ -19,6 +20,8 @@ LONGEST_MODE: Final = 6  # digits
 
 Found = tuple[tuple[bytes, bytes, object], ...]
 Wanted = dict[tuple[bytes, ...], "Wanted"]
+_Standing = tuple[tuple[bytes, ...], bytes, bytes, bytes]
+"""Which names were looked for, and the mode, name and id of what stands there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,50 +69,59 @@ class _Gap:
 
 
 class TreeScanner:
-    """Says what stands at some paths of a tree.
+    """Says what stands at some paths of trees.
 
     A history has thousands of trees of thousands of entries, and neighbours differ in one: parsing each costs a hundred
-    times as much as looking where an entry, or the gap for it, was in the one before.
+    times as much as looking where an entry, or the gap for it, was in the one before. And the trees of one folder are
+    read one after the other, since git packs them as differences, of whose bases libgit2 keeps few.
     """
 
     def __init__(self, repository: "Repository", paths: Iterable[str]) -> None:
         self._odb = repository.odb
-        self._known: dict[tuple[Oid, int], Found] = {}
         self._places: dict[tuple[bytes, bytes], int] = {}
         self._gaps: dict[tuple[bytes, tuple[bytes, ...]], _Gap] = {}
         self._wanted: Wanted = {}
+        self._shared: dict[bytes, bytes] = {}
         for path in paths:
             node = self._wanted
             for part in filter(None, path.split("/")):
                 node = node.setdefault(tuple(os.fsencode(name) for name in part.split("|")), {})
 
-    def find(self, tree: "Oid") -> Found:
-        """Return everything that stands at the paths, comparable."""
-        return self._below(tree, self._wanted, b"")
+    def find(self, trees: Iterable[bytes]) -> dict[bytes, Found]:
+        """Return everything that stands at the paths in each of some trees, comparable; all by their raw ids."""
+        return self._below(dict.fromkeys(trees), self._wanted, b"")
 
-    def _below(self, tree: "Oid", wanted: Wanted, folder: bytes) -> Found:
-        key = (tree, id(wanted))
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = tuple(self._look(tree, wanted, folder))
-        return known
+    def _below(self, trees: Iterable[bytes], wanted: Wanted, folder: bytes) -> dict[bytes, Found]:
+        looked_at = {tree: tuple(self._look(tree, wanted, folder)) for tree in trees}
+        folders: dict[tuple[bytes, ...], dict[bytes, None]] = {}
+        for names, mode, name, identifier in itertools.chain.from_iterable(looked_at.values()):
+            if wanted[names] and mode == TREE_MODE:
+                folders.setdefault((name, *names), {})[identifier] = None
+        below = {
+            key: self._below(within, wanted[key[1:]], b"%b/%b" % (folder, key[0])) for key, within in folders.items()
+        }
 
-    def _look(self, tree: "Oid", wanted: Wanted, folder: bytes) -> Iterator[tuple[bytes, bytes, object]]:
+        def found(items: tuple[_Standing, ...]) -> Iterator[tuple[bytes, bytes, object]]:
+            for names, mode, name, identifier in items:
+                if not wanted[names]:
+                    yield mode, name, identifier
+                elif mode == TREE_MODE and (inner := below[name, *names][identifier]):
+                    yield mode, name, inner
+
+        return {tree: tuple(found(items)) for tree, items in looked_at.items()}
+
+    def _look(self, tree: bytes, wanted: Wanted, folder: bytes) -> Iterator[_Standing]:
         from pygit2 import Oid
 
         try:
-            data = self._odb.read(tree)[1]
+            data = self._odb.read(Oid(raw=tree))[1]
         except KeyError:  # a damaged repository: whoever reads what is found says so
             return
-        for names, below in wanted.items():
+        for names in wanted:
             every = names == (ANY_FOLDER.encode(),)
             for item in _items(data) if every else self._first(data, names, folder):
-                if not below:
-                    yield item.mode, item.name, item.id
-                elif item.mode == TREE_MODE and (
-                    found := self._below(Oid(item.id), below, b"%b/%b" % (folder, item.name))
-                ):
-                    yield item.mode, item.name, found
+                mode, name = (self._shared.setdefault(one, one) for one in (item.mode, item.name))
+                yield names, mode, name, item.id
 
     def _first(self, data: bytes, names: tuple[bytes, ...], folder: bytes) -> list[_Item]:
         """Return the first of some names that a tree has, if any."""
