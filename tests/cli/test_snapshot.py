@@ -1,6 +1,7 @@
 """The ``snapshot`` commands: what is generated is as generated."""
 
 import json
+import zlib
 
 import pytest
 
@@ -33,6 +34,19 @@ def test_an_edit_by_hand_is_found(installed: World) -> None:
     result = command("snapshot", "check", "--registry", installed.root)
     assert result.code == 1
     assert result.out.startswith(f"snapshot/{HOST}.json:1:1: edited by hand")
+
+
+def test_a_snapshot_that_is_damaged_in_git_is_found(installed: World) -> None:
+    """One bit: its header and its id are as they were."""
+    blob = git(installed.root, "rev-parse", f"HEAD:snapshot/{HOST}.json").strip()
+    stored = installed.root / ".git/objects" / blob[:2] / blob[2:]
+    data = bytearray(zlib.decompress(stored.read_bytes()))
+    data[-40] ^= 1
+    stored.chmod(0o644)
+    stored.write_bytes(zlib.compress(data))
+    result = command("snapshot", "check", "--registry", installed.root)
+    assert result.code == 1
+    assert blob in result.err
 
 
 def test_a_committed_edit_is_found_and_the_next_run_takes_it_back(installed: World) -> None:
