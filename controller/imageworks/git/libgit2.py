@@ -33,7 +33,7 @@ else:
 
 _WINDOW_BYTES, _MAPPED_BYTES = 1 << 20, 12 << 20
 """Of packs in the memory at a time; left alone, libgit2 maps a pack as a whole, and all that was read of it stays."""
-_CACHED_BYTES = 1 << 20
+_CACHED_BYTES = 1 << 18
 """Of small objects; left alone, libgit2 keeps 256 MiB of them, and a walk of 20,000 commits leaves 60."""
 
 ORDINARY = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "overlay", "apfs"})
