@@ -322,10 +322,8 @@ class ChangesWithin:
     """
 
     def __init__(self, repository: "Repository", start: "Oid", folders: Mapping[str, str]) -> None:
-        self._folders = folders
-        self._listed: dict[Oid, dict[str, str]] = {}
         self._found: dict[str, list[ChangeWithin]] = {}
-        self._steps = self._walk(repository, start)
+        self._steps = _changes_of(repository, start, _Children(folders))
 
     def newest(self, path: str, accepts: "Callable[[ChangeWithin], bool]" = lambda _: True) -> ChangeWithin | None:
         """Return the newest change of a path that is accepted; ``None`` where there is none."""
@@ -336,36 +334,54 @@ class ChangesWithin:
                 if accepts(change):
                     return change
             tried = len(known)
-            if next(self._steps, None) is None:
+            step = next(self._steps, None)
+            if step is None:
                 return None
+            for changed, change in step:
+                self._found.setdefault(changed, []).append(change)
 
-    def _walk(self, repository: "Repository", start: "Oid") -> Iterator[bool]:
-        """Note what each commit changed, and yield after each."""
-        order = pygit2.enums.SortMode.TOPOLOGICAL | pygit2.enums.SortMode.TIME
-        for place, commit in enumerate(repository.walk(start, order)):
-            parents = commit.parents
-            if any(parent.tree_id == commit.tree_id for parent in parents):
-                continue
-            now = self._matches(commit.tree)
-            olds = [self._matches(parent.tree) for parent in parents] or [{}]
-            if any(before == now for before in olds):
-                continue
-            host = read_trailers(commit.message).get(HOST)
-            for path in now.keys() | olds[0].keys():
-                identifier = now.get(path, "")
-                if all(before.get(path, "") != identifier for before in olds):
-                    self._found.setdefault(path, []).append(ChangeWithin(str(commit.id), identifier, host, place))
-            yield True
 
-    def _matches(self, tree: "Tree") -> dict[str, str]:
+def _changes_of(
+    repository: "Repository", start: "Oid", children: "_Children"
+) -> Iterator[list[tuple[str, ChangeWithin]]]:
+    """Yield what each commit changed, by path.
+
+    It knows nothing of who asks, so that a walk, with all that libgit2 keeps for it, ends with whoever holds it.
+    """
+    order = pygit2.enums.SortMode.TOPOLOGICAL | pygit2.enums.SortMode.TIME
+    for place, commit in enumerate(repository.walk(start, order)):
+        parents = commit.parents
+        if any(parent.tree_id == commit.tree_id for parent in parents):
+            continue
+        now = children.of(commit.tree)
+        olds = [children.of(parent.tree) for parent in parents] or [{}]
+        if any(before == now for before in olds):
+            continue
+        host = read_trailers(commit.message).get(HOST)
+        changed = []
+        for path in now.keys() | olds[0].keys():
+            identifier = now.get(path, "")
+            if all(before.get(path, "") != identifier for before in olds):
+                changed.append((path, ChangeWithin(str(commit.id), identifier, host, place)))
+        yield changed
+
+
+class _Children:
+    """The ids of what stands directly in some folders of a tree."""
+
+    def __init__(self, folders: Mapping[str, str]) -> None:
+        self._folders = folders
+        self._listed: dict[Oid, dict[str, str]] = {}
+
+    def of(self, tree: "Tree") -> dict[str, str]:
         found: dict[str, str] = {}
         for place, name in self._folders.items():
             folder = _folder(tree, place)
             if folder is not None:
-                found |= self._children(folder, name)
+                found |= self._in(folder, name)
         return found
 
-    def _children(self, folder: "Tree", name: str) -> dict[str, str]:
+    def _in(self, folder: "Tree", name: str) -> dict[str, str]:
         if folder.id not in self._listed:
             if len(self._listed) > _MOST_LISTED:
                 self._listed.clear()

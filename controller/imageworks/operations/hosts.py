@@ -126,14 +126,15 @@ class RegistryHosts:
         template = self._registry.settings.branch or ""
         elsewhere = dict(self._repository.branches.of_hosts(template))
         found = {*self._registry.settings.hosts, *self._recorded(self._repository.head()), *elsewhere}
-        return [self._one(name, elsewhere.get(name)) for name in sorted(found)]
+        changes = self._repository.changes_within((ENTRIES, SNAPSHOT_FOLDER), revision=self._repository.head())
+        return [self._one(name, elsewhere.get(name), changes) for name in sorted(found)]
 
-    def _one(self, name: str, tip: str | None) -> RegistryHost:
+    def _one(self, name: str, tip: str | None, changes: ChangesWithin | None) -> RegistryHost:
         template = self._registry.settings.branch
         branch = template.replace("{host}", name) if template else None
         revision = tip or self._repository.head()
         own = (f"{ENTRIES}/{name}", snapshot_file(name))
-        last = self._last(own) if tip is None else next(iter(self._repository.touching(own, revision=tip)), None)
+        last = _last(own, changes) if tip is None else next(iter(self._repository.touching(own, revision=tip)), None)
         shown = last is not None and not self._repository.is_boundary(last)
         return RegistryHost(
             name=name,
@@ -144,16 +145,6 @@ class RegistryHosts:
             branch=branch,
             current=name == self._host.host,
         )
-
-    def _last(self, paths: Sequence[str]) -> str | None:
-        """Return the newest commit on the checked-out branch that changed what a host recorded."""
-        found = [self._changes.newest(path) for path in paths] if self._changes is not None else []
-        order = {change.commit: change.place for change in found if change is not None}
-        return min(order, key=order.__getitem__, default=None)
-
-    @cached_property
-    def _changes(self) -> ChangesWithin | None:
-        return self._repository.changes_within((ENTRIES, SNAPSHOT_FOLDER), revision=self._repository.head())
 
     def _recorded(self, revision: str | None) -> set[str]:
         snapshots = (path.rpartition("/")[2] for path in self._repository.list_files(revision, SNAPSHOT_FOLDER))
@@ -352,6 +343,13 @@ class _Changed:
         found = {path: content for path, content in self.reader.files(folder).items() if path not in self.changes}
         new = {path: data for path, data in self.changes.items() if data is not None and path.startswith(f"{folder}/")}
         return {**found, **new}
+
+
+def _last(paths: Sequence[str], changes: ChangesWithin | None) -> str | None:
+    """Return the newest commit on the checked-out branch that changed what a host recorded."""
+    found = [changes.newest(path) for path in paths] if changes is not None else []
+    order = {change.commit: change.place for change in found if change is not None}
+    return min(order, key=order.__getitem__, default=None)
 
 
 def _moved(files: Mapping[str, bytes], old: str, new: str) -> dict[str, bytes | None]:

@@ -142,11 +142,12 @@ def snapshot_problem(
         return (_misplaced(file, "a folder") if is_folder else None), False
     if reference.refusal:
         return _misplaced(file, reference.refusal), False
-    changes = changes or repository.changes_within((SNAPSHOT_FOLDER,), revision=now.recorded)
-    written, own = _written(changes, file, reference.id), f"{entries.FOLDER}/{now.host}"
+    written, own = _written(changes or _walk(repository, now), file, reference.id), f"{entries.FOLDER}/{now.host}"
     same = written is not None and repository.tree_id(written, own) == repository.tree_id(now.recorded, own)
     if written is not None and same and was_right(written):
         return None, False  # only manifests have changed since
+    if changes is None:
+        repository.let_go()  # the walk, of which 18 MiB would stay beside the registries that are compared
     return _compared(repository, now, cache, reference.id, changes, written)
 
 
@@ -167,8 +168,9 @@ def _compared(  # what a comparison needs
     file, data, owners = snapshot_file(now.host), _without_files(repository.read_blob(blob)), load_owners()
     if gives(now, data):
         return None, False
-    if changes and written and repository.is_boundary(written) and not gives(then, data):
-        then = _explained(repository, now.host, changes, (file, blob), data, cache) or then
+    if written and repository.is_boundary(written) and not gives(then, data):
+        changes = changes or _walk(repository, now)
+        then = (_explained(repository, now.host, changes, (file, blob), data, cache) if changes else None) or then
     if gives(then, data):
         # Of what was changed since, only manifests may be: nobody but the controller writes entries.
         mixed = load_registry(repository, now.host, revision=then.revision, cache=cache, recorded=now.recorded)
@@ -267,6 +269,10 @@ def _misplaced(file: str, what: str) -> Diagnostic:
 
 def _state(repository: RegistryRepository, host: str, revision: str | None, cache: ParsedDocuments) -> RegistryState:
     return load_registry(repository, host, revision=revision, cache=cache, recorded=revision)
+
+
+def _walk(repository: RegistryRepository, now: RegistryState) -> "ChangesWithin | None":
+    return repository.changes_within((SNAPSHOT_FOLDER,), revision=now.recorded)
 
 
 def _written(changes: "ChangesWithin | None", file: str, blob: str) -> str | None:
