@@ -19,7 +19,8 @@ def check_registry(root: Path) -> Validation:
     from imageworks.host.settings import load_host_settings
     from imageworks.registry.documents.cache import ParsedDocuments, cache_file
 
-    validation = replace(validation, entries={})  # those of all hosts, which are read again one host after the other
+    # Both are read again, the entries of one host after the other: until then nothing of them is held beside.
+    validation = replace(validation, manifests={}, entries={})
     host = load_host_settings(registry=root)
     try:
         repository = RegistryRepository.open(root, host=host.host)
