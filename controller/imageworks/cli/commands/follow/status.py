@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from typing import Annotated, Final
 
 import typer
@@ -46,33 +47,33 @@ def status_command(
     root, host = session.root, session.host
     options = RunOptions(names=tuple(names or ()), offline=offline, read_only=True)
     with Run.open(root, host, options) as run:
-        plan = run.plan()
-        statuses = model_statuses(plan, run.situation, lambda entry: why_incomplete(entry.fields))
+        statuses = model_statuses(run.plan(), run.situation, lambda entry: why_incomplete(entry.fields))
         shown = {one.name for one in statuses}
         unfinished = [one for one in run.unfinished() if not names or one.name in shown]
         arriving = [one for one in run.arriving() if not names or one.name in shown]
+        seen, declared = replace(run.registry, entries={}), set(run.registry.manifests)
+    del run  # with a plan of ten thousand models, which is not to stand beside what is said of it
     leftovers = () if names else leftovers_here(host.environment())
     if wrong := [one.name for one in statuses if one.wrong]:
         complain(f"error: not in order: {', '.join(wrong)}")
     if as_json:
         used = last_accessed(host.state_dir)
         models = [{**one.document(), "last_accessed": used.get(one.name)} for one in statuses]
-        document = {"format_version": FORMAT_VERSION, "host": plan.host, "models": models}
+        document = {"format_version": FORMAT_VERSION, "host": host.host, "models": models}
         document["downloading"] = [one.document() for one in arriving]
         document["unfinished"] = [one.document() for one in unfinished]
         document["ollama_leftovers"] = [one.document() for one in leftovers]
         say(json.dumps(document, indent=2, ensure_ascii=False))
         return ExitCode.FAILURE if wrong else ExitCode.SUCCESS
     if not statuses:
-        say(f"No models are declared or recorded for {plan.host}.")
+        say(f"No models are declared or recorded for {host.host}.")
     else:
         say(status_text(statuses, arriving, colour=wants_colour(sys.stdout)))
-        complain(f"{plan.host}: {summary(statuses, unfinished, arriving)}")
-    for note in () if names else RegistryHosts(root, host, run.registry).notes():
+        complain(f"{host.host}: {summary(statuses, unfinished, arriving)}")
+    for note in () if names else RegistryHosts(root, host, seen).notes():
         _say(f"note: {note}")
     for line in who_brings(arriving):
         _say(line)
-    declared = run.registry.manifests
     for one in unfinished:
         command = "reconcile" if one.name in declared else f"download {one.source}"
         _say(f"unfinished: {one.name}, {how_far(one)}; `{command}` resumes it, `clean` removes it")
