@@ -248,7 +248,6 @@ NIGHTLY: Final = (
     Work("doctor", _always("doctor")),
     Work("history", _always("history")),
     Work("history --json", _always("history", "--json")),
-    Work("blame NAME", lambda size: ("blame", model_name(size // 2))),
     Work("diff of all", _always("diff", "--json", "refs/benchmark/declared..HEAD")),
     Work("page", _always("page", "--out", "../page")),
     Work("reconcile of one change", _always("reconcile", "--yes", "--no-progress"), with_another_label),
