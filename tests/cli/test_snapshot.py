@@ -5,6 +5,7 @@ import zlib
 
 import pytest
 
+from imageworks.git.read import DEFAULT_BLOB_LIMIT
 from support.git import git
 from support.reconcile import HOST, NAME, World, command
 from support.transfer import tree
@@ -86,3 +87,15 @@ def test_x1_a_snapshot_that_is_a_link_is_not_made_anew_where_it_leads(installed:
     git(installed.root, "add", "--all")
     installed.commit("Rebuild the snapshot")
     assert command("snapshot", "check", "--registry", installed.root).code == 0
+
+
+def test_a_large_file_that_is_no_snapshot_is_a_problem_among_others(installed: World) -> None:
+    """No snapshot's bytes are read of it, whatever its size."""
+    stray = installed.root / "snapshot/weights.bin"
+    with stray.open("wb") as file:
+        file.truncate(DEFAULT_BLOB_LIMIT + 1)
+    git(installed.root, "add", "-f", "snapshot/weights.bin")
+    git(installed.root, "commit", "-q", "-m", "Put weights there")
+    result = command("snapshot", "check", "--registry", installed.root)
+    assert result.code == 1
+    assert result.out.startswith("snapshot/weights.bin:1:1: is no file of a host")

@@ -65,9 +65,10 @@ def check_snapshots(repository: RegistryRepository, host: str, cache: ParsedDocu
     problems, hosts = _check_places(repository, head)
     if any(problem.file in {SNAPSHOT_FOLDER, entries.FOLDER} for problem in problems):
         return SnapshotCheck(tuple(problems), ())  # nothing can be read through them
-    for _, reference in repository.unsized_files(head, SNAPSHOT_FOLDER):
-        if not reference.refusal:
-            repository.view_blob(reference.id)  # what follows asks only for its id: reading alone finds it damaged
+    for name in hosts:
+        stored = repository.find_file(head, snapshot_file(name))
+        if stored is not None and not stored.refusal:
+            repository.view_blob(stored.id)  # what follows asks only for its id: reading alone finds it damaged
     cache = cache.for_texts()
     own = load_registry(repository, host, revision=head, cache=cache)
     found = [_check_host(repository, own, cache)] if own.branch is not None else []
