@@ -18,7 +18,7 @@ from typing import Final
 from imageworks.files.best_effort import copy_mode_and_times, set_mode, set_times
 from imageworks.files.renames import sync_file
 from imageworks.git.controller_lock import FOLDER
-from imageworks.git.index_in_place import Folders, IndexChange, replaced
+from imageworks.git.index_in_place import Folders, IndexChange, replace_entries
 from imageworks.git.program import GitProgram
 from imageworks.git.values import CommitFailedError
 
@@ -43,7 +43,8 @@ def update_index(
 ) -> dict[str, str]:
     """Bring the index entries of some paths to what was committed; returns the paths left alone.
 
-    Of folders, where they are known, the ids are given that they had and have now, as :func:`replaced` takes them.
+    Of folders, where they are known, the ids are given that they had and have now, as :func:`replace_entries` takes
+    them.
     """
     target, folder = git_dir / "index", git_dir / FOLDER
     copy = folder / f"index.{os.getpid()}.copy"  # a name of this run's own: a killed one's git may still be writing
@@ -78,8 +79,8 @@ def update_index(
 def _bring_looks_up(git: GitProgram, index: Path, changes: Mapping[str, IndexChange], *, few: bool) -> None:
     """Let an index know how the files look, so that none seems edited; of a few, ten thousand others are not asked."""
     there = {path: change for path, change in changes.items() if few and change.new}
-    looked_at = replaced(index.read_bytes(), there, {}) if there else None
-    if looked_at is not None:
+    looked_at = _read(index) if there else bytearray()
+    if there and replace_entries(looked_at, there, {}):
         index.write_bytes(looked_at)
         return
     words = ("add", "--refresh", "--", *there) if there else ("update-index", "-q", "--refresh")
@@ -91,19 +92,26 @@ def _replace_in_place(
 ) -> bool:
     """Write an index in which nothing moves, where that can be done; returns whether it was."""
     try:
-        before, index = target.stat(), target.read_bytes()
+        before, index = target.stat(), _read(target)
     except OSError:  # there is none yet, or git has to say what is wrong with it
         return False
-    new = replaced(index, changes, folders)
-    if new is None:
+    if not replace_entries(index, changes, folders):
         return False
     set_mode(descriptor, stat.S_IMODE(before.st_mode))
     with os.fdopen(os.dup(descriptor), "wb") as stream:
-        stream.write(new)
+        stream.write(index)
     set_times(lock, before)  # as old as it was: what git had to look at before, it still has to
     sync_file(descriptor)
     lock.rename(target)
     return True
+
+
+def _read(file: Path) -> bytearray:
+    """Return an index to be changed where it stands in the memory: of a hundred thousand files it has 13 MB."""
+    with file.open("rb") as stream:
+        index = bytearray(os.fstat(stream.fileno()).st_size)
+        del index[stream.readinto(index) :]
+    return index
 
 
 def _tell(git: GitProgram, copy: Path, lines: list[str]) -> str | None:

@@ -49,41 +49,46 @@ def look_of(status: os.stat_result, mode: int) -> bytes:
     return _STAT.pack(*(number & _WORD for number in numbers))
 
 
-def replaced(index: bytes, changes: Mapping[str, IndexChange], folders: Folders) -> bytearray | None:
-    """Return an index with other entries at some paths; ``None`` where that is for the git program to do.
+def replace_entries(index: bytearray, changes: Mapping[str, IndexChange], folders: Folders) -> bool:
+    """Give an index other entries at some paths; returns false where that is for the git program to do.
 
     Args:
-        index: The bytes of the index file.
+        index: The bytes of the index file, which are worth nothing where this returns false.
         changes: What entries become, by repository path.
         folders: All folders above them of which the index may know what they were; none where git has replaced them.
     """
     try:
         count, end = _count(index), len(index) - DIGEST_BYTES
-        trailer = hashlib.sha1(memoryview(index)[:end], usedforsecurity=False).digest() if any(index[end:]) else b""
-        if not count or trailer not in {b"", index[end:]}:
-            return None
-        result = bytearray(index)
+        said = bytes(index[end:])
+        trailer = _digest(index, end) if any(said) else b""
+        if not count or trailer not in {b"", said}:
+            return False
         for path, entry in changes.items():
             place = _find(index, path, entry)
             if place is None or not entry.look:
-                return None
-            result[place : place + _STAT.size + DIGEST_BYTES] = entry.look + bytes.fromhex(entry.new)
-        if not _bring_trees_up(result, _extensions(index, count), folders):
-            return None
+                return False
+            index[place : place + _STAT.size + DIGEST_BYTES] = entry.look + bytes.fromhex(entry.new)
+        if not _bring_trees_up(index, _extensions(index, count), folders):
+            return False
     except (IndexError, ValueError, error):  # torn, or of a kind that is not known here
-        return None
+        return False
     if trailer:
-        result[end:] = hashlib.sha1(memoryview(result)[:end], usedforsecurity=False).digest()
-    return result
+        index[end:] = _digest(index, end)
+    return True
 
 
-def _count(index: bytes) -> int:
+def _digest(index: bytearray, end: int) -> bytes:
+    with memoryview(index) as view:
+        return hashlib.sha1(view[:end], usedforsecurity=False).digest()
+
+
+def _count(index: bytearray) -> int:
     """Return how many entries a plain index has; 0 for any other."""
     signature, version, count = unpack_from(">4sII", index)
     return count if signature == b"DIRC" and version in _PLAIN_VERSIONS else 0
 
 
-def _find(index: bytes, path: str, entry: IndexChange) -> int | None:
+def _find(index: bytearray, path: str, entry: IndexChange) -> int | None:
     """Return where the one entry starts that has a path, one of the old ids, no conflict and no flags."""
     name = os.fsencode(path)
     if len(name) > LONGEST_PATH:
@@ -98,7 +103,7 @@ def _find(index: bytes, path: str, entry: IndexChange) -> int | None:
     return found[0] if len(found) == 1 and unpack_from(">I", index, found[0] + 24)[0] == entry.mode else None
 
 
-def _extensions(index: bytes, count: int) -> dict[bytes, tuple[int, int]]:
+def _extensions(index: bytearray, count: int) -> dict[bytes, tuple[int, int]]:
     """Return where an index keeps what beside entries, by signature."""
     place = HEADER_BYTES
     for _ in range(count):
@@ -132,7 +137,7 @@ def _bring_trees_up(index: bytearray, extensions: Mapping[bytes, tuple[int, int]
     return True
 
 
-def _trees(index: bytes | bytearray, start: int, end: int) -> Iterator[tuple[str, int]]:
+def _trees(index: bytearray, start: int, end: int) -> Iterator[tuple[str, int]]:
     """Yield the folders whose trees an index knows, with where their ids stand."""
     above: list[tuple[str, int]] = []  # folders with how many below them are still to come
     while start < end:
