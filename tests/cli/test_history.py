@@ -177,6 +177,13 @@ def test_a_damaged_repository_is_told_in_one_error(told: World, gone: str) -> No
         assert "bug" not in result.err, (words, result)
 
 
+def test_a_model_that_is_there_is_shown_without_the_commits_before(told: World) -> None:
+    shown = look(told, "show", NAME)
+    identifier = git(told.git_root, "rev-list", "--max-parents=0", "HEAD").strip()
+    (told.git_root / ".git/objects" / identifier[:2] / identifier[2:]).unlink()
+    assert look(told, "show", NAME) == shown
+
+
 def test_details_are_counted_and_what_is_not_known_is_not_told(world: World) -> None:
     told = [{"type": "Ready", "status": "Unknown", "reason": "Migrated", "message": "by another tool"}]
     held = {"schema_version": 1, "name": NAME, "managed": False, "download_path": "/w/tiny", "conditions": told}

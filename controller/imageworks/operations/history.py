@@ -35,7 +35,7 @@ def open_history(root: Path, *, host: str | None = None, cached: bool = False) -
 
 def called(reader: HistoryReader, asked: str, host: str) -> str:
     """Return the variant name of the model that somebody means: one that is there, else one that once was."""
-    if next(reader.steps(asked, host=host), None) is not None:
+    if reader.is_there(asked, host) or next(reader.steps(asked, host=host), None) is not None:
         return asked
     return present(reader, asked, host)
 

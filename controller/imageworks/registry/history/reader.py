@@ -168,6 +168,11 @@ class HistoryReader(StateReader):
 
     # --- one model at a commit ---------------------------------------------------------------------------------------
 
+    def is_there(self, name: str, host: str) -> bool:
+        """Return whether a model of just this name is there now, which no commit before the last ones is read for."""
+        places = (self.repository.head(), self.recorded) if _paths([name]) else ()
+        return any(self._has(one, name, host) for one in places)
+
     def name_at(self, name: str, revision: str, host: str, *, recorded: str | None = None) -> str:
         """Return what a model was called at a commit."""
         if self._has(revision, name, host) or self._has(recorded, name, host):
