@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from io import BytesIO
 from typing import Final, NamedTuple
 
 from imageworks.git.libgit2 import blob_id
@@ -12,6 +13,7 @@ from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import PLAIN_MODES
 from imageworks.host.second_process import beside, can_split
 from imageworks.operations.fleet.known_models import EntryKind, HostKinds, KnownModels
+from imageworks.registry.commit_reader import MANY
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.merge import snapshot_file
 from imageworks.registry.load import ENTRY_LIMIT_BYTES
@@ -31,7 +33,24 @@ _BYTES_A_READ: Final = 20_000
 _WORTH_A_PROCESS: Final = 10_000
 """Entries; of fewer, half are looked at in the time that a second process and its answer take."""
 
-_Lines = Mapping[bytes, bytes]
+
+class _Lines:
+    """What a host's snapshot has of each model, by the models' names; cut into lines it would stand there twice."""
+
+    def __init__(self, snapshot: bytes) -> None:
+        self._stream = BytesIO(snapshot)
+        self._places: dict[bytes, int] = {}
+        place = 0
+        for line in self._stream:
+            self._places[_name(line)] = place
+            place += len(line)
+
+    def get(self, name: bytes) -> bytes | None:
+        """Return a model's line; ``None`` where it has none."""
+        if (place := self._places.get(name)) is None:
+            return None
+        self._stream.seek(place)
+        return self._stream.readline()
 
 
 class _Form(NamedTuple):
@@ -127,10 +146,12 @@ class HostEntries:
                 found[name] = kind
             else:
                 unknown.append((name, identifier, mode))
-        lines = self._lines(host, revision, len(unknown) * _BYTES_A_READ) if self._forms and unknown else {}
+        lines = self._lines(host, revision, len(unknown) * _BYTES_A_READ) if self._forms and unknown else None
         for name, identifier, mode in unknown:
-            told = self._told(name, identifier, lines) if mode in PLAIN_MODES else None
+            told = self._told(name, identifier, lines) if lines and mode in PLAIN_MODES else None
             found[name] = told or self._read(host, name, identifier, mode)
+        if len(unknown) > MANY:
+            self._repository.let_go()
         return found
 
     def _told(self, name: str, identifier: str, lines: _Lines) -> EntryKind | None:
@@ -159,12 +180,12 @@ class HostEntries:
         del forms[_MOST_FORMS:]
         return kind
 
-    def _lines(self, host: str, revision: str | None, limit: int) -> _Lines:
+    def _lines(self, host: str, revision: str | None, limit: int) -> _Lines | None:
         """Return what a host's snapshot has of each model, by the models' names, where it is no larger than told."""
         snapshot = self._repository.find_file(revision, snapshot_file(host))
         if snapshot is None or snapshot.refusal or snapshot.size > min(limit, _SNAPSHOT_LIMIT_BYTES):
-            return {}
-        return {_name(line): line for line in self._repository.unverified(snapshot.id).split(b"\n")}
+            return None
+        return _Lines(self._repository.unverified(snapshot.id))
 
 
 def _path(host: str, name: str) -> str:

@@ -1,7 +1,7 @@
 """How models stand on hosts by what is declared and what is recorded; nothing else is looked at."""
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 from imageworks.detection.problems import condition_of
@@ -42,20 +42,27 @@ class Standings:
     """
 
     def __init__(self, repository: RegistryRepository, registry: RegistryState, known: KnownModels) -> None:
-        ids = repository.listing(registry.revision, MODELS)
-        alike: dict[str, bool] = {}
-        self._declared: list[_Declared] = []
-        for manifest in sorted(registry.manifests.values(), key=lambda one: one.name):
-            names = (manifest.name, *manifest.previously)
-            identifier = ids.get(manifest.file.rpartition("/")[2], ("", 0))[0]
-            judged_by = [(name, f"{name}:{manifest.name}:{identifier}") for name in names]
-            self._declared.append(_Declared(manifest, tuple(judged_by)))
-            repeats = isinstance(manifest.source, RepositorySource)
-            alike |= {name: repeats and alike.get(name, True) for name in names}
+        self._repository = repository
+        self._registry = registry
         self._known = known
+        alike: dict[str, bool] = {}
+        for manifest in registry.manifests.values():
+            repeats = isinstance(manifest.source, RepositorySource)
+            alike |= {name: repeats and alike.get(name, True) for name in (manifest.name, *manifest.previously)}
         self._entries = HostEntries(repository, known, frozenset(name for name, holds in alike.items() if holds))
-
         self.look_ahead = self._entries.look_ahead
+
+    @cached_property
+    def _declared(self) -> list[_Declared]:
+        """The manifests by their names; made once entries were looked at, which takes the most memory."""
+        ids = self._repository.listing(self._registry.revision, MODELS)
+        found = []
+        for manifest in sorted(self._registry.manifests.values(), key=lambda one: one.name):
+            identifier = ids.get(manifest.file.rpartition("/")[2], ("", 0))[0]
+            names = (manifest.name, *manifest.previously)
+            judged_by = [(name, f"{name}:{manifest.name}:{identifier}") for name in names]
+            found.append(_Declared(manifest, tuple(judged_by)))
+        return found
 
     def of(self, state: RegistryState, recorded: str | None) -> Iterator[ModelOnHost]:
         """Yield how each model stands that a host has, or is to have.

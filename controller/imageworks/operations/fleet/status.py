@@ -59,17 +59,18 @@ class _Fleet:
         self._host = host
         self._options = options
         self._now = now
-        self._recorder = RegistryCommitter(self._repository, host)
-        self._known = KnownModels(host, self._repository.root)
         self._notes: list[str] = []
-        self._registry = read_registry(self._repository, host, self._recorder)
+        recorder = RegistryCommitter(self._repository, host)
+        self._registry = read_registry(self._repository, host, recorder)
         if options.fetch:
-            self._fetch()
+            self._fetch(recorder)
         self._document = self._settings_document()
         self._registry = _without_own_entries(self._registry)
+        del recorder  # with what it read of this host's entries, which is half of what a look takes
+        self._known = KnownModels(host, self._repository.root)
         self._standings = Standings(self._repository, self._registry, self._known)
 
-    def _fetch(self) -> None:
+    def _fetch(self, recorder: RegistryCommitter) -> None:
         """Take what the remote has for what is, where it follows the checked-out commit."""
         remote, branch = Remote(self._repository.program(os.environ)), self._repository.branch()
         if branch is None:
@@ -89,7 +90,7 @@ class _Fleet:
             if not remote.is_ancestor(tip, head):
                 self._notes.append(f"{there.name} has commits that do not follow the checked-out one; that one counts")
             return
-        registry = self._recorder.load(revision=tip)
+        registry = recorder.load(revision=tip)
         Trust(self._repository, self._host).check(registry, remember=False)
         self._registry = registry
         self._notes.append(f"as of {there.name}, which is ahead of the checked-out commit")
@@ -166,12 +167,14 @@ def _applied(report: HostReport | None, commit: CommitRecord | None) -> str | No
 
 
 def _without_own_entries(registry: RegistryState) -> RegistryState:
-    """Return a registry without what is wrong with this host's entries, which is no matter of the others."""
+    """Return a registry without this host's entries, and what is wrong with them is no matter of the others."""
     broken = {name for name, found in registry.blocked.items() if found[0].file.startswith(f"{ENTRIES}/")}
     readable = (registry.documents[name] for name in broken if name in registry.documents)
     again = (read_manifest(one.file, one.value) for one in readable if isinstance(one.value, dict))
     return replace(
         registry,
+        entries={},
+        documents={},
         manifests={**registry.manifests, **{one.name: one for one in again}},
         blocked={name: found for name, found in registry.blocked.items() if name not in broken},
     )
