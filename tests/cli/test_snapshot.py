@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,17 @@ def test_a_snapshot_is_shown_as_json_for_this_host_or_another(installed: World) 
     shown = json.loads(command("snapshot", "show", "--registry", installed.root).out)
     assert [model["name"] for model in shown] == [NAME]
     assert json.loads(command("snapshot", "show", "elsewhere", "--registry", installed.root).out) == []
+
+
+@pytest.mark.parametrize("form", [{"indent": 1}, {"separators": ("\n,", ":")}, {"indent": 0}])
+def test_a_snapshot_is_shown_however_somebody_laid_it_out(installed: World, form: dict[str, Any]) -> None:
+    """Where registry.yaml is broken it is held against nothing."""
+    file = installed.root / f"snapshot/{HOST}.json"
+    models = [*json.loads(file.read_bytes()), {"name": "é", "one": {}}]
+    installed.write(file.relative_to(installed.root).as_posix(), json.dumps(models, **form))
+    installed.write("registry.yaml", "schema_version: none\n")
+    shown = command("snapshot", "show", "--registry", installed.root)
+    assert (shown.code, shown.out) == (0, f"{json.dumps(models, indent=2, ensure_ascii=False)}\n")
 
 
 @pytest.mark.parametrize("linked", ["snapshot", f"snapshot/{HOST}.json"])

@@ -107,11 +107,16 @@ def say_json(document: Mapping[str, object]) -> None:
 
 def say_json_pieces(document: Mapping[str, object]) -> None:
     """Print a document as stable JSON, piece by piece: a list that is given as an iterator is never held whole."""
+    say_json_value({"format_version": FORMAT_VERSION, **document})
+
+
+def say_json_value(value: object) -> None:
+    """Print what has no version of its form in the same way."""
     import json
 
     # One encoder for all of it: each has functions that refer to one another, which stay until cycles are looked for.
     encoder = json.JSONEncoder(indent=2, ensure_ascii=False, default=_ListAsItComes)
-    pieces = encoder.iterencode({"format_version": FORMAT_VERSION, **document})
+    pieces = encoder.iterencode(value)
     while text := "".join(islice(pieces, PIECES_AT_ONCE)):
         sys.stdout.write(escaped(text))
     sys.stdout.write("\n")

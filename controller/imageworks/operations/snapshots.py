@@ -25,15 +25,16 @@ from imageworks.registry.documents.cache import ParsedDocuments, cache_file
 from imageworks.registry.documents.diagnostic import Diagnostic, Refusal, whole_file
 from imageworks.registry.documents.git_leftovers import CONFLICT, CONFLICT_REMEDY, conflict_line
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
-from imageworks.registry.entries.entry import known_entry
+from imageworks.registry.entries.entry import Entry
 from imageworks.registry.entries.merge import SNAPSHOT_FOLDER, in_snapshot, render_snapshot, snapshot_file
 from imageworks.registry.entries.merge_snapshots import merge_snapshots
+from imageworks.registry.entries.packed import has_a_model_a_line, models_of
 from imageworks.registry.load import RegistryState, load_registry
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
 from imageworks.registry.reader import WorkTreeReader
 from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
 from imageworks.registry.settings.settings import read_settings
-from imageworks.registry.snapshot import expected_snapshot
+from imageworks.registry.snapshot import expected_snapshot, snapshot_lines
 from imageworks.registry.snapshot_check import SnapshotCheck, check_snapshots
 from imageworks.registry.validate import Validation, validate_registry
 
@@ -74,11 +75,16 @@ def check_registry(root: Path) -> SnapshotCheck:
     return check_snapshots(RegistryRepository.open(root, host=host.host), host.host, cache)
 
 
-def committed_snapshot(root: Path, host: HostSettings, name: str | None = None) -> object:
-    """Return a host's snapshot as it was committed last, after a look through the one door."""
+def committed_snapshot(root: Path, host: HostSettings, name: str | None = None) -> Iterator[object] | object:
+    """Return a host's snapshot as it was committed last, after a look through the one door.
+
+    Its models come one by one, unless it is written otherwise than a controller does.
+    """
     repository, found = open_registry(root, host._replace(host=name or host.host))
     reference = repository.find_file(found.recorded, snapshot_file(found.host))
-    return read_json(repository.read_blob(reference.id)) if reference is not None else []
+    del found  # with the models that the snapshot was held against
+    data = repository.read_blob(reference.id) if reference is not None else b"[]\n"
+    return models_of(data) if has_a_model_a_line(data) else read_json(data)
 
 
 def merge_here(base: Path, ours: Path, theirs: Path, path: str) -> None:
@@ -102,11 +108,14 @@ def rebuild_snapshots(
         rebuilt = []
         for name in hosts or _hosts(reader, known):
             file = snapshot_file(name)
-            data = expected_snapshot(state_of(validation, name))
-            changed = reader.file(file) != data
-            if changed and not dry_run:
-                (repository.root / SNAPSHOT_FOLDER).mkdir(exist_ok=True)
-                write_durably(repository.root / file, data)
+            state = state_of(validation, name)
+            changed = not reader.is_made_of(file, snapshot_lines(state))
+            if changed:  # or in no file of the disk: a sparse checkout leaves some out
+                data = expected_snapshot(state)
+                changed = reader.file(file) != data
+                if changed and not dry_run:
+                    (repository.root / SNAPSHOT_FOLDER).mkdir(exist_ok=True)
+                    write_durably(repository.root / file, data)
             settled = file in known and known[file].conflict
             if settled and not dry_run:
                 git.run("add", "--sparse", "--", repository.layout.repository_path(file))
@@ -132,7 +141,10 @@ def _hosts(reader: WorkTreeReader, known: Iterable[str]) -> list[str]:
 
 
 def state_of(validation: Validation, host: str) -> RegistryState:
-    """Return what one host sees of a registry that was read whole; what is broken is left out, as everywhere."""
+    """Return what one host sees of a registry that was read whole; what is broken is left out, as everywhere.
+
+    Of entries only what they say: that is what a snapshot is made of.
+    """
     document = validation.settings.value if validation.settings is not None else None
     entries = validation.entries.get(host, {})
     broken = {
@@ -143,7 +155,7 @@ def state_of(validation: Validation, host: str) -> RegistryState:
         host=host,
         settings=read_settings(document if isinstance(document, dict) else {}, host),
         manifests={name: one.manifest for name, one in validation.manifests.items() if name not in broken},
-        entries={name: known_entry(fields) for name, fields in entries.items()},
+        entries={name: Entry(name, fields) for name, fields in entries.items()},
     )
 
 

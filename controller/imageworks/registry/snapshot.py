@@ -1,6 +1,6 @@
 """What a host's snapshot has to be. Nothing reads one back: it is checked and never obeyed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from imageworks.foundation.errors import ImageworksError
@@ -29,6 +29,11 @@ def expected_snapshot(registry: "RegistryState") -> bytes:
     return render_snapshot(merge_each(registry.applied, registry.entries.values(), load_owners()))
 
 
+def snapshot_lines(registry: "RegistryState") -> Iterator[bytes]:
+    """Yield the same line by line."""
+    return json_lines(map(in_snapshot, merge_each(registry.applied, registry.entries.values(), load_owners())))
+
+
 def gives(registry: "RegistryState", data: bytes) -> bool:
     """Return whether a registry state's manifests and entries give a snapshot."""
     return holds(data, merge_each(registry.applied, registry.entries.values(), load_owners()))
@@ -36,8 +41,7 @@ def gives(registry: "RegistryState", data: bytes) -> bool:
 
 def gives_blob(repository: "RegistryRepository", registry: "RegistryState", blob: str) -> bool:
     """Return the same of a snapshot in git, which is told by its id: reading one takes 32 MB of ten thousand models."""
-    merged = merge_each(registry.applied, registry.entries.values(), load_owners())
-    return repository.is_made_of(blob, json_lines(map(in_snapshot, merged)))
+    return repository.is_made_of(blob, snapshot_lines(registry))
 
 
 def holds(data: bytes, models: Iterable[Mapping[str, object]]) -> bool:

@@ -7,6 +7,8 @@ from functools import lru_cache
 from io import BytesIO
 from typing import Final
 
+from imageworks.foundation.bounded_json import read_json
+
 SET_ASIDE: Final = frozenset(
     {
         "name",
@@ -56,6 +58,18 @@ def models_of(snapshot: bytes | memoryview) -> Iterator[dict[str, object]]:
     for line in BytesIO(snapshot):
         if line.startswith(b"{"):
             yield json.loads(line.rstrip(b",\n"))
+
+
+def has_a_model_a_line(snapshot: bytes) -> bool:
+    """Return whether a snapshot, which anybody may have written, says by its lines what it says as a whole."""
+    first, *models, last = BytesIO(snapshot) if snapshot.count(b"\n") > 1 else (b"", b"")
+    ends = [*[b"},\n"] * (len(models) - 1), b"}\n"]
+    if (first, last) != (b"[\n", b"]\n") or not all(map(bytes.endswith, models, ends)):
+        return False
+    try:
+        return all(isinstance(read_json(model.rstrip(b",\n")), dict) for model in models)
+    except ValueError:
+        return False
 
 
 def packed_models(snapshot: bytes) -> list[PackedObject]:

@@ -1,6 +1,5 @@
 """The ``snapshot`` commands: check the generated files, make them anew, merge them, show one host's."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,7 @@ import typer
 from imageworks.cli import completion
 from imageworks.cli.group import Commands
 from imageworks.cli.options import AsJson, DryRun, Registry
-from imageworks.cli.output import complain, counted, printable, say, say_json
+from imageworks.cli.output import complain, counted, printable, say, say_json, say_json_value
 from imageworks.cli.registries import path_prefix, registries_here
 from imageworks.foundation.errors import ExitCode
 from imageworks.operations.init_registry import install_merge_driver
@@ -126,4 +125,4 @@ def show_command(
         imageworks-models snapshot show
     """
     session = start_session(registry)
-    say(json.dumps(committed_snapshot(session.root, session.host, host), indent=2, ensure_ascii=False))
+    say_json_value(committed_snapshot(session.root, session.host, host))
