@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
-from imageworks.git.values import CommitRecord
 from imageworks.page.values import SourcePart, Step, StepChange
 from imageworks.registry.documents.document import DocumentError
 from imageworks.registry.documents.yaml_spans import parse_spans
@@ -30,7 +29,7 @@ class Setters(NamedTuple):
         whole: Whether they say so of every field, because the one is among them that declared the model.
     """
 
-    fields: dict[str, CommitRecord]
+    fields: dict[str, Step]
     whole: bool = False
 
 
@@ -40,9 +39,10 @@ Blame = Mapping[str, Setters]
 
 def read_past(reader: HistoryReader, most: int) -> tuple[tuple[Step, ...], bool, Blame]:
     """Return the newest commits that touched models, whether there are more, and who set which declared field."""
-    found = list(islice(reader.registry_steps(), most + 1))
-    shown = found[:most]
-    return tuple(step_of(one) for one in shown if one.changes), len(found) > most, _blame(shown)
+    commits = reader.registry_steps()
+    blame = _Blame()
+    steps = tuple(filter(lambda step: step.changes, map(blame.step_of, islice(commits, most))))
+    return steps, next(commits, None) is not None, blame.found
 
 
 def step_of(one: HistoryCommit) -> Step:
@@ -88,20 +88,26 @@ def _shown(value: object) -> str:
     return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
 
 
-def _blame(steps: Iterable[HistoryCommit]) -> Blame:
-    found: dict[str, Setters] = {}
-    now: dict[str, str] = {}  # what a model that had a name then is called now
-    for step in steps:
-        for change in _of_manifests(step.changes):
-            name = now.get(change.name, change.name)
+class _Blame:
+    """Learns who set what from commits, newest first; each may go then, as one may have twenty thousand files."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Setters] = {}
+        self._now: dict[str, str] = {}  # what a model that had a name then is called now
+
+    def step_of(self, one: HistoryCommit) -> Step:
+        """Return a commit as the page shows it, having learned from it."""
+        step = step_of(one)
+        for change in _of_manifests(one.changes):
+            name = self._now.get(change.name, change.name)
             if change.previous_name:
-                now[change.previous_name] = name
-            setters = found.get(name) or Setters({})
-            for one in change.fields:
-                setters.fields.setdefault(one.field, step.record)
+                self._now[change.previous_name] = name
+            setters = self.found.get(name) or Setters({})
+            for changed in change.fields:
+                setters.fields.setdefault(changed.field, step)
             declares = change.kind is ChangeKind.DECLARED
-            found[name] = setters._replace(whole=setters.whole or declares)
-    return found
+            self.found[name] = setters._replace(whole=setters.whole or declares)
+        return step
 
 
 def _of_manifests(changes: Sequence[ModelChange]) -> Iterable[ModelChange]:
@@ -116,18 +122,18 @@ def manifest_parts(name: str, file: str, data: bytes, blame: Blame) -> tuple[Sou
     lines = text.splitlines()
     shown = 1 if text.startswith(_EDITORS) else 0
     parts, last = [], ""
-    for number, record in sorted(_set_by(lines, file, data, blame.get(name) or Setters({})).items()):
-        if number >= shown and record.id != last:
+    for number, step in sorted(_set_by(lines, file, data, blame.get(name) or Setters({})).items()):
+        if number >= shown and step.commit != last:
             told = "\n".join(lines[shown : number + 1])
-            parts.append(SourcePart(told, record.id, record.when, record.author))
-            shown, last = number + 1, record.id
+            parts.append(SourcePart(told, step.commit, step.when, step.author))
+            shown, last = number + 1, step.commit
     rest = [SourcePart("\n".join(lines[shown:]))] if shown < len(lines) else []
     return (*parts, *rest)
 
 
-def _set_by(lines: Sequence[str], file: str, data: bytes, setters: Setters) -> dict[int, CommitRecord]:
+def _set_by(lines: Sequence[str], file: str, data: bytes, setters: Setters) -> dict[int, Step]:
     """Return the newest commit that set a value on a line, by the line's number from 0."""
-    commits = {record.id: record for record in setters.fields.values()}
+    commits = {step.commit: step for step in setters.fields.values()}
     if setters.whole and len(commits) == 1:  # most are so, and to find where each value stands takes half a millisecond
         first = next((number for number, line in enumerate(lines) if line.strip() and line[0] not in "#-%"), 0)
         return {first: next(iter(commits.values()))}
@@ -136,14 +142,14 @@ def _set_by(lines: Sequence[str], file: str, data: bytes, setters: Setters) -> d
     except DocumentError:
         return {}
     text = data.decode("utf-8", "replace")
-    found: dict[int, CommitRecord] = {}
+    found: dict[int, Step] = {}
     for pointer, span in spans.values.items():
-        record = setters.fields.get(_key(pointer))
-        if record is None:
+        step = setters.fields.get(_key(pointer))
+        if step is None:
             continue
         at = text.count("\n", 0, span.start)
-        if at not in found or found[at].when < record.when:
-            found[at] = record
+        if at not in found or found[at].when < step.when:
+            found[at] = step
     return found
 
 

@@ -92,7 +92,6 @@ class StateReader:
         self._versions: dict[tuple[str, bool], Version] = {}
         self._caches = tuple(caches)
         self._learned = 0
-        self._read_once = self._version  # of a commit's files each would have a method of its own
 
     def between(
         self, before: str | None, after: str | None, wanted: HistoryFilter | None = None
@@ -107,6 +106,7 @@ class StateReader:
         edited = set(self.repository.uncommitted())  # as git compares: line ends and sparse checkouts are no edits
         disk = WorkTreeReader(self.repository.root)
         now: dict[str, bytes | Refusal] = {**disk.files(MODELS), **disk.files(ENTRIES)} if edited else {}
+        read = self._version
         settings = disk.file(SETTINGS_FILE) if SETTINGS_FILE in edited else None
         if settings is not None:
             now[SETTINGS_FILE] = settings
@@ -117,12 +117,12 @@ class StateReader:
             reference, content = listed.get(path), now.get(path)
             if path not in edited:
                 same = reference is not None and path in here and reference.id == here[path].id
-                after = self._stored(path, here.get(path))
+                after = _stored(path, here.get(path), read)
             else:
                 after = None if content is None else to_be_parsed(path, content)
                 same = reference is not None and after is not None and reference.id == after.blob
             if not same and (reference is not None or after is not None):
-                pairs[path] = (self._stored(path, reference), after)
+                pairs[path] = (_stored(path, reference, read), after)
         return compare(pairs)
 
     def listed(self, revision: str | None) -> dict[str, BlobReference]:
@@ -145,14 +145,12 @@ class StateReader:
 
     def pairs(self, differences: Iterable[FileDifference], wanted: HistoryFilter) -> Pairs:
         """Return what differing files said and say, by registry path."""
+        read = self._version  # one for all: of twenty thousand files each would have a method of its own
         return {
-            one.path: (self._stored(one.path, one.before), self._stored(one.path, one.after))
+            one.path: (_stored(one.path, one.before, read), _stored(one.path, one.after, read))
             for one in differences
             if one.path in wanted
         }
-
-    def _stored(self, path: str, reference: BlobReference | None) -> FileVersion | None:
-        return None if reference is None else _Stored(reference.id, path, reference, self._read_once)
 
     def version(self, revision: str | None, path: str) -> Version | None:
         """Return a file as a commit has it; ``None`` when it has none."""
@@ -195,6 +193,12 @@ class StateReader:
             return self.repository.read_blob(reference.id, limit=_limit(path))
         except BlobRefusedError as error:
             return Refusal(error.render().split("\n", 1)[0])
+
+
+def _stored(
+    path: str, reference: BlobReference | None, read: Callable[[str, BlobReference], Version]
+) -> FileVersion | None:
+    return None if reference is None else _Stored(reference.id, path, reference, read)
 
 
 def _limit(path: str) -> int:
