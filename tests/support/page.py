@@ -64,7 +64,7 @@ def model(number: int, chance: random.Random) -> PageModel:
     name = f"{family}-{backend}-{form}-{quantization}-{number}"
     size = chance.randrange(GIB, 40 * GIB)
     damaged = number % 20 == 2
-    files = tuple(ArtifactFile(f"model-{part}.{form}", size // 4, f"{number:032x}{part:032x}") for part in range(4))
+    files = tuple((f"model-{part}.{form}", size // 4) for part in range(4))
     cache = Cache((CachedLayers(32, 2048),))
     return PageModel(
         name=name,
@@ -88,13 +88,14 @@ def model(number: int, chance: random.Random) -> PageModel:
 
 def details(name: str) -> PageDetails:
     """Return what the page of one model says besides."""
-    family, backend, _form, quantization, number = name.rsplit("-", 4)
+    family, backend, form, quantization, number = name.rsplit("-", 4)
     commit, owner = f"{int(number):040x}", OWNERS[int(number) % len(OWNERS)]
     return PageDetails(
         title=f"{family} ({quantization})",
         facts={"Source": f"{owner}/{family} @ {commit}", "Licence": "apache-2.0"},
         manifest=(SourcePart("schema_version: 1"), SourcePart(f"backend: {backend}", commit, NOW, "Ada")),
         commands=(f"imageworks-models launch {backend} {name}",),
+        files=tuple(ArtifactFile(f"model-{part}.{form}", GIB, f"{int(number):032x}{part:032x}") for part in range(4)),
         readme=CARD if int(number) < 50 else "",
         evidence=("config.json: quantization_config",),
     )

@@ -114,9 +114,9 @@ class Page:
             age = _age(one.changed, self.facts.made)
             colours = (f"f{formats.get(_format(one), OTHER)}", f"b{backends.get(_backend(one), OTHER)}", f"a{age}")
             link = model_page(one.name)
-            files = [Area(file.path, file.size, colours, link) for file in one.files]
+            files = [Area(path, size, colours, link) for path, size in one.files]
             owners = places.setdefault(one.location or "elsewhere", {})
-            area = Area(one.name, sum(file.size for file in one.files) or one.size, colours, link, tuple(files))
+            area = Area(one.name, sum(size for _, size in one.files) or one.size, colours, link, tuple(files))
             owners.setdefault(one.owner or "unknown", []).append(area)
         areas = [group(place, [group(owner, ones) for owner, ones in o.items()]) for place, o in places.items()]
         for store in self.facts.stores:

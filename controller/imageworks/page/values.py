@@ -47,7 +47,7 @@ class PageModel:
         location: The named place where it is, or its folder.
         changed: When it came here.
         roles: What it is used for.
-        files: Its verified files.
+        files: Path and size of each verified file.
         memory: What it needs, where that is known.
     """
 
@@ -65,7 +65,7 @@ class PageModel:
     location: str = ""
     changed: datetime | None = None
     roles: tuple[str, ...] = ()
-    files: "tuple[ArtifactFile, ...]" = ()
+    files: tuple[tuple[str, int], ...] = ()
     memory: "Demand | None" = None
 
 
@@ -79,6 +79,7 @@ class PageDetails:
         manifest: Its manifest, in parts; empty where it has none.
         commands: What serves it, as lines for a shell.
         notes: What is to be known before it is served.
+        files: Its verified files.
         readme: Its model card, Markdown behind the front matter; empty where there is none.
         readme_cut: Whether that is only the card's beginning.
         evidence: What its description rests on.
@@ -89,6 +90,7 @@ class PageDetails:
     manifest: tuple[SourcePart, ...] = ()
     commands: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    files: "tuple[ArtifactFile, ...]" = ()
     readme: str = ""
     readme_cut: bool = False
     evidence: tuple[str, ...] = ()

@@ -68,7 +68,7 @@ class ModelReader:
             location=intern(text(model, "download_location")),
             changed=_when(text(model, "downloaded_at")),
             roles=tuple(map(intern, texts(model, "roles"))),
-            files=entry.files if entry is not None else (),
+            files=tuple((one.path, one.size) for one in entry.files) if entry is not None else (),
             memory=_memory(model, entry),
         )
 
@@ -106,6 +106,7 @@ class DetailReader:
             manifest=self.manifest(name),
             commands=commands,
             notes=notes,
+            files=entry.files if entry is not None else (),
             readme=card[: self.longest_card],
             readme_cut=len(card) > self.longest_card,
             evidence=tuple(_evidence(model)),
