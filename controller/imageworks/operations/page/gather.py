@@ -181,7 +181,7 @@ def _elsewhere(repository: RegistryRepository, here: str) -> Iterable[tuple[str,
             continue
         found = _HostModels()
         with suppress(BlobRefusedError, ValueError, RecursionError):  # somebody else wrote it
-            for model in models_of(repository.read_blob(reference.id)):
+            for model in models_of(repository.view_blob(reference.id)):
                 found.add(model)
             yield host, found
 
