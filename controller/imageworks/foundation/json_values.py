@@ -39,8 +39,27 @@ def shared(value: Any) -> Any:  # noqa: ANN401 # JSON
     if isinstance(value, str):
         return _known(value) if len(value) < _SHORT else value
     if isinstance(value, dict):
-        return {_known(key): shared(one) for key, one in value.items()}
+        return shared_object({_known(key): shared(one) for key, one in value.items()})
     return value
+
+
+def shared_object(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an object, or one that says the same in the same order: nobody changes what a document says."""
+    text = _ObjectText(repr(value))
+    text.value = value
+    return _known_object(text)
+
+
+class _ObjectText(str):
+    """An object as text, which is alike only where its values are of the same kinds, with the object."""
+
+    __slots__ = ("value",)
+    value: dict[str, Any]
+
+
+@lru_cache(maxsize=1024)
+def _known_object(text: _ObjectText) -> dict[str, Any]:
+    return text.value
 
 
 @lru_cache(maxsize=1024)

@@ -270,7 +270,7 @@ def read_registry_entry(
         quantization=quantization_of(fields),
         roles=_texts(fields, "roles"),
         role_priority={role: number for role, number in priority.items() if isinstance(number, int)},
-        capabilities=_part(fields, "capabilities"),
+        capabilities=dict(_part(fields, "capabilities")),  # the object that manifests have in common stays as it is
         model_aliases=_texts(fields, "model_aliases"),
         generation_defaults=Part(_part(fields, "generation_defaults")),
         chat_template=ChatTemplatePart(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from pathlib import Path
+from typing import Final
 
 from imageworks.files.artifact import FileSource, RemoteFile
 from imageworks.foundation.errors import ImageworksError
@@ -56,6 +57,10 @@ class TargetFolder:
     path: Path
     location: str
     filesystem: str
+
+
+NO_FILES: Final[frozenset[str]] = frozenset()
+"""One for all: Python makes each empty set anew, of 216 bytes."""
 
 
 class FileState(Enum):

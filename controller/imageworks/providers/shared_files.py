@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 
+from imageworks.plan.facts import NO_FILES
 from imageworks.registry.entries.entry import Entry
 
 
@@ -30,7 +31,7 @@ class SharedFiles:
         """
         with self._guard:
             if len(standing := self._standing[entry.base]) == 1 and entry.name in standing:
-                return frozenset()
+                return NO_FILES
             beside = [other for name, other in standing.items() if name != entry.name]
         own = {file.path for file in entry.files}
         return frozenset(file.path for other in beside for file in other.files if file.path in own)

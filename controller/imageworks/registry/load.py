@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from imageworks.foundation.json_values import shared_object
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BlobReference
 from imageworks.registry.commit_reader import MANY, RevisionReader
@@ -290,11 +291,18 @@ def _manifests(
                 checked[file] = one = check_manifest(file, _content(repository, reference))
                 if one.document is None:
                     continue
-                value = one.document.value
+                value = _with_shared_parts(one.document.value)
                 cache.put(reference.id, value)
             # Also of one that was just parsed: ten thousand do not keep their texts for a problem that few have.
             checked[file] = CheckedDocument(Document(file, value, _Places(repository, reference, file)))
     return checked, out_of_place
+
+
+def _with_shared_parts(value: "JsonValue") -> "JsonValue":
+    """Return a manifest whose parts are the same objects as those of others that say the same: a third of its size."""
+    if not isinstance(value, dict):
+        return value
+    return {key: shared_object(part) if isinstance(part, dict) else part for key, part in value.items()}
 
 
 class _Places(NamedTuple):
