@@ -5,6 +5,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from io import BytesIO
 from typing import Final
 
 from imageworks.foundation.bounded_json import read_json
