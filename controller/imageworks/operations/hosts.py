@@ -227,8 +227,8 @@ class RegistryHosts:
             changes[file] = respelt(file, self._bytes(file), ("hosts", hosts.index(old)), new)
             lines.append(f"~ {file}: for {new}")
         if snapshot_file(new) in changes:  # it says of manifests for whom they are
-            whole = validate_registry(_Changed(self._reader, changes))
-            changes[snapshot_file(new)] = expected_snapshot(state_of(whole, new))
+            renamed = _Changed(self._reader, changes)
+            changes[snapshot_file(new)] = expected_snapshot(state_of(renamed, validate_registry(renamed), new))
         applied = self._repository.last_applied(old, revision=self._registry.revision)
         trailers = dict(applied.trailers) if applied is not None else {}
         kept = {RECONCILED_REVISION: trailers[RECONCILED_REVISION]} if RECONCILED_REVISION in trailers else {}

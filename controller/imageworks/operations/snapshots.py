@@ -31,12 +31,12 @@ from imageworks.registry.entries.merge_snapshots import merge_snapshots
 from imageworks.registry.entries.packed import has_a_model_a_line, models_of
 from imageworks.registry.load import RegistryState, load_registry
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
-from imageworks.registry.reader import WorkTreeReader
+from imageworks.registry.reader import RegistryReader, WorkTreeReader
 from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
 from imageworks.registry.settings.settings import read_settings
 from imageworks.registry.snapshot import expected_snapshot, snapshot_lines
 from imageworks.registry.snapshot_check import SnapshotCheck, check_snapshots
-from imageworks.registry.validate import Validation, validate_registry
+from imageworks.registry.validate import Validation, valid_entries, validate_registry
 
 DRIVER: Final = "imageworks-snapshot"
 _MERGE_HEAD: Final = "GITHEAD_"
@@ -108,7 +108,7 @@ def rebuild_snapshots(
         rebuilt = []
         for name in hosts or _hosts(reader, known):
             file = snapshot_file(name)
-            state = state_of(validation, name)
+            state = state_of(reader, validation, name)
             changed = not reader.is_made_of(file, snapshot_lines(state))
             if changed:  # or in no file of the disk: a sparse checkout leaves some out
                 data = expected_snapshot(state)
@@ -116,6 +116,7 @@ def rebuild_snapshots(
                 if changed and not dry_run:
                     (repository.root / SNAPSHOT_FOLDER).mkdir(exist_ok=True)
                     write_durably(repository.root / file, data)
+            del state  # before the next host's entries are read
             settled = file in known and known[file].conflict
             if settled and not dry_run:
                 git.run("add", "--sparse", "--", repository.layout.repository_path(file))
@@ -140,13 +141,12 @@ def _hosts(reader: WorkTreeReader, known: Iterable[str]) -> list[str]:
     return sorted(found | {PurePosixPath(file).parts[1] for file in reader.files(ENTRIES) if file.count("/") > 1})
 
 
-def state_of(validation: Validation, host: str) -> RegistryState:
+def state_of(reader: RegistryReader, validation: Validation, host: str) -> RegistryState:
     """Return what one host sees of a registry that was read whole; what is broken is left out, as everywhere.
 
     Of entries only what they say: that is what a snapshot is made of.
     """
     document = validation.settings.value if validation.settings is not None else None
-    entries = validation.entries.get(host, {})
     broken = {
         PurePosixPath(one.file).stem for one in validation.diagnostics if one.file.startswith(f"{ENTRIES}/{host}/")
     }
@@ -155,7 +155,7 @@ def state_of(validation: Validation, host: str) -> RegistryState:
         host=host,
         settings=read_settings(document if isinstance(document, dict) else {}, host),
         manifests={name: one.manifest for name, one in validation.manifests.items() if name not in broken},
-        entries={name: Entry(name, fields) for name, fields in entries.items()},
+        entries={name: Entry(name, fields) for name, fields in valid_entries(reader, validation, host)},
     )
 
 

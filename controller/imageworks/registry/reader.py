@@ -24,7 +24,8 @@ class RegistryReader(Protocol):
         ...
 
 
-_Listed = dict[str, bytes | Refusal | Path]
+_Listed = dict[str, bytes | Refusal | str]
+"""What files have by their paths within the registry, or, as a text, what their paths are called on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,8 @@ class WorkTreeReader:
         top = self.root / folder
         if top.is_symlink():
             return {folder: Refusal("a symbolic link", "put a plain folder in its place")}
-        start = len(self.root.as_posix().rstrip("/")) + 1
-        found: _Listed = {path.as_posix()[start:]: refusal or path for path, refusal in _walk(top)}
-        return _Files(_as_git_has_them(self.root, folder, found))
+        found: _Listed = {path: refusal or path for path, refusal in _walk(self.root, folder)}
+        return _Files(self.root, _as_git_has_them(self.root, folder, found))
 
     def is_made_of(self, path: str, pieces: Iterable[bytes]) -> bool:
         """Return whether a plain file on the disk has just these bytes; a snapshot of 18 MB need not stand there whole.
@@ -66,12 +66,13 @@ class WorkTreeReader:
 class _Files(Mapping[str, bytes | Refusal]):
     """Files that are read when they are asked for: those of fifty thousand entries would fill the memory."""
 
-    def __init__(self, listed: _Listed) -> None:
+    def __init__(self, root: Path, listed: _Listed) -> None:
+        self._root = root
         self._listed = listed
 
     def __getitem__(self, path: str) -> bytes | Refusal:
         found = self._listed[path]
-        content = read_plain_file(found) if isinstance(found, Path) else found
+        content = read_plain_file(self._root / found) if isinstance(found, str) else found
         return Refusal("gone since the folder was listed", "run this again") if content is None else content
 
     def __iter__(self) -> Iterator[str]:
@@ -127,13 +128,13 @@ def _ignores_case(path: Path) -> bool:
         return False
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, Refusal | None]]:
-    """Yield every non-folder below a folder, and why it is not to be opened; hidden names are left out."""
+def _walk(root: Path, folder: str) -> Iterator[tuple[str, Refusal | None]]:
+    """Yield the path of every non-folder below a folder, and why it is not to be opened; hidden names are left out."""
     pending = [folder]
     while pending:
         current = pending.pop()
         try:
-            children = sorted(os.scandir(current), key=lambda child: child.name)
+            children = sorted(os.scandir(root / current), key=lambda child: child.name)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -142,10 +143,11 @@ def _walk(folder: Path) -> Iterator[tuple[Path, Refusal | None]]:
         for child in children:
             if child.name.startswith("."):
                 continue
+            path = f"{current}/{child.name}"
             if child.is_dir(follow_symlinks=False):
-                pending.append(Path(child.path))
+                pending.append(path)
             else:
-                yield Path(child.path), Refusal("a symbolic link") if child.is_symlink() else None
+                yield path, Refusal("a symbolic link") if child.is_symlink() else None
 
 
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

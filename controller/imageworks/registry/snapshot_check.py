@@ -31,7 +31,7 @@ from imageworks.registry.load import ENTRY_DEPTH, RegistryState, load_registry
 from imageworks.registry.reader import WorkTreeReader
 from imageworks.registry.settings.settings import read_settings
 from imageworks.registry.snapshot import expected_snapshot, gives, gives_blob
-from imageworks.registry.validate import Validation
+from imageworks.registry.validate import Validation, valid_entries
 
 if TYPE_CHECKING:
     from imageworks.git.log import ChangesWithin, ChangeWithin
@@ -223,9 +223,12 @@ def is_as_files_give(reader: WorkTreeReader, validation: Validation) -> bool:
     for host, file in hosts.items():
         labels = read_settings(settings if isinstance(settings, dict) else {}, host).labels
         declared = (item.manifest for item in validation.manifests.values() if item.manifest.applies_to(host, labels))
-        recorded = (entries.Entry(name, fields) for name, fields in validation.entries.get(host, {}).items())
-        if not reader.is_made_of(file, json_lines(map(in_snapshot, merge_each(declared, recorded, owners)))):
-            return False
+        recorded = (entries.Entry(name, fields) for name, fields in valid_entries(reader, validation, host))
+        try:
+            if not reader.is_made_of(file, json_lines(map(in_snapshot, merge_each(declared, recorded, owners)))):
+                return False
+        except entries.InvalidEntryError:
+            return False  # edited just now
     return True
 
 

@@ -5,12 +5,14 @@ caller can go on with them and still knows the names that a broken manifest hold
 """
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from imageworks.foundation.errors import ImageworksError
 from imageworks.registry.cross_checks import (
@@ -39,7 +41,7 @@ from imageworks.registry.documents.schema import (
 from imageworks.registry.documents.yaml_reader import parse_yaml
 from imageworks.registry.entries import entry as entries
 from imageworks.registry.entries.merge import SNAPSHOT_FOLDER
-from imageworks.registry.entries.packed import PackedObject, pack_text
+from imageworks.registry.entries.packed import PackedObject
 from imageworks.registry.find_registries import concerns_models, registry_of, repository_around
 from imageworks.registry.manifests import manifest as manifests
 from imageworks.registry.place_checks import check_manifest_places, check_settings_places
@@ -75,7 +77,7 @@ class Validation:
     Args:
         settings: registry.yaml, when it is valid.
         manifests: The valid manifests, by model name.
-        entries: The fields of the valid entries, by host and model name.
+        entries: Checksums of the valid entries, by host and model name; :func:`valid_entries` reads them once more.
         blocked: Names of models whose manifest is wrong, with what is wrong; such a model is not deleted, only broken.
         diagnostics: Everything that is wrong, sorted by place.
         files: How many files were looked at.
@@ -84,7 +86,7 @@ class Validation:
 
     settings: Document | None = None
     manifests: Mapping[str, Declared] = field(default_factory=dict)
-    entries: Mapping[str, Mapping[str, Mapping[str, object]]] = field(default_factory=dict)
+    entries: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     blocked: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
     files: int = 0
@@ -226,7 +228,7 @@ def validate_registry(
     folder = entries.FOLDER if entries_of is None else f"{entries.FOLDER}/{entries_of}"
     recorded = _check_entries(reader.files(folder))
     partial = reader if isinstance(reader, PartialReader) else None
-    hosts = partial.hosts if partial is not None else recorded.fields
+    hosts = partial.hosts if partial is not None else recorded.valid
     valid, problems = validate_documents(checked, own.document, hosts)
     settings = own.document.value if own.document is not None else None
     policies = registry_settings.read_settings(settings if isinstance(settings, dict) else {}, "").policies
@@ -246,7 +248,7 @@ def validate_registry(
     return Validation(
         settings=own.document,
         manifests=valid,
-        entries=recorded.fields,
+        entries=recorded.valid,
         blocked={manifests.manifest_name(file): tuple(found) for file, found in sorted(problems.items())},
         diagnostics=tuple(sorted(diagnostics)),
         files=1 + len(checked) + len(nested) + len(recorded.files),
@@ -273,13 +275,13 @@ class _Recorded(NamedTuple):
     """What was found of the entries of a registry.
 
     Args:
-        fields: Those of the valid ones, by host and model name.
+        valid: Checksums of the valid ones, by host and model name.
         files: The files that were looked at.
         diagnostics: What is wrong in them.
         licenses: Which licences hosts found at models' sources, by the models' names.
     """
 
-    fields: dict[str, dict[str, Mapping[str, object]]]
+    valid: dict[str, dict[str, int]]
     files: list[str]
     diagnostics: list[Diagnostic]
     licenses: dict[str, set[str]]
@@ -297,11 +299,28 @@ def _check_entries(contents: Mapping[str, bytes | Refusal]) -> _Recorded:
         found.diagnostics.extend(checked.diagnostics)
         fields = checked.document.value if checked.document is not None else None
         if isinstance(fields, dict) and isinstance(content, bytes):
-            host, name = PurePosixPath(file).parts[1], PurePosixPath(file).stem
-            found.fields.setdefault(host, {})[name] = PackedObject(pack_text(content))
+            host, name = PurePosixPath(file).parts[1], sys.intern(PurePosixPath(file).stem)  # many hosts have it
+            found.valid.setdefault(host, {})[name] = crc32(content)
             if isinstance(license_ := fields.get("license"), str):
                 found.licenses[name].add(license_)
     return found
+
+
+def valid_entries(
+    reader: RegistryReader, validation: Validation, host: str
+) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Yield the fields of a host's valid entries by name, read once more: fifty thousand would fill the memory.
+
+    Raises:
+        InvalidEntryError: One is not what was found valid.
+    """
+    contents = reader.files(f"{entries.FOLDER}/{host}")
+    for name, checksum in validation.entries.get(host, {}).items():
+        file = entries.entry_file(host, name)
+        content = contents.get(file)
+        if not isinstance(content, bytes) or crc32(content) != checksum:
+            raise entries.InvalidEntryError(file, "changed while it was looked at", "run this again")
+        yield name, PackedObject(content)
 
 
 def _contradictions(declared: Iterable[Declared], licenses: Mapping[str, Collection[str]]) -> Iterator[str]:
