@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from imageworks.foundation.json_values import mapping, part
@@ -62,8 +63,14 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def declare(document: Document) -> Declared:
-    """Return the manifest of a schema-valid document."""
+NONE_DECLARED: Final[Mapping[str, Declared]] = MappingProxyType({})
+
+
+def declare(document: Document, same: Mapping[str, Declared] = NONE_DECLARED) -> Declared:
+    """Return the manifest of a schema-valid document; what is known by its name, where that is of the same document."""
+    known = same.get(manifest_name(document.file))
+    if known is not None and known.document is document:
+        return known
     fields = document.value if isinstance(document.value, dict) else {}
     return Declared(read_manifest(document.file, fields), document)
 

@@ -10,7 +10,7 @@ from imageworks.foundation.json_values import shared_object
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BlobReference
 from imageworks.registry.commit_reader import MANY, RevisionReader
-from imageworks.registry.cross_checks import Declared, declare
+from imageworks.registry.cross_checks import NONE_DECLARED, Declared, declare
 from imageworks.registry.documents.cache import KeptText, ParsedDocuments
 from imageworks.registry.documents.diagnostic import Diagnostic, Refusal, whole_file
 from imageworks.registry.documents.document import Document, Pointer, SourceMap
@@ -194,7 +194,7 @@ def _declarations(
     while len(cache.in_memory) >= _MOST_IN_MEMORY:  # before another is made
         del cache.in_memory[next(iter(cache.in_memory))]
     others = (one.valid for one in cache.in_memory.values() if isinstance(one, _Declarations))
-    same: Mapping[str, Declared] = next(others, {})
+    same = next(others, NONE_DECLARED)
     checked, out_of_place = _manifests(repository, revision, cache, same)
     for file, content in declared.items():
         checked.pop(file, None)
@@ -202,10 +202,7 @@ def _declarations(
             out_of_place.append(problem)
         elif content is not None and is_manifest_path(file):
             checked[file] = check_manifest(file, content)
-    valid, problems = _validate(checked, settings, hosts, key, cache)
-    for name, item in valid.items():
-        if name in same and same[name].document is item.document:
-            valid[name] = same[name]
+    valid, problems = _validate(checked, settings, hosts, key, cache, same)
     found = _Declarations(len(checked), valid, problems, out_of_place)
     if key is not None:
         cache.in_memory[key] = found
@@ -224,13 +221,14 @@ def _validate(
     hosts: Iterable[str],
     key: str | None,
     cache: ParsedDocuments,
+    same: Mapping[str, Declared],
 ) -> tuple[dict[str, Declared], dict[str, list[Diagnostic]]]:
     """Hold manifests against each other, unless just these were found to agree before."""
     documents = [one.document for _, one in sorted(checked.items()) if one.document is not None and not one.diagnostics]
     if key is not None and len(documents) == len(checked) and cache.get(key) is True:
-        declared = [declare(document) for document in documents]
+        declared = [declare(document, same) for document in documents]
         return {item.manifest.name: item for item in declared}, {}
-    valid, problems = validate_documents(checked, settings.document, hosts)
+    valid, problems = validate_documents(checked, settings.document, hosts, same)
     if key is not None and not problems:
         cache.put(key, value=True)
     return valid, problems

@@ -16,6 +16,7 @@ from zlib import crc32
 
 from imageworks.foundation.errors import ImageworksError
 from imageworks.registry.cross_checks import (
+    NONE_DECLARED,
     Declared,
     all_locations,
     check_modelfiles,
@@ -196,12 +197,16 @@ def validate_documents(
     checked: Mapping[str, CheckedDocument],
     settings: Document | None,
     hosts: Iterable[str],
+    same: Mapping[str, Declared] = NONE_DECLARED,
 ) -> tuple[dict[str, Declared], dict[str, list[Diagnostic]]]:
-    """Check manifests against each other; return the valid ones by name, and all problems by file."""
+    """Check manifests against each other; return the valid ones by name, and all problems by file.
+
+    Of another commit's, ``same``, those that are of the same documents are taken.
+    """
     problems: dict[str, list[Diagnostic]] = defaultdict(list)
     for file, one in checked.items():
         problems[file].extend(one.diagnostics)
-    declared = [declare(one.document) for _file, one in sorted(checked.items()) if one.document is not None]
+    declared = [declare(one.document, same) for _file, one in sorted(checked.items()) if one.document is not None]
     for diagnostic in (
         *check_names(checked),
         *check_references(declared, settings, set(hosts)),
