@@ -112,6 +112,7 @@ READS_NONE: Final = {
 
 READING_FUNCTIONS: Final[Mapping[str, Callable[[Path], object]]] = {
     "load_registry": lambda root: registry.load_registry(registry=root),
+    "each_entry": lambda root: list(registry.each_entry(registry=root)),
     "get_entry": lambda root: registry.get_entry(NAME, registry=root),
     "list_models": lambda root: registry.list_models(registry=root),
     "find_by_role": lambda root: registry.find_by_role("caption", registry=root),

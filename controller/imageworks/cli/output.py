@@ -110,12 +110,12 @@ def say_json_pieces(document: Mapping[str, object]) -> None:
     say_json_value({"format_version": FORMAT_VERSION, **document})
 
 
-def say_json_value(value: object) -> None:
+def say_json_value(value: object, *, sort_keys: bool = False) -> None:
     """Print what has no version of its form in the same way."""
     import json
 
     # One encoder for all of it: each has functions that refer to one another, which stay until cycles are looked for.
-    encoder = json.JSONEncoder(indent=2, ensure_ascii=False, default=_ListAsItComes)
+    encoder = json.JSONEncoder(indent=2, ensure_ascii=False, sort_keys=sort_keys, default=_ListAsItComes)
     pieces = encoder.iterencode(value)
     while text := "".join(islice(pieces, PIECES_AT_ONCE)):
         sys.stdout.write(escaped(text))

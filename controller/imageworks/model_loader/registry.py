@@ -5,7 +5,7 @@ the registry's lock: several processes may do it at once, and each waits for its
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from imageworks.foundation.tables import ResultTable
 from imageworks.foundation.texts import human_bytes
 from imageworks.host.settings import ARGUMENT, HostSettings, find_registry, load_host_settings
 from imageworks.model_loader.entries import RegistryEntry, changes_of, read_registry_entry
-from imageworks.reconcile.current_models import CurrentModels
+from imageworks.reconcile.current_models import CurrentModels, each_model
 from imageworks.registry.entries import queries
 from imageworks.registry.entries.lookup import UnknownModelError, find_name, named
 from imageworks.serving.availability import with_availability
@@ -118,6 +118,26 @@ def load_registry(*, force: bool = False, registry: Path | None = None) -> dict[
     used = last_accessed(host.state_dir)
     shown |= {name: replace(shown[name], last_accessed=when) for name, when in used.items() if name in shown}
     return ModelTable(shown)
+
+
+def each_entry(*, registry: Path | None = None) -> Iterator[RegistryEntry]:
+    """Yield the same models one by one, as they were committed, for who only shows them.
+
+    Args:
+        registry: The registry; found as every command finds it when absent.
+
+    Raises:
+        RegistryNotFoundError: There is no registry.
+        UntrustedRegistryError: It must be signed and is not.
+        SnapshotError: The snapshot is not what manifests and entries give.
+    """
+    key, host = _where(registry)
+    used = last_accessed(host.state_dir)
+    for model in with_availability(each_model(key[0], host, whole=True), host.state_dir):
+        fields = {name: value for name, value in model.items() if name != "unavailable"}
+        entry = read_registry_entry(fields, registry=key[0], allows=host.allows)
+        away = queries.text(model, "unavailable") or None
+        yield replace(entry, unavailable=away, last_accessed=used.get(entry.name))
 
 
 def get_entry(name: str, *, registry: Path | None = None) -> RegistryEntry:

@@ -131,16 +131,18 @@ class _Review:
     def of(self, name: str) -> HostPlan:
         """Return what one host would do."""
         repository, cache, base = self.repository, self.cache, self.base
+        # First, and without its entries: the host is what it is on either side, and has no room for two of them.
+        before = None if base is None else load_registry(repository, name, revision=base, cache=cache)
+        before = None if before is None else replace(before, entries={})
         now = load_registry(repository, name, revision=self.head, cache=cache)
         here = replace(self.asked, names=known_names(now, self.asked.names))
         away, wrong = _records_away(repository, now), _snapshot_problem(repository, now, cache, self.changes)
         plan, situation = _plan(repository, self.host, now, here)
         forged = [wrong.render()] if wrong is not None else []
         plan = replace(plan, notes=(*plan.notes, *forged, *self.lacking, *away))
-        if base is None:
+        if before is None:
             return compare(_as_far_as_known(plan) if away else plan, situation)
-        before = load_registry(repository, name, revision=base, cache=cache)
-        before = replace(before, entries=now.entries, recorded=now.recorded)  # the host is what it is, on either side
+        before = replace(before, entries=now.entries, recorded=now.recorded)
         old, earlier = _plan(repository, self.host, before, here, lenient=True)
         records = _changed_records(self.changed, name)
         found = compare(plan, situation, base=base, before=old, earlier=earlier, rules=self.rules, records=records)

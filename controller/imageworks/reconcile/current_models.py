@@ -25,20 +25,23 @@ def current_models(root: Path, host: HostSettings) -> "Sequence[Model]":
     return CurrentModels(root, host).models()
 
 
-def each_model(root: Path, host: HostSettings, *, summaries: bool = False) -> "Iterator[Model]":
+def each_model(root: Path, host: HostSettings, *, summaries: bool = False, whole: bool = False) -> "Iterator[Model]":
     """Return an iterator over the same, each read when it is its turn: of ten thousand, values take 80 MB.
 
     Args:
         root: The registry folder.
         host: This host.
         summaries: Whether of each model that is enough which a table of models shows and chooses by.
+        whole: Whether each model has its verified files too, which only entries list.
     """
-    noted = SnapshotNote(host, root).read(summaries=summaries)
+    noted = None if whole else SnapshotNote(host, root).read(summaries=summaries)
     if noted is not None:
         _tell(noted.left_out)
         return iter(noted.models)
-    from imageworks.registry.snapshot import expected_snapshot
+    from imageworks.registry.snapshot import each_whole, expected_snapshot
 
+    if whole:
+        return each_whole(_registry(root, host))
     models = models_of(expected_snapshot(_registry(root, host)))
     return map(summary_of, models) if summaries else models
 

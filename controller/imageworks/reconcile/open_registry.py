@@ -20,7 +20,7 @@ from imageworks.registry.cross_checks import fold
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.merge import HostModels
 from imageworks.registry.load import RegistryState, records_tip
-from imageworks.registry.snapshot import SnapshotError, whole_models
+from imageworks.registry.snapshot import SnapshotError, merged_models
 from imageworks.registry.snapshot_check import snapshot_problem
 
 PATIENCE_SECONDS: Final = 2.0
@@ -93,4 +93,4 @@ def host_models(root: Path, host: HostSettings) -> HostModels:
     """Return this host's models with what was recorded of each: for what acts."""
     registry = open_registry(root, host)[1]
     unreadable = {name: problems[0].render() for name, problems in registry.blocked.items()}
-    return HostModels(whole_models(registry), registry.entries, unreadable)
+    return HostModels(merged_models(registry), registry.entries, unreadable)

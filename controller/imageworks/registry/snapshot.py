@@ -4,7 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from imageworks.foundation.errors import ImageworksError
-from imageworks.registry.entries.merge import in_snapshot, json_lines, load_owners, merge, merge_each, render_snapshot
+from imageworks.registry.entries.merge import (
+    MergedModels,
+    in_snapshot,
+    json_lines,
+    load_owners,
+    merge_each,
+    render_snapshot,
+)
 
 if TYPE_CHECKING:
     from imageworks.git.repository import RegistryRepository
@@ -21,22 +28,32 @@ class SnapshotError(ImageworksError):
 
 def whole_models(registry: "RegistryState") -> list[dict[str, object]]:
     """Return what a registry state's manifests and entries give, verified files included."""
-    return merge(registry.applied, registry.entries.values(), load_owners())
+    return list(each_whole(registry))
+
+
+def merged_models(registry: "RegistryState") -> MergedModels:
+    """Return the same as a sequence that holds one of them at a time."""
+    return MergedModels(registry.applied, registry.entries.values(), load_owners())
+
+
+def each_whole(registry: "RegistryState") -> Iterator[dict[str, object]]:
+    """Yield the same one by one, for what shows them: ten thousand at a time would fill the memory."""
+    return merge_each(registry.applied, registry.entries.values(), load_owners())
 
 
 def expected_snapshot(registry: "RegistryState") -> bytes:
     """Return the snapshot that a registry state's manifests and entries give."""
-    return render_snapshot(merge_each(registry.applied, registry.entries.values(), load_owners()))
+    return render_snapshot(each_whole(registry))
 
 
 def snapshot_lines(registry: "RegistryState") -> Iterator[bytes]:
     """Yield the same line by line."""
-    return json_lines(map(in_snapshot, merge_each(registry.applied, registry.entries.values(), load_owners())))
+    return json_lines(map(in_snapshot, each_whole(registry)))
 
 
 def gives(registry: "RegistryState", data: bytes) -> bool:
     """Return whether a registry state's manifests and entries give a snapshot."""
-    return holds(data, merge_each(registry.applied, registry.entries.values(), load_owners()))
+    return holds(data, each_whole(registry))
 
 
 def gives_blob(repository: "RegistryRepository", registry: "RegistryState", blob: str) -> bool:

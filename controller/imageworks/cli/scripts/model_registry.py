@@ -11,11 +11,11 @@ from imageworks.cli import completion
 from imageworks.cli.commands.follow.verify import show_results
 from imageworks.cli.group import Commands
 from imageworks.cli.options import AsJson, Registry, Wait
-from imageworks.cli.output import complain, one_line, printable, say, say_json, table
+from imageworks.cli.output import complain, one_line, printable, say, say_json, say_json_value, table
 from imageworks.cli.views.progress import show_progress
 from imageworks.foundation.errors import UsageError
 from imageworks.foundation.texts import human_bytes
-from imageworks.model_loader.registry import get_entry, load_registry
+from imageworks.model_loader.registry import each_entry, get_entry
 from imageworks.operations.session import start_session
 from imageworks.operations.verify.one_model import exit_code, unlock_model, verify_and_lock, verify_model
 
@@ -71,26 +71,25 @@ def verify_command(
 @app.command("list")
 def list_command(as_json: AsJson = False, registry: Registry = None) -> None:
     """List every model by its variant name, also those without files, deprecated ones and those of tests."""
-    models = load_registry(registry=registry)
+    models = each_entry(registry=registry)
     if as_json:
-        say(json.dumps([dict(model.fields) for model in models.values()], indent=2, sort_keys=True, ensure_ascii=False))
-    elif not models:
-        say("Nothing is recorded here yet: declare a model and run `imageworks-models reconcile`.")
-    else:
-        rows = [
-            [
-                printable(model.name),
-                model.backend,
-                printable(model.download_format or ""),
-                printable(model.quantization or ""),
-                "yes" if model.installed else "no",
-                (model.version_lock.expected_aggregate_sha256 or "yes")[:12] if model.version_lock.locked else "",
-                printable(",".join(model.roles)),
-            ]
-            for model in models.values()
+        say_json_value((dict(model.fields) for model in models), sort_keys=True)
+        return
+    rows = [
+        [
+            printable(model.name),
+            model.backend,
+            printable(model.download_format or ""),
+            printable(model.quantization or ""),
+            "yes" if model.installed else "no",
+            (model.version_lock.expected_aggregate_sha256 or "yes")[:12] if model.version_lock.locked else "",
+            printable(",".join(model.roles)),
         ]
-        headings = ("VARIANT", "BACKEND", "FORMAT", "QUANT", "INSTALLED", "LOCKED TO", "ROLES")
-        say(table(headings, rows, whole=frozenset({5})))
+        for model in models
+    ]
+    headings = ("VARIANT", "BACKEND", "FORMAT", "QUANT", "INSTALLED", "LOCKED TO", "ROLES")
+    empty = "Nothing is recorded here yet: declare a model and run `imageworks-models reconcile`."
+    say(table(headings, rows, whole=frozenset({5})) if rows else empty)
 
 
 @app.command("show")

@@ -1,7 +1,7 @@
 """What each command of maintenance is about, of what a registry's host records."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from imageworks.operations.maintenance.simple_names import (
 from imageworks.operations.scan.scan import root_of
 from imageworks.providers.locations import LINUX
 from imageworks.reconcile.ledger import RecordSession
-from imageworks.registry.entries.merge import load_owners, merge
 from imageworks.registry.entries.queries import TESTING_VARIABLE, Model
+from imageworks.registry.snapshot import merged_models
 
 Found = Iterable[EntryChange | Kept]
 
@@ -93,5 +93,5 @@ def strategies(text: str) -> tuple[Disambiguation, ...]:
     return tuple(Disambiguation(word) for word in words)
 
 
-def _models(ledger: RecordSession) -> list[Model]:
-    return list(merge(ledger.registry.applied, ledger.registry.entries.values(), load_owners()))
+def _models(ledger: RecordSession) -> Sequence[Model]:
+    return merged_models(ledger.registry)

@@ -96,21 +96,18 @@ def propose(models: Iterable[Model], options: SlugOptions) -> list[NameProposal]
     Whoever is chosen, all models count for clashes, so that a later choice of the others finds the same names.
     """
     filters = compile_testing_patterns(options.patterns)
-    current = [model for model in models if model.get("deprecated") is not True and text(model, "family")]
-    named = [(model, *simple_names(model)) for model in current]
+    named = []
     groups: dict[str, list[str]] = defaultdict(list)
-    for model, slug, _ in named:
-        groups[fold(slug)].append(text(model, "name"))
+    for model in models:
+        if model.get("deprecated") is not True and text(model, "family"):
+            kind = options.stores if text(model, "backend") in STORE_PROVIDERS else options.others
+            chosen = kind and (not options.tests_only or is_testing(model, filters))
+            slug, display = simple_names(model)
+            groups[fold(slug)].append(text(model, "name"))
+            named.append(NameProposal(model, slug, display, chosen=chosen))
     return [
-        NameProposal(
-            model=model,
-            slug=slug,
-            display=display,
-            clashing=tuple(name for name in groups[fold(slug)] if name != text(model, "name")),
-            chosen=(options.stores if text(model, "backend") in STORE_PROVIDERS else options.others)
-            and (not options.tests_only or is_testing(model, filters)),
-        )
-        for model, slug, display in sorted(named, key=lambda one: text(one[0], "name"))
+        replace(one, clashing=tuple(name for name in groups[fold(one.slug)] if name != one.name))
+        for one in sorted(named, key=lambda one: one.name)
     ]
 
 

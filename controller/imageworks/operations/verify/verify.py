@@ -185,15 +185,14 @@ def _hash(look: _Look, host: HostSettings, progress: Progress | None) -> None:
             state.renew(look.renewed)
     if not look.stats:
         return
-    learned: list[tuple[Path, os.stat_result, Digest]] = []
-    for path, digest in hash_files(list(look.stats), Algorithm.SHA256, progress=progress):
+    for path, digest in hash_files(look.stats, Algorithm.SHA256, progress=progress):
         if isinstance(digest, OSError):
             look.faults[path] = (Fault.UNREADABLE, f"cannot be read: {digest.strerror}")
-            continue
-        look.digests[path] = digest.value
-        learned.append((path, look.stats[path], digest))
+        else:
+            look.digests[path] = digest.value
+    learned = ((path, found) for path, found in look.stats.items() if path in look.digests)
     with suppress(StateError), StateDatabase.open(host.state_dir / STATE_FILE) as state:
-        state.remember_all(learned)
+        state.remember_all((path, found, Digest(Algorithm.SHA256, look.digests[path])) for path, found in learned)
 
 
 def _judge(entry: Entry, look: _Look, registry: RegistryState, *, anew: bool) -> Verified:

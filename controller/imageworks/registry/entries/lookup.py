@@ -86,9 +86,11 @@ def find_name(asked: str, models: Iterable[Named], *, whole: bool = False) -> st
     The exact variant name comes first, then the path of its files, then any name in any case, then the beginning of a
     name; each counts where it fits one model only.
     """
-    everything = list(models)
-    if any(model.name == asked for model in everything):
-        return asked
+    everything = []
+    for model in models:
+        if model.name == asked:
+            return asked
+        everything.append(model)
     plain = _plain(asked)
     marked = [model for model in everything if model.deprecated] if asked.rstrip().endswith(DEPRECATED_MARK) else []
     ways: list[Callable[[Named], bool]] = [lambda model: _is_at(model, asked), lambda model: _is_called(model, plain)]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Final
+from typing import Final, overload
 
 from imageworks.registry.documents.schema_files import schema_dir
 from imageworks.registry.entries.entry import Entry
@@ -83,6 +83,68 @@ def merge_each(manifests: Iterable[Manifest], entries: Iterable[Entry], owners: 
     found = {entry.name: entry for entry in entries}
     for name in sorted({**by_name, **found}):
         yield merge_one(by_name.get(name), found.get(name), owners)
+
+
+class MergedModels(Sequence[Mapping[str, object]]):
+    """The same as a sequence whose models are put together when something is asked of them, one at a time.
+
+    Args:
+        manifests: What is declared.
+        entries: What is recorded.
+        owners: Who has which field.
+    """
+
+    def __init__(self, manifests: Iterable[Manifest], entries: Iterable[Entry], owners: Owners) -> None:
+        self._manifests = {manifest.name: manifest for manifest in manifests}
+        self._entries = {entry.name: entry for entry in entries}
+        self._owners = owners
+        self._names = sorted({**self._manifests, **self._entries})
+        self._latest: tuple[str, Mapping[str, object]] = ("", {})
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, at: int) -> Mapping[str, object]: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Mapping[str, object]]: ...
+
+    def __getitem__(self, at: int | slice) -> Mapping[str, object] | list[Mapping[str, object]]:
+        names = self._names[at]
+        return _MergedModel(self, names) if isinstance(names, str) else [_MergedModel(self, name) for name in names]
+
+    def fields(self, name: str) -> Mapping[str, object]:
+        """Return a model's fields; who asks for one asks for others next."""
+        latest = self._latest
+        if latest[0] != name:
+            merged = merge_one(self._manifests.get(name), self._entries.get(name), self._owners)
+            latest = self._latest = (name, merged)
+        return latest[1]
+
+
+class _MergedModel(Mapping[str, object]):  # no mapping has one
+    """One of them, which keeps its name alone.
+
+    Args:
+        models: Knows the others.
+        name: Its name.
+    """
+
+    __slots__ = ("_models", "_name")
+
+    def __init__(self, models: MergedModels, name: str) -> None:
+        self._models = models
+        self._name = name
+
+    def __getitem__(self, key: str) -> object:
+        return self._name if key == "name" else self._models.fields(self._name)[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models.fields(self._name))
+
+    def __len__(self) -> int:
+        return len(self._models.fields(self._name))
 
 
 def in_snapshot(model: Mapping[str, object]) -> Mapping[str, object]:
