@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from imageworks.files.artifact import FileSource, RemoteFile
 from imageworks.foundation.errors import ImageworksError
@@ -61,6 +62,7 @@ class TargetFolder:
 
 NO_FILES: Final[frozenset[str]] = frozenset()
 """One for all: Python makes each empty set anew, of 216 bytes."""
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class FileState(Enum):
@@ -87,8 +89,8 @@ class Observation:
 
     path: Path
     exists: bool
-    damaged: Mapping[str, FileState] = field(default_factory=dict)
-    linked: frozenset[str] = frozenset()
+    damaged: Mapping[str, FileState] = field(default_factory=lambda: NOTHING)
+    linked: frozenset[str] = NO_FILES
     unknown: Blocker | None = None
 
     @property
@@ -188,13 +190,13 @@ class DeclaredModel:
     place: TargetFolder | Blocker | None = None
     upstream: ResolvedSource | Blocker | None = None
     occupant: TargetContents = TargetContents()
-    reuse: Mapping[str, Path] = field(default_factory=dict)
+    reuse: Mapping[str, Path] = field(default_factory=lambda: NOTHING)
     published_by_us: bool = False
-    shared: frozenset[str] = frozenset()
+    shared: frozenset[str] = NO_FILES
     crosses: bool = False
     restore_locked: bool = False
-    facts: Mapping[str, object] = field(default_factory=dict)
-    after: frozenset[str] = frozenset()
+    facts: Mapping[str, object] = field(default_factory=lambda: NOTHING)
+    after: frozenset[str] = NO_FILES
     not_brought: Blocker | None = None
     not_removed: Blocker | None = None
     relocated_from: Path | None = None

@@ -16,7 +16,7 @@ from imageworks.files.safe_paths import NOT_THERE, is_there
 from imageworks.files.staging import EXECUTABLE
 from imageworks.files.state import Fingerprint, StateDatabase
 from imageworks.files.writers import why_shared
-from imageworks.plan.facts import NO_FILES, Blocker, FileState, Observation, TargetContents
+from imageworks.plan.facts import NO_FILES, NOTHING, Blocker, FileState, Observation, TargetContents
 from imageworks.plan.plan import Reason
 from imageworks.registry.entries.entry import Entry
 
@@ -121,7 +121,7 @@ class DiskObserver:
                 damaged[name] = FileState.UNREADABLE if sha256 is None else FileState.DIGEST
         exists = len(damaged) < len(entry.files) or is_there(entry.path)
         linked = frozenset(path for inode, own in names.items() if len(own) < links[inode] for path in own) or NO_FILES
-        return Observation(entry.path, exists, damaged, linked, unknown=_unreadable(entry, damaged))
+        return Observation(entry.path, exists, damaged or NOTHING, linked, unknown=_unreadable(entry, damaged))
 
     def occupant(self, target: Path, wanted: Collection[RemoteFile]) -> TargetContents:
         """Return what lies at a target folder, compared with the wanted files."""

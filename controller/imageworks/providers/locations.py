@@ -121,7 +121,7 @@ class HostLocations:
         self._settings = on_host(settings, host)
         self._invalid = invalid
         self._host = host
-        self._roots: dict[str, Location | Blocker] = {}
+        self._roots: dict[str, tuple[Location, Path] | Blocker] = {}
         self._filesystems: dict[str, str] = {}
         self._model_places = ModelPlaces(host)
         self.free: dict[str, tuple[str, int]] = {}
@@ -151,10 +151,10 @@ class HostLocations:
         wanted = manifest.location or self._settings.route(container) or LINUX
         if wanted not in self._roots:
             self._roots[wanted] = self._resolve(wanted, manifest.file)
-        location = self._roots[wanted]
-        if isinstance(location, Blocker):
-            return location
-        root = Path(location.path)
+        found = self._roots[wanted]
+        if isinstance(found, Blocker):
+            return found
+        location, root = found
         ref = source.ref if isinstance(source, RepositorySource) else None
         path = target_folder(root, location.layout, manifest.name, repo, ref)
         if (why := self._model_places.why_not(path)) is not None:
@@ -227,7 +227,7 @@ class HostLocations:
         above = [root for root in (*named, *self._host.roots) if path.is_relative_to(root) and path != root]
         return max(above, key=lambda root: len(root.parts), default=path.parent)
 
-    def _resolve(self, wanted: str, file: str) -> Location | Blocker:
+    def _resolve(self, wanted: str, file: str) -> tuple[Location, Path] | Blocker:
         location = self._named(wanted)
         if location is None:
             known = ", ".join(sorted(self._settings.locations)) or "none"
@@ -248,7 +248,7 @@ class HostLocations:
             return Blocker(Reason.LOCATION_UNAVAILABLE, message)
         if not is_folder(existing):
             return Blocker(Reason.LOCATION_UNAVAILABLE, f"location {location.name}: {existing} is not a folder")
-        return Location(name=location.name, path=str(root), layout=location.layout, kind=location.kind)
+        return location, root
 
     def _named(self, wanted: str) -> Location | None:
         if wanted.startswith(("/", "~")):

@@ -87,8 +87,9 @@ class RegistryCommitter:
         return tuple(sorted(found))
 
     def save(self) -> None:
-        """Keep what was parsed for the next run; a cache only."""
+        """Keep what was parsed for the next run, and no longer in the memory; a cache only."""
         self.parsed.save()
+        self.parsed.let_go()
 
     def commit(self, registry: RegistryState, recording: CommitDraft) -> tuple[CommitResult, RegistryState] | None:
         """Commit a recording and return the registry as it stands then; ``None`` when there is nothing to commit.

@@ -174,11 +174,11 @@ class RecordSession:
         base = (
             self._recorder.load(edits.manifests, revision=self.registry.revision) if edits.manifests else self.registry
         )
+        self._recorder.save()  # first: what is parsed is not to stand beside the snapshot
         committed = self._recorder.commit(base, recording)
         if committed is None:
             return None
         result, self.registry = committed
-        self._recorder.save()
         self._mark(edits.written.values())
         sent = publish(Synchronizer(self._repository, self._recorder, os.environ), self.registry, asked=None)
         if sent.problem is not None:

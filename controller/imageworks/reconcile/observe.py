@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imageworks.plan.facts import Blocker, DeclaredModel, HostState, Observation, UndeclaredModel
+from imageworks.plan.facts import NO_FILES, Blocker, DeclaredModel, HostState, Observation, UndeclaredModel
 from imageworks.plan.plan import Reason
 from imageworks.providers.base import Store
 from imageworks.providers.dispatch import provider, speaks_of, stores_spoken_of
@@ -157,7 +157,7 @@ def _recorded(
     if manifest.state is State.SUSPENDED:
         return DeclaredModel(manifest, entry=entry, previous_name=previous)
     observation = look.folders.disk.observe(entry) if entry is not None and not is_in_store(entry) else None
-    shared: frozenset[str] = frozenset()
+    shared = NO_FILES
     if entry is not None and has_files(entry) and not is_in_store(entry):
         absent = manifest.state is State.ABSENT
         shared = frozenset(sharing.owners(entry)) if absent else sharing.others(entry)

@@ -43,6 +43,8 @@ def read_registry(
     stale = recorder.records.stale(registry)
     known = recorder.records.was_right
     problem = snapshot_problem(repository, registry, recorder.parsed, was_right=known)[0] if stale else None
+    if stale:
+        repository.let_go()  # as above: another commit's manifests were listed
     if problem is not None and mends is None:
         raise SnapshotError(problem)
     if problem is not None and mends is not None:

@@ -24,12 +24,10 @@ from imageworks.git.values import BranchMovedError, CommitResult, LockHeldError
 from imageworks.host.predecessor_files import find_foreign
 from imageworks.host.settings import HostSettings
 from imageworks.plan.facts import (
-    Blocker,
     DeclaredModel,
     HostState,
     Observation,
     PruneOptions,
-    ResolvedSource,
     TargetFolder,
     UndeclaredModel,
 )
@@ -40,7 +38,7 @@ from imageworks.providers.failures import Failures
 from imageworks.providers.folder.disk_limits import DiskRefusals
 from imageworks.providers.folder.observe import Folders
 from imageworks.providers.folder.reading_notice import ReadingProgress
-from imageworks.providers.folder.staging_keys import staging_key_of, staging_owner
+from imageworks.providers.folder.staging_keys import staging_owner
 from imageworks.providers.locations import HostLocations, unused_folders
 from imageworks.providers.model_claims import Arriving, ModelClaims
 from imageworks.providers.publish_intents import PublishJournal
@@ -63,6 +61,7 @@ from imageworks.reconcile.plan_notes import (
 from imageworks.reconcile.planner import make_plan, waves
 from imageworks.reconcile.record_space import check_room
 from imageworks.reconcile.remote_sync import Sent, Synchronizer, publish
+from imageworks.reconcile.resumable import ResumableModels, resumable_models, roots_of
 from imageworks.reconcile.settled.watch import SettledWatch
 from imageworks.reconcile.signature_policy import check_signing, refuse_unsigned
 from imageworks.registry.commit_reader import RevisionReader
@@ -70,7 +69,6 @@ from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry, is_in_stor
 from imageworks.registry.entries.lookup import known_names
 from imageworks.registry.load import NOTHING_DECLARED, RegistryState
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
-from imageworks.registry.manifests.manifest import State
 from imageworks.registry.reader import WorkTreeReader
 from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
 from imageworks.registry.special_files import filter_notes
@@ -213,7 +211,7 @@ class Run:
 
     @property
     def situation(self) -> HostState:
-        """Everything that the last plan was made from."""
+        """Everything that the last plan was made from; without its cases once that is applied."""
         return self._situation
 
     @property
@@ -463,12 +461,16 @@ class Run:
         done = (cases[outcome.change.name] for outcome in outcomes if outcome.done and outcome.change.name in cases)
         with suppress(StateError):
             self._mark({case.place.root for case in done if isinstance(case.place, TargetFolder)})
+        roots, resumable = roots_of(self._situation), resumable_models(self._situation)
+        # What follows asks for no more of what was planned with, and would have its 20 MB beside the snapshot.
+        self._situation, self._watch = replace(self._situation, cases=()), None
+        del cases
         result = self._commit(outcomes) if self._options.commit else None
         with suppress(StateError):
             self._mark_known()
         self._claims.release()
         if result is not None:
-            self._settle(outcomes, cases)
+            self._settle(outcomes, roots, resumable)
         if self._options.commit:
             self._settle_recorded()
         return self._report(outcomes, result, skip)
@@ -588,7 +590,7 @@ class Run:
         if not self._situation.records_stale:
             self._recorder.records.remember(self._registry)
         if not self._options.names:
-            self._sweep(self.staging_roots())
+            self._sweep(self.staging_roots(), resumable_models(self._situation))
         if self._watch is not None:
             self._watch.keep(self._registry, self._planned, self._situation)
 
@@ -647,25 +649,19 @@ class Run:
             if root in locations.roots and self._host.allows(root):
                 locations.mark(root, self._state)
 
-    def _sweep(self, roots: Iterable[Path]) -> None:
+    def _sweep(self, roots: Iterable[Path], resumable: ResumableModels) -> None:
         """Remove what interrupted runs left of declared models and none would resume, and what is old.
 
         Of a suspended or blocked model it is not known what it would resume, so all of its stays. Nor is what nobody
         declares thrown away: whoever broke a `download` off was told that it can be resumed.
         """
-        keys, unknown = set(), {*self._registry.blocked, *self._situation.blocked}
-        for case in self._situation.cases:
-            if isinstance(case.upstream, ResolvedSource):
-                keys.add(staging_key_of(case.manifest.name, self._host.host, case.upstream))
-            elif case.manifest.state is State.SUSPENDED or isinstance(case.upstream, Blocker):
-                unknown.add(case.manifest.name)
         owner = staging_owner(self._host.host, self._repository.root)
-        unknown |= set(self._claims.elsewhere())
-        declared = {owner + case.manifest.name for case in self._situation.cases}
+        unknown = {*self._registry.blocked, *self._situation.blocked, *resumable.unknown, *self._claims.elsewhere()}
+        declared = {owner + name for name in resumable.declared}
         for root in filter(is_folder, roots):
             try:
                 young = {one.owner for one in find_unfinished([root]) if one.owner not in declared and not one.is_old()}
-                sweep_stale(root, keys, owner=owner, spare=young | {owner + name for name in unknown})
+                sweep_stale(root, resumable.keys, owner=owner, spare=young | {owner + name for name in unknown})
             except OSError as error:
                 self._notes.append(f"{_told(error, root)}; nothing was swept there")
 
@@ -683,6 +679,8 @@ class Run:
     ) -> list[ModelResult]:
         if self.cancelled:
             return [ModelResult(change, error="called off", reason=CANCELLED) for change in changes]
+        if not changes:
+            return []
         # Imported here: a run with nothing to do is not to load the engine and the detection, half of its start-up.
         from imageworks.providers.folder.apply import ApplyContext
         from imageworks.providers.folder.describe import describe
@@ -751,13 +749,13 @@ class Run:
         result, self._registry = committed
         return result
 
-    def _settle(self, outcomes: Collection[ModelResult], cases: Mapping[str, DeclaredModel]) -> None:
+    def _settle(self, outcomes: Collection[ModelResult], roots: Collection[Path], resumable: ResumableModels) -> None:
         for outcome in outcomes:
             if outcome.done:
                 self._intents.settle(outcome.change.name)
         if self._options.names or any(not outcome.done for outcome in outcomes):
             return
-        self._sweep({case.place.root for case in cases.values() if isinstance(case.place, TargetFolder)})
+        self._sweep(roots, resumable)
 
 
 def _has_arrived(outcome: ModelResult) -> bool:

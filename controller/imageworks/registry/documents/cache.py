@@ -66,10 +66,11 @@ class ParsedDocuments:
         self.in_memory: dict[str, object] = {}
         self.read_last: tuple[object, object] = (None, None)
         self._used: dict[str, JsonValue | KeptText] = {}
+        self._let_go = False
 
     def get(self, blob: str) -> "JsonValue":
         """Return the value of a valid document, or ``None`` when it is not known."""
-        value = self._values.get(blob) or self._used.get(blob)  # put in this process
+        value = self._used.get(blob) or self._values.get(blob)
         if value is None or isinstance(value, KeptText):
             return None
         self._used[blob] = value
@@ -95,9 +96,19 @@ class ParsedDocuments:
         """Remember a valid document."""
         self._used[blob] = value
 
+    def let_go(self) -> None:
+        """Keep no documents in the memory: who still works with one has it, and who asks for another reads the file.
+
+        Settings and what else is small stay, for they are asked for each time that a registry is read.
+        """
+        self._let_go = True
+        self._used = {key: value for key, value in self._used.items() if ":" in key and not isinstance(value, KeptText)}
+        for read in ("_values", "_texts"):
+            vars(self).pop(read, None)
+
     def save(self) -> None:
         """Write what was used, when it is not what was read; a cache that cannot be written is none."""
-        if self._used.keys() == self._values.keys() | self._texts.keys():
+        if self._let_go or self._used.keys() == self._values.keys() | self._texts.keys():
             return
         import tempfile
 

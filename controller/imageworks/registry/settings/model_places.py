@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -113,7 +113,8 @@ class ModelPlaces:
         """Return where a path leads; of the many in one folder, that folder's links are followed once."""
         written = os.path.abspath(path)  # noqa: PTH100 # thousands of models: a Path for each costs more
         above, name = os.path.split(written)
-        if ".." in path.parts or not name or os.path.islink(written):  # noqa: PTH114
+        above_it = os.pardir in os.fspath(path).split(os.sep)  # noqa: PTH206 # a Path keeps its parts once asked
+        if above_it or not name or os.path.islink(written):  # noqa: PTH114
             return os.path.realpath(path)
         if above not in self._real:
             self._real[above] = os.path.realpath(above)
@@ -228,7 +229,7 @@ class _Folders:
         return next(held, None)
 
 
-@cache
+@lru_cache(maxsize=256)  # what stands above models; each model's own name is asked for once
 def _folded(part: str) -> str:
     """Return a name as the most lenient of filesystems would take it: without case, invisible characters, streams."""
     if not part.isascii():
