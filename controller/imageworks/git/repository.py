@@ -13,6 +13,7 @@ from shutil import which
 from typing import TYPE_CHECKING, Final, Self
 
 from imageworks.foundation.home import expanded
+from imageworks.foundation.plain_files import NotPlainError, read_plain_file
 from imageworks.git import libgit2, log, packing, read
 from imageworks.git.commit import Change, TreeEntries, branch_of, full_name, tip_of
 from imageworks.git.locate import RepositoryLocation, locate
@@ -198,6 +199,21 @@ class RegistryRepository:
         if not identifier or mode == read.TREE_MODE:
             return None
         return read.reference(self._repository.odb, libgit2.object_id(identifier), mode)
+
+    def stored_file(self, revision: str | None, path: str) -> bytes | None:
+        """Return a file at a commit; ``None`` where there is none, or no plain one.
+
+        It is taken from the work tree where that has the same: git may keep a small file as what differs from a
+        snapshot of 18 MB, which libgit2 would make of it first.
+        """
+        reference = self.find_file(revision, path)
+        if reference is None or reference.refusal or reference.size > read.DEFAULT_BLOB_LIMIT:
+            return None
+        with contextlib.suppress(OSError, NotPlainError):
+            data = read_plain_file(self.root / path, reference.size + 1)
+            if libgit2.blob_id(data) == reference.id:
+                return data
+        return self.read_blob(reference.id)
 
     def tree_id(self, revision: str | None, folder: str = "") -> str | None:
         """Return the id of a folder (or file) at a commit, which is the same exactly while its contents are."""

@@ -79,11 +79,8 @@ class RegistryCommitter:
         recorded = [(host, head, file) for host, file in files if self._repository.find_file(head, file) is not None]
         for host, tip in self._repository.branches.of_hosts(registry.settings.branch or ""):
             recorded.append((host, tip, entry_file(host, name)))
-        found = set()
-        for host, revision, file in recorded:
-            data = RevisionReader(self._repository, revision).file(file)
-            if host != self._host.host and has_recorded_files(host, data if isinstance(data, bytes) else None):
-                found.add(host)
+        others = (one for one in recorded if one[0] != self._host.host)
+        found = {host for host, at, file in others if has_recorded_files(host, self._repository.stored_file(at, file))}
         return tuple(sorted(found))
 
     def save(self) -> None:
@@ -97,6 +94,7 @@ class RegistryCommitter:
         Where people moved the branch meanwhile, the snapshot is computed anew from what they declared.
         """
         planned = registry.revision
+        self.parsed.in_memory.clear()  # beside these manifests, those of another commit may stand there
         for attempt in range(COMMIT_ATTEMPTS):
             if not (recording.written or recording.gone or recording.manifests or self.records.stale(registry)):
                 self.records.remember(registry)

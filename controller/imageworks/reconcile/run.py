@@ -149,7 +149,7 @@ class Run:
         self._state: StateDatabase
         self._registry: RegistryState
         self._senses: HostObservers
-        self._situation: HostState
+        self._situation = HostState(host.host, None)
         self._planned: Plan
 
     @classmethod
@@ -249,7 +249,7 @@ class Run:
         self._keeps_declared, self._title = kept, title
         self._options = replace(self._options, names=names)
         if files != self._declared:  # ten thousand manifests are not to be parsed for other words
-            self._declared = dict(files)
+            self._declared, self._watch = dict(files), None
             self._registry = self._recorder.load(self._declared, revision=self._registry.revision)
 
     def check_signing(self) -> None:
@@ -462,9 +462,8 @@ class Run:
         with suppress(StateError):
             self._mark({case.place.root for case in done if isinstance(case.place, TargetFolder)})
         roots, resumable = roots_of(self._situation), resumable_models(self._situation)
-        # What follows asks for no more of what was planned with, and would have its 20 MB beside the snapshot.
-        self._situation, self._watch = replace(self._situation, cases=()), None
         del cases
+        self._let_cases_go()
         result = self._commit(outcomes) if self._options.commit else None
         with suppress(StateError):
             self._mark_known()
@@ -569,7 +568,12 @@ class Run:
         """Commit entries that change while no file does, with the manifests that were declared."""
         self._repository.check_committable(self._registry.branch)
         recorded = sorted(outcomes, key=lambda outcome: outcome.change.name)
+        self._let_cases_go()
         return self._report(recorded, self._commit(recorded), {})
+
+    def _let_cases_go(self) -> None:
+        """Keep of what was planned with what follows a commit: the rest would stand with 20 MB beside the snapshot."""
+        self._situation, self._watch = replace(self._situation, cases=()), None
 
     def _report(
         self, outcomes: Iterable[ModelResult], result: CommitResult | None, skipped: Mapping[str, str]

@@ -7,10 +7,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from imageworks.foundation.json_values import shared_object
+from imageworks.git.libgit2 import blob_id
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BlobReference
 from imageworks.registry.commit_reader import MANY, RevisionReader
-from imageworks.registry.cross_checks import NONE_DECLARED, Declared, declare
+from imageworks.registry.cross_checks import Declared, declare
 from imageworks.registry.documents.cache import KeptText, ParsedDocuments
 from imageworks.registry.documents.diagnostic import Diagnostic, Refusal, whole_file
 from imageworks.registry.documents.document import Document, Pointer, SourceMap
@@ -191,22 +192,33 @@ def _declarations(
     if key is not None and isinstance(known, _Declarations):
         cache.in_memory[key] = known  # the last one to be let go
         return known
-    while len(cache.in_memory) >= _MOST_IN_MEMORY:  # before another is made
+    while key is not None and len(cache.in_memory) >= _MOST_IN_MEMORY:  # before another is made
         del cache.in_memory[next(iter(cache.in_memory))]
-    others = (one.valid for one in cache.in_memory.values() if isinstance(one, _Declarations))
-    same = next(others, NONE_DECLARED)
+    same: dict[str, Declared] = {}
+    for other in cache.in_memory.values():
+        same |= other.valid if isinstance(other, _Declarations) else {}
     checked, out_of_place = _manifests(repository, revision, cache, same)
     for file, content in declared.items():
         checked.pop(file, None)
         if (problem := misplaced(file)) is not None and content is not None:
             out_of_place.append(problem)
         elif content is not None and is_manifest_path(file):
-            checked[file] = check_manifest(file, content)
+            checked[file] = _as_committed(file, content, same) or check_manifest(file, content)
     valid, problems = _validate(checked, settings, hosts, key, cache, same)
     found = _Declarations(len(checked), valid, problems, out_of_place)
     if key is not None:
         cache.in_memory[key] = found
     return found
+
+
+def _as_committed(file: str, content: bytes | Refusal, same: Mapping[str, Declared]) -> CheckedDocument | None:
+    """Return a manifest that is to be committed as another commit has it: ten thousand may come back at once."""
+    known = same.get(manifests.manifest_name(file))
+    places = known.document.find_places if known is not None else None
+    if known is None or not isinstance(places, _Places) or not isinstance(content, bytes):
+        return None
+    found = places.file == file and places.reference.id == blob_id(content)
+    return CheckedDocument(known.document) if found else None
 
 
 def _agreement(repository: RegistryRepository, revision: str | None, hosts: Iterable[str]) -> str:

@@ -6,8 +6,9 @@ happened. So reading the journal twice, or after the user did other things, is h
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from imageworks.git.controller_lock import FOLDER
 JOURNAL_FILE: Final = "pending.json"
 PULL_FILE: Final = "pull.json"
 VERSION: Final = 1
+PATHS_A_PIECE: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +70,14 @@ class Journal:
         for path, change in changes.items():
             before = merged.get(path)
             olds = change.olds if before is None else change.olds | before.olds | {before.new}
-            merged[path] = PathChange(olds - {change.new}, change.new)
-        document = {
-            "version": VERSION,
-            "paths": {path: {"old": sorted(c.olds), "new": c.new} for path, c in merged.items()},
-        }
+            merged[path] = PathChange(olds - {change.new}, change.new) if change.new in olds or before else change
         self._folder.mkdir(FOLDER_MODE, exist_ok=True)
-        data, mode = json.dumps(document).encode(), file_mode_in(self._folder)
-        write_durably(self._file, data, draft=self._file.with_suffix(".draft"), mode=mode)
+        mode = file_mode_in(self._folder)
+        write_durably(self._file, _document(merged), draft=self._file.with_suffix(".draft"), mode=mode)
 
     def keep(self, paths: Collection[str]) -> None:
         """Forget what is done: only some paths are still pending."""
-        left = {path: change for path, change in self.read().items() if path in paths}
+        left = {path: change for path, change in self.read().items() if path in paths} if paths else {}
         self.clear()
         if left:
             self.write(left)
@@ -87,3 +85,13 @@ class Journal:
     def clear(self) -> None:
         """Forget everything: nothing is pending any more."""
         self._file.unlink(missing_ok=True)
+
+
+def _document(changes: Mapping[str, PathChange]) -> Iterator[bytes]:
+    """Yield the note in pieces: of ten thousand changes, all at once would be 8 MB beside what is committed."""
+    paths = ((path, {"old": sorted(change.olds), "new": change.new}) for path, change in changes.items())
+    before = f'{{"version": {VERSION}, "paths": {{'
+    while some := dict(islice(paths, PATHS_A_PIECE)):
+        yield (before + json.dumps(some)[1:-1]).encode()
+        before = ", "
+    yield f"{before if not changes else ''}}}}}".encode()
