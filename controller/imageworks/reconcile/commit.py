@@ -94,7 +94,9 @@ class RegistryCommitter:
         Where people moved the branch meanwhile, the snapshot is computed anew from what they declared.
         """
         planned = registry.revision
-        self.parsed.in_memory.clear()  # beside these manifests, those of another commit may stand there
+        # Beside the snapshot are not to stand another commit's manifests, and what git read for a plan.
+        self.parsed.in_memory.clear()
+        self._repository.let_go()
         for attempt in range(COMMIT_ATTEMPTS):
             if not (recording.written or recording.gone or recording.manifests or self.records.stale(registry)):
                 self.records.remember(registry)

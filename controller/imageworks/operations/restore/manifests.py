@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 
+from imageworks.git.read import TREE_MODE
 from imageworks.git.repository import RegistryRepository
+from imageworks.git.values import UnsafePathError
 from imageworks.operations.restore.model import RestoreError
-from imageworks.registry.commit_reader import RevisionReader
+from imageworks.registry.commit_reader import MANY, RevisionReader
 from imageworks.registry.documents.diagnostic import Refusal
 from imageworks.registry.documents.document import DocumentError
 from imageworks.registry.documents.yaml_reader import parse_yaml
@@ -17,10 +19,30 @@ from imageworks.registry.validate import is_manifest_path
 Contents = Mapping[str, bytes | Refusal]
 
 
-def manifests_of(repository: RegistryRepository, revision: str | None) -> Contents:
-    """Return the manifests of a commit by registry path, as bytes or with why they cannot be read."""
-    listed = RevisionReader(repository, revision).files(MODELS)
-    return {file: content for file, content in listed.items() if is_manifest_path(file) and file.count("/") == 1}
+def manifests_of(repository: RegistryRepository, revision: str | None) -> dict[str, tuple[str, int]]:
+    """Return git's ids and modes of a commit's manifests, by registry path; none where their folder is a link."""
+    try:
+        listed = repository.listing(revision, MODELS)
+    except UnsafePathError:
+        return {}
+    files = ((f"{MODELS}/{name}", at) for name, at in listed.items() if at[1] != TREE_MODE)
+    return {file: at for file, at in files if is_manifest_path(file)}
+
+
+def differing_manifests(repository: RegistryRepository, now: str | None, then: str | None) -> tuple[Contents, Contents]:
+    """Return the manifests that two commits have otherwise, each as bytes or with why it cannot be read.
+
+    Of ten thousand that are the same in both, none is read.
+    """
+    olds, news = manifests_of(repository, then), manifests_of(repository, now)
+    differing = sorted(file for file in {**news, **olds} if news.get(file) != olds.get(file))
+    sides = []
+    for revision, there in ((now, news), (then, olds)):
+        reader = RevisionReader(repository, revision)
+        sides.append({file: reader.file(file) or b"" for file in differing if file in there})
+    if len(differing) > MANY:
+        repository.let_go()
+    return sides[0], sides[1]
 
 
 def wanted_manifests(now: Contents, then: Contents, names: Iterable[str]) -> dict[str, bytes | Refusal | None]:

@@ -9,7 +9,7 @@ from imageworks.git.repository import RegistryRepository
 from imageworks.git.trailers import HOST, RECONCILED_REVISION
 from imageworks.git.values import UnsafePathError
 from imageworks.operations.restore.entries import EntryDeed, by_place, decide_entry
-from imageworks.operations.restore.manifests import Contents, manifests_of, said, wanted_manifests
+from imageworks.operations.restore.manifests import Contents, differing_manifests, manifests_of, said, wanted_manifests
 from imageworks.operations.restore.model import Restoration, RestoreError, RestoreRequest
 from imageworks.plan.plan import Action, Plan
 from imageworks.plan.report import OperationCancelledError, Report
@@ -40,9 +40,11 @@ def prepare(run: Run, reader: HistoryReader, wish: RestoreRequest, *, reconciled
     files: dict[str, bytes | None] = {}
     refused: list[str] = []
     title = wish.title or _title(wish)
-    before = manifests_of(repository, run.registry.revision)
+    before: Contents = {}
     if wish.manifests:
-        wanted = wanted_manifests(before, manifests_of(repository, wish.revision), wish.names)
+        before, then = differing_manifests(repository, run.registry.revision, wish.revision)
+        wanted = wanted_manifests(before, then, wish.names)
+        del then
         _refuse_uncommitted(repository, wanted)
         files, refused = _valid(run, wanted, title)
     plan, unreachable = _planned(run, files, title, reconciled=reconciled)
@@ -53,6 +55,7 @@ def prepare(run: Run, reader: HistoryReader, wish: RestoreRequest, *, reconciled
         settled = _reconciled_names(run.registry) if reconciled and wish.manifests else frozenset[str]()
         deeds, problems = _entries(run, reader, wish, left_out=settled)
         refused += problems
+    repository.let_go()  # a walk of the history, and folders of ten thousand names that were compared
     notes = () if wish.names or not wish.manifests else _notes(repository, run.registry.revision, wish.revision)
     return Restoration(wish, files, _in_words(before, files), plan, tuple(deeds), tuple(refused), title, notes)
 

@@ -219,10 +219,10 @@ def read_entry(file: str, data: bytes) -> Entry:
         raise InvalidEntryError(file, f"not valid JSON: {error}") from error
     if not isinstance(fields, dict):
         raise InvalidEntryError(file, "not a JSON object")
-    base = file.rpartition("/")[2]
-    name = base.removesuffix(SUFFIX) or base
-    if fields.get("name") != name:
-        raise InvalidEntryError(file, f"its name is {fields.get('name')!r}, not {name!r} as its file says")
+    base, name = file.rpartition("/")[2], fields.get("name")
+    stem = base.removesuffix(SUFFIX) or base
+    if name != stem or not isinstance(name, str):
+        raise InvalidEntryError(file, f"its name is {name!r}, not {stem!r} as its file says")
     place = fields.get("download_path")
     if isinstance(place, str) and place.startswith("/") and _unusable(place[1:]):
         raise InvalidEntryError(file, f"download_path is not a plain absolute path: {place!a}")
