@@ -38,6 +38,7 @@ from imageworks.providers.failures import Failures
 from imageworks.providers.folder.disk_limits import DiskRefusals
 from imageworks.providers.folder.observe import Folders
 from imageworks.providers.folder.reading_notice import ReadingProgress
+from imageworks.providers.folder.resumable import ResumableModels, resumable_models, roots_of
 from imageworks.providers.folder.staging_keys import staging_owner
 from imageworks.providers.locations import HostLocations, unused_folders
 from imageworks.providers.model_claims import Arriving, ModelClaims
@@ -61,7 +62,6 @@ from imageworks.reconcile.plan_notes import (
 from imageworks.reconcile.planner import make_plan, waves
 from imageworks.reconcile.record_space import check_room
 from imageworks.reconcile.remote_sync import Sent, Synchronizer, publish
-from imageworks.reconcile.resumable import ResumableModels, resumable_models, roots_of
 from imageworks.reconcile.settled.watch import SettledWatch
 from imageworks.reconcile.signature_policy import check_signing, refuse_unsigned
 from imageworks.registry.commit_reader import RevisionReader
