@@ -298,7 +298,7 @@ class Registry:
         with RecordSession.open(self.root, self._settings, read_only=False, wait=self._wait) as session:
             made = [promote(session, name) for name in dict.fromkeys(names)]
             session.commit(edits(made))
-        return tuple(self.root / one.manifest.file for one in made)
+        return tuple(self.root / one.file for one in made)
 
     # --- upstream -----------------------------------------------------------------------------------------------------
 

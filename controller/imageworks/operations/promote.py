@@ -13,7 +13,7 @@ from imageworks.providers.folder.local_files import observe
 from imageworks.providers.locations import CUSTOM
 from imageworks.providers.record import UNASSIGNED
 from imageworks.reconcile.ledger import Edits, RecordSession
-from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry
+from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry, as_packed
 from imageworks.registry.entries.lookup import UnknownModelError, find_in
 from imageworks.registry.manifests.manifest import (
     FOLDER,
@@ -37,12 +37,12 @@ class Promotion:
     """A discovered entry that becomes declared.
 
     Args:
-        manifest: What is declared from then on.
+        file: The manifest's path within the registry.
         data: The manifest's bytes.
         entry: What is recorded from then on.
     """
 
-    manifest: Manifest
+    file: str
     data: bytes
     entry: Entry
 
@@ -55,8 +55,8 @@ def promote(ledger: RecordSession, name: str) -> Promotion:
     entry = _find(ledger, name)
     refusals: list[str] = []
     for lines in _choices(entry, ledger):
-        made = _made(entry, lines, ledger)
-        refusal = _refusal(made, ledger)
+        manifest, made = _made(entry, lines, ledger)
+        refusal = _refusal(manifest, made.entry, ledger)
         if refusal is None:
             return made
         refusals.append(refusal)
@@ -79,13 +79,13 @@ def promote_all(
 
 def edits(promotions: Sequence[Promotion]) -> Edits:
     """Return what is committed: manifests, entries and the snapshot together."""
-    names = [promotion.manifest.name for promotion in promotions]
+    names = [promotion.entry.name for promotion in promotions]
     shown = ", ".join(names) if len(names) <= SHOWN_IN_TITLE else f"{len(names)} models"
     return Edits(
         written={promotion.entry.name: promotion.entry for promotion in promotions},
-        manifests={promotion.manifest.file: promotion.data for promotion in promotions},
+        manifests={promotion.file: promotion.data for promotion in promotions},
         title=f"Promote {shown}",
-        lines=tuple(f"+ {promotion.manifest.file}" for promotion in promotions),
+        lines=tuple(f"+ {promotion.file}" for promotion in promotions),
     )
 
 
@@ -128,7 +128,7 @@ def _locations(entry: Entry, path: Path) -> Iterator[str]:
         yield str(path.parents[depth - 1])
 
 
-def _made(entry: Entry, lines: Iterable[Line], ledger: RecordSession) -> Promotion:
+def _made(entry: Entry, lines: Iterable[Line], ledger: RecordSession) -> tuple[Manifest, Promotion]:
     data = _render(entry, list(lines), ledger)
     file = f"{FOLDER}/{entry.name}.yaml"
     checked = check_manifest(file, data)
@@ -144,7 +144,8 @@ def _made(entry: Entry, lines: Iterable[Line], ledger: RecordSession) -> Promoti
     if isinstance(source, dict) and "path" in source:
         metadata["source_path"] = source["path"]
     fields = {**entry.fields, "managed": True, "metadata": metadata}
-    return Promotion(manifest, data, replace(entry, fields=fields))
+    # As its text: of ten thousand that are promoted at once, values take 100 MB.
+    return manifest, Promotion(file, data, as_packed(replace(entry, fields=fields)))
 
 
 def _render(entry: Entry, lines: Sequence[Line], ledger: RecordSession) -> bytes:
@@ -167,9 +168,8 @@ def _render(entry: Entry, lines: Sequence[Line], ledger: RecordSession) -> bytes
     return ("\n".join(text) + "\n").encode()
 
 
-def _refusal(made: Promotion, ledger: RecordSession) -> str | None:
+def _refusal(manifest: Manifest, entry: Entry, ledger: RecordSession) -> str | None:
     """Return why reconcile would find something to do, or ``None`` when it would not."""
-    entry, manifest = made.entry, made.manifest
     if entry.path is None or manifest.source is None or manifest.source.provider in STORE_PROVIDERS:
         return None
     place = ledger.places.place(manifest, container=entry.text("download_format"), repo=entry.repo)

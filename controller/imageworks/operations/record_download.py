@@ -151,7 +151,7 @@ def give_roles(ledger: RecordSession, name: str, roles: Iterable[str], priority:
         changes["role_priority",] = {**(ranks if isinstance(ranks, dict) else {}), **priority}
     if manifest is None:
         made = promote(ledger, name)
-        data = edit_manifest(made.manifest.file, made.data, changes)
+        data = edit_manifest(made.file, made.data, changes)
         return edits([replace(made, data=data)])
     data_before = ledger.committed(manifest.file)
     if data_before is None or ledger.uncommitted(manifest.file):

@@ -11,7 +11,7 @@ from imageworks.plan.facts import Observation
 from imageworks.plan.plan import Action, Change, Reason
 from imageworks.plan.report import ModelResult
 from imageworks.providers.record import emptied_entry
-from imageworks.registry.entries.entry import Entry
+from imageworks.registry.entries.entry import Entry, as_packed
 
 Observe = Callable[[Entry], Observation | None]
 MISSING: Final = "Missing"
@@ -64,7 +64,7 @@ def decide_entry(
     if then is None:
         return None if now is None else _without(now, declared=declared, observe=observe)
     same = then.fields.get("managed") == declared  # most are: then no fields stand there but as a text
-    wanted = then if same else Entry(then.name, {**then.fields, "managed": declared}, then.files)
+    wanted = then if same else as_packed(Entry(then.name, {**then.fields, "managed": declared}, then.files))
     if now is not None and now.fields == wanted.fields:
         return None
     there = present.get(then.path, ()) if then.path is not None else ()
@@ -121,14 +121,14 @@ def _unseen(wanted: Entry, deed: RestoredEntry, *, away: str | None = None) -> E
     condition = {"type": "Ready", "status": "Unknown", "reason": UNCHECKED, "message": message}
     fields = {**wanted.fields, "conditions": [condition], "verification": "unverified"}
     why = f"recorded as it was, but not checked: {message}"
-    return EntryDeed(wanted.name, deed, why, Entry(wanted.name, fields, wanted.files))
+    return EntryDeed(wanted.name, deed, why, as_packed(Entry(wanted.name, fields, wanted.files)))
 
 
 def _emptied(wanted: Entry, now: Entry | None, deed: RestoredEntry, why: str) -> EntryDeed | None:
     entry = emptied_entry(wanted, wanted.name, MISSING, why)
     if now is not None and _but_conditions(now.fields) == _but_conditions(entry.fields):
         return None
-    return EntryDeed(wanted.name, deed, f"recorded without files: {why}", entry)
+    return EntryDeed(wanted.name, deed, f"recorded without files: {why}", as_packed(entry))
 
 
 def _but_conditions(fields: Mapping[str, object]) -> dict[str, object]:

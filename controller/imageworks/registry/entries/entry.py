@@ -20,7 +20,7 @@ from imageworks.registry.documents.git_leftovers import (
     POINTER_REMEDY,
     conflict_line,
 )
-from imageworks.registry.entries.packed import SET_ASIDE, PackedFields, PackedObject
+from imageworks.registry.entries.packed import SET_ASIDE, PackedFields, PackedObject, pack_text
 
 FOLDER: Final = "discovered"
 SUFFIX: Final = ".json"
@@ -240,6 +240,11 @@ def pack(fields: Mapping[str, object], text: bytes) -> PackedFields:
 def packed_entry(entry: Entry, text: bytes) -> Entry:
     """Return an entry that was read from a text, with its fields as that text."""
     return Entry(entry.name, pack(entry.fields, text), entry.files)
+
+
+def as_packed(entry: Entry) -> Entry:
+    """Return an entry with its fields as their text, for who keeps many that were made and not read."""
+    return packed_entry(entry, pack_text(json.dumps(dict(entry.fields)).encode()))
 
 
 def parts_of(entry: Entry) -> tuple[list[object], bytes]:

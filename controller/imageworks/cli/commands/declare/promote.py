@@ -39,13 +39,13 @@ def promote_command(
     for error in refused.values():
         complain_of(error)
     if as_json:
-        models = [{"name": one.manifest.name, "file": one.manifest.file, "text": one.data.decode()} for one in made]
+        models = [{"name": one.entry.name, "file": one.file, "text": one.data.decode()} for one in made]
         errors = [{"name": name, "why": error.message} for name, error in refused.items()]
         commit = result.id if result else None
         say_json({"dry_run": dry_run, "manifests": models, "refused": errors, "commit": commit})
         return ExitCode.FAILURE if refused else ExitCode.SUCCESS
     for promotion in made:
-        file = promotion.manifest.file
+        file = promotion.file
         say(f"--- {file}\n{promotion.data.decode()}" if dry_run else f"+ {file}")
     if dry_run:
         say("Nothing was written.")
