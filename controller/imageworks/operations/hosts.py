@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from imageworks.git.log import ChangesWithin
 from imageworks.git.proposal_branch import Proposed
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.trailers import HOST, RECONCILED_REVISION, with_trailers
-from imageworks.git.values import CommitResult
+from imageworks.git.values import BlobReference, CommitResult
 from imageworks.host.settings import HostSettings, checked_host
 from imageworks.operations.fleet.report import drop_report
 from imageworks.operations.snapshots import state_of
@@ -108,8 +108,8 @@ class RegistryHosts:
     def __init__(self, root: Path, host: HostSettings, registry: RegistryState | None = None) -> None:
         self._repository = RegistryRepository.open(root, host=host.host)
         self._host = host
-        self._recorder = RegistryCommitter(self._repository, host)
-        self._registry = registry or read_registry(self._repository, host, self._recorder)
+        registry = registry or read_registry(self._repository, host, RegistryCommitter(self._repository, host))
+        self._registry = replace(registry, entries={}, documents={})  # nothing is asked of this host's entries
         content = self._reader.file(SETTINGS_FILE)
         checked = check_settings_file(SETTINGS_FILE, content).document if content is not None else None
         self._settings = checked.value if checked is not None and isinstance(checked.value, dict) else {}
@@ -188,7 +188,7 @@ class RegistryHosts:
                 f"{name} is the host that this runs on: its next run would record it again",
                 remedy="Retire it from another host, or rename it: imageworks-models hosts rename OLD NEW",
             )
-        files = self._records(name, self._repository.head())
+        files = self._listed(name, self._repository.head())
         entries = sum(path.startswith(ENTRIES) for path in files)
         changes: dict[str, bytes | None] = dict.fromkeys(files)
         lines = [f"- {entries} entries and the snapshot of {name}"] if files else []
@@ -269,8 +269,8 @@ class RegistryHosts:
                 full = with_trailers(message, trailers)
                 made = repository.branches.write(files, base=tip, message=full, sign=commits.sign)
                 repository.branches.move(name, made, expected=None, reason=change.title)
-            synchronizer = Synchronizer(repository, self._recorder, os.environ)
-            return result, publish(synchronizer, self._recorder.load(), asked=None)
+            recorder = RegistryCommitter(repository, self._host)
+            return result, publish(Synchronizer(repository, recorder, os.environ), recorder.load(), asked=None)
 
     def propose(self, change: HostChange, branch: str, *, wait: float) -> Proposed:
         """Commit a change to a branch for a pull request; the work tree stays as it is."""
@@ -293,10 +293,14 @@ class RegistryHosts:
             raise UsageError(f"no host is called {name!r} in this registry", remedy=remedy)
 
     def _records(self, name: str, revision: str | None) -> dict[str, bytes]:
+        return {path: self._repository.read_blob(one.id) for path, one in self._listed(name, revision).items()}
+
+    def _listed(self, name: str, revision: str | None) -> dict[str, BlobReference]:
+        """Return the plain files of what a host recorded, by their paths."""
         listed = self._repository.list_files(revision, f"{ENTRIES}/{name}")
         snapshot = self._repository.find_file(revision, snapshot_file(name))
         found = {**listed, **({} if snapshot is None else {snapshot_file(name): snapshot})}
-        return {path: self._repository.read_blob(one.id) for path, one in found.items() if not one.refusal}
+        return {path: one for path, one in found.items() if not one.refusal}
 
     def _branch(self, name: str) -> str | None:
         template = self._registry.settings.branch
@@ -317,6 +321,7 @@ class RegistryHosts:
     def _checked(self, change: HostChange) -> HostChange:
         """Return a change with which the registry is as valid as it was, and that this host may make."""
         before = set(validate_registry(self._reader).diagnostics)
+        self._repository.let_go()
         worse = [
             one for one in validate_registry(_Changed(self._reader, change.files)).diagnostics if one not in before
         ]
@@ -340,9 +345,30 @@ class _Changed:
         return self.changes[path] if path in self.changes else self.reader.file(path)
 
     def files(self, folder: str) -> Mapping[str, bytes | Refusal]:
-        found = {path: content for path, content in self.reader.files(folder).items() if path not in self.changes}
         new = {path: data for path, data in self.changes.items() if data is not None and path.startswith(f"{folder}/")}
-        return {**found, **new}
+        return _ChangedFiles(self.reader.files(folder), self.changes, new)
+
+
+class _ChangedFiles(Mapping[str, bytes | Refusal]):
+    """Files of which those that are not changed are read when they are asked for."""
+
+    def __init__(
+        self, old: Mapping[str, bytes | Refusal], changes: Mapping[str, bytes | None], new: Mapping[str, bytes]
+    ) -> None:
+        self._old = old
+        self._new = new
+        self._paths = dict.fromkeys((*(path for path in old if path not in changes), *new))
+
+    def __getitem__(self, path: str) -> bytes | Refusal:
+        if path not in self._paths:
+            raise KeyError(path)
+        return self._new[path] if path in self._new else self._old[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 def _last(paths: Sequence[str], changes: ChangesWithin | None) -> str | None:

@@ -1,6 +1,6 @@
 """A registry as it stands in one commit, behind the same interface as the one on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +28,7 @@ class RevisionReader:
     def file(self, path: str) -> bytes | Refusal | None:
         """Return one file's content by its path within the registry; ``None`` when there is none."""
         reference = self.repository.find_file(self.revision, path)
-        return None if reference is None else self._content(reference)
+        return None if reference is None else self.content(reference)
 
     def plain(self, path: str) -> bytes | None:
         """Return one file's content; ``None`` also for what is refused: a link, a submodule, a huge file."""
@@ -42,18 +42,30 @@ class RevisionReader:
         except UnsafePathError:
             return {folder: Refusal("a symbolic link", "put a plain folder in its place")}
         start = len(folder) + 1 if folder else 0
-        found = {
-            path: self._content(reference)
-            for path, reference in listed.items()
-            if path[start] != "." and "/." not in path[start:]
-        }
-        if len(found) > MANY:
-            self.repository.let_go()
-        return found
+        shown = {path: one for path, one in listed.items() if path[start] != "." and "/." not in path[start:]}
+        return _Files(self, shown)
 
-    def _content(self, reference: BlobReference) -> bytes | Refusal:
+    def content(self, reference: BlobReference) -> bytes | Refusal:
+        """Return a listed file's content."""
         if reference.refusal:
             return Refusal(reference.refusal)
         if reference.size > MAX_FILE_BYTES:
             return Refusal(f"{reference.size} bytes long", f"keep it within {MAX_FILE_BYTES} bytes")
         return self.repository.read_blob(reference.id)
+
+
+class _Files(Mapping[str, bytes | Refusal]):
+    """Files that are read when they are asked for: those of fifty thousand entries would fill the memory."""
+
+    def __init__(self, reader: RevisionReader, listed: Mapping[str, BlobReference]) -> None:
+        self._reader = reader
+        self._listed = listed
+
+    def __getitem__(self, path: str) -> bytes | Refusal:
+        return self._reader.content(self._listed[path])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._listed)
+
+    def __len__(self) -> int:
+        return len(self._listed)
