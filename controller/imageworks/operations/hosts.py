@@ -220,6 +220,7 @@ class RegistryHosts:
         lines = (
             [f"> {sum(path.startswith(ENTRIES) for path in files)} entries and the snapshot of {old}"] if files else []
         )
+        del files  # with the old snapshot
         if old in self._registry.settings.hosts:
             changes[SETTINGS_FILE] = respelt(SETTINGS_FILE, self._bytes(SETTINGS_FILE), ("hosts", old), new, key=True)
             lines.append(f"~ {SETTINGS_FILE}: hosts.{old} is hosts.{new}")
@@ -227,6 +228,7 @@ class RegistryHosts:
             changes[file] = respelt(file, self._bytes(file), ("hosts", hosts.index(old)), new)
             lines.append(f"~ {file}: for {new}")
         if snapshot_file(new) in changes:  # it says of manifests for whom they are
+            changes[snapshot_file(new)] = None  # until the new one is made, which takes the most memory
             renamed = _Changed(self._reader, changes)
             changes[snapshot_file(new)] = expected_snapshot(state_of(renamed, validate_registry(renamed), new))
         applied = self._repository.last_applied(old, revision=self._registry.revision)
