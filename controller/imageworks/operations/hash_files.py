@@ -32,10 +32,11 @@ def hash_all(paths: Iterable[Path], ledger: RecordSession, progress: Progress) -
     kept = 0  # bytes of those whose digests are not remembered yet
     try:
         for path, digest in hash_files(unread, Algorithm.SHA256, progress=progress):
-            known[path] = _checked(path, stats[path], digest)
+            found = stats.pop(path)
+            known[path] = _checked(path, found, digest)
             if isinstance(digest, Digest) and known[path] == digest:
-                verified.append((path, stats[path], digest))
-                kept += stats[path].st_size
+                verified.append((path, found, digest))
+                kept += found.st_size
             if kept > REMEMBERED_AT_LEAST_BYTES or len(verified) >= REMEMBERED_AT_LEAST_FILES:
                 _remember(ledger, verified)
                 kept = 0

@@ -19,6 +19,7 @@ from imageworks.providers.libraries import LIBRARY
 from imageworks.providers.record import compose_entry
 from imageworks.reconcile.ledger import Edits, RecordSession
 from imageworks.registry.entries.entry import ArtifactFile, Entry, aggregate_sha256
+from imageworks.registry.entries.packed import as_text
 from imageworks.registry.entries.queries import display_after, part
 from imageworks.registry.manifests.manifest import Manifest, PathSource
 from imageworks.registry.validate import check_recordable
@@ -52,7 +53,7 @@ def record(
             continue
         if finding.old is not None and is_same(entry, finding.old):
             continue
-        written[entry.name] = entry
+        written[entry.name] = replace(entry, fields=as_text(entry.fields))
         if finding.old is not None and finding.old.name != entry.name:
             gone.add(finding.old.name)
     lines = [f"{'~' if name in ledger.registry.entries else '+'} {name}" for name in sorted(written)]
