@@ -72,11 +72,13 @@ class CurrentModels:
         root: The registry folder.
         host: This host.
         whole: Whether each model has its verified files too, which only entries list; such are values.
+        small: Whether texts are packed, to half of that, for a server that keeps them long.
     """
 
-    def __init__(self, root: Path, host: HostSettings, *, whole: bool = False) -> None:
+    def __init__(self, root: Path, host: HostSettings, *, whole: bool = False, small: bool = False) -> None:
         self._root = root
         self._whole = whole
+        self._small = small
         self._host = host
         self._note = SnapshotNote(host, root)
         self._lock = Lock()
@@ -88,19 +90,20 @@ class CurrentModels:
         """Return the merged models, sorted by name."""
         with self._lock:
             if not self._at or self._at != self._note.at(self._branch):
-                self._at = ()
+                self._at, self._models = (), ()  # let go before others are read
                 self._read()
             return self._models
 
     def _read(self) -> None:
-        noted = None if self._whole else self._note.read(packed=True)
+        noted = None if self._whole else self._note.read(packed=True, small=self._small)
         if noted is not None:
             _tell(noted.left_out)
             self._models, self._branch, self._at = list(noted.models), noted.branch, noted.at
         else:
-            from imageworks.registry.snapshot import expected_snapshot, whole_models
+            from imageworks.registry.snapshot import snapshot_lines, whole_models
 
             registry = _registry(self._root, self._host)
-            self._models = whole_models(registry) if self._whole else packed_models(expected_snapshot(registry))
+            lines = snapshot_lines(registry)
+            self._models = whole_models(registry) if self._whole else packed_models(lines, small=self._small)
             self._branch = registry.branch
             self._at = self._note.at_state(registry)

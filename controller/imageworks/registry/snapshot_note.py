@@ -56,13 +56,14 @@ class SnapshotNote:
         self._host = host
         self._root = root
 
-    def read(self, *, summaries: bool = False, packed: bool = False) -> NotedModels | None:
+    def read(self, *, summaries: bool = False, packed: bool = False, small: bool = False) -> NotedModels | None:
         """Return what is noted; ``None`` where other commits are checked out, or signatures have to be looked at.
 
         Args:
             summaries: Whether of each model only that is read which a table of models shows and chooses by.
             packed: Whether each model is kept as its text, and read whenever something of it is asked for; else they
                 are read one by one.
+            small: Whether such texts are packed.
         """
         kept = _SUMMARIES if summaries else _MODELS
         head, content = self._read(kept)
@@ -75,7 +76,9 @@ class SnapshotNote:
         if signature_notes(self._host, self._root).exists():
             return None
         with suppress(ValueError, RecursionError):  # it is as we wrote it, so its depth is not looked at again
-            models = json.loads(content) if summaries else packed_models(content) if packed else models_of(content)
+            if summaries:
+                return NotedModels(json.loads(content), left_out, branch, at)
+            models = packed_models([content], small=small) if packed else models_of(content)
             return NotedModels(models, left_out, branch, at)
         return None
 

@@ -86,6 +86,8 @@ def _seconds(moment: str) -> int:
 class _ListedModel:
     """One model, written once for each state in which its files were seen."""
 
+    __slots__ = ("_incomplete", "_place", "_recorded", "_seen", "_weights", "_written", "model")
+
     def __init__(self, model: Model, weights: Path) -> None:
         self.model = model
         self._weights = weights
@@ -179,9 +181,10 @@ class ModelList:
         models = self._recorded()
         if models is not self._models:
             chosen = self._offered.recorded.choose(models)
-            self._models, self._by_name = models, {}
+            # What was written of the models before is let go before it is written of these.
+            self._models, self._by_name, self._listed, self._shown, self._document = None, {}, [], [], b""
             self._listed = [_ListedModel(model, self._weights) for model in chosen]
-            self._document = b""
+            self._models = models
 
 
 def _encoded(document: Mapping[str, object]) -> bytes:

@@ -3,7 +3,7 @@
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from io import BytesIO
 from typing import Final
@@ -74,9 +74,10 @@ def has_a_model_a_line(snapshot: bytes) -> bool:
         return False
 
 
-def packed_models(snapshot: bytes) -> list[PackedObject]:
-    """Return the same, each as its text."""
-    return [PackedObject(line[0].rstrip(b",")) for line in _LINE.finditer(snapshot)]
+def packed_models(snapshot: Iterable[bytes], *, small: bool = False) -> list[PackedObject]:
+    """Return the same out of pieces that end where a line does, each as its text; half as large where that is kept."""
+    texts = (line[0].rstrip(b",") for piece in snapshot for line in _LINE.finditer(piece))
+    return [PackedObject(pack_text(text) if small else text) for text in texts]
 
 
 def as_text(fields: Mapping[str, object]) -> PackedObject:
