@@ -50,7 +50,7 @@ def rename_new(old: Path, new: Path) -> None:
 
 
 def _rename(old: Path, new: Path, linux: _LinuxFlag, mac: _MacFlag) -> None:
-    library = _c_library()
+    library = c_library()
     if sys.platform == "darwin":
         failed = library.renamex_np(os.fsencode(old), os.fsencode(new), int(mac))
     elif hasattr(library, "renameat2"):
@@ -67,7 +67,8 @@ def _rename(old: Path, new: Path, linux: _LinuxFlag, mac: _MacFlag) -> None:
 
 
 @cache
-def _c_library() -> "ctypes.CDLL":
+def c_library() -> "ctypes.CDLL":
+    """Return the C library, for what Python has no door to; what it lacks is an ``AttributeError``."""
     import ctypes
 
     return ctypes.CDLL(None, use_errno=True)
@@ -79,7 +80,7 @@ def start_writeback(descriptor: int, offset: int, count: int) -> None:
         import ctypes
 
         write_only = 2  # SYNC_FILE_RANGE_WRITE: start, wait for nothing
-        _c_library().sync_file_range(
+        c_library().sync_file_range(
             ctypes.c_int(descriptor), ctypes.c_int64(offset), ctypes.c_int64(count), ctypes.c_uint(write_only)
         )
 
@@ -130,7 +131,7 @@ def write_durably(
 
 def sync_filesystem(folder: Path) -> None:
     """Make everything that was written to a folder's filesystem survive a power cut; quicker than file by file."""
-    library = _c_library()
+    library = c_library()
     if not hasattr(library, "syncfs"):
         os.sync()
         return
