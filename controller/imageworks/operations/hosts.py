@@ -127,7 +127,9 @@ class RegistryHosts:
         elsewhere = dict(self._repository.branches.of_hosts(template))
         found = {*self._registry.settings.hosts, *self._recorded(self._repository.head()), *elsewhere}
         changes = self._repository.changes_within((ENTRIES, SNAPSHOT_FOLDER), revision=self._repository.head())
-        return [self._one(name, elsewhere.get(name), changes) for name in sorted(found)]
+        hosts = [self._one(name, elsewhere.get(name), changes) for name in sorted(found)]
+        self._repository.let_go()
+        return hosts
 
     def _one(self, name: str, tip: str | None, changes: ChangesWithin | None) -> RegistryHost:
         template = self._registry.settings.branch

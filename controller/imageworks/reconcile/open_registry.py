@@ -49,6 +49,7 @@ def read_registry(
         raise SnapshotError(problem)
     if problem is not None and mends is not None:
         mends(f"{problem.render()}; it is written anew")
+    repository.let_go()  # pygit2 has each repository in a cycle, so that it goes long after who asked
     return registry
 
 

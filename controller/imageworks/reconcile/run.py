@@ -179,6 +179,7 @@ class Run:
             run._options = replace(options, names=known_names(run.registry, options.names))
             yield run
             run._send_the_rest()
+        repository.let_go()
 
     def _take_turn(self, wait: float) -> None:
         """Take the registry's lock, when asked to wait only once no other run brings anything."""
