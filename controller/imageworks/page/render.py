@@ -4,11 +4,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
+
+from markupsafe import Markup
 
 from imageworks.detection.sizes.memory import RUNTIME_BYTES, USUAL_CONTEXT, Cache, Demand
 from imageworks.foundation.texts import human_bytes
@@ -172,33 +174,38 @@ class Page:
 
     # --- templates ---------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def _templates(self) -> "Environment":
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-        made = Environment(
-            loader=FileSystemLoader(_HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        made.filters.update(bytes=human_bytes, card=card_html, day=_day, moment=_moment, label=_label, plain=_plain)
-        made.globals.update(facts=self.facts, views=self._views, model_page=model_page, has=self._has)
-        return made
-
-    def _has(self, name: str) -> bool:
-        return f"{MODELS}/{name}.html" in self._models
+    def _link(self, name: str, root: str) -> Markup:
+        """Return a model's name, which leads to its page where it has one."""
+        if f"{MODELS}/{name}.html" not in self._models:
+            return Markup.escape(name)
+        return Markup("<a href={}{}>{}</a>").format(root, model_page(name), name)
 
     def _rendered(self, template: str, path: str, **values: object) -> bytes:
         root = "../" * path.count("/")
         policy = MODEL_POLICY if root else CONTENT_POLICY
-        pieces = self._templates.get_template(template).stream(root=root, path=path, policy=policy, **values)
+        shown = {"facts": self.facts, "views": self._views, "link": self._link, **values}
+        pieces = _templates().get_template(template).stream(root=root, path=path, policy=policy, **shown)
         pieces.enable_buffering(PIECES)
         written = BytesIO()  # one sign beyond Latin-1 would have all of a table of 8 MB take twice as much as a text
         pieces.dump(written, encoding="utf-8")
         return written.getvalue()
+
+
+@cache
+def _templates() -> "Environment":
+    """Return the templates, which know of no page: they refer to themselves, and would keep one's models for long."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters.update(bytes=human_bytes, card=card_html, day=_day, moment=_moment, label=_label, plain=_plain)
+    return made
 
 
 def longest(need: Demand, available: int) -> int | None:
