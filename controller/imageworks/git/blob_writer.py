@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from imageworks.files.best_effort import set_mode
 from imageworks.files.renames import sync_directory, write_durably
 from imageworks.git import libgit2
+from imageworks.git.values import StoredBlob
 
 if TYPE_CHECKING:
     from pygit2 import Oid, Repository
@@ -38,8 +39,10 @@ class BlobWriter:
         self._objects = objects
         self._known = known
 
-    def write(self, path: str, data: bytes) -> "Oid":
+    def write(self, path: str, data: bytes | StoredBlob) -> "Oid":
         """Write a file's bytes where the repository has not got them; returns their id."""
+        if isinstance(data, StoredBlob):
+            return libgit2.object_id(data.id)
         if len(data) < LARGE_BYTES:
             return self._repository.create_blob(data)
         name = self._known.get(path) or libgit2.blob_id(data)

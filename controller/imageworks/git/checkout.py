@@ -70,7 +70,8 @@ def complete(
         identifier, mode = entries.at(path)
         if identifier != change.new:
             continue
-        data = (contents or {}).get(path)
+        content = (contents or {}).get(path)
+        data = content if isinstance(content, bytes) else None
         if data is None and change.new:
             data = repository.odb.read(libgit2.object_id(change.new))[1]
         target = WantedFile(

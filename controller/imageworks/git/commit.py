@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from imageworks.git import libgit2
 from imageworks.git.read import TREE_MODE, subtree
-from imageworks.git.values import PLAIN_MODES, BlobReference, DetachedHeadError, UnsafePathError
+from imageworks.git.values import PLAIN_MODES, BlobReference, DetachedHeadError, StoredBlob, UnsafePathError
 
 if TYPE_CHECKING:
     from pygit2 import Object, Oid, Repository, Signature, Tree
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from imageworks.git.trust.signing import CommitSigner
 
 PLAIN_MODE: Final = 0o100644
-Change = bytes | None
+Change = bytes | StoredBlob | None
 Nested = dict[str, "Change | Nested"]
 
 

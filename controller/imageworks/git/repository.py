@@ -33,6 +33,7 @@ from imageworks.git.values import (
     FileDifference,
     NotARegistryRepositoryError,
     Recovery,
+    StoredBlob,
     UnsafePathError,
 )
 from imageworks.git.writer import CommitRequest, RegistryWriter, with_recovery
@@ -364,6 +365,10 @@ class RegistryRepository:
             from imageworks.git.commit_off_branch import check_movable
 
             check_movable(self._repository, self._layout.common_dir, aside)
+
+    def store(self, data: bytes) -> StoredBlob:
+        """Give git a file's bytes ahead of a commit, and return what stands for them there."""
+        return self._writer.store(data)
 
     def commit(
         self,

@@ -131,6 +131,16 @@ class BlobReference(NamedTuple):
         return {SYMLINK_MODE: "a symbolic link", SUBMODULE_MODE: "a submodule"}.get(self.mode, "not a plain file")
 
 
+class StoredBlob(NamedTuple):
+    """A file's bytes that git has already, for who writes ten thousand: they are not held beside one another.
+
+    Args:
+        id: Git object id in hex.
+    """
+
+    id: str
+
+
 @dataclass(frozen=True, slots=True)
 class FileDifference:
     """A file that two commits have differently.

@@ -38,6 +38,7 @@ from imageworks.git.values import (
     LeftAlone,
     OperationInProgressError,
     Recovery,
+    StoredBlob,
 )
 
 if TYPE_CHECKING:
@@ -170,6 +171,13 @@ class RegistryWriter:
     def _folders(self) -> frozenset[Path]:
         return frozenset({self._layout.worktree, self._layout.git_dir, self._layout.common_dir})
 
+    def store(self, data: bytes) -> StoredBlob:
+        """Give git a file's bytes ahead of a commit; until one has them they are objects that nothing refers to."""
+        try:
+            return StoredBlob(str(self._blobs({}).write("", data)))
+        except (OSError, libgit2.git_error()) as error:
+            raise self._failed("git could not write the commit", error) from error
+
     def commit(self, request: CommitRequest) -> CommitResult:
         """Make one commit; the lock must be held."""
         nested = nest(request.changes)
@@ -277,7 +285,7 @@ class RegistryWriter:
     def _path_changes(self, changes: Mapping[str, Change], base: "Tree | None") -> dict[str, PathChange]:
         result, entries = {}, TreeEntries(base)
         for path, data in changes.items():
-            old, new = entries.at(path)[0], "" if data is None else libgit2.blob_id(data)
+            old, new = entries.at(path)[0], _id_of(data)
             if old != new:
                 result[path] = PathChange(frozenset({old}), new)
         return result
@@ -307,6 +315,12 @@ class RegistryWriter:
                 f"{self._layout.worktree}: {operation.name} is in progress, which a commit now would become part of",
                 remedy=f"Finish it as `git status` says, or give it up with `{operation.undo}`, then run again.",
             )
+
+
+def _id_of(change: Change) -> str:
+    if change is None:
+        return ""
+    return change.id if isinstance(change, StoredBlob) else libgit2.blob_id(change)
 
 
 def with_recovery(result: CommitResult, recovery: Recovery) -> CommitResult:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from imageworks.foundation.failpoints import failpoint
+from imageworks.git.commit import Change
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.trailers import with_trailers
 from imageworks.git.values import BranchMovedError, CommitResult
@@ -129,9 +130,7 @@ class RegistryCommitter:
         )
         return any(before.file(file) != now.file(file) for file in recording.manifests)
 
-    def _try(
-        self, registry: RegistryState, recording: CommitDraft, records: Mapping[str, bytes | None]
-    ) -> CommitResult:
+    def _try(self, registry: RegistryState, recording: CommitDraft, records: Mapping[str, Change]) -> CommitResult:
         self._announce(registry, records)
         if registry.branch is not None:
             return self._try_aside(registry, registry.branch, recording, records)
@@ -145,7 +144,7 @@ class RegistryCommitter:
             sign=commits.sign,
         )
 
-    def _announce(self, registry: RegistryState, records: Mapping[str, bytes | None]) -> None:
+    def _announce(self, registry: RegistryState, records: Mapping[str, Change]) -> None:
         """Note what entries will be, where only those that this host knows as its own count."""
         if registry.recorded is not None and self.signatures.read().entries:
             folder = f"{ENTRIES}/{registry.host}"
@@ -153,7 +152,7 @@ class RegistryCommitter:
             self.signatures.announce(self._repository.tree_id(tried, folder) or NO_ENTRIES)
 
     def _try_aside(
-        self, registry: RegistryState, branch: str, recording: CommitDraft, records: Mapping[str, bytes | None]
+        self, registry: RegistryState, branch: str, recording: CommitDraft, records: Mapping[str, Change]
     ) -> CommitResult:
         """Commit manifests on the checked-out branch, and what they led to on the branch of this host's entries.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imageworks.files.renames import write_durably
 from imageworks.foundation.log import warn
+from imageworks.git.commit import Change
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BlobRefusedError
 from imageworks.host.predecessor_files import COMPATIBILITY_FILE, is_ours
@@ -73,16 +74,17 @@ class ExpectedFiles:
 
     def changes(
         self, registry: RegistryState, entries: Mapping[str, Entry], *, gone: Iterable[str]
-    ) -> dict[str, bytes | None]:
-        """Return the files to commit: new entries, deleted ones, and the snapshot that follows from them."""
-        host, known = registry.host, registry.entries.keys() | registry.unreadable
-        left = {name: entry for name, entry in registry.entries.items() if name not in set(gone)} | dict(entries)
-        files: dict[str, bytes | None] = {entry_file(host, name): None for name in gone if name in known}
-        files |= {entry_file(host, name): render_entry(entry.fields) for name, entry in entries.items()}
+    ) -> dict[str, Change]:
+        """Return the files to commit: new entries, which git has then, deleted ones, and the snapshot that follows."""
+        host, known, gone = registry.host, registry.entries.keys() | registry.unreadable, frozenset(gone)
+        left = {name: entry for name, entry in registry.entries.items() if name not in gone} | dict(entries)
+        files: dict[str, Change] = {entry_file(host, name): None for name in gone & known}
+        rendered = ((entry_file(host, name), render_entry(entry.fields)) for name, entry in entries.items())
+        files |= {file: self._repository.store(data) for file, data in rendered}
         files[snapshot_file(host)] = self.snapshot(registry, left.values())
         return files
 
-    def remember(self, registry: RegistryState, body: bytes | None = None) -> None:
+    def remember(self, registry: RegistryState, body: Change = None) -> None:
         """Note that the snapshot at a commit is right, so that neither the next run nor `list` need compute it.
 
         Args:
@@ -95,7 +97,8 @@ class ExpectedFiles:
             return
         signed = self._host.require_signed or registry.settings.require_signed
         inputs = self._inputs(registry.revision, registry.recorded)
-        self._note.write(registry, inputs, here, lambda: body or self._repository.view_blob(here), signed=signed)
+        known = body if isinstance(body, bytes) else None
+        self._note.write(registry, inputs, here, lambda: known or self._repository.view_blob(here), signed=signed)
 
     def write_compatible(self, registry: RegistryState) -> None:
         """Write the git-ignored files that the predecessor's consumers read, where they do not say so already.
