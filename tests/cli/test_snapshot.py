@@ -2,11 +2,14 @@
 
 import json
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from imageworks.git.read import DEFAULT_BLOB_LIMIT
+from imageworks.registry.reader import RegistryReader
+from imageworks.registry.validate import Validation, validate_registry
 from support.git import git
 from support.reconcile import HOST, NAME, World, command
 from support.transfer import tree
@@ -111,3 +114,52 @@ def test_a_large_file_that_is_no_snapshot_is_a_problem_among_others(installed: W
     result = command("snapshot", "check", "--registry", installed.root)
     assert result.code == 1
     assert result.out.startswith("snapshot/weights.bin:1:1: is no file of a host")
+
+
+def _edit_after_validation(monkeypatch: pytest.MonkeyPatch, where: str, file: Path) -> bytes:
+    """Let somebody edit an entry once it was found valid; return what it then has."""
+    edited = file.read_bytes() + b"\n"
+
+    def validated(reader: RegistryReader) -> Validation:
+        found = validate_registry(reader)
+        file.write_bytes(edited)
+        return found
+
+    monkeypatch.setattr(f"imageworks.operations.{where}.validate_registry", validated)
+    return edited
+
+
+def test_an_entry_edited_during_a_rebuild_stops_it_and_nothing_is_lost(
+    installed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot, entry = installed.root / f"snapshot/{HOST}.json", installed.root / f"discovered/{HOST}/{NAME}.json"
+    right, wrong = snapshot.read_bytes(), snapshot.read_bytes().replace(b"safetensors", b"gguf")
+    snapshot.write_bytes(wrong)
+    with monkeypatch.context() as patch:
+        edited = _edit_after_validation(patch, "snapshots", entry)
+        stopped = command("snapshot", "rebuild", "--registry", installed.root)
+    assert stopped.code == 1
+    assert f"discovered/{HOST}/{NAME}.json" in stopped.err
+    assert "run this again" in stopped.err
+    assert (snapshot.read_bytes(), entry.read_bytes()) == (wrong, edited)
+    assert command("snapshot", "rebuild", "--registry", installed.root).code == 0  # as it says
+    assert snapshot.read_bytes() == right
+
+
+def test_where_an_entry_is_edited_during_validation_the_commits_are_asked(
+    installed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = installed.root / f"discovered/{HOST}/{NAME}.json"
+    with monkeypatch.context() as patch:
+        _edit_after_validation(patch, "check_registry", entry)
+        sound = command("validate", "--registry", installed.root)
+    assert (sound.code, "discovered" in sound.out + sound.err) == (0, False)
+    git(installed.root, "checkout", "--", "discovered")
+    snapshot = installed.root / f"snapshot/{HOST}.json"
+    right = snapshot.read_bytes()
+    installed.write(f"snapshot/{HOST}.json", right.decode().replace("safetensors", "gguf"))
+    snapshot.write_bytes(right)  # so that only the commit is wrong
+    _edit_after_validation(monkeypatch, "check_registry", entry)
+    wrong = command("validate", "--registry", installed.root)
+    assert wrong.code == 1
+    assert "not what manifests and entries give" in wrong.out + wrong.err
