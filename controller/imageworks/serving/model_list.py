@@ -1,5 +1,6 @@
 """A host's models as OpenAI's ``/v1/models`` shows them, under the names that ``list`` shows."""
 
+import gc
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -185,6 +186,7 @@ class ModelList:
             self._models, self._by_name, self._listed, self._shown, self._document = None, {}, [], [], b""
             self._listed = [_ListedModel(model, self._weights) for model in chosen]
             self._models = models
+            gc.collect()  # what reading them left in cycles is not to stand beside a page that is made next
 
 
 def _encoded(document: Mapping[str, object]) -> bytes:
