@@ -11,11 +11,12 @@ from typing import Final
 
 from imageworks.foundation.errors import ImageworksError, UsageError
 from imageworks.foundation.similar_words import did_you_mean
+from imageworks.git.commit import Change
 from imageworks.git.log import ChangesWithin
 from imageworks.git.proposal_branch import Proposed
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.trailers import HOST, RECONCILED_REVISION, with_trailers
-from imageworks.git.values import BlobReference, CommitResult
+from imageworks.git.values import BlobReference, CommitResult, StoredBlob
 from imageworks.host.settings import HostSettings, checked_host
 from imageworks.operations.fleet.report import drop_report
 from imageworks.operations.snapshots import state_of
@@ -32,11 +33,10 @@ from imageworks.registry.entries.merge import SNAPSHOT_FOLDER, snapshot_file
 from imageworks.registry.load import RegistryState, records_tip
 from imageworks.registry.manifests.edit import edit_manifest
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
-from imageworks.registry.reader import RegistryReader
 from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
 from imageworks.registry.settings.settings import read_settings
 from imageworks.registry.snapshot import expected_snapshot
-from imageworks.registry.validate import check_settings_file, validate_registry
+from imageworks.registry.validate import Validation, check_settings_file, validate_registry
 
 QUIET_DAYS: Final = 30
 """After how long without a commit of its own a host is asked after."""
@@ -87,7 +87,7 @@ class HostChange:
 
     Args:
         title: The commit's subject.
-        files: New bytes by registry path; ``None`` deletes.
+        files: New bytes by registry path, or what git has of them already; ``None`` deletes.
         lines: What changes, a line each.
         notes: What is left for a person to do.
         trailers: The commit's trailers.
@@ -95,11 +95,11 @@ class HostChange:
     """
 
     title: str
-    files: Mapping[str, bytes | None]
+    files: Mapping[str, Change]
     lines: tuple[str, ...]
     notes: tuple[str, ...] = ()
     trailers: Mapping[str, str] = field(default_factory=dict)
-    branch: tuple[str, str, Mapping[str, bytes | None]] | None = None
+    branch: tuple[str, str, Mapping[str, Change]] | None = None
 
 
 class RegistryHosts:
@@ -115,7 +115,7 @@ class RegistryHosts:
         self._settings = checked.value if checked is not None and isinstance(checked.value, dict) else {}
 
     @property
-    def _reader(self) -> RegistryReader:
+    def _reader(self) -> RevisionReader:
         return RevisionReader(self._repository, self._repository.head())
 
     # --- looking ---------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class RegistryHosts:
             )
         files = self._listed(name, self._repository.head())
         entries = sum(path.startswith(ENTRIES) for path in files)
-        changes: dict[str, bytes | None] = dict.fromkeys(files)
+        changes: dict[str, Change] = dict.fromkeys(files)
         lines = [f"- {entries} entries and the snapshot of {name}"] if files else []
         if name in self._registry.settings.hosts:
             changes[SETTINGS_FILE] = edit_manifest(SETTINGS_FILE, self._bytes(SETTINGS_FILE), {("hosts", name): None})
@@ -208,7 +208,9 @@ class RegistryHosts:
             lines.append(f"~ {file}: no longer for {name}")
         branch = self._branch(name)
         notes = [] if branch is None else [f"its entries are on the branch {branch}: {_delete(branch)}"]
-        return self._checked(HostChange(f"Retire the host {name}", changes, tuple(lines), tuple(notes)))
+        change = HostChange(f"Retire the host {name}", changes, tuple(lines), tuple(notes))
+        self._check(change)
+        return change
 
     def rename(self, old: str, new: str) -> HostChange:
         """Return what gives a host another name: its records move, and what names it says the new one."""
@@ -217,22 +219,17 @@ class RegistryHosts:
         taken = [one.name for one in self.all if fold(one.name) == fold(new) and one.name != old]
         if taken or new == old:
             raise UsageError(f"{taken[0] if taken else new} is a host of this registry already")
-        files = self._records(old, self._repository.head())
+        files = self._listed(old, self._repository.head())
         changes = _moved(files, old, new)
         lines = (
             [f"> {sum(path.startswith(ENTRIES) for path in files)} entries and the snapshot of {old}"] if files else []
         )
-        del files  # with the old snapshot
         if old in self._registry.settings.hosts:
             changes[SETTINGS_FILE] = respelt(SETTINGS_FILE, self._bytes(SETTINGS_FILE), ("hosts", old), new, key=True)
             lines.append(f"~ {SETTINGS_FILE}: hosts.{old} is hosts.{new}")
         for file, hosts in self._naming(old):
             changes[file] = respelt(file, self._bytes(file), ("hosts", hosts.index(old)), new)
             lines.append(f"~ {file}: for {new}")
-        if snapshot_file(new) in changes:  # it says of manifests for whom they are
-            changes[snapshot_file(new)] = None  # until the new one is made, which takes the most memory
-            renamed = _Changed(self._reader, changes)
-            changes[snapshot_file(new)] = expected_snapshot(state_of(renamed, validate_registry(renamed), new))
         applied = self._repository.last_applied(old, revision=self._registry.revision)
         trailers = dict(applied.trailers) if applied is not None else {}
         kept = {RECONCILED_REVISION: trailers[RECONCILED_REVISION]} if RECONCILED_REVISION in trailers else {}
@@ -243,13 +240,17 @@ class RegistryHosts:
         moved = None
         if branch is not None and (tip := records_tip(self._repository, branch)) is not None:
             template = self._registry.settings.branch or ""
-            moved = (template.replace("{host}", new), tip, _moved(self._records(old, tip), old, new))
+            moved = (template.replace("{host}", new), tip, _moved(self._listed(old, tip), old, new))
             notes.append(f"the branch {branch} can go once {moved[0]} is pushed: {_delete(branch)}")
-        return self._checked(
-            HostChange(
-                f"Rename the host {old} to {new}", changes, tuple(lines), tuple(notes), {**kept, HOST: new}, moved
-            )
+        change = HostChange(
+            f"Rename the host {old} to {new}", changes, tuple(lines), tuple(notes), {**kept, HOST: new}, moved
         )
+        validation = self._check(change)
+        if snapshot_file(new) in changes:  # it says of manifests for whom they are
+            self._repository.let_go()
+            state = state_of(_Changed(self._reader, changes), validation, new)
+            changes[snapshot_file(new)] = expected_snapshot(state)
+        return change
 
     def commit(self, change: HostChange, *, wait: float) -> tuple[CommitResult | None, Sent]:
         """Make one commit of a change, and push it where registry.yaml says so."""
@@ -296,9 +297,6 @@ class RegistryHosts:
             remedy = did_you_mean(name, known) or f"Known are: {', '.join(known) or 'none'}."
             raise UsageError(f"no host is called {name!r} in this registry", remedy=remedy)
 
-    def _records(self, name: str, revision: str | None) -> dict[str, bytes]:
-        return {path: self._repository.read_blob(one.id) for path, one in self._listed(name, revision).items()}
-
     def _listed(self, name: str, revision: str | None) -> dict[str, BlobReference]:
         """Return the plain files of what a host recorded, by their paths."""
         listed = self._repository.list_files(revision, f"{ENTRIES}/{name}")
@@ -322,51 +320,53 @@ class RegistryHosts:
             raise HostChangeError(f"{file}: cannot be read")
         return content
 
-    def _checked(self, change: HostChange) -> HostChange:
-        """Return a change with which the registry is as valid as it was, and that this host may make."""
+    def _check(self, change: HostChange) -> Validation:
+        """Raise unless a registry is as valid as it was with a change, and this host may make it; return what it is."""
         before = set(validate_registry(self._reader).diagnostics)
         self._repository.let_go()
-        worse = [
-            one for one in validate_registry(_Changed(self._reader, change.files)).diagnostics if one not in before
-        ]
+        validation = validate_registry(_Changed(self._reader, change.files))
+        worse = [one for one in validation.diagnostics if one not in before]
         if worse:
             raise HostChangeError(
                 f"the registry would not be valid: {worse[0].render()}",
                 remedy="Change that file first (it may select hosts by a label that no other host has), and commit it.",
             )
         refuse_unsigned(self._registry, self._host, [f for f in change.files if f.startswith(f"{MODELS}/")])
-        return change
+        return validation
 
 
 @dataclass(frozen=True, slots=True)
 class _Changed:
     """A registry as it would be with some files changed."""
 
-    reader: RegistryReader
-    changes: Mapping[str, bytes | None]
+    reader: RevisionReader
+    changes: Mapping[str, Change]
 
     def file(self, path: str) -> bytes | Refusal | None:
-        return self.changes[path] if path in self.changes else self.reader.file(path)
+        return self.content(self.changes[path]) if path in self.changes else self.reader.file(path)
 
     def files(self, folder: str) -> Mapping[str, bytes | Refusal]:
         new = {path: data for path, data in self.changes.items() if data is not None and path.startswith(f"{folder}/")}
-        return _ChangedFiles(self.reader.files(folder), self.changes, new)
+        return _ChangedFiles(self, self.reader.files(folder), new)
+
+    def content(self, change: Change) -> bytes | None:
+        return self.reader.repository.read_blob(change.id) if isinstance(change, StoredBlob) else change
 
 
 class _ChangedFiles(Mapping[str, bytes | Refusal]):
-    """Files of which those that are not changed are read when they are asked for."""
+    """Files that are read when they are asked for."""
 
-    def __init__(
-        self, old: Mapping[str, bytes | Refusal], changes: Mapping[str, bytes | None], new: Mapping[str, bytes]
-    ) -> None:
+    def __init__(self, registry: _Changed, old: Mapping[str, bytes | Refusal], new: Mapping[str, Change]) -> None:
+        self._registry = registry
         self._old = old
         self._new = new
-        self._paths = dict.fromkeys((*(path for path in old if path not in changes), *new))
+        self._paths = dict.fromkeys((*(path for path in old if path not in registry.changes), *new))
 
     def __getitem__(self, path: str) -> bytes | Refusal:
         if path not in self._paths:
             raise KeyError(path)
-        return self._new[path] if path in self._new else self._old[path]
+        changed = self._registry.content(self._new.get(path))
+        return self._old[path] if changed is None else changed
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._paths)
@@ -382,10 +382,10 @@ def _last(paths: Sequence[str], changes: ChangesWithin | None) -> str | None:
     return min(order, key=order.__getitem__, default=None)
 
 
-def _moved(files: Mapping[str, bytes], old: str, new: str) -> dict[str, bytes | None]:
+def _moved(files: Mapping[str, BlobReference], old: str, new: str) -> dict[str, Change]:
     places = {path: path.replace(f"{ENTRIES}/{old}/", f"{ENTRIES}/{new}/", 1) for path in files}
     places |= {snapshot_file(old): snapshot_file(new)} if snapshot_file(old) in files else {}
-    return {**dict.fromkeys(files), **{places[path]: data for path, data in files.items()}}
+    return {**dict.fromkeys(files), **{places[path]: StoredBlob(one.id) for path, one in files.items()}}
 
 
 def _message(change: HostChange) -> str:
