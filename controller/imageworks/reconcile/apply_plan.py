@@ -17,7 +17,7 @@ from imageworks.plan.plan import Action, Change
 from imageworks.plan.report import CANCELLED, ModelResult
 from imageworks.providers.base import Store
 from imageworks.providers.folder.apply import ApplyContext, bring_ahead, carry_out
-from imageworks.registry.entries.entry import Entry
+from imageworks.registry.entries.entry import Entry, as_packed
 from imageworks.registry.validate import check_recordable
 
 CANCEL_SECONDS: Final = 0.1
@@ -102,6 +102,7 @@ def _apply_one(
             entry = do(change, case, entries, hands)
             if entry is not None:
                 check_recordable(entry)
+                entry = as_packed(entry)  # as values, ten thousand that one run brings or adopts take 100 MB
     except ImageworksError as error:
         event("failed", model=change.name, error=error.message)
         reason, told = getattr(error, "reason", None), getattr(error, "entry", None)
