@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Final
 
 from imageworks.registry.documents.document import JsonValue
-from imageworks.registry.entries.entry import ArtifactFile, Entry, aggregate_sha256, directory_checksum
+from imageworks.registry.entries.entry import ArtifactFile, Entry, aggregate_sha256, as_packed, directory_checksum
 from imageworks.registry.entries.queries import PLACEHOLDER, display_after, file_paths, is_installed, richness
 from imageworks.registry.manifests.manifest import Manifest, manifest_name
 
@@ -206,7 +206,7 @@ def _missing(entry: Entry, seen: DetectedFormat, *, prune: bool) -> EntryChange 
         entry.name,
         EntryAction.DEPRECATE,
         f"{entry.path} is gone; marked as deprecated",
-        entry=replace(entry, fields=fields),
+        entry=as_packed(replace(entry, fields=fields)),
     )
 
 
@@ -249,7 +249,7 @@ def _normalized(entry: Entry, seen: DetectedFormat) -> EntryChange | None:
         EntryAction.CHANGE,
         "looked at again",
         tuple(differences),
-        replace(entry, fields=fields, files=files),
+        as_packed(replace(entry, fields=fields, files=files)),
     )
 
 

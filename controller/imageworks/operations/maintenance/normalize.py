@@ -17,6 +17,7 @@ from imageworks.providers.folder.describe import look_at
 from imageworks.providers.folder.local_files import LocalModel, observe
 from imageworks.reconcile.ledger import RecordSession
 from imageworks.registry.entries.entry import ArtifactFile, Entry
+from imageworks.registry.entries.packed import as_text
 
 
 def find_changes(
@@ -102,7 +103,7 @@ def _seen(entry: Entry, files: tuple[ArtifactFile, ...] | None) -> DetectedForma
         exists=True,
         download_format=facts.download_format,
         quantization=facts.quantization,
-        described=metadata if isinstance(metadata, Mapping) else None,
+        described=as_text(metadata) if isinstance(metadata, Mapping) else None,
         answers={key: fields.get(key) for key in ("chat_template", "license")} | {"capabilities": capabilities},
         files=files,
     )

@@ -11,7 +11,7 @@ from imageworks.foundation.errors import ImageworksError
 from imageworks.naming.model_names import compile_testing_patterns, is_testing_name
 from imageworks.operations.maintenance.entry_changes import ABSENT, EntryAction, EntryChange, Kept, ManifestEdit
 from imageworks.registry.cross_checks import fold
-from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry
+from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry, as_packed
 from imageworks.registry.entries.queries import Model, is_testing, simple_names, text
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifests.manifest import FOLDER, Manifest
@@ -218,8 +218,9 @@ def _change(one: _Named, registry: RegistryState, *, hidden: bool, filters: re.P
     # A test's entry is known as such by its names; under new ones it must not appear among the real ones.
     marked = hidden and not is_testing_name(one.name, display=one.display, filters=filters)
     if entry is not None:
-        entry = renamed_entry(entry, one.name) if renamed else entry
-        entry = entry if manifest is not None else _told(entry, one.display, testing=marked)
+        changed = renamed_entry(entry, one.name) if renamed else entry
+        changed = changed if manifest is not None else _told(changed, one.display, testing=marked)
+        entry = changed if changed is entry else as_packed(changed)
     edit = _manifest_edit(manifest, one, before, testing=marked) if manifest is not None else None
     why = f"becomes {one.name}" if renamed else "gets a simple display name"
     return EntryChange(old, EntryAction.RENAME if renamed else EntryAction.CHANGE, why, tuple(differences), entry, edit)
