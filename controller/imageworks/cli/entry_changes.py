@@ -4,7 +4,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imageworks.cli.output import complain, printable, say, say_json
+from imageworks.cli.output import complain, printable, say, say_json_pieces
 from imageworks.cli.prompts import agrees, at_terminal
 from imageworks.foundation.errors import ExitCode
 from imageworks.operations.session import open_records
@@ -77,7 +77,7 @@ def carry_out(  # as above
         return ExitCode.FAILURE
     result = ledger.commit(prepared.edits) if apply and prepared.changes else None
     if as_json:
-        say_json(_document(prepared, result, apply=apply))
+        say_json_pieces(_document(prepared, result, apply=apply))
     elif result is not None:
         say(f"Done; committed {result.id[:10]}.")
     return ExitCode.SUCCESS
@@ -96,7 +96,7 @@ def show(prepared: "Prepared", *, told: bool) -> None:
 def _document(prepared: "Prepared", result: "CommitResult | None", *, apply: bool) -> dict[str, object]:
     return {
         "dry_run": not apply,
-        "operations": [
+        "operations": (
             {
                 "action": one.deed.name.lower(),
                 "name": one.name,
@@ -105,8 +105,8 @@ def _document(prepared: "Prepared", result: "CommitResult | None", *, apply: boo
                 "differences": list(one.differences),
             }
             for one in prepared.changes
-        ],
-        "skipped": [{"name": one.name, "why": one.why} for one in prepared.kept],
+        ),
+        "skipped": ({"name": one.name, "why": one.why} for one in prepared.kept),
         "commit": result.id if result else None,
     }
 
