@@ -16,9 +16,10 @@ from imageworks.foundation.tables import ResultTable
 from imageworks.foundation.texts import human_bytes
 from imageworks.host.settings import ARGUMENT, HostSettings, find_registry, load_host_settings
 from imageworks.model_loader.entries import RegistryEntry, changes_of, read_registry_entry
-from imageworks.reconcile.current_models import CurrentModels, each_model
+from imageworks.reconcile.current_models import CurrentModels, current_registry, each_model
 from imageworks.registry.entries import queries
-from imageworks.registry.entries.lookup import UnknownModelError, find_name, named
+from imageworks.registry.entries.lookup import Named, UnknownModelError, find_name, named
+from imageworks.registry.snapshot import each_whole
 from imageworks.serving.availability import with_availability
 from imageworks.serving.last_used import last_accessed
 
@@ -131,11 +132,16 @@ def each_entry(*, registry: Path | None = None) -> Iterator[RegistryEntry]:
         UntrustedRegistryError: It must be signed and is not.
         SnapshotError: The snapshot is not what manifests and entries give.
     """
-    key, host = _where(registry)
+    (root, _), host = _where(registry)
+    yield from _each(root, host, each_model(root, host, whole=True))
+
+
+def _each(root: Path, host: HostSettings, models: Iterable[queries.Model]) -> Iterator[RegistryEntry]:
+    """Yield merged models as values, with what this host knows of each today."""
     used = last_accessed(host.state_dir)
-    for model in with_availability(each_model(key[0], host, whole=True), host.state_dir):
+    for model in with_availability(models, host.state_dir):
         fields = {name: value for name, value in model.items() if name != "unavailable"}
-        entry = read_registry_entry(fields, registry=key[0], allows=host.allows)
+        entry = read_registry_entry(fields, registry=root, allows=host.allows)
         away = queries.text(model, "unavailable") or None
         yield replace(entry, unavailable=away, last_accessed=used.get(entry.name))
 
@@ -152,6 +158,27 @@ def get_entry(name: str, *, registry: Path | None = None) -> RegistryEntry:
     """
     models = load_registry(registry=registry)
     return models[name] if name in models else models[find_name(name, (named(m.fields) for m in models.values()))]
+
+
+def show_entry(name: str, *, registry: Path | None = None) -> RegistryEntry:
+    """Return the same model as it was committed, for who asks once: of ten thousand, only what they are called is kept.
+
+    Args:
+        name: The variant name, or anything else that only one model is called.
+        registry: The registry; found as every command finds it when absent.
+
+    Raises:
+        UnknownModelError: None or several are called so; it is a ``KeyError``.
+    """
+    (root, _), host = _where(registry)
+    current = current_registry(root, host)
+    names: list[Named] = []
+    for entry in _each(root, host, each_whole(current)):
+        if entry.name == name:
+            return entry
+        names.append(named(entry.fields))
+    found = find_name(name, names)
+    return next(entry for entry in _each(root, host, each_whole(current)) if entry.name == found)
 
 
 def list_models(*, registry: Path | None = None) -> list[str]:

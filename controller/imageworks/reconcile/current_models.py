@@ -41,12 +41,12 @@ def each_model(root: Path, host: HostSettings, *, summaries: bool = False, whole
     from imageworks.registry.snapshot import each_whole, expected_snapshot
 
     if whole:
-        return each_whole(_registry(root, host))
-    models = models_of(expected_snapshot(_registry(root, host)))
+        return each_whole(current_registry(root, host))
+    models = models_of(expected_snapshot(current_registry(root, host)))
     return map(summary_of, models) if summaries else models
 
 
-def _registry(root: Path, host: HostSettings) -> "RegistryState":
+def current_registry(root: Path, host: HostSettings) -> "RegistryState":
     """Return the registry as it is now; what is wrong in it is told."""
     from imageworks.reconcile.open_registry import open_registry
 
@@ -102,7 +102,7 @@ class CurrentModels:
         else:
             from imageworks.registry.snapshot import snapshot_lines, whole_models
 
-            registry = _registry(self._root, self._host)
+            registry = current_registry(self._root, self._host)
             lines = snapshot_lines(registry)
             self._models = whole_models(registry) if self._whole else packed_models(lines, small=self._small)
             self._branch = registry.branch

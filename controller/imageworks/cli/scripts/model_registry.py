@@ -15,7 +15,7 @@ from imageworks.cli.output import complain, one_line, printable, say, say_json, 
 from imageworks.cli.views.progress import show_progress
 from imageworks.foundation.errors import UsageError
 from imageworks.foundation.texts import human_bytes
-from imageworks.model_loader.registry import each_entry, get_entry
+from imageworks.model_loader.registry import each_entry, show_entry
 from imageworks.operations.session import start_session
 from imageworks.operations.verify.one_model import exit_code, unlock_model, verify_and_lock, verify_model
 
@@ -95,7 +95,7 @@ def list_command(as_json: AsJson = False, registry: Registry = None) -> None:
 @app.command("show")
 def show_command(name: Name, as_json: AsJson = False, registry: Registry = None) -> None:
     """Show one model as manifest and entry together say it is."""
-    model = get_entry(name, registry=registry)
+    model = show_entry(name, registry=registry)
     if as_json:
         say(json.dumps(dict(model.fields), indent=2, sort_keys=True, ensure_ascii=False))
         return
