@@ -13,7 +13,7 @@ from imageworks.git.log import ChangesWithin
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import UnknownRevisionError
 from imageworks.host.settings import HostSettings
-from imageworks.plan.compare import HostPlan, compare
+from imageworks.plan.compare import HostPlan, as_declared, compare
 from imageworks.plan.facts import (
     Blocker,
     HostState,
@@ -137,18 +137,22 @@ class _Review:
         now = load_registry(repository, name, revision=self.head, cache=cache)
         here = replace(self.asked, names=known_names(now, self.asked.names))
         away, wrong = _records_away(repository, now), _snapshot_problem(repository, now, cache, self.changes)
+        old, earlier = None, None
+        if before is not None:
+            before = replace(before, entries=now.entries, recorded=now.recorded)
+            old, found = _plan(repository, self.host, before, here, lenient=True)
+            earlier = as_declared(found)
+            del before, found  # of ten thousand models, before the same is known of the other side
         plan, situation = _plan(repository, self.host, now, here)
         forged = [wrong.render()] if wrong is not None else []
         plan = replace(plan, notes=(*plan.notes, *forged, *self.lacking, *away))
-        if before is None:
+        if earlier is None:
             return compare(_as_far_as_known(plan) if away else plan, situation)
-        before = replace(before, entries=now.entries, recorded=now.recorded)
-        old, earlier = _plan(repository, self.host, before, here, lenient=True)
         records = _changed_records(self.changed, name)
-        found = compare(plan, situation, base=base, before=old, earlier=earlier, rules=self.rules, records=records)
+        compared = compare(plan, situation, base=base, before=old, earlier=earlier, rules=self.rules, records=records)
         inside = f"{repository.prefix}/" if repository.prefix else ""
         manifests = {one.name: f"{inside}{one.file}" for one in now.manifests.values()}
-        return replace(found, manifests=manifests, pending=0 if away else found.pending)
+        return replace(compared, manifests=manifests, pending=0 if away else compared.pending)
 
 
 def _base(repository: RegistryRepository, head: str | None, asked: str | None) -> tuple[str | None, tuple[str, ...]]:

@@ -147,6 +147,12 @@ def compare(
     )
 
 
+def as_declared(situation: HostState) -> HostState:
+    """Return what the earlier side of a comparison is asked for: what was declared, and what is recorded of it."""
+    cases = tuple(DeclaredModel(case.manifest, case.entry) for case in situation.cases)
+    return HostState(situation.host, situation.revision, cases)
+
+
 def _launched(cases: Mapping[str, DeclaredModel], declared: Mapping[str, DeclaredModel]) -> Iterator[Launched]:
     """Yield the models whose manifests would have `launch` run something else, or clients sent somewhere else."""
     for name in sorted(cases.keys() | declared.keys()):

@@ -401,19 +401,24 @@ class Run:
 
     def compared(self, base: str, *, labels: Collection[str] = ()) -> "HostPlan":
         """Return what would change, with what sets it apart from what another commit would lead to here."""
-        from imageworks.plan.compare import compare
+        from imageworks.plan.compare import as_declared, compare
         from imageworks.registry.settings.changes import review_rules
 
         revision, now = self._repository.resolve(base), (self._registry, self._senses.places, self._options)
+        # There is no room for what is known of ten thousand models on either side, and the plan of now is made again.
+        self._situation = HostState(self._host.host, None)
         # This host is what it is, on either side; and what is new has no name there.
         old = self._registry = self._declared_at(revision)
         known = {*old.manifests, *now[0].entries, *old.blocked}
         names = tuple(name for name in self._options.names if name in known)
         self._senses.places = self._senses.places_for(old, self._host)
         self._options = replace(self._options, names=names)
-        before = self.plan() if names or not now[2].names else Plan(self._host.host, revision)
-        earlier = self._situation if names or not now[2].names else HostState(self._host.host, revision)
+        del old
+        before, earlier = Plan(self._host.host, revision), HostState(self._host.host, revision)
+        if names or not now[2].names:
+            before, earlier = self.plan(), as_declared(self._situation)
         self._registry, self._senses.places, self._options = now
+        self._situation = HostState(self._host.host, None)
         rules = review_rules(self._repository, revision, self._registry.revision, labels)
         return compare(self.plan(), self._situation, base=revision, before=before, earlier=earlier, rules=rules)
 
