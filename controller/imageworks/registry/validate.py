@@ -311,9 +311,7 @@ def _check_entries(contents: Mapping[str, bytes | Refusal]) -> _Recorded:
     return found
 
 
-def valid_entries(
-    reader: RegistryReader, validation: Validation, host: str
-) -> Iterator[tuple[str, Mapping[str, object]]]:
+def valid_entries(reader: RegistryReader, validation: Validation, host: str) -> Iterator[tuple[str, PackedObject]]:
     """Yield the fields of a host's valid entries by name, read once more: fifty thousand would fill the memory.
 
     Raises:
