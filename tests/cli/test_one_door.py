@@ -114,6 +114,7 @@ READING_FUNCTIONS: Final[Mapping[str, Callable[[Path], object]]] = {
     "load_registry": lambda root: registry.load_registry(registry=root),
     "each_entry": lambda root: list(registry.each_entry(registry=root)),
     "get_entry": lambda root: registry.get_entry(NAME, registry=root),
+    "show_entry": lambda root: registry.show_entry(NAME, registry=root),
     "list_models": lambda root: registry.list_models(registry=root),
     "find_by_role": lambda root: registry.find_by_role("caption", registry=root),
     "update_entries": lambda root: registry.update_entries([entry()], registry=root),
