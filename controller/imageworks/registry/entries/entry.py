@@ -20,7 +20,7 @@ from imageworks.registry.documents.git_leftovers import (
     POINTER_REMEDY,
     conflict_line,
 )
-from imageworks.registry.entries.packed import SET_ASIDE, PackedFields, PackedObject, pack_text
+from imageworks.registry.entries.packed import SET_ASIDE, PackedFields, PackedObject, as_text
 
 FOLDER: Final = "discovered"
 SUFFIX: Final = ".json"
@@ -244,7 +244,7 @@ def packed_entry(entry: Entry, text: bytes) -> Entry:
 
 def as_packed(entry: Entry) -> Entry:
     """Return an entry with its fields as their text, for who keeps many that were made and not read."""
-    return packed_entry(entry, pack_text(json.dumps(dict(entry.fields)).encode()))
+    return packed_entry(entry, as_text(entry.fields).packed)
 
 
 def parts_of(entry: Entry) -> tuple[list[object], bytes]:
