@@ -1,10 +1,12 @@
 """One changed entry with its snapshot, committed to a registry of many: ours beside ``git add -A && git commit``."""
 
 import shutil
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measure import Comparison, Contender, Limit, Sample, compare
+from benchmarks.measure import BenchmarkError, Comparison, Contender, Limit, Sample, compare
 from benchmarks.registries import make_settled_registry, model_name
 from benchmarks.scratch import CHECKOUT, HOST, Scratch
 
@@ -30,28 +32,30 @@ def run(folder: Path, *, rounds: int, quick: bool) -> list[Comparison]:
     after = scratch.root / "after"
     environment = scratch.environment()
 
-    def change() -> None:
-        for path in touched:
-            text = (scratch.registry / path).read_text(encoding="utf-8")
-            (after / path).parent.mkdir(parents=True, exist_ok=True)
-            (after / path).write_text(text.replace("\n  ", "\n   ", 1), encoding="utf-8")
+    def committed(registry: Path) -> None:
+        words = ("git", "show", "--name-only", "--format=", "HEAD")
+        shown = subprocess.run(words, env=environment, cwd=registry, check=True, capture_output=True, text=True).stdout
+        if sorted(shown.splitlines()) != sorted(touched):
+            raise BenchmarkError(f"{registry}: the last commit is not of {' and '.join(touched)}, but of: {shown}")
 
     ours = Contender(
         "imageworks, whole process",
         (sys.executable, str(ONCE), str(scratch.registry), *map(str, (after, times)), *touched),
         environment,
         CHECKOUT,
-        change,
+        lambda: edit(scratch.registry, after, touched),
+        lambda: committed(scratch.registry),
     )
-
-    def edit() -> None:
-        for path in touched:
-            text = (copy / path).read_text(encoding="utf-8")
-            (copy / path).write_text(text.replace("\n  ", "\n   ", 1), encoding="utf-8")
-
     words = ("git", "-c", "core.fsync=added,reference", "commit", "--quiet", "--message", "Record")
     script = f"git add -A && {' '.join(words)}"
-    theirs = Contender("git add -A && git commit", ("sh", "-c", script), environment, copy, edit)
+    theirs = Contender(
+        "git add -A && git commit",
+        ("sh", "-c", script),
+        environment,
+        copy,
+        lambda: edit(copy, copy, touched),
+        lambda: committed(copy),
+    )
     compared = compare(f"commit of one entry and the snapshot, {count:,} entries", [ours, theirs], rounds=rounds)
     steps: dict[str, list[Sample]] = {}
     for line in times.read_text(encoding="utf-8").splitlines():
@@ -63,3 +67,12 @@ def run(folder: Path, *, rounds: int, quick: bool) -> list[Comparison]:
     size = (scratch.registry / touched[1]).stat().st_size
     notes = [f"the snapshot has {size / 2**20:.1f} MiB"]
     return [Comparison(compared.title, samples, limits, compared.foreign_cpu, notes)]
+
+
+def edit(source: Path, target: Path, paths: Sequence[str]) -> None:
+    """Write files with one more space in the middle of each, where a snapshot has the entry of one model."""
+    for path in paths:
+        text = (source / path).read_text(encoding="utf-8")
+        place = text.index('":', len(text) // 2) + 2
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        (target / path).write_text(f"{text[:place]} {text[place:]}", encoding="utf-8")
