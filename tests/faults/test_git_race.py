@@ -8,7 +8,7 @@ import pytest
 
 from imageworks.git import libgit2 as git_library
 from imageworks.git.blob_writer import BlobWriter
-from imageworks.git.commit import BranchWriter, nest, tip_of, write_tree
+from imageworks.git.commit import BranchWriter, TreeEntries, nest, tip_of, write_tree
 from support.git import USER, assert_sound, git, make_registry
 
 WRITERS = 8
@@ -19,14 +19,14 @@ import sys
 from pathlib import Path
 from imageworks.git import libgit2 as git_library
 from imageworks.git.blob_writer import BlobWriter
-from imageworks.git.commit import BranchWriter, has_moved, nest, tip_of, write_tree
+from imageworks.git.commit import BranchWriter, TreeEntries, has_moved, nest, tip_of, write_tree
 repository = git_library.open_repository(Path(sys.argv[1]))
 blobs = BlobWriter(repository, Path(sys.argv[1], ".git/objects"))
 for number in range(int(sys.argv[3])):
     changes = nest({f"discovered/{sys.argv[2]}/{number}.json": b"{}"})
     while True:
         tip = tip_of(repository, "refs/heads/main")
-        tree = write_tree(repository, None if tip is None else repository[tip].tree, changes, blobs)
+        tree = write_tree(repository, TreeEntries(None if tip is None else repository[tip].tree), changes, blobs)
         author = git_library.signature(repository, "h")
         writer = BranchWriter(
             repository, branch="refs/heads/main", parent=tip, tree=tree, message=f"{sys.argv[2]}-{number}",
@@ -113,7 +113,7 @@ def test_the_loser_of_a_race_gets_an_error_and_changes_nothing(tmp_path: Path) -
     inside = git_library.open_repository(tmp_path)
     tip = tip_of(inside, "refs/heads/main")
     assert tip is not None
-    tree = write_tree(inside, None, nest({"x": b"x"}), BlobWriter(inside, tmp_path / ".git/objects"))
+    tree = write_tree(inside, TreeEntries(None), nest({"x": b"x"}), BlobWriter(inside, tmp_path / ".git/objects"))
     assert tree is not None
     writer = BranchWriter(
         inside,

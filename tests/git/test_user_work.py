@@ -1,5 +1,6 @@
 """I6: what the user has uncommitted is never committed, staged, reverted or lost."""
 
+import json
 import os
 import subprocess
 import tempfile
@@ -51,6 +52,28 @@ def test_i6_an_edited_file_of_ours_keeps_the_users_bytes(tmp_path: Path) -> None
     assert (tmp_path / OURS).read_bytes() == b"by hand"
     assert RevisionReader(repository, result.id).file(OURS) == b"new"
     assert git(tmp_path, "status", "--porcelain") == f" M {OURS}\n"  # an edit on top of ours, not a staged revert
+
+
+@pytest.mark.parametrize("note", [None, "broken"])
+def test_i6_an_edit_of_a_large_file_that_a_commit_wrote_is_seen(tmp_path: Path, note: str | None) -> None:
+    """It is not read again while it looks as it did, also where an edit left size and time as they were."""
+    snapshot = "snapshot/h.json"
+    repository = make_registry(tmp_path, {snapshot: b"[]\n"})
+    for name in (b"a", b"b"):
+        done = repository.commit({snapshot: name * (1 << 20)}, message="ours", expected=repository.head())
+        assert done.left_alone == ()
+        assert (tmp_path / snapshot).read_bytes() == name * (1 << 20)
+    kept = tmp_path / ".git/imageworks/known-files.json"
+    assert list(json.loads(kept.read_text())) == [str(tmp_path / snapshot)]
+    if note is not None:
+        kept.write_text(note)
+    before = (tmp_path / snapshot).stat()
+    with (tmp_path / snapshot).open("r+b") as stream:
+        stream.write(b"by hand")
+    os.utime(tmp_path / snapshot, ns=(before.st_atime_ns, before.st_mtime_ns))
+    result = repository.commit({snapshot: b"c" * (1 << 20)}, message="ours", expected=repository.head())
+    assert [(item.path, item.reason) for item in result.left_alone] == [(snapshot, "you have changed its file")]
+    assert (tmp_path / snapshot).read_bytes().startswith(b"by handb")
 
 
 def test_i6_a_staged_version_of_ours_stays_staged(tmp_path: Path) -> None:

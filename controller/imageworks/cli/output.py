@@ -1,5 +1,6 @@
 """What the commands print with: stdout is data, stderr is talk, everything readable without colour."""
 
+import json
 import os
 import re
 import shutil
@@ -100,8 +101,6 @@ def say(text: str = "") -> None:
 
 def say_json(document: Mapping[str, object]) -> None:
     """Print a document as stable JSON, with the version of its form."""
-    import json  # which most commands can do without
-
     say(json.dumps({"format_version": FORMAT_VERSION, **document}, indent=2, ensure_ascii=False))
 
 
@@ -112,8 +111,6 @@ def say_json_pieces(document: Mapping[str, object]) -> None:
 
 def say_json_value(value: object, *, sort_keys: bool = False) -> None:
     """Print what has no version of its form in the same way."""
-    import json
-
     # One encoder for all of it: each has functions that refer to one another, which stay until cycles are looked for.
     encoder = json.JSONEncoder(indent=2, ensure_ascii=False, sort_keys=sort_keys, default=_ListAsItComes)
     pieces = encoder.iterencode(value)
@@ -143,8 +140,6 @@ class _ListAsItComes(list[object]):
 
 def say_line(document: Mapping[str, object], text: str, *, as_json: bool) -> None:
     """Print one line, as text or as JSON: what a program waits for that reads line by line."""
-    import json
-
     say(json.dumps({"format_version": FORMAT_VERSION, **document}, ensure_ascii=False) if as_json else text)
 
 

@@ -12,7 +12,6 @@ from imageworks.git.blob_writer import BlobWriter
 from imageworks.git.commit import Change, full_name, tip_of
 from imageworks.git.commit_off_branch import AsideRequest, move_branch, write_aside
 from imageworks.git.locate import RepositoryLocation
-from imageworks.git.program import GitProgram
 from imageworks.git.proposal_branch import PROPOSED_BY, US, Proposed, propose
 from imageworks.git.recovery.fast_forward import BranchMove, Forwarder
 from imageworks.git.trailers import with_trailers
@@ -135,7 +134,7 @@ class Branches:
         return propose(self._repository, self._blobs, self._host, branch, request)
 
     def _forwarder(self, environment: Mapping[str, str]) -> Forwarder:
-        return Forwarder(self._layout, self._repository, GitProgram(self._layout.worktree, environment))
+        return Forwarder(self._layout, self._repository, self._layout.program(environment))
 
     def finish(self, environment: Mapping[str, str]) -> Iterable[str]:
         """Finish what a killed run left of bringing the checked-out branch forward; says what was done."""

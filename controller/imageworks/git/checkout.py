@@ -1,6 +1,5 @@
 """What follows a commit: the work tree and the user's index are brought up to it, path by path, and nothing else."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from imageworks.git.commit import Change, TreeEntries
 from imageworks.git.index import IndexBusyError, update_index
 from imageworks.git.index_in_place import Folders, IndexChange, look_of
 from imageworks.git.locate import RepositoryLocation
-from imageworks.git.program import GitProgram
 from imageworks.git.recovery.heal_worktree import is_generated
 from imageworks.git.recovery.journal import PathChange
 from imageworks.git.recovery.stale_locks import holder_of
@@ -21,7 +19,7 @@ from imageworks.git.values import LeftAlone, RegistryGitError
 from imageworks.git.worktree import WantedFile, bring_up_to_date
 
 if TYPE_CHECKING:
-    from pygit2 import Repository, Tree
+    from pygit2 import Repository
 
 
 ONE_BY_ONE: Final = 32
@@ -53,7 +51,7 @@ def complete(
     index_wait: float,
     unlock: Callable[[Path], bool],
     contents: Mapping[str, Change] | None = None,
-    base: "Tree | None" = None,
+    base: TreeEntries | None = None,
 ) -> Checkout:
     """Bring the work tree and the index up to the checked-out commit at some paths.
 
@@ -77,7 +75,7 @@ def complete(
         target = WantedFile(
             change.olds, change.new, data, synced=not many, generated=is_generated(layout.registry_path(path))
         )
-        outcome = bring_up_to_date(layout.worktree, path, target, sparse=sparse)
+        outcome = bring_up_to_date(layout.worktree, path, target, layout.known_files, sparse=sparse)
         if outcome.reason:
             reasons[path] = outcome.reason
         if outcome.pending:
@@ -91,9 +89,8 @@ def complete(
     finished = True
     if index_changes:
         try:
-            git = GitProgram(layout.worktree, os.environ)
-            folders = None if base is None else _folders_above(index_changes, TreeEntries(base), entries)
-            reasons |= update_index(git, layout.git_dir, index_changes, folders, wait=index_wait, unlock=unlock)
+            folders = None if base is None else _folders_above(index_changes, base, entries)
+            reasons |= update_index(layout, index_changes, folders, wait=index_wait, unlock=unlock)
         except IndexBusyError:
             finished = False
             lock = layout.git_dir / "index.lock"

@@ -45,26 +45,28 @@ def _check_part(path: str, part: str) -> None:
 
 
 def write_tree(
-    repository: "Repository", base: "Tree | None", changes: Nested, blobs: "BlobWriter", where: str = ""
+    repository: "Repository", base: "TreeEntries", changes: Nested, blobs: "BlobWriter", where: str = ""
 ) -> "Oid | None":
     """Write the tree that some changes make of a tree; only folders on the changed paths are written anew."""
-    builder = repository.TreeBuilder() if base is None else repository.TreeBuilder(base)
+    tree = base.folder(where)
+    builder = repository.TreeBuilder() if tree is None else repository.TreeBuilder(tree)
     for name, change in changes.items():
         existing: Object | None = builder.get(name)  # pygit2's types forget that it may be missing
         mode = 0 if existing is None else int(existing.filemode)
+        path = f"{where}/{name}" if where else name
         if isinstance(change, dict):
             if mode not in {0, TREE_MODE}:
-                raise _in_the_way(where + name, mode)
-            inner = write_tree(repository, existing, change, blobs, f"{where}{name}/")  # type: ignore[arg-type] # a tree by its mode
+                raise _in_the_way(path, mode)
+            inner = write_tree(repository, base, change, blobs, path)
             if inner is not None:
                 builder.insert(name, inner, TREE_MODE)
             elif mode:
                 builder.remove(name)
             continue
         if mode and mode not in PLAIN_MODES:
-            raise _in_the_way(where + name, mode)
+            raise _in_the_way(path, mode)
         if change is not None:
-            builder.insert(name, blobs.write(where + name, change), mode or PLAIN_MODE)
+            builder.insert(name, blobs.write(path, change), mode or PLAIN_MODE)
         elif mode:
             builder.remove(name)
     return builder.write() if len(builder) else None
@@ -120,16 +122,17 @@ class TreeEntries:
         if not path and root is not None:
             return str(root.id), TREE_MODE
         folder, _, name = path.rpartition("/")
-        parent = self._folder(folder)
+        parent = self.folder(folder)
         if parent is None or name not in parent:
             return "", 0
         entry = parent[name]
         return str(entry.id), int(entry.filemode)
 
-    def _folder(self, path: str) -> "Tree | None":
+    def folder(self, path: str) -> "Tree | None":
+        """Return the folder at a path; ``None`` when there is none, or a link above it."""
         if path not in self._folders:
             above, _, name = path.rpartition("/")
-            tree = self._folder(above)
+            tree = self.folder(above)
             try:
                 self._folders[path] = None if tree is None else subtree(tree, name)
             except UnsafePathError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from imageworks.git import libgit2
 from imageworks.git.blob_writer import BlobWriter
-from imageworks.git.commit import Change, empty_tree, entry_at, nest, tip_of, write_tree
+from imageworks.git.commit import Change, TreeEntries, empty_tree, entry_at, nest, tip_of, write_tree
 from imageworks.git.libgit2 import pygit2
 from imageworks.git.read import TREE_MODE, commit_at, subtree
 from imageworks.git.values import BranchMovedError, CommitFailedError, RegistryGitError
@@ -59,7 +59,7 @@ def write_aside(repository: "Repository", blobs: BlobWriter, host: str, request:
         tree: Tree | None = commit_at(repository, request.base).tree
         for commit, path in request.kept:
             tree = _with(repository, tree, path, *entry_at(commit_at(repository, commit).tree, path))
-        written = write_tree(repository, tree, nested, blobs) or empty_tree(repository)
+        written = write_tree(repository, TreeEntries(tree), nested, blobs) or empty_tree(repository)
         parents = [libgit2.object_id(parent) for parent in request.parents]
         if request.signer is not None:
             return str(request.signer.create(author, committer, request.message, written, parents))

@@ -13,14 +13,17 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from imageworks.files.best_effort import copy_mode_and_times, set_mode, set_times
 from imageworks.files.renames import sync_file
 from imageworks.git.controller_lock import FOLDER
 from imageworks.git.index_in_place import Folders, IndexChange, replace_entries
-from imageworks.git.program import GitProgram
+from imageworks.git.locate import RepositoryLocation
 from imageworks.git.values import CommitFailedError
+
+if TYPE_CHECKING:
+    from imageworks.git.program import GitProgram
 
 POLL_SECONDS: Final = 0.05
 NOTHING: Final = "0" * 40
@@ -33,8 +36,7 @@ class IndexBusyError(Exception):
 
 
 def update_index(
-    git: GitProgram,
-    git_dir: Path,
+    layout: RepositoryLocation,
     changes: Mapping[str, IndexChange],
     folders: Folders | None,
     *,
@@ -46,14 +48,15 @@ def update_index(
     Of folders, where they are known, the ids are given that they had and have now, as :func:`replace_entries` takes
     them.
     """
-    target, folder = git_dir / "index", git_dir / FOLDER
+    target, folder = layout.git_dir / "index", layout.git_dir / FOLDER
     copy = folder / f"index.{os.getpid()}.copy"  # a name of this run's own: a killed one's git may still be writing
-    with _locked(git_dir / "index.lock", wait=wait, unlock=unlock) as (lock, descriptor):
+    with _locked(layout.git_dir / "index.lock", wait=wait, unlock=unlock) as (lock, descriptor):
         for left_over in folder.glob("index.*copy*"):  # of a killed run, under our own lock
             left_over.unlink(missing_ok=True)
         few = len(changes) <= FEW
         if few and folders is not None and _replace_in_place(target, lock, descriptor, changes, folders):
             return {}
+        git = layout.program(os.environ)
         if target.exists():
             shutil.copyfile(target, copy)
             copy_mode_and_times(target, copy)  # its time is what git tells by which entries it must not believe
@@ -76,7 +79,7 @@ def update_index(
     return left
 
 
-def _bring_looks_up(git: GitProgram, index: Path, changes: Mapping[str, IndexChange], *, few: bool) -> None:
+def _bring_looks_up(git: "GitProgram", index: Path, changes: Mapping[str, IndexChange], *, few: bool) -> None:
     """Let an index know how the files look, so that none seems edited; of a few, ten thousand others are not asked."""
     there = {path: change for path, change in changes.items() if few and change.new}
     looked_at = _read(index) if there else bytearray()
@@ -114,7 +117,7 @@ def _read(file: Path) -> bytearray:
     return index
 
 
-def _tell(git: GitProgram, copy: Path, lines: list[str]) -> str | None:
+def _tell(git: "GitProgram", copy: Path, lines: list[str]) -> str | None:
     """Change entries of an index; returns why git did not."""
     if not lines:
         return None
@@ -143,7 +146,7 @@ def _on(index: Path | None) -> dict[str, str]:
     return {} if index is None else {"GIT_INDEX_FILE": str(index)}
 
 
-def read_index(git: GitProgram, paths: Collection[str] = (), *, index: Path | None = None) -> dict[str, IndexEntry]:
+def read_index(git: "GitProgram", paths: Collection[str] = (), *, index: Path | None = None) -> dict[str, IndexEntry]:
     """Return the entries of an index."""
     below = ("--", *paths) if paths else ()
     listed = git.run("--literal-pathspecs", "ls-files", "--stage", "-t", "-z", *below, variables=_on(index))

@@ -18,6 +18,8 @@ LONGEST_PATH: Final = 255  # of a longer one the flags do not begin with a zero 
 _PLAIN_VERSIONS: Final = frozenset({2, 3})
 _STAT: Final = Struct(">10I")
 _BEFORE_NAME: Final = _STAT.size + DIGEST_BYTES + 2
+_STEPS: Final = tuple((_BEFORE_NAME + length + 8) & ~7 for length in range(256))
+"""How long an entry without flags is, by its path's bytes."""
 _WORD: Final = 0xFFFFFFFF
 _BILLION: Final = 1_000_000_000
 
@@ -106,12 +108,9 @@ def _find(index: bytearray, path: str, entry: IndexChange) -> int | None:
 def _extensions(index: bytearray, count: int) -> dict[bytes, tuple[int, int]]:
     """Return where an index keeps what beside entries, by signature."""
     place = HEADER_BYTES
-    for _ in range(count):
-        length = (index[place + _BEFORE_NAME - 2] & 0xF) << 8 | index[place + _BEFORE_NAME - 1]
-        extended = 2 if index[place + _BEFORE_NAME - 2] & 0x40 else 0
-        if length == 0xFFF:  # noqa: PLR2004 # it does not say how long
-            raise ValueError("a path of unknown length")
-        place += (_BEFORE_NAME + extended + length + 8) & ~7
+    with memoryview(index) as view, view[_BEFORE_NAME - 2 :] as flags, view[_BEFORE_NAME - 1 :] as lengths:
+        for _ in range(count):
+            place += _entry_bytes(view, place) if flags[place] else _STEPS[lengths[place]]
     found = {}
     while place < len(index) - DIGEST_BYTES:
         signature, size = unpack_from(">4sI", index, place)
@@ -120,6 +119,15 @@ def _extensions(index: bytearray, count: int) -> dict[bytes, tuple[int, int]]:
     if place != len(index) - DIGEST_BYTES:
         raise ValueError("extensions that do not fit")
     return found
+
+
+def _entry_bytes(index: memoryview, place: int) -> int:
+    """Return how long an entry is that has flags, or a path of more than 255 bytes."""
+    flags: int = unpack_from(">H", index, place + _BEFORE_NAME - 2)[0]
+    length, extended = flags & 0xFFF, 2 if flags & 0x4000 else 0
+    if length == 0xFFF:  # noqa: PLR2004 # it does not say how long
+        raise ValueError("a path of unknown length")
+    return (_BEFORE_NAME + extended + length + 8) & ~7
 
 
 def _bring_trees_up(index: bytearray, extensions: Mapping[bytes, tuple[int, int]], folders: Folders) -> bool:

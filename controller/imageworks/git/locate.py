@@ -1,22 +1,28 @@
 """Finding the git repository that a registry folder belongs to, and refusing the kinds that cannot be worked with."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from imageworks.files.known_files import KnownFiles
 from imageworks.foundation.home import expanded
 from imageworks.git import libgit2
+from imageworks.git.controller_lock import FOLDER
 from imageworks.git.trust.ownership import is_trusted
 from imageworks.git.values import NotARegistryRepositoryError, UnsupportedRepositoryError
 
 if TYPE_CHECKING:
     from pygit2 import Repository
 
+    from imageworks.git.program import GitProgram
+
 _WHOLE: Final = (
     "git config --unset-all remote.origin.promisor; git config --unset-all remote.origin.partialclonefilter; "
     "git config --unset-all extensions.partialclone; git fetch --refetch"
 )
+KNOWN_FILES: Final = "known-files.json"
 BARE_REPOSITORY_PARTS: Final = ("HEAD", "objects", "refs")
 
 
@@ -46,6 +52,17 @@ class RepositoryLocation:
         """Return a repository path as a path in the registry."""
         return path.removeprefix(f"{self.prefix}/") if self.prefix else path
 
+    @property
+    def known_files(self) -> KnownFiles:
+        """What is known of large files in the work tree."""
+        return KnownFiles(self.git_dir / FOLDER / KNOWN_FILES)
+
+    def program(self, environment: Mapping[str, str]) -> "GitProgram":
+        """Return the git program in the work tree."""
+        from imageworks.git.program import GitProgram  # only here: most commands never ask it
+
+        return GitProgram(self.worktree, environment)
+
 
 def locate(root: Path) -> tuple[RepositoryLocation, "Repository"]:
     """Find and open the repository of a registry folder."""
@@ -56,11 +73,6 @@ def locate(root: Path) -> tuple[RepositoryLocation, "Repository"]:
     worktree = _find_worktree(root)
     repository = _open(worktree)
     git_dir = Path(repository.path)
-    if not is_trusted(worktree, git_dir, os.environ):
-        raise UnsupportedRepositoryError(
-            f"{worktree}: the repository belongs to another user, so git refuses it",
-            remedy=f"If you trust it: git config --global --add safe.directory '{worktree}'",
-        )
     layout = RepositoryLocation(
         root=root,
         worktree=worktree,
@@ -68,6 +80,11 @@ def locate(root: Path) -> tuple[RepositoryLocation, "Repository"]:
         git_dir=git_dir,
         common_dir=_common_dir(git_dir),
     )
+    if not is_trusted(worktree, git_dir, layout.program, os.environ):
+        raise UnsupportedRepositoryError(
+            f"{worktree}: the repository belongs to another user, so git refuses it",
+            remedy=f"If you trust it: git config --global --add safe.directory '{worktree}'",
+        )
     _refuse_unsupported(repository, layout)
     return layout, repository
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Final, Self
 
+from imageworks.files.known_files import KnownFiles
 from imageworks.foundation.home import expanded
 from imageworks.foundation.plain_files import NotPlainError, read_plain_file
 from imageworks.git import libgit2, log, packing, read
@@ -238,6 +239,11 @@ class RegistryRepository:
         found = (path for path in changed if not below or any(f"{path}/".startswith(f"{one}/") for one in below))
         return tuple(sorted(map(self._layout.registry_path, found)))
 
+    @property
+    def known_files(self) -> KnownFiles:
+        """What is known of large files in this work tree; kept by those who hold the lock."""
+        return self._layout.known_files
+
     @cached_property
     def _git(self) -> "GitProgram":
         return self.program(os.environ)
@@ -348,7 +354,7 @@ class RegistryRepository:
     @contextlib.contextmanager
     def lock(self, *, wait: float = 0.0) -> Iterator[Recovery]:
         """Hold the registry against other controllers; yields what was put right after a killed one."""
-        refuse_foreign(self.root, registry=True)
+        refuse_foreign(self.root, registry=True, known=self.known_files)
         with self._writer.lock(wait) as recovery:
             pulled = self.branches.finish(os.environ) if pull_note(self._layout.git_dir).exists() else ()
             yield replace(recovery, notes=(*recovery.notes, *pulled))
@@ -476,9 +482,7 @@ class RegistryRepository:
 
     def program(self, environment: Mapping[str, str]) -> "GitProgram":
         """Return the git program in this registry's work tree."""
-        from imageworks.git.program import GitProgram
-
-        return GitProgram(self._layout.worktree, environment)
+        return self._layout.program(environment)
 
 
 def init_repository(path: Path, *, branch: str | None = None, host: str | None = None) -> RegistryRepository:

@@ -8,12 +8,14 @@ Folders are opened one after the other without following links, so nothing outsi
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imageworks.files.best_effort import set_mode
+from imageworks.files.known_files import KnownFiles
 from imageworks.files.renames import sync_directory, sync_file
 from imageworks.git import libgit2
 
@@ -64,8 +66,8 @@ class UserOwnedError(Exception):
     """The user put something else at this place; internal, turned into a reason."""
 
 
-def bring_up_to_date(worktree: Path, path: str, target: WantedFile, *, sparse: bool) -> FileOutcome:
-    """Make one file hold what was committed if it holds what was committed before."""
+def bring_up_to_date(worktree: Path, path: str, target: WantedFile, known: KnownFiles, *, sparse: bool) -> FileOutcome:
+    """Make one file hold what was committed if it holds what was committed before; of large files that is kept."""
     *folders, name = path.split("/")
     if sparse:
         target = replace(target, olds=target.olds | {ABSENT})
@@ -74,22 +76,26 @@ def bring_up_to_date(worktree: Path, path: str, target: WantedFile, *, sparse: b
         with _folder(worktree, folders, make=new is not None and ABSENT in target.olds) as parent:
             if parent is None:
                 return FileOutcome(reason="" if new is None else "you have deleted it")
-            outcome = _bring(parent, name, target)
+            outcome = _bring(parent, name, target, partial(known.meaning, worktree / path))
     except UserOwnedError as error:
         return FileOutcome(reason=str(error))
     except OSError as error:
         return FileOutcome(reason=f"its file cannot be written: {error.strerror}", pending=True)
     if new is None:
         _remove_empty(worktree, folders)
+    elif outcome.status is not None and target.synced:
+        known.keep(worktree / path, outcome.status, target.wanted)
     return outcome
 
 
-def _bring(parent: int, name: str, target: WantedFile) -> FileOutcome:
+def _bring(parent: int, name: str, target: WantedFile, known_as: Callable[[os.stat_result], str]) -> FileOutcome:
     olds, wanted, new = target.olds, target.wanted, target.data
     draft = f".{wanted[:16]}.imageworks-draft"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(draft, dir_fd=parent)  # of a killed run; its name follows from the content
-    found, before = _identify(parent, name)
+    before = _stat(parent, name)
+    known = known_as(before) if before is not None and stat.S_ISREG(before.st_mode) else ""
+    found = known if known and known in olds else _identify(parent, name, before)
     if found == wanted:
         return FileOutcome(status=before)
     if found not in olds and (before is None or not _is_no_edit(parent, name, target)):
@@ -116,14 +122,11 @@ def _bring(parent: int, name: str, target: WantedFile) -> FileOutcome:
     return FileOutcome(status=there if _state(there)[:3] == _state(written)[:3] else None)
 
 
-def _identify(parent: int, name: str) -> tuple[str, os.stat_result | None]:
-    status = _stat(parent, name)
+def _identify(parent: int, name: str, status: os.stat_result | None) -> str:
     if status is None:
-        return ABSENT, None
+        return ABSENT
     with _opened(parent, name, status) as stream:
-        if stream is None:
-            return FOREIGN, status
-        return libgit2.blob_id_of(stream, status.st_size), status
+        return FOREIGN if stream is None else libgit2.blob_id_of(stream, status.st_size)
 
 
 def _is_no_edit(parent: int, name: str, target: WantedFile) -> bool:

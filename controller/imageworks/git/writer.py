@@ -42,7 +42,7 @@ from imageworks.git.values import (
 )
 
 if TYPE_CHECKING:
-    from pygit2 import Oid, Repository, Tree
+    from pygit2 import Oid, Repository
 
     from imageworks.git.trust.signing import CommitSigner
 
@@ -187,7 +187,7 @@ class RegistryWriter:
             self._refuse_operation_in_progress()
             branch = branch_of(self._repository)
             tip = tip_of(self._repository, branch)
-            base = None if tip is None else self._repository[tip].tree
+            base = TreeEntries(None if tip is None else self._repository[tip].tree)
             self._refuse_moved(request, tip, base)
             changes = self._path_changes(request.changes, base)
             if not changes:
@@ -261,7 +261,7 @@ class RegistryWriter:
         changes: Mapping[str, PathChange],
         notes: list[str],
         contents: Mapping[str, Change],
-        base: "Tree | None",
+        base: TreeEntries,
     ) -> CommitResult:
         done = complete(
             self._repository,
@@ -282,19 +282,19 @@ class RegistryWriter:
             notes=(*notes, *done.notes),
         )
 
-    def _path_changes(self, changes: Mapping[str, Change], base: "Tree | None") -> dict[str, PathChange]:
-        result, entries = {}, TreeEntries(base)
+    @staticmethod
+    def _path_changes(changes: Mapping[str, Change], base: TreeEntries) -> dict[str, PathChange]:
+        result = {}
         for path, data in changes.items():
-            old, new = entries.at(path)[0], _id_of(data)
+            old, new = base.at(path)[0], _id_of(data)
             if old != new:
                 result[path] = PathChange(frozenset({old}), new)
         return result
 
-    def _refuse_moved(self, request: CommitRequest, tip: "Oid | None", base: "Tree | None") -> None:
+    def _refuse_moved(self, request: CommitRequest, tip: "Oid | None", now: TreeEntries) -> None:
         if request.expected == (None if tip is None else str(tip)):
             return
         planned = TreeEntries(None if request.expected is None else self._repository[request.expected].tree)
-        now = TreeEntries(base)
         watched = dict.fromkeys((*request.changes, *request.depends_on))
         moved = [path for path in watched if planned.at(path) != now.at(path)]
         if moved:

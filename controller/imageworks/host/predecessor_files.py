@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from imageworks.files.known_files import KnownFiles, is_settled
 from imageworks.foundation.bounded_json import read_json
 from imageworks.foundation.errors import ImageworksError
 
@@ -14,6 +15,7 @@ COMPATIBILITY_FILE: Final = "model_registry.json"
 SHOWN: Final = 3
 _PIECE: Final = 1 << 20
 _STEM: Final = "model_registry"
+_OURS: Final = "the copy of a snapshot"
 _FIELD: Final = "managed"
 """The field that every model of ours has, and none of the predecessor's."""
 _USUAL: Final = Path("~/ai-models/registry")
@@ -38,7 +40,7 @@ class ForeignFilesError(ImageworksError):
         self.files = files
 
 
-def find_foreign(folder: Path, *, registry: bool) -> tuple[str, ...]:
+def find_foreign(folder: Path, *, registry: bool, known: KnownFiles | None = None) -> tuple[str, ...]:
     """Return the names of a folder's ``model_registry*.json`` that this program did not make, in any case."""
     try:
         names = sorted(path.name for path in folder.iterdir())
@@ -50,37 +52,48 @@ def find_foreign(folder: Path, *, registry: bool) -> tuple[str, ...]:
         name
         for name in names
         if name.lower().startswith(_STEM) and name.lower().endswith(".json")
-        if not (registry and name == COMPATIBILITY_FILE and is_ours(folder / name))
+        if not (registry and name == COMPATIBILITY_FILE and is_ours(folder / name, known))
     )
 
 
-def refuse_foreign(folder: Path, *, registry: bool) -> None:
+def refuse_foreign(folder: Path, *, registry: bool, known: KnownFiles | None = None) -> None:
     """Raise where a folder holds files of the predecessor."""
     for place in (folder,) if registry else (folder, folder / "registry"):
         # Its settings may be there and be no file: what is wrong with them is for whoever reads them to say.
-        if files := find_foreign(place, registry=registry or os.path.lexists(place / "registry.yaml")):
+        if files := find_foreign(place, registry=registry or os.path.lexists(place / "registry.yaml"), known=known):
             raise ForeignFilesError(place, files, registry=registry)
 
 
-def is_ours(path: Path) -> bool:
+def is_ours(path: Path, known: KnownFiles | None = None) -> bool:
     """Return whether ``model_registry.json`` in a registry is the copy of a snapshot, and no one else's file.
 
     The predecessor's program writes the same name. Its models lack a field that each of ours has; a copy is known by
     that wherever it comes from, also where this host's state was lost.
     """
-    field = f'"{_FIELD}":'.encode()
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
             return False
-        with path.open("rb", buffering=_PIECE) as stream:  # of 30 MB in the usual small pieces it takes twice as long
-            others = (line for line in stream if field not in line)
-            if not any(line.strip(b"[] \t\r\n") for line in others):
-                return True  # as it is written, one model a line; or empty, which nobody can lose
-        return is_copy(read_json(path.read_bytes()))
+        if known is not None and known.meaning(path, status) == _OURS:
+            return True
+        if not _has_our_models(path):
+            return False
     except FileNotFoundError:
         return True
     except (OSError, ValueError):
         return False
+    if known is not None and is_settled(status):
+        known.keep(path, status, _OURS)
+    return True
+
+
+def _has_our_models(path: Path) -> bool:
+    field = f'"{_FIELD}":'.encode()
+    with path.open("rb", buffering=_PIECE) as stream:  # of 30 MB in the usual small pieces it takes twice as long
+        others = (line for line in stream if field not in line)
+        if not any(line.strip(b"[] \t\r\n") for line in others):
+            return True  # as it is written, one model a line; or empty, which nobody can lose
+    return is_copy(read_json(path.read_bytes()))
 
 
 def is_copy(models: object) -> bool:

@@ -4,7 +4,7 @@ A file that somebody edited is never one of these: nobody makes an entry of noth
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from imageworks.git.commit import TreeEntries
@@ -57,23 +57,26 @@ def _suspects(layout: RepositoryLocation, host: str) -> Iterator[str]:
             continue
         try:
             names = os.listdir(opened) if name is None else [name]  # noqa: PTH208 # of an open folder
-            yield from [f"{below}/{one}" for one in names if _may_be_torn(one, opened)]
+            yield from [f"{below}/{one}" for one in _maybe_torn(names, opened)]
         finally:
             os.close(opened)
 
 
-def _may_be_torn(name: str, folder: int) -> bool:
-    """Return whether a file is not a whole one of ours by its beginning and its last byte."""
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    except OSError:
-        return False
-    try:
-        beginning = last = os.read(descriptor, _BEGINNING_BYTES)  # of most entries this is all
-        if len(beginning) == _BEGINNING_BYTES:
-            last = os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1)
-        return not last.endswith(_NEWLINE) or b"\0" in beginning
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
+def _maybe_torn(names: Iterable[str], folder: int) -> Iterator[str]:
+    """Yield the names of files that are not whole ones of ours by their beginning and their last byte."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    for name in names:
+        try:
+            descriptor = os.open(name, flags, dir_fd=folder)
+        except OSError:
+            continue
+        try:
+            beginning = last = os.read(descriptor, _BEGINNING_BYTES)  # of most entries this is all
+            if len(beginning) == _BEGINNING_BYTES:
+                last = os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1)
+            if not last.endswith(_NEWLINE) or b"\0" in beginning:
+                yield name
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)

@@ -11,7 +11,6 @@ being unchanged over time is all there is against that.
 
 import os
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -154,6 +153,8 @@ def _may_have_holder_elsewhere(lock: Path) -> bool:
         age = time.time() - lock.lstat().st_mtime
     except FileNotFoundError:
         return False
+    import subprocess  # only here: where the system has /proc, nothing is started
+
     words = ["ps", "-Ao", "comm="]
     listing = subprocess.run(words, capture_output=True, text=True, check=True, env=child_environment(os.environ))  # noqa: S603 # the system's own ps
     running = any(Path(line.strip()).name.startswith("git") for line in listing.stdout.splitlines())

@@ -5,19 +5,24 @@ word, and of anything else the git program says whether its settings, from files
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from imageworks.git.program import GitProgram
 from imageworks.git.values import RegistryGitError
 
+if TYPE_CHECKING:
+    from imageworks.git.program import GitProgram
 
-def is_trusted(worktree: Path, git_dir: Path, environment: Mapping[str, str]) -> bool:
-    """Return whether git would work in a repository."""
+
+def is_trusted(
+    worktree: Path, git_dir: Path, program: Callable[[Mapping[str, str]], "GitProgram"], environment: Mapping[str, str]
+) -> bool:
+    """Return whether git would work in a repository; its program is made where it has to be asked."""
     if all(_is_own(path, environment) for path in (worktree, worktree / ".git", git_dir)):
         return True
     try:
-        return GitProgram(worktree, environment).run("rev-parse", "--git-dir").code == 0
+        return program(environment).run("rev-parse", "--git-dir").code == 0
     except RegistryGitError:
         return False
 
