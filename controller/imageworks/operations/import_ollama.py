@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from imageworks.naming.model_names import LONGEST_NAME, compile_testing_patterns
 from imageworks.operations.maintenance.entry_changes import ABSENT, EntryAction, EntryChange
 from imageworks.operations.maintenance.entry_changes import Kept as Stays
 from imageworks.operations.maintenance.purge import purge_imported
+from imageworks.providers.at_once import at_once
 from imageworks.providers.ollama.address import WrittenAddress, written_address
 from imageworks.providers.ollama.errors import OllamaError, OllamaUnreachableError
 from imageworks.providers.ollama.facts import KEPT, PROVIDER, SCHEME, offered, recorded_name, section
@@ -100,11 +100,8 @@ def look(provider: OllamaService, stores: Iterable[Path], recorded: Iterable[Ent
 
     known = {section(entry).get("digest") for entry in recorded if "chat_template" in entry.fields}
     asked = [model for model in seen.models if model.digest not in known]
-    with ThreadPoolExecutor(ASKING_THREADS) as pool:
-        shown = pool.map(show, asked)
-        return OllamaInventory(
-            seen, {model.name: one for model, one in zip(asked, shown, strict=True) if one is not None}
-        )
+    shown = at_once(show, asked, threads=ASKING_THREADS)
+    return OllamaInventory(seen, {model.name: one for model, one in zip(asked, shown, strict=True) if one is not None})
 
 
 def look_here(told: Callable[[str], None], recorded: Iterable[Entry] = ()) -> OllamaInventory:

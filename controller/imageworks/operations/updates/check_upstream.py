@@ -1,7 +1,6 @@
 """Has what a manifest is pinned to moved upstream, and what would moving along change. Asks, and writes nothing."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
 
@@ -9,6 +8,7 @@ from imageworks.files.artifact import LinkError
 from imageworks.files.safe_names import UnsafeNameError
 from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.plan.updates import Age, Followed, ModelUpdate, UpdateStatus
+from imageworks.providers.at_once import at_once
 from imageworks.providers.dispatch import provider_of
 from imageworks.providers.upstream import SourceResolver
 from imageworks.reconcile.ledger import RecordSession
@@ -24,14 +24,9 @@ def open_sources(ledger: RecordSession, *, offline: bool, told: Callable[[str], 
 def ask_all(sources: SourceResolver, followed: Sequence[Followed], age: Age) -> list[ModelUpdate]:
     """Return how models stand, in their order; several are asked at once."""
     asking = [one for one in followed if one.commit is not None]
-    if not asking:
-        return [_not_installed(one) for one in followed]
-    with ThreadPoolExecutor(min(ASKING_THREADS, len(asking))) as pool:
-        try:
-            found = pool.map(lambda one: ask(sources, one, age), asking)
-            answers = {answer.name: answer for answer in found}
-        finally:
-            sources.close()
+    found = at_once(lambda one: ask(sources, one, age), asking, threads=ASKING_THREADS, stop=sources.close)
+    sources.close()
+    answers = {answer.name: answer for answer in found}
     return [answers.get(one.manifest.name) or _not_installed(one) for one in followed]
 
 

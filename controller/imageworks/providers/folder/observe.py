@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -22,6 +21,7 @@ from imageworks.plan.facts import (
     obstacle_of,
 )
 from imageworks.plan.plan import Action, Drift, Reason
+from imageworks.providers.at_once import at_once
 from imageworks.providers.disk import DiskObserver
 from imageworks.providers.dispatch import decide, fetched, file_provider
 from imageworks.providers.failures import Failures
@@ -146,14 +146,8 @@ def _is_listed(case: DeclaredModel) -> bool:
 
 def _at_once(ask: "Callable[[DeclaredModel], Answer]", cases: list[DeclaredModel], look: Folders) -> "list[Answer]":
     """Return what a source answers for each case, several asked at once."""
-    if not cases:
-        return []
-    with ThreadPoolExecutor(min(ASKING_THREADS, len(cases))) as pool:
-        try:
-            return list(pool.map(ask, cases))
-        except BaseException:
-            look.sources.close()  # wakes threads that wait for a hub's rate limit, which would hold up ^C
-            raise
+    # Closing wakes threads that wait for a hub's rate limit, which would hold up ^C.
+    return at_once(ask, cases, threads=ASKING_THREADS, stop=look.sources.close)
 
 
 def _answer(look: Folders, case: DeclaredModel) -> ResolvedSource | Blocker:

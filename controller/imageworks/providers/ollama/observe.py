@@ -3,7 +3,6 @@
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -16,6 +15,7 @@ from imageworks.foundation.errors import ImageworksError
 from imageworks.host.settings import how_to_allow
 from imageworks.plan.facts import Blocker, DeclaredModel, FileState, Observation, UndeclaredModel
 from imageworks.plan.plan import Reason, reason_of
+from imageworks.providers.at_once import at_once
 from imageworks.providers.locations import no_place
 from imageworks.providers.ollama.decide import needs_registry
 from imageworks.providers.ollama.errors import OllamaError, OllamaNameError
@@ -199,10 +199,7 @@ class OllamaObserver:
     def ask(self, cases: list[DeclaredModel]) -> list[DeclaredModel]:
         """Return all cases in their order, having asked the registry for those that need it, several at once."""
         asking = [i for i, case in enumerate(cases) if sight_in(case) is not None and needs_registry(case)]
-        if not asking:
-            return cases
-        with ThreadPoolExecutor(min(ASKING_THREADS, len(asking))) as pool:
-            answers = list(pool.map(lambda i: self._asked(cases[i]), asking))
+        answers = at_once(lambda i: self._asked(cases[i]), asking, threads=ASKING_THREADS)
         answered = list(cases)
         for i, answer in zip(asking, answers, strict=True):
             answered[i] = answer

@@ -2,7 +2,6 @@
 
 import stat
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -16,6 +15,7 @@ from imageworks.host.settings import how_to_allow
 from imageworks.plan.facts import DeclaredModel, ResolvedSource, TargetFolder
 from imageworks.plan.plan import Reason
 from imageworks.plan.updates import Followed
+from imageworks.providers.at_once import at_once
 from imageworks.providers.folder.provider import FolderProvider
 from imageworks.providers.named_source import NamedSource
 from imageworks.providers.url.listing import AddressedFile, named_files
@@ -56,8 +56,7 @@ class UrlProvider(FolderProvider):
 
         named = named_files(case.manifest)
         addresses = sources.shared(self.name, lambda: _addresses(sources))
-        with ThreadPoolExecutor(min(ASKING_THREADS, len(named))) as pool:
-            sizes = list(pool.map(lambda one: _size(one, addresses, sources), named))
+        sizes = at_once(lambda one: _size(one, addresses, sources), named, threads=ASKING_THREADS)
         files = tuple(
             RemoteFile(one.path, size, Digest(Algorithm.SHA256, one.sha256), large=True)
             for one, size in zip(named, sizes, strict=True)
