@@ -7,6 +7,7 @@ this host's. Rollback journalling is used because a reader then leaves no trace 
 
 import os
 import stat as modes
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -135,6 +136,21 @@ class Fingerprint(NamedTuple):
         )
 
 
+def fingerprint_of(path: Path, stat: os.stat_result, digest: Digest) -> Fingerprint:
+    """Return what a file looks like that was just hashed."""
+    large = digest.algorithm is Algorithm.SHA256
+    return Fingerprint(
+        str(path),
+        stat.st_size,
+        stat.st_mtime_ns,
+        str(stat.st_ino),  # as text: Windows drives have 64-bit unsigned ones, SQLite does not
+        sys.intern(str(stat.st_dev)),  # looking at ten thousand models may hash fifty thousand files
+        digest.value if large else None,
+        None if large else digest.value,
+        stat.st_ctime_ns,
+    )
+
+
 class StateDatabase(Closing):
     """The host's memory of verified files; open it with ``StateDatabase.open`` and close it, or use it in ``with``."""
 
@@ -196,6 +212,10 @@ class StateDatabase(Closing):
 
     def remember_all(self, verified: Iterable[tuple[Path, os.stat_result, Digest]]) -> None:
         """Record many files in one transaction; a digest of the other algorithm is kept while the file is the same."""
+        self.keep(fingerprint_of(path, stat, digest) for path, stat, digest in verified)
+
+    def keep(self, known: Iterable[Fingerprint]) -> None:
+        """Record what is known of many files, as `remember_all` does."""
         statement = """
             INSERT INTO fingerprints (path, size, mtime_ns, ctime_ns, inode, device, sha256, git_blob)
             VALUES (:path, :size, :mtime_ns, :ctime_ns, :inode, :device, :sha256, :git_blob)
@@ -210,16 +230,16 @@ class StateDatabase(Closing):
         """
         rows = (  # made as they are written: fifty thousand take 45 MB
             {
-                "path": os.fsencode(path),
-                "size": stat.st_size,
-                "mtime_ns": stat.st_mtime_ns,
-                "ctime_ns": stat.st_ctime_ns,
-                "inode": str(stat.st_ino),  # as text: Windows drives have 64-bit unsigned ones, SQLite does not
-                "device": str(stat.st_dev),
-                "sha256": digest.value if digest.algorithm is Algorithm.SHA256 else None,
-                "git_blob": digest.value if digest.algorithm is Algorithm.GIT_BLOB else None,
+                "path": os.fsencode(one.path),
+                "size": one.size,
+                "mtime_ns": one.mtime_ns,
+                "ctime_ns": one.ctime_ns,
+                "inode": one.inode,
+                "device": one.device,
+                "sha256": one.sha256,
+                "git_blob": one.git_blob,
             }
-            for path, stat, digest in verified
+            for one in known
         )
         with self._transaction() as connection:
             connection.executemany(statement, rows)

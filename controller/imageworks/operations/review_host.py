@@ -291,7 +291,6 @@ class TheirDisk(DiskObserver):
     """Another host's disk: every recorded file is taken to be as recorded, and nothing else is there."""
 
     def __init__(self, registry: RegistryState, sources: SourceResolver) -> None:
-        self.learned = []
         self._entries = {entry.path: entry for entry in registry.entries.values() if entry.path is not None}
         self._sources = sources
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat as modes
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,7 +15,7 @@ from imageworks.files.locations import Locations
 from imageworks.files.mounts import mount_of
 from imageworks.files.safe_paths import NOT_THERE, is_there
 from imageworks.files.staging import EXECUTABLE
-from imageworks.files.state import Fingerprint, StateDatabase
+from imageworks.files.state import Fingerprint, StateDatabase, fingerprint_of
 from imageworks.files.writers import why_shared
 from imageworks.plan.facts import NO_FILES, NOTHING, Blocker, FileState, Observation, TargetContents
 from imageworks.plan.plan import Reason
@@ -39,7 +40,7 @@ class KnownFiles:
         self.near = NOWHERE
         """The folder that was asked for last, and what is known below it."""
         self.learned: dict[str, Fingerprint | None] = {}
-        """What looking has taught; ``None`` where nothing is believed."""
+        """What looking has taught and nobody remembers yet; ``None`` where nothing is believed."""
 
     def get(self, path: str) -> Fingerprint | None:
         """Return what is known of a file."""
@@ -67,20 +68,13 @@ class DiskObserver:
         self._known = KnownFiles(state)
         self._locations = locations if locations is not None else Locations()
         self._hashing = hashing
-        self.learned: list[tuple[Path, os.stat_result, Digest]] = []
-        """Digests computed while looking, for whoever may write the state."""
-        self.renewed: list[tuple[Path, Fingerprint, os.stat_result]] = []
-        """Files that were not read because their digests still hold, and that look otherwise than when they were."""
 
     def keep(self, state: StateDatabase) -> None:
         """Remember what looking has taught, so that nobody has to look so closely again."""
-        if self.renewed:
-            state.renew(self.renewed)
-        if self.learned:
-            state.remember_all(self.learned)
+        if any(self._known.learned.values()):
+            state.keep(filter(None, self._known.learned.values()))
         self._known.near = NOWHERE
-        self.renewed.clear()
-        self.learned.clear()
+        self._known.learned = {path: known for path, known in self._known.learned.items() if known is None}
 
     def reload(self, state: StateDatabase) -> None:
         """Know what other runs have remembered meanwhile, after this one's own is kept."""
@@ -185,7 +179,6 @@ class DiskObserver:
                 digest = hash_file(path, algorithm, progress=told)
         except OSError:
             return None
-        self.learned.append((path, found, digest))
         self._known.learned[str(path)] = _as_read(self._known_of(str(path), found), path, found, digest)
         return digest
 
@@ -211,7 +204,6 @@ class DiskObserver:
         if not known.matches(found, self._locations.numbers(Path(path))):
             return None
         # Looked at closely once is enough: whoever may write remembers it as it looks now.
-        self.renewed.append((Path(path), known, found))
         self._known.learned[path] = looks = _as_it_looks(known, path, found)
         return looks
 
@@ -231,21 +223,15 @@ def _is_program(path: Path) -> bool:
 
 def _as_read(known: Fingerprint | None, path: Path, found: os.stat_result, digest: Digest) -> Fingerprint:
     """Return what is known of a file that was just read."""
-    large = digest.algorithm is Algorithm.SHA256
-    return Fingerprint(
-        str(path),
-        found.st_size,
-        found.st_mtime_ns,
-        str(found.st_ino),
-        str(found.st_dev),
-        digest.value if large else known.sha256 if known is not None else None,
-        digest.value if not large else known.git_blob if known is not None else None,
-        found.st_ctime_ns,
-    )
+    read = fingerprint_of(path, found, digest)
+    if known is None:
+        return read
+    return read._replace(sha256=read.sha256 or known.sha256, git_blob=read.git_blob or known.git_blob)
 
 
 def _as_it_looks(known: Fingerprint, path: str, found: os.stat_result) -> Fingerprint:
-    return known._replace(path=path, inode=str(found.st_ino), device=str(found.st_dev), ctime_ns=found.st_ctime_ns)
+    device = sys.intern(str(found.st_dev))
+    return known._replace(path=path, inode=str(found.st_ino), device=device, ctime_ns=found.st_ctime_ns)
 
 
 def _unreadable(entry: Entry, damaged: Mapping[str, FileState]) -> Blocker | None:
