@@ -1,11 +1,13 @@
 """Laws of the registry's entries as Python values: reading loses nothing that may be written, and invents nothing."""
 
+import json
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imageworks.model_loader.entries import as_fields, changes_of, read_registry_entry
+from imageworks.registry.entries.entry import render_entry
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12)
 texts = st.lists(words, max_size=3, unique=True)
@@ -57,3 +59,14 @@ def test_writing_the_changes_of_a_new_entry_gives_it_back(fields: dict[str, obje
     entry = replace(read_registry_entry(fields), fields={})
     written = {key: value for key, value in changes_of(entry).items() if value is not None}
     assert read_registry_entry(written) == entry
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.text(), values))
+def test_an_entry_is_written_as_the_standard_library_writes_it(fields: dict[str, object]) -> None:
+    assert render_entry(fields).decode() == json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,7 +1,6 @@
 """An entry as a value: what the controller found and did for one model on one host."""
 
 import hashlib
-import json
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from imageworks.foundation.bounded_json import read_json
 from imageworks.foundation.errors import ImageworksError
-from imageworks.foundation.json_values import shared, text
+from imageworks.foundation.json_values import indented, shared, text
 from imageworks.registry.documents.git_leftovers import (
     CONFLICT,
     CONFLICT_REMEDY,
@@ -310,7 +309,7 @@ def _files(file: str, fields: Mapping[str, object]) -> tuple[ArtifactFile, ...]:
 
 def render_entry(fields: Mapping[str, object]) -> bytes:
     """Return an entry's bytes: sorted, indented JSON, so that a diff shows one line a field."""
-    data = (json.dumps(dict(fields), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    data = f"{indented(dict(fields))}\n".encode()
     if len(data) > LARGEST_BYTES:
         names = fields.get("download_files")
         raise TooLargeEntryError(str(fields.get("name")), len(names) if isinstance(names, list) else 0)
