@@ -2,8 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from threading import Event
 from typing import Final
@@ -15,13 +14,12 @@ from imageworks.foundation.system_errors import system_refusal
 from imageworks.plan.facts import DeclaredModel
 from imageworks.plan.plan import Action, Change
 from imageworks.plan.report import CANCELLED, ModelResult
+from imageworks.providers.at_once import at_once
 from imageworks.providers.base import Store
 from imageworks.providers.folder.apply import ApplyContext, bring_ahead, carry_out
 from imageworks.registry.entries.entry import Entry, as_packed
 from imageworks.registry.validate import check_recordable
 
-CANCEL_SECONDS: Final = 0.1
-"""How often it is asked whether somebody called it off."""
 _BRINGS: Final = frozenset({Action.INSTALL, Action.UPDATE, Action.REPAIR, Action.ADOPT})
 
 
@@ -42,14 +40,17 @@ class Hands:
 
 def apply_changes(
     changes: Iterable[Change],
-    cases: Mapping[str, DeclaredModel],
+    cases: MutableMapping[str, DeclaredModel],
     entries: Mapping[str, Entry],
     hands: Hands,
     *,
     jobs: int,
     ahead: bool = False,
 ) -> list[ModelResult]:
-    """Carry out changes, several models at once, and return one outcome for each."""
+    """Carry out changes, several models at once, and return one outcome for each; its case is taken, and let go.
+
+    What is known of ten thousand models is not to stand beside the entries that come of them.
+    """
     doing = [change for change in changes if change.action is not Action.BLOCKED]
     if not doing:
         return []
@@ -57,22 +58,13 @@ def apply_changes(
         leaving = [change for change in doing if change.daemon == name and change.action is Action.REMOVE]
         if leaving:
             hands.open_store(name).expect(change.previous_name or change.name for change in leaving)
-    with ThreadPoolExecutor(max(1, min(jobs, len(doing))), thread_name_prefix="model") as pool:
-        futures: list[Future[ModelResult]] = []
-        try:
-            do = _bring_one if ahead else _carry_out
-            futures = [pool.submit(_apply_one, do, change, cases.get(change.name), entries, hands) for change in doing]
-            while hands.cancel is not None and wait(futures, CANCEL_SECONDS).not_done:
-                if hands.cancel.is_set():
-                    _stop(doing, hands)
-                    break
-            return [future.result() for future in futures]
-        except BaseException:
-            # ^C: models that have not begun do not begin, those under way end with the engine.
-            for future in futures:
-                future.cancel()
-            _stop(doing, hands)
-            raise
+
+    def apply_one(change: Change) -> ModelResult:
+        if ahead:
+            return _apply_one(_bring_one, change, cases.get(change.name), entries, hands)
+        return _apply_one(_carry_out, change, cases.pop(change.name, None), entries, hands)
+
+    return at_once(apply_one, doing, threads=jobs, stop=lambda: _stop(doing, hands), cancel=hands.cancel)
 
 
 def _stop(doing: Iterable[Change], hands: Hands) -> None:

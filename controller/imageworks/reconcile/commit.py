@@ -116,8 +116,10 @@ class RegistryCommitter:
             after = replace(registry, revision=head, recorded=result.id, entries=left | dict(recording.written))
             if not registry.unreadable.isdisjoint(recording.gone):
                 after = self.load()  # what was wrong with them is wrong no more
-            self.records.remember(after, records[snapshot_file(after.host)])
+            snapshot = records.pop(snapshot_file(after.host))
             del records
+            self.records.remember(after, snapshot)
+            del snapshot
             self.records.write_compatible(after)
             return result, after
         raise AssertionError  # the last attempt returns or raises

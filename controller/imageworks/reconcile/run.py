@@ -28,7 +28,6 @@ from imageworks.plan.facts import (
     HostState,
     Observation,
     PruneOptions,
-    TargetFolder,
     UndeclaredModel,
 )
 from imageworks.plan.plan import Action, Change, Plan, Reason
@@ -38,7 +37,7 @@ from imageworks.providers.failures import Failures
 from imageworks.providers.folder.disk_limits import DiskRefusals
 from imageworks.providers.folder.observe import Folders
 from imageworks.providers.folder.reading_notice import ReadingProgress
-from imageworks.providers.folder.resumable import ResumableModels, resumable_models, roots_of
+from imageworks.providers.folder.resumable import ResumableModels, names_by_root, resumable_models
 from imageworks.providers.folder.staging_keys import staging_owner
 from imageworks.providers.locations import HostLocations, unused_folders
 from imageworks.providers.model_claims import Arriving, ModelClaims
@@ -437,7 +436,6 @@ class Run:
         for note in self._closed_window():
             skip |= {change.name: note for change in plan.effective if change.fetch}
         chosen = [change for change in plan.effective if change.name not in skip]
-        cases = {case.manifest.name: case for case in self._situation.cases}
         if self._options.commit:
             self._repository.check_committable(self._registry.branch)
             if chosen:
@@ -452,10 +450,11 @@ class Run:
             find_aria2c()
         self._announce(chosen)
         self._keep_learned()
-        chosen, ahead = self._bring_ahead(chosen, cases)
+        chosen, outcomes = self._bring_ahead(chosen)
         cases = {case.manifest.name: case for case in self._situation.cases}
+        roots, resumable = names_by_root(self._situation), resumable_models(self._situation)
+        self._let_cases_go()  # each with its change
         last = [change for change in chosen if change.action is Action.REMOVE]
-        outcomes = ahead
         for wave in waves((change for change in chosen if change.action is not Action.REMOVE), cases):
             outcomes += self._carry_out(wave, cases)
         if plan.has_errors or any(not outcome.done for outcome in outcomes):
@@ -464,12 +463,10 @@ class Run:
             last = [change for change in last if change.name not in pruned]
         outcomes += [*self._carry_out(last, cases), *also]
         outcomes.sort(key=lambda outcome: outcome.change.name)
-        done = (cases[outcome.change.name] for outcome in outcomes if outcome.done and outcome.change.name in cases)
-        with suppress(StateError):
-            self._mark({case.place.root for case in done if isinstance(case.place, TargetFolder)})
-        roots, resumable = roots_of(self._situation), resumable_models(self._situation)
         del cases
-        self._let_cases_go()
+        with suppress(StateError):
+            done = {one.change.name for one in outcomes if one.done}
+            self._mark(root for root, names in roots.items() if not done.isdisjoint(names))
         result = self._commit(outcomes) if self._options.commit else None
         with suppress(StateError):
             self._mark_known()
@@ -480,9 +477,7 @@ class Run:
             self._settle_recorded()
         return self._report(outcomes, result, skip)
 
-    def _bring_ahead(
-        self, chosen: list[Change], cases: Mapping[str, DeclaredModel]
-    ) -> tuple[list[Change], list[ModelResult]]:
+    def _bring_ahead(self, chosen: list[Change]) -> tuple[list[Change], list[ModelResult]]:
         """Bring what is to be downloaded while others may plan and commit; return what is left to do, and outcomes.
 
         Where others did anything meanwhile, the registry is read and planned anew: nothing of theirs is overridden.
@@ -501,8 +496,10 @@ class Run:
         coming = [change for change in coming if change.name not in taken]
         before = self._traces_of_others()
         if coming:
+            cases = {case.manifest.name: case for case in self._situation.cases}
             self._turn.close()
             outcomes += [one for one in self._carry_out(coming, cases, ahead=True) if not one.done]
+            del cases
             self._notes += self._lock(math.inf)
         ended = {one.change.name for one in outcomes}
         left = [change for change in chosen if change.name not in ended]
@@ -536,6 +533,7 @@ class Run:
                 raise BranchMovedError((file,), self._registry.revision or "")
         if self._declared:
             self._registry = self._recorder.load(self._declared, revision=self._registry.revision)
+        self._situation = HostState(self._host.host, None)  # there is no room for what is known now beside it
         self._senses.disk.reload(self._state)
         self._senses.widen(self._registry, self._host)
         return self.plan()
@@ -579,7 +577,7 @@ class Run:
 
     def _let_cases_go(self) -> None:
         """Keep of what was planned with what follows a commit: the rest would stand with 20 MB beside the snapshot."""
-        self._situation, self._watch = replace(self._situation, cases=()), None
+        self._situation, self._watch = replace(self._situation, cases=(), orphans=(), unmanaged=()), None
 
     def _report(
         self, outcomes: Iterable[ModelResult], result: CommitResult | None, skipped: Mapping[str, str]
@@ -685,7 +683,7 @@ class Run:
             raise OperationCancelledError
 
     def _carry_out(
-        self, changes: list[Change], cases: Mapping[str, DeclaredModel], *, ahead: bool = False
+        self, changes: list[Change], cases: dict[str, DeclaredModel], *, ahead: bool = False
     ) -> list[ModelResult]:
         if self.cancelled:
             return [ModelResult(change, error="called off", reason=CANCELLED) for change in changes]

@@ -23,6 +23,7 @@ from imageworks.registry.entries.entry import (
 from imageworks.registry.manifests.manifest import PathSource, State
 from imageworks.registry.version_lock import lock_of
 
+_FOUND: Final = "found on disk, every byte verified; nothing is downloaded"
 _DAMAGE: Final = {
     FileState.MISSING: Reason.FILE_MISSING,
     FileState.SIZE: Reason.SIZE_MISMATCH,
@@ -226,7 +227,7 @@ def _arrive(case: DeclaredModel) -> Change:
         return _blocked(case, Blocker(Reason.SOURCE_MISSING, "the source was not looked at"))
     wanted = {file.path for file in upstream.files}
     if case.occupant.matching >= wanted:
-        message = f"found on disk, every byte verified; nothing is downloaded{_told_links(case)}"
+        message = _FOUND + _told_links(case)
         return replace(
             _change(case, Action.ADOPT, Reason.FOUND, message),
             path=(None, str(place.path)),

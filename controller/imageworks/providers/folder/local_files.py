@@ -6,6 +6,7 @@ of links to ``blobs`` beside it, and those are followed as long as they stay wit
 
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -189,4 +190,4 @@ def _observed(path: Path, relative: str, place: Path) -> LocalFile:
         raise LocalSourceError(f"{path}: {error.strerror}", reason="source-missing") from None
     if not stat.S_ISREG(found.st_mode):
         raise LocalSourceError(f"{path}: is not a plain file", remedy="Remove it.", reason="source-unusable")
-    return LocalFile(relative, place, found.st_size, found.st_mtime_ns)
+    return LocalFile(sys.intern(relative), place, found.st_size, found.st_mtime_ns)

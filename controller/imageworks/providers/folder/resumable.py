@@ -35,6 +35,10 @@ def resumable_models(situation: HostState) -> ResumableModels:
     return ResumableModels(frozenset(keys), frozenset(unknown), declared)
 
 
-def roots_of(situation: HostState) -> set[Path]:
-    """Return the roots of the locations that models were planned for."""
-    return {case.place.root for case in situation.cases if isinstance(case.place, TargetFolder)}
+def names_by_root(situation: HostState) -> dict[Path, list[str]]:
+    """Return the models of a plan by the roots of the locations that they were planned for."""
+    found: dict[Path, list[str]] = {}
+    for case in situation.cases:
+        if isinstance(case.place, TargetFolder):
+            found.setdefault(case.place.root, []).append(case.manifest.name)
+    return found

@@ -6,6 +6,7 @@ A damaged, foreign or older file counts as absent, never as an error; each carri
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -112,7 +113,7 @@ def _paths(found: dict[str, Any]) -> tuple[str, ...] | None:
 
 
 def _file(path: str, size: int, value: str, large: bool) -> RemoteFile:  # noqa: FBT001 # a row of the file
-    return RemoteFile(path, size, Digest(Algorithm.SHA256 if large else Algorithm.GIT_BLOB, value), large)
+    return RemoteFile(sys.intern(path), size, Digest(Algorithm.SHA256 if large else Algorithm.GIT_BLOB, value), large)
 
 
 def _digest(content: object) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -135,7 +136,7 @@ def _file(said: Mapping[str, object], url: str) -> RemoteFile:
     if not isinstance(path, str) or not _is_size(size) or not isinstance(blob, str) or not COMMIT.fullmatch(blob):
         raise UnexpectedReplyError(f"{url}: the entry {path!a} lacks its path, size or blob id")
     if lfs is None:
-        return RemoteFile(path, size, Digest(Algorithm.GIT_BLOB, blob), large=False)
+        return RemoteFile(sys.intern(path), size, Digest(Algorithm.GIT_BLOB, blob), large=False)
     large = lfs if isinstance(lfs, dict) else {}
     sha256 = large.get("oid")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256) or not large.keys() >= {"size", "pointerSize"}:
@@ -146,7 +147,7 @@ def _file(said: Mapping[str, object], url: str) -> RemoteFile:
     # A pointer that some old tool wrote with other lines has another length, and cannot be rebuilt from here.
     if large["pointerSize"] == len(pointer) and git_blob_id(pointer) != blob:
         raise _inconsistent(path, "its sha256 and size do not give the blob id of its pointer", url)
-    return RemoteFile(path, size, Digest(Algorithm.SHA256, sha256), large=True)
+    return RemoteFile(sys.intern(path), size, Digest(Algorithm.SHA256, sha256), large=True)
 
 
 def _inconsistent(path: str, why: str, url: str) -> InconsistentListingError:
