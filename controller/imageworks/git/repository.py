@@ -136,7 +136,7 @@ class RegistryRepository:
         """Yield the files below a folder at a commit, in no order, with sizes of 0: those are looked up one by one."""
         tree = self._folder(revision, folder)
         if tree is not None:
-            yield from read.walk_files(self._repository, tree, f"{folder}/", sized=False)
+            yield from read.walk_files(self._repository, tree, f"{folder}/" if folder else "", sized=False)
 
     def listing(self, revision: str | None, folder: str) -> dict[str, tuple[str, int]]:
         """Return ids and modes of what stands right in a folder at a commit; nothing is looked up but the folder."""

@@ -33,6 +33,7 @@ from imageworks.registry.entries.merge import SNAPSHOT_FOLDER, snapshot_file
 from imageworks.registry.load import RegistryState, records_tip
 from imageworks.registry.manifests.edit import edit_manifest
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
+from imageworks.registry.reader import Files
 from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
 from imageworks.registry.settings.settings import read_settings
 from imageworks.registry.snapshot import expected_snapshot
@@ -109,7 +110,8 @@ class RegistryHosts:
         self._repository = RegistryRepository.open(root, host=host.host)
         self._host = host
         registry = registry or read_registry(self._repository, host, RegistryCommitter(self._repository, host))
-        self._registry = replace(registry, entries={}, documents={})  # nothing is asked of this host's entries
+        named = {name: one for name, one in registry.manifests.items() if one.hosts}
+        self._registry = replace(registry, manifests=named, entries={}, documents={})  # nothing is asked of the others
         content = self._reader.file(SETTINGS_FILE)
         checked = check_settings_file(SETTINGS_FILE, content).document if content is not None else None
         self._settings = checked.value if checked is not None and isinstance(checked.value, dict) else {}
@@ -322,9 +324,8 @@ class RegistryHosts:
 
     def _check(self, change: HostChange) -> Validation:
         """Raise unless a registry is as valid as it was with a change, and this host may make it; return what it is."""
-        before = set(validate_registry(self._reader).diagnostics)
-        self._repository.let_go()
         validation = validate_registry(_Changed(self._reader, change.files))
+        before = set(validate_registry(self._reader).diagnostics) if validation.diagnostics else set()
         worse = [one for one in validation.diagnostics if one not in before]
         if worse:
             raise HostChangeError(
@@ -343,36 +344,18 @@ class _Changed:
     changes: Mapping[str, Change]
 
     def file(self, path: str) -> bytes | Refusal | None:
-        return self.content(self.changes[path]) if path in self.changes else self.reader.file(path)
+        change = self.changes.get(path)
+        return self.reader.file(path) if path not in self.changes else None if change is None else self.content(change)
 
     def files(self, folder: str) -> Mapping[str, bytes | Refusal]:
-        new = {path: data for path, data in self.changes.items() if data is not None and path.startswith(f"{folder}/")}
-        return _ChangedFiles(self, self.reader.files(folder), new)
+        old = self.reader.files(folder)
+        here = ((path, one) for path, one in self.changes.items() if path.startswith(f"{folder}/"))
+        listed: dict[str, str | StoredBlob | bytes] = {path: path for path in old if path not in self.changes}
+        listed |= {path: change for path, change in here if change is not None}
+        return Files(listed, lambda place: old[place] if isinstance(place, str) else self.content(place))
 
-    def content(self, change: Change) -> bytes | None:
+    def content(self, change: StoredBlob | bytes) -> bytes:
         return self.reader.repository.read_blob(change.id) if isinstance(change, StoredBlob) else change
-
-
-class _ChangedFiles(Mapping[str, bytes | Refusal]):
-    """Files that are read when they are asked for."""
-
-    def __init__(self, registry: _Changed, old: Mapping[str, bytes | Refusal], new: Mapping[str, Change]) -> None:
-        self._registry = registry
-        self._old = old
-        self._new = new
-        self._paths = dict.fromkeys((*(path for path in old if path not in registry.changes), *new))
-
-    def __getitem__(self, path: str) -> bytes | Refusal:
-        if path not in self._paths:
-            raise KeyError(path)
-        changed = self._registry.content(self._new.get(path))
-        return self._old[path] if changed is None else changed
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
 
 
 def _last(paths: Sequence[str], changes: ChangesWithin | None) -> str | None:

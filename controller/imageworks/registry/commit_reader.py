@@ -1,6 +1,6 @@
 """A registry as it stands in one commit, behind the same interface as the one on disk."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +8,7 @@ from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BlobReference, UnsafePathError
 from imageworks.registry.documents.diagnostic import Refusal
 from imageworks.registry.documents.json_reader import MAX_BYTES as MAX_FILE_BYTES
+from imageworks.registry.reader import Files
 
 MANY: Final = 2_000
 """Of more files than that, what libgit2 keeps is freed and texts of entries are packed; fewer are not worth it."""
@@ -38,12 +39,12 @@ class RevisionReader:
     def files(self, folder: str) -> Mapping[str, bytes | Refusal]:
         """Return the files anywhere below a folder, by their ``/``-separated paths within the registry."""
         try:
-            listed = self.repository.list_files(self.revision, folder)
+            listed = sorted(self.repository.unsized_files(self.revision, folder))
         except UnsafePathError:
             return {folder: Refusal("a symbolic link", "put a plain folder in its place")}
         start = len(folder) + 1 if folder else 0
-        shown = {path: one for path, one in listed.items() if path[start] != "." and "/." not in path[start:]}
-        return _Files(self, shown)
+        shown = {path: one for path, one in listed if path[start] != "." and "/." not in path[start:]}
+        return Files(shown, lambda one: self.content(self.repository.reference(one.id, one.mode)))
 
     def content(self, reference: BlobReference) -> bytes | Refusal:
         """Return a listed file's content."""
@@ -51,21 +52,4 @@ class RevisionReader:
             return Refusal(reference.refusal)
         if reference.size > MAX_FILE_BYTES:
             return Refusal(f"{reference.size} bytes long", f"keep it within {MAX_FILE_BYTES} bytes")
-        return self.repository.read_blob(reference.id)
-
-
-class _Files(Mapping[str, bytes | Refusal]):
-    """Files that are read when they are asked for: those of fifty thousand entries would fill the memory."""
-
-    def __init__(self, reader: RevisionReader, listed: Mapping[str, BlobReference]) -> None:
-        self._reader = reader
-        self._listed = listed
-
-    def __getitem__(self, path: str) -> bytes | Refusal:
-        return self._reader.content(self._listed[path])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._listed)
-
-    def __len__(self) -> int:
-        return len(self._listed)
+        return next(self.repository.read_blobs((reference,)))[1]

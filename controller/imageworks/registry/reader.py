@@ -2,11 +2,11 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from imageworks.registry.documents.diagnostic import Refusal
 from imageworks.registry.documents.json_reader import MAX_BYTES as MAX_FILE_BYTES
@@ -22,6 +22,31 @@ class RegistryReader(Protocol):
     def files(self, folder: str) -> Mapping[str, bytes | Refusal]:
         """Return the files anywhere below a folder, by their ``/``-separated paths within the registry."""
         ...
+
+
+Place = TypeVar("Place")
+
+
+class Files(Mapping[str, bytes | Refusal], Generic[Place]):
+    """Files that are read when they are asked for: those of fifty thousand entries would fill the memory.
+
+    Args:
+        listed: Where each is, by its path within the registry.
+        read: Returns the content of what is there.
+    """
+
+    def __init__(self, listed: Mapping[str, Place], read: Callable[[Place], bytes | Refusal]) -> None:
+        self._listed = listed
+        self._read = read
+
+    def __getitem__(self, path: str) -> bytes | Refusal:
+        return self._read(self._listed[path])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._listed)
+
+    def __len__(self) -> int:
+        return len(self._listed)
 
 
 _Listed = dict[str, bytes | Refusal | str]
@@ -49,10 +74,14 @@ class WorkTreeReader:
         if top.is_symlink():
             return {folder: Refusal("a symbolic link", "put a plain folder in its place")}
         found: _Listed = {path: refusal or path for path, refusal in _walk(self.root, folder)}
-        return _Files(self.root, _as_git_has_them(self.root, folder, found))
+        return Files(_as_git_has_them(self.root, folder, found), self._content)
+
+    def _content(self, found: bytes | Refusal | str) -> bytes | Refusal:
+        content = read_plain_file(self.root / found) if isinstance(found, str) else found
+        return Refusal("gone since the folder was listed", "run this again") if content is None else content
 
     def is_made_of(self, path: str, pieces: Iterable[bytes]) -> bool:
-        """Return whether a plain file on the disk has just these bytes; a snapshot of 18 MB need not stand there whole.
+        """Return whether a plain file has just these bytes; a snapshot of 18 MB need not stand there whole.
 
         Ends at the first that differs.
         """
@@ -60,26 +89,8 @@ class WorkTreeReader:
             seen = os.fstat(stream.fileno())
             if stat.S_ISREG(seen.st_mode) and seen.st_size <= MAX_FILE_BYTES:
                 return all(stream.read(len(piece)) == piece for piece in pieces) and not stream.read(1)
-        return False
-
-
-class _Files(Mapping[str, bytes | Refusal]):
-    """Files that are read when they are asked for: those of fifty thousand entries would fill the memory."""
-
-    def __init__(self, root: Path, listed: _Listed) -> None:
-        self._root = root
-        self._listed = listed
-
-    def __getitem__(self, path: str) -> bytes | Refusal:
-        found = self._listed[path]
-        content = read_plain_file(self._root / found) if isinstance(found, str) else found
-        return Refusal("gone since the folder was listed", "run this again") if content is None else content
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._listed)
-
-    def __len__(self) -> int:
-        return len(self._listed)
+        left_out = _left_out(self.root, path).get(path)
+        return left_out is not None and left_out == b"".join(pieces)
 
 
 def _as_git_has_them(root: Path, folder: str, found: _Listed) -> _Listed:
