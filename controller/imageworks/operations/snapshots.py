@@ -110,12 +110,9 @@ def rebuild_snapshots(
             file = snapshot_file(name)
             state = state_of(reader, validation, name)
             changed = not reader.is_made_of(file, snapshot_lines(state))
-            if changed:  # or in no file of the disk: a sparse checkout leaves some out
-                data = expected_snapshot(state)
-                changed = reader.file(file) != data
-                if changed and not dry_run:
-                    (repository.root / SNAPSHOT_FOLDER).mkdir(exist_ok=True)
-                    write_durably(repository.root / file, data)
+            if changed and not dry_run:
+                (repository.root / SNAPSHOT_FOLDER).mkdir(exist_ok=True)
+                write_durably(repository.root / file, snapshot_lines(state))
             del state  # before the next host's entries are read
             settled = file in known and known[file].conflict
             if settled and not dry_run:
