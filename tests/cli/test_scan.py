@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from imageworks.files.state import STATE_FILE, StateDatabase
+from imageworks.host.settings import load_host_settings
 from imageworks.registry.documents.schema import load_schema
 from imageworks.registry.entries.entry import ArtifactFile, aggregate_sha256
 from support.git import git
 from support.legacy import found_model, write_configs
 from support.meanwhile import meanwhile
 from support.reconcile import HOST, Result, World, command
-from support.transfer import content, sha256
+from support.transfer import MARKER, content, sha256
 from support.weights import U32, gguf_file, safetensors_file
 
 AWQ = {
@@ -302,6 +304,13 @@ def test_what_was_hashed_before_an_interruption_is_not_read_again(
     assert recorded(found) == []
     assert "hashing" not in scan(found).err
     assert len(recorded(found)) == 2
+
+
+def test_the_disk_of_what_is_recorded_is_remembered(found: World) -> None:
+    scan(found)
+    assert (found.weights / MARKER).is_file()
+    with StateDatabase.open(load_host_settings(registry=found.root).state_dir / STATE_FILE, read_only=True) as state:
+        assert [known.root for known in state.locations()] == [found.weights]
 
 
 def test_what_people_commit_meanwhile_is_built_upon(found: World, monkeypatch: pytest.MonkeyPatch) -> None:

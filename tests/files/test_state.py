@@ -88,6 +88,13 @@ def test_loading_below_a_folder_takes_that_folder_alone(database: StateDatabase,
     assert "/m/a/1" not in database.load_below(Path("/m/a"))
 
 
+def test_many_files_below_a_folder_are_all_loaded(database: StateDatabase, file: Path) -> None:
+    digest = sha256(b"weights")
+    paths = [Path(f"/m/a/{number:04d}") for number in range(2001)]
+    database.remember_all((path, file.stat(), digest) for path in (*paths, Path("/m/b")))
+    assert list(database.load_below(Path("/m/a"))) == [str(path) for path in paths]
+
+
 def test_last_use_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite3"
     with StateDatabase.open(path) as database:

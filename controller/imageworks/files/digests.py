@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from string import hexdigits
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from imageworks.files.progress import READING, Progress
 from imageworks.foundation.ending import go_on
@@ -17,9 +17,12 @@ from imageworks.foundation.ending import go_on
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-MOST_AHEAD = 4096
+MOST_AHEAD = 1024
 """Files that are hashed before the first of them is taken: what waits of a hundred thousand would be 300 MiB."""
 BUFFER_BYTES = 1024 * 1024  # hashlib drops the interpreter lock for each; larger ones fall out of the CPU's cache
+
+
+FilePath = TypeVar("FilePath", str, Path)
 
 
 class Algorithm(StrEnum):
@@ -93,7 +96,7 @@ def hash_descriptor(descriptor: int, hasher: Hasher, *, progress: Callable[[int]
     return hasher.digest()
 
 
-def hash_file(path: Path, algorithm: Algorithm, *, progress: Callable[[int], None] | None = None) -> Digest:
+def hash_file(path: str | Path, algorithm: Algorithm, *, progress: Callable[[int], None] | None = None) -> Digest:
     """Return the digest of a file's content in constant memory."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -103,12 +106,12 @@ def hash_file(path: Path, algorithm: Algorithm, *, progress: Callable[[int], Non
 
 
 def hash_files(
-    paths: Iterable[Path],
+    paths: Iterable[FilePath],
     algorithm: Algorithm,
     *,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> Iterator[tuple[Path, Digest | OSError]]:
+) -> Iterator[tuple[FilePath, Digest | OSError]]:
     """Hash many files on all cores and yield each with its digest, or with what the system said, in the order given."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -117,7 +120,7 @@ def hash_files(
     for path, size in sizes.items():
         told.expect(str(path), size)
 
-    def hash_one(path: Path) -> tuple[Path, Digest | OSError]:
+    def hash_one(path: FilePath) -> tuple[FilePath, Digest | OSError]:
         told.start(str(path), sizes.get(path, 0), READING)
         try:
             return path, hash_file(path, algorithm, progress=partial(told.advance, str(path)))
@@ -128,7 +131,7 @@ def hash_files(
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(threads or usable, thread_name_prefix="hash") as pool:
-        begun: deque[Future[tuple[Path, Digest | OSError]]] = deque()
+        begun: deque[Future[tuple[FilePath, Digest | OSError]]] = deque()
         try:
             for path in listed:
                 begun.append(pool.submit(hash_one, path))
@@ -141,8 +144,8 @@ def hash_files(
                 future.cancel()
 
 
-def _size(path: Path) -> int:
+def _size(path: str | Path) -> int:
     try:
-        return path.stat().st_size
+        return Path(path).stat().st_size
     except OSError:
         return 0  # which reading it will tell of

@@ -212,8 +212,8 @@ class Locations:
         """
         before = next((one for one, now in self._moves.items() if now == root), root)
         renewed = []
-        for at, known in state.load_below(before).items():
-            path = root / Path(at).relative_to(before)
+        for known in state.each_below(before):
+            path = root / Path(known.path).relative_to(before)
             try:
                 found = path.stat()
             except OSError:

@@ -316,13 +316,16 @@ class StateDatabase(Closing):
 
     def load_below(self, folder: Path) -> dict[str, Fingerprint]:
         """Return everything known of the files below a folder, by their absolute paths."""
-        prefix = os.fsencode(folder).rstrip(b"/") + b"/"
-        rows = self._select(
-            f"SELECT {_COLUMNS} FROM fingerprints WHERE path > ? AND path < ?",  # noqa: S608 # our own names
-            (prefix, prefix[:-1] + b"0"),
-        )
-        decode = os.fsdecode
-        return {(path := decode(row[0])): Fingerprint(path, *row[1:]) for row in rows}
+        return {known.path: known for known in self.each_below(folder)}
+
+    def each_below(self, folder: Path) -> Iterator[Fingerprint]:
+        """Yield the same, of which 100,000 take 60 MiB."""
+        last = os.fsencode(folder).rstrip(b"/") + b"/"
+        end = last[:-1] + b"0"
+        statement = f"SELECT {_COLUMNS} FROM fingerprints WHERE path > ? AND path < ? ORDER BY path LIMIT ?"  # noqa: S608
+        while rows := self._select(statement, (last, end, _PAGE)):
+            yield from map(_fingerprint, rows)
+            last = rows[-1][0]
 
     def fingerprint(self, path: Path) -> Fingerprint | None:
         """Return what is known of one file."""
@@ -395,6 +398,7 @@ class StateDatabase(Closing):
 
 
 _COLUMNS: Final = "path, size, mtime_ns, inode, device, sha256, git_blob, ctime_ns"
+_PAGE: Final = 1000
 
 
 def _fingerprint(row: tuple[Any, ...]) -> Fingerprint:

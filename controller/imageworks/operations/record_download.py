@@ -117,7 +117,7 @@ def record_model(ledger: RecordSession, said: Described, progress: Progress) -> 
     finding = Finding(name, backend, candidate, facts, old, testing)
     paths = [candidate.model.root / file.path for file in candidate.model.files]
     digests = hash_all(paths, ledger, progress)
-    unread = next((digest for path in paths if not isinstance(digest := digests[path], Digest)), None)
+    unread = next((digest for path in paths if not isinstance(digest := digests[str(path)], Digest)), None)
     if unread is not None:
         raise RecordError(str(unread), remedy="Nothing was recorded.")
     options = ScanOptions(said.path.parent, backend, said.container, said.include_testing)

@@ -120,12 +120,12 @@ def _listed(entry: Entry, owners: Container[Path]) -> LocalModel | str:
     return replace(model, files=files)
 
 
-def _files(model: LocalModel | str, digests: Mapping[Path, str | Digest]) -> tuple[ArtifactFile, ...]:
+def _files(model: LocalModel | str, digests: Mapping[str, str | Digest]) -> tuple[ArtifactFile, ...]:
     if isinstance(model, str):
         raise ImageworksError(model)
     files = []
     for file in model.files:
-        digest = digests[model.root / file.path]
+        digest = digests[str(model.root / file.path)]
         if isinstance(digest, str):
             raise ImageworksError(digest)
         files.append(ArtifactFile(file.path, file.size, digest.value))

@@ -234,7 +234,7 @@ def _variant(
         files = tuple(file for file in found.model.files if file.path in variant.files)
         (file,) = files
         path = folder / file.path
-        alone = LocalModel(path.parent, (type(file)(path.name, file.place, file.size, file.modified),))
+        alone = LocalModel(path.parent, (replace(file, path=path.name),))
         yield FoundModel(path, found.repo, found.ref, alone, beside if path.parent == folder else None)
         return
     folders = {path.rpartition("/")[0] for path in variant.files}

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from imageworks.files.artifact import RemoteFile
@@ -18,8 +17,7 @@ from imageworks.plan.facts import DeclaredModel, ResolvedSource, TargetFolder
 from imageworks.providers.libraries import LIBRARY
 from imageworks.providers.record import compose_entry
 from imageworks.reconcile.ledger import Edits, RecordSession
-from imageworks.registry.entries.entry import ArtifactFile, Entry, aggregate_sha256
-from imageworks.registry.entries.packed import as_text
+from imageworks.registry.entries.entry import ArtifactFile, Entry, aggregate_sha256, as_packed
 from imageworks.registry.entries.queries import display_after, part
 from imageworks.registry.manifests.manifest import Manifest, PathSource
 from imageworks.registry.validate import check_recordable
@@ -32,14 +30,15 @@ def record(
     ledger: RecordSession, findings: Sequence[Finding], options: ScanOptions, progress: Progress
 ) -> tuple[Edits, tuple[Passed, ...]]:
     """Hash what was found, and return what is to be committed with what could not be read."""
-    paths = [one.candidate.model.root / file.path for one in findings for file in one.candidate.model.files]
+    paths = (one.candidate.model.root / file.path for one in findings for file in one.candidate.model.files)
     digests = hash_all(paths, ledger, progress)
     written: dict[str, Entry] = {}
     gone: set[str] = set()
     passed: list[Passed] = []
     for finding in findings:
-        root = finding.candidate.model.root
-        failed = next((d for f in finding.candidate.model.files if isinstance(d := digests[root / f.path], str)), None)
+        model = finding.candidate.model
+        hashed = (digests[str(model.root / file.path)] for file in model.files)
+        failed = next((problem for problem in hashed if isinstance(problem, str)), None)
         failed = failed or _damaged(finding.candidate, digests)
         if failed is not None:
             passed.append(Passed(finding.candidate.path, failed, failed=True))
@@ -53,7 +52,7 @@ def record(
             continue
         if finding.old is not None and is_same(entry, finding.old):
             continue
-        written[entry.name] = replace(entry, fields=as_text(entry.fields))
+        written[entry.name] = as_packed(entry)
         if finding.old is not None and finding.old.name != entry.name:
             gone.add(finding.old.name)
     lines = [f"{'~' if name in ledger.registry.entries else '+'} {name}" for name in sorted(written)]
@@ -63,26 +62,26 @@ def record(
     return Edits(written=written, gone=frozenset(gone), title=title, lines=tuple(lines)), tuple(passed)
 
 
-def _damaged(candidate: FoundModel, digests: Mapping[Path, str | Digest]) -> str | None:
+def _damaged(candidate: FoundModel, digests: Mapping[str, str | Digest]) -> str | None:
     """Return which file of a cache has other bytes than its blob's name promises; ``None`` where all have those."""
     if candidate.commit is None:
         return None
     for file in candidate.model.files:
-        digest = digests[candidate.model.root / file.path]
+        digest = digests[str(candidate.model.root / file.path)]
         if _SHA256.fullmatch(file.place.name) and isinstance(digest, Digest) and digest.value != file.place.name:
             return f"{file.path} is damaged: its bytes have not the digest that the cache keeps them under"
     return None
 
 
 def found_entry(
-    finding: Finding, digests: Mapping[Path, str | Digest], ledger: RecordSession, options: ScanOptions
+    finding: Finding, digests: Mapping[str, str | Digest], ledger: RecordSession, options: ScanOptions
 ) -> Entry:
     """Return the entry of what was found and hashed."""
     candidate = finding.candidate
     root = candidate.model.root
     artifacts = []
     for file in candidate.model.files:
-        digest = digests[root / file.path]
+        digest = digests[str(root / file.path)]
         if isinstance(digest, Digest):
             artifacts.append(ArtifactFile(file.path, file.size, digest.value))
     manifest = Manifest(finding.name, "", PathSource(str(candidate.path)))

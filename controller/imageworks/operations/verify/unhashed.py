@@ -29,7 +29,7 @@ def verify_list(ledger: RecordSession, entry: Entry, progress: Progress) -> tupl
         return entry, Verified(entry.name, Verdict.UNVERIFIED, problems=(FileProblem(Fault.UNREADABLE, error.message),))
     paths = {name: entry.base / name for name in names}
     digests = hash_all(paths.values(), ledger, progress)
-    unread = tuple(_unread(name, paths[name]) for name in names if isinstance(digests[paths[name]], str))
+    unread = tuple(_unread(name, paths[name]) for name in names if isinstance(digests[str(paths[name])], str))
     if unread:
         gone = sum(problem.fault is Fault.MISSING for problem in unread)
         verdict = Verdict.MISSING if gone == len(names) else Verdict.DAMAGED if gone else Verdict.UNVERIFIED
@@ -37,7 +37,7 @@ def verify_list(ledger: RecordSession, entry: Entry, progress: Progress) -> tupl
     files = tuple(
         ArtifactFile(name, paths[name].stat().st_size, digest.value)
         for name in names
-        if isinstance(digest := digests[paths[name]], Digest)
+        if isinstance(digest := digests[str(paths[name])], Digest)
     )
     found = _with_artifacts(entry, files)
     problems = tuple(_problems(ledger, entry, files))

@@ -38,15 +38,20 @@ class LocalFile:
 
     Args:
         path: Below the model's folder, with ``/``.
-        place: Where its bytes are, with all links resolved.
+        real: Where its bytes are, with all links resolved; a text, as a path of each of 100,000 files takes 40 MiB.
         size: In bytes.
         modified: In nanoseconds since the epoch.
     """
 
     path: str
-    place: Path
+    real: str
     size: int
     modified: int
+
+    @property
+    def place(self) -> Path:
+        """Where its bytes are, as a path."""
+        return Path(self.real)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ def observe(path: Path) -> LocalModel:
             f"{path}: {error.strerror}", remedy="Correct `source.path`, or mount the disk.", reason="source-missing"
         ) from None
     if stat.S_ISREG(mode):
-        root, files = path.parent, [_observed(path, path.name, Path(os.path.realpath(path)))]
+        root, files = path.parent, [_observed(path, path.name, os.path.realpath(path))]
     elif stat.S_ISDIR(mode):
         root, files = path, list(_walk(path))
     else:
@@ -166,9 +171,9 @@ def _allowed_root(root: Path) -> Path:
     return real
 
 
-def _resolved(path: Path, within: Path) -> Path:
-    real = Path(os.path.realpath(path))
-    if not real.is_relative_to(within):
+def _resolved(path: Path, within: Path) -> str:
+    real = os.path.realpath(path)
+    if not Path(real).is_relative_to(within):
         raise LocalSourceError(
             f"{path}: is a link that leads out of {within}",
             remedy="Replace the link by the file itself.",
@@ -177,7 +182,7 @@ def _resolved(path: Path, within: Path) -> Path:
     return real
 
 
-def _observed(path: Path, relative: str, place: Path) -> LocalFile:
+def _observed(path: Path, relative: str, real: str) -> LocalFile:
     if relative.endswith(_UNFINISHED):
         raise LocalSourceError(
             f"{path}: is what an unfinished download leaves behind",
@@ -185,9 +190,9 @@ def _observed(path: Path, relative: str, place: Path) -> LocalFile:
             reason="source-incomplete",
         )
     try:
-        found = place.lstat()
+        found = os.lstat(real)
     except OSError as error:
         raise LocalSourceError(f"{path}: {error.strerror}", reason="source-missing") from None
     if not stat.S_ISREG(found.st_mode):
         raise LocalSourceError(f"{path}: is not a plain file", remedy="Remove it.", reason="source-unusable")
-    return LocalFile(sys.intern(relative), place, found.st_size, found.st_mtime_ns)
+    return LocalFile(sys.intern(relative), real, found.st_size, found.st_mtime_ns)
