@@ -28,7 +28,7 @@ from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.entry import Entry
 from imageworks.registry.entries.merge import SNAPSHOT_FOLDER, in_snapshot, render_snapshot, snapshot_file
 from imageworks.registry.entries.merge_snapshots import merge_snapshots
-from imageworks.registry.entries.packed import PackedObject, has_a_model_a_line, models_of, pack_text
+from imageworks.registry.entries.packed import as_text, has_a_model_a_line, models_of
 from imageworks.registry.load import RegistryState, load_registry
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
 from imageworks.registry.reader import RegistryReader, WorkTreeReader
@@ -153,7 +153,7 @@ def state_of(reader: RegistryReader, validation: Validation, host: str) -> Regis
         settings=read_settings(document if isinstance(document, dict) else {}, host),
         manifests={name: one.manifest for name, one in validation.manifests.items() if name not in broken},
         entries={
-            name: Entry(name, PackedObject(pack_text(fields.packed)))  # beside a snapshot of as much
+            name: Entry(name, as_text(fields))  # beside a snapshot of as much
             for name, fields in valid_entries(reader, validation, host)
         },
     )

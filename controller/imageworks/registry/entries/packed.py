@@ -82,8 +82,8 @@ def packed_models(snapshot: Iterable[bytes], *, small: bool = False) -> list[Pac
 
 def as_text(fields: Mapping[str, object]) -> PackedObject:
     """Return fields with nothing set aside, for who keeps ten thousand and seldom asks."""
-    packed = fields.packed if isinstance(fields, PackedObject) else pack_text(json.dumps(dict(fields)).encode())
-    return PackedObject(packed)
+    text = fields.packed if isinstance(fields, PackedObject) else json.dumps(dict(fields)).encode()
+    return PackedObject(text if text.startswith(_PACKED) else pack_text(text))
 
 
 class PackedFields(PackedObject):
