@@ -85,7 +85,7 @@ def test_a_byte_that_changed_in_silence_is_found_in_full_and_stays_found(
     with StateDatabase.open(isolated_environment / ".local/state/imageworks" / STATE_FILE) as state:
         known = state.fingerprint(weights)
         assert known is not None
-        state.renew([(weights, known, weights.stat())])  # as where the disk itself changed it
+        state.keep([known.renewed(weights, weights.stat())])  # as where the disk itself changed it
     verify(world)
     assert verdicts(world, "--full", code=1) == {NAME: ("damaged", {WEIGHTS: "digest-mismatch"})}
     assert verdicts(world, code=1) == {NAME: ("damaged", {WEIGHTS: "digest-mismatch"})}

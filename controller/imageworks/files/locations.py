@@ -219,8 +219,8 @@ class Locations:
             except OSError:
                 continue
             if not (before == root and known.matches(found)) and known.matches(found, self.numbers(path)):
-                renewed.append((path, known, found))
-        state.renew(renewed)
+                renewed.append(known.renewed(path, found))
+        state.keep(renewed)
 
     def forget(self, root: Path, state: StateDatabase) -> None:
         """Take a person's word that what was at a root is gone, and that whatever is there from now on is new."""

@@ -135,18 +135,23 @@ class Fingerprint(NamedTuple):
             and (self.device == str(stat.st_dev) or not numbers.device)
         )
 
+    def renewed(self, path: str | Path, stat: os.stat_result) -> Self:
+        """Return the same of a file whose digests still hold, although it looks otherwise than when it was hashed."""
+        device = sys.intern(str(stat.st_dev))
+        return self._replace(path=str(path), inode=str(stat.st_ino), device=device, ctime_ns=stat.st_ctime_ns)
 
-def fingerprint_of(path: Path, stat: os.stat_result, digest: Digest) -> Fingerprint:
-    """Return what a file looks like that was just hashed."""
-    large = digest.algorithm is Algorithm.SHA256
+
+def fingerprint_of(path: str | Path, stat: os.stat_result, digest: Digest | None = None) -> Fingerprint:
+    """Return what a file looks like that was just hashed, or is to be."""
+    large = digest is not None and digest.algorithm is Algorithm.SHA256
     return Fingerprint(
         str(path),
         stat.st_size,
         stat.st_mtime_ns,
         str(stat.st_ino),  # as text: Windows drives have 64-bit unsigned ones, SQLite does not
         sys.intern(str(stat.st_dev)),  # looking at ten thousand models may hash fifty thousand files
-        digest.value if large else None,
-        None if large else digest.value,
+        digest.value if digest is not None and large else None,
+        digest.value if digest is not None and not large else None,
         stat.st_ctime_ns,
     )
 
@@ -244,19 +249,6 @@ class StateDatabase(Closing):
         with self._transaction() as connection:
             connection.executemany(statement, rows)
 
-    def renew(self, renewed: Iterable[tuple[Path, Fingerprint, os.stat_result]]) -> None:
-        """Record how files look now whose digests still hold, so that nobody reads them again."""
-        rows = (
-            (os.fsencode(path), f.size, f.mtime_ns, f.sha256, f.git_blob, s.st_ctime_ns, str(s.st_ino), str(s.st_dev))
-            for path, f, s in renewed
-        )
-        columns = "path, size, mtime_ns, sha256, git_blob, ctime_ns, inode, device"
-        with self._transaction() as connection:
-            connection.executemany(
-                f"INSERT OR REPLACE INTO fingerprints ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 # our own names
-                rows,
-            )
-
     def relinked(self, before: Iterable[os.stat_result]) -> None:
         """Keep what is known of files that got or lost a name through us: that alone moves their ctime."""
         for old in before:
@@ -271,9 +263,9 @@ class StateDatabase(Closing):
                 except OSError:
                     continue
                 if known._replace(ctime_ns=None).matches(now):
-                    renewed.append((Path(known.path), known, now))
+                    renewed.append(known.renewed(known.path, now))
             if renewed:
-                self.renew(renewed)
+                self.keep(renewed)
 
     def locations(self) -> list[Remembered]:
         """Return what is remembered of the roots of locations."""

@@ -14,7 +14,7 @@ _ACL: Final = "system.posix_acl_access"
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-def why_shared(path: Path | int, found: os.stat_result, trusted: Collection[int] = ()) -> str | None:
+def why_shared(path: str | Path | int, found: os.stat_result, trusted: Collection[int] = ()) -> str | None:
     """Return why somebody else could change a file's bytes; ``None`` where only this user and trusted ones can.
 
     Who may replace it in its folder does not matter: that is another file then. Root can do anything, and is not told.
@@ -96,7 +96,7 @@ def _is_private_group(user: int, group: int) -> bool:
     return owner.pw_gid == group and own.gr_name == owner.pw_name and set(own.gr_mem) <= {owner.pw_name}
 
 
-def _has_acl(path: Path | int) -> bool:
+def _has_acl(path: str | Path | int) -> bool:
     """Return whether an access list says more of who may write; its mask is what stands for the group then."""
     if not hasattr(os, "getxattr"):
         return False

@@ -61,7 +61,7 @@ def _known(path: Path, found: os.stat_result, ledger: RecordSession) -> str | No
     if not known.matches(found, ledger.places.locations.numbers(path)):
         return None
     if not ledger.read_only:
-        ledger.state.renew([(path, known, found)])
+        ledger.state.keep([known.renewed(path, found)])
     return known.sha256
 
 

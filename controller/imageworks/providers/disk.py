@@ -3,7 +3,6 @@
 import errno
 import os
 import stat as modes
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -204,7 +203,7 @@ class DiskObserver:
         if not known.matches(found, self._locations.numbers(Path(path))):
             return None
         # Looked at closely once is enough: whoever may write remembers it as it looks now.
-        self._known.learned[path] = looks = _as_it_looks(known, path, found)
+        self._known.learned[path] = looks = known.renewed(path, found)
         return looks
 
 
@@ -227,11 +226,6 @@ def _as_read(known: Fingerprint | None, path: Path, found: os.stat_result, diges
     if known is None:
         return read
     return read._replace(sha256=read.sha256 or known.sha256, git_blob=read.git_blob or known.git_blob)
-
-
-def _as_it_looks(known: Fingerprint, path: str, found: os.stat_result) -> Fingerprint:
-    device = sys.intern(str(found.st_dev))
-    return known._replace(path=path, inode=str(found.st_ino), device=device, ctime_ns=found.st_ctime_ns)
 
 
 def _unreadable(entry: Entry, damaged: Mapping[str, FileState]) -> Blocker | None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from imageworks.files.digests import Algorithm, Digest, hash_files
+from imageworks.files.digests import Algorithm, hash_files
 from imageworks.files.locations import Locations
 from imageworks.files.progress import Progress
 from imageworks.files.safe_paths import NOT_THERE, is_there
-from imageworks.files.state import STATE_FILE, Fingerprint, StateDatabase, StateError
+from imageworks.files.state import STATE_FILE, Fingerprint, StateDatabase, StateError, fingerprint_of
 from imageworks.files.writers import why_shared
 from imageworks.foundation.errors import ExitCode
 from imageworks.foundation.isolation import InternalError, isolated
@@ -57,29 +57,29 @@ class _Look:
         faults: Fault and message by path.
         stats: What each file to hash looks like.
         digests: sha256 by path, known or computed.
-        renewed: Files whose digests hold although they look otherwise than when they were hashed.
+        renewed: What is known now of files whose digests hold although they look otherwise than when they were hashed.
         trusted: Users besides this one whose files are taken as they are.
         shared: Why somebody else could change a file, by its path; such a file is always read.
     """
 
     locations: Locations
     away: Mapping[str, FileProblem]
-    faults: dict[Path, tuple[Fault, str]] = field(default_factory=dict)
-    stats: dict[Path, os.stat_result] = field(default_factory=dict)
-    digests: dict[Path, str] = field(default_factory=dict)
-    renewed: list[tuple[Path, Fingerprint, os.stat_result]] = field(default_factory=list)
+    faults: dict[str, tuple[Fault, str]] = field(default_factory=dict)
+    stats: dict[str, Fingerprint] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    renewed: list[Fingerprint] = field(default_factory=list)
     trusted: frozenset[int] = frozenset()
-    shared: dict[Path, str] = field(default_factory=dict)
+    shared: dict[str, str] = field(default_factory=dict)
 
-    def is_as_it_was(self, path: Path, known: Fingerprint, found: os.stat_result) -> bool:
+    def is_as_it_was(self, path: str, known: Fingerprint, found: os.stat_result) -> bool:
         """Return whether a file looks as when it was hashed, as far as its disk's numbers mean anything."""
         if not _may_read(path) or path in self.shared:
             return False
         if known.matches(found):
             return True
-        if not known.matches(found, self.locations.numbers(path)):
+        if not known.matches(found, self.locations.numbers(Path(path))):
             return False
-        self.renewed.append((path, known, found))
+        self.renewed.append(known.renewed(path, found))
         return True
 
 
@@ -151,12 +151,11 @@ def _away(entry: Entry, places: HostLocations) -> FileProblem | None:
 
 def _look(entry: Entry, look: _Look, known: Mapping[str, Fingerprint] | KnownFiles) -> None:
     """Look at every file once, however many models record it, without reading any."""
-    for file in entry.files if has_files(entry) and entry.name not in look.away else ():
-        path = entry.base / file.path
+    for path, file in _paths(entry).items() if has_files(entry) and entry.name not in look.away else ():
         if path in look.faults or path in look.stats or path in look.digests:
             continue
         try:
-            found = path.stat()
+            found = os.stat(path)  # noqa: PTH116 # a Path for each of 50,000 files is 20 MB
         except OSError as error:
             gone = error.errno in NOT_THERE
             what = (Fault.MISSING, "is gone") if gone else (Fault.UNREADABLE, f"cannot be looked at: {error.strerror}")
@@ -164,16 +163,22 @@ def _look(entry: Entry, look: _Look, known: Mapping[str, Fingerprint] | KnownFil
             continue
         if not stands_in_store(entry) and (why := why_shared(path, found, look.trusted)) is not None:
             look.shared[path] = why
-        fingerprint = known.get(str(path)) or known.get(str(look.locations.former(path)))
+        fingerprint = known.get(path) or known.get(str(look.locations.former(Path(path))))
         if found.st_size != file.size:
             look.faults[path] = (Fault.SIZE, f"has {found.st_size} bytes, recorded are {file.size}")
         elif fingerprint is not None and fingerprint.sha256 and look.is_as_it_was(path, fingerprint, found):
             look.digests[path] = fingerprint.sha256
         else:
-            look.stats[path] = found
+            look.stats[path] = fingerprint_of(path, found)
 
 
-def _may_read(path: Path) -> bool:
+def _paths(entry: Entry) -> dict[str, ArtifactFile]:
+    """Return an entry's files by where they are."""
+    base = str(entry.base).rstrip("/")
+    return {f"{base}/{file.path}": file for file in entry.files}
+
+
+def _may_read(path: str) -> bool:
     """Return whether this user may read a file; what nobody here can read is not called intact from memory."""
     return os.access(path, os.R_OK)
 
@@ -182,7 +187,7 @@ def _hash(look: _Look, host: HostSettings, progress: Progress | None) -> None:
     """Read what must be read, on all cores, and remember what it is where that can be written."""
     if look.renewed:
         with suppress(StateError), StateDatabase.open(host.state_dir / STATE_FILE) as state:
-            state.renew(look.renewed)
+            state.keep(look.renewed)
     if not look.stats:
         return
     for path, digest in hash_files(look.stats, Algorithm.SHA256, progress=progress):
@@ -190,9 +195,9 @@ def _hash(look: _Look, host: HostSettings, progress: Progress | None) -> None:
             look.faults[path] = (Fault.UNREADABLE, f"cannot be read: {digest.strerror}")
         else:
             look.digests[path] = digest.value
-    learned = ((path, found) for path, found in look.stats.items() if path in look.digests)
+    learned = ((found, look.digests[path]) for path, found in look.stats.items() if path in look.digests)
     with suppress(StateError), StateDatabase.open(host.state_dir / STATE_FILE) as state:
-        state.remember_all((path, found, Digest(Algorithm.SHA256, look.digests[path])) for path, found in learned)
+        state.keep(found._replace(sha256=digest) for found, digest in learned)
 
 
 def _judge(entry: Entry, look: _Look, registry: RegistryState, *, anew: bool) -> Verified:
@@ -205,8 +210,8 @@ def _judge(entry: Entry, look: _Look, registry: RegistryState, *, anew: bool) ->
             why = f"no blobs of {entry.text('served_model_id')} are recorded, so only {store.title} can tell"
         reason = FileProblem(Fault.NO_RECORD, why)
         return Verified(entry.name, Verdict.UNVERIFIED, problems=(reason,))
-    paths = {file: entry.base / file.path for file in entry.files}
-    problems = [problem for file, path in paths.items() if (problem := _problem(file, path, look)) is not None]
+    paths = _paths(entry)
+    problems = [problem for path, file in paths.items() if (problem := _problem(file, path, look)) is not None]
     problems += _lock_drift(entry, registry)
     faults = Counter(problem.fault for problem in problems)
     if faults[Fault.MISSING] == len(entry.files):
@@ -218,9 +223,9 @@ def _judge(entry: Entry, look: _Look, registry: RegistryState, *, anew: bool) ->
     if verdict is Verdict.INTACT:
         verdict, problems = _complete(entry, anew=anew)
         problems += [
-            FileProblem(Fault.SHARED, look.shared[p], file.path) for file, p in paths.items() if p in look.shared
+            FileProblem(Fault.SHARED, look.shared[p], file.path) for p, file in paths.items() if p in look.shared
         ]
-    hashed = sum(file.size for file, path in paths.items() if path in look.stats)
+    hashed = sum(file.size for path, file in paths.items() if path in look.stats)
     return Verified(entry.name, verdict, len(entry.files), entry.size, hashed, tuple(problems))
 
 
@@ -254,7 +259,7 @@ def _with_manifests(entries: Sequence[Entry], results: list[Verified]) -> list[V
     return judged
 
 
-def _problem(file: ArtifactFile, path: Path, look: _Look) -> FileProblem | None:
+def _problem(file: ArtifactFile, path: str, look: _Look) -> FileProblem | None:
     if path in look.faults:
         return FileProblem(*look.faults[path], file.path)
     if look.digests[path] != file.sha256:
