@@ -14,7 +14,7 @@ import imageworks.model_loader.registry as api
 from imageworks.cli.app import run
 from imageworks.cli.command_table import BY_NAME
 from imageworks.cli.scripts import loader, model_registry
-from imageworks.files.known_files import KnownFiles
+from imageworks.files.stat_cache import StatCache
 from imageworks.foundation.errors import ImageworksError
 from imageworks.host.predecessor_files import ForeignFilesError, find_foreign, is_ours
 from imageworks.host.settings import RegistryNotFoundError
@@ -270,17 +270,17 @@ def test_p1_what_cannot_be_read_is_not_ours(tmp_path: Path) -> None:
 
 def test_p1_a_large_copy_that_another_program_wrote_over_is_not_ours(tmp_path: Path) -> None:
     """A copy is not read again while it looks as it did when it was ours."""
-    copy, known = tmp_path / "model_registry.json", KnownFiles(tmp_path / "known.json")
+    copy, cache = tmp_path / "model_registry.json", StatCache(tmp_path / "cache.json")
     model = b'{"name": "x", "managed": true}'
     copy.write_bytes(b"[\n" + b",\n".join([model] * 50_000) + b"\n]\n")
-    assert is_ours(copy, known)
-    assert not known.meaning(copy, copy.stat()), "who wrote it a moment ago may not be done"
+    assert is_ours(copy, cache)
+    assert not cache.get(copy, copy.stat()), "who wrote it a moment ago may not be done"
     os.utime(copy, (1_000_000_000, 1_000_000_000))
     looked = copy.stat()
-    known.keep(copy, looked, "noted")
-    assert known.meaning(copy, looked) == "noted"
+    cache.keep(copy, looked, "noted")
+    assert cache.get(copy, looked) == "noted"
     copy.write_bytes(copy.read_bytes().replace(b"managed", b"curated"))
     os.utime(copy, (1_000_000_000, 1_000_000_000))
     assert copy.stat().st_size == looked.st_size
-    assert not known.meaning(copy, copy.stat())
-    assert not is_ours(copy, known)
+    assert not cache.get(copy, copy.stat())
+    assert not is_ours(copy, cache)

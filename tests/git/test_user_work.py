@@ -63,7 +63,7 @@ def test_i6_an_edit_of_a_large_file_that_a_commit_wrote_is_seen(tmp_path: Path, 
         done = repository.commit({snapshot: name * (1 << 20)}, message="ours", expected=repository.head())
         assert done.left_alone == ()
         assert (tmp_path / snapshot).read_bytes() == name * (1 << 20)
-    kept = tmp_path / ".git/imageworks/known-files.json"
+    kept = tmp_path / ".git/imageworks/stat-cache.json"
     assert list(json.loads(kept.read_text())) == [str(tmp_path / snapshot)]
     if note is not None:
         kept.write_text(note)

@@ -75,7 +75,7 @@ def complete(
         target = WantedFile(
             change.olds, change.new, data, synced=not many, generated=is_generated(layout.registry_path(path))
         )
-        outcome = bring_up_to_date(layout.worktree, path, target, layout.known_files, sparse=sparse)
+        outcome = bring_up_to_date(layout.worktree, path, target, layout.stat_cache, sparse=sparse)
         if outcome.reason:
             reasons[path] = outcome.reason
         if outcome.pending:

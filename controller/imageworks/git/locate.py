@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from imageworks.files.known_files import KnownFiles
+from imageworks.files.stat_cache import StatCache
 from imageworks.foundation.home import expanded
 from imageworks.git import libgit2
 from imageworks.git.controller_lock import FOLDER
@@ -22,7 +22,7 @@ _WHOLE: Final = (
     "git config --unset-all remote.origin.promisor; git config --unset-all remote.origin.partialclonefilter; "
     "git config --unset-all extensions.partialclone; git fetch --refetch"
 )
-KNOWN_FILES: Final = "known-files.json"
+STAT_CACHE: Final = "stat-cache.json"
 BARE_REPOSITORY_PARTS: Final = ("HEAD", "objects", "refs")
 
 
@@ -53,9 +53,9 @@ class RepositoryLocation:
         return path.removeprefix(f"{self.prefix}/") if self.prefix else path
 
     @property
-    def known_files(self) -> KnownFiles:
-        """What is known of large files in the work tree."""
-        return KnownFiles(self.git_dir / FOLDER / KNOWN_FILES)
+    def stat_cache(self) -> StatCache:
+        """What large files of the work tree are."""
+        return StatCache(self.git_dir / FOLDER / STAT_CACHE)
 
     def program(self, environment: Mapping[str, str]) -> "GitProgram":
         """Return the git program in the work tree."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imageworks.files.best_effort import set_mode
-from imageworks.files.known_files import KnownFiles
 from imageworks.files.renames import sync_directory, sync_file
+from imageworks.files.stat_cache import StatCache
 from imageworks.git import libgit2
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class UserOwnedError(Exception):
     """The user put something else at this place; internal, turned into a reason."""
 
 
-def bring_up_to_date(worktree: Path, path: str, target: WantedFile, known: KnownFiles, *, sparse: bool) -> FileOutcome:
+def bring_up_to_date(worktree: Path, path: str, target: WantedFile, cache: StatCache, *, sparse: bool) -> FileOutcome:
     """Make one file hold what was committed if it holds what was committed before; of large files that is kept."""
     *folders, name = path.split("/")
     if sparse:
@@ -76,7 +76,7 @@ def bring_up_to_date(worktree: Path, path: str, target: WantedFile, known: Known
         with _folder(worktree, folders, make=new is not None and ABSENT in target.olds) as parent:
             if parent is None:
                 return FileOutcome(reason="" if new is None else "you have deleted it")
-            outcome = _bring(parent, name, target, partial(known.meaning, worktree / path))
+            outcome = _bring(parent, name, target, partial(cache.get, worktree / path))
     except UserOwnedError as error:
         return FileOutcome(reason=str(error))
     except OSError as error:
@@ -84,7 +84,7 @@ def bring_up_to_date(worktree: Path, path: str, target: WantedFile, known: Known
     if new is None:
         _remove_empty(worktree, folders)
     elif outcome.status is not None and target.synced:
-        known.keep(worktree / path, outcome.status, target.wanted)
+        cache.keep(worktree / path, outcome.status, target.wanted)
     return outcome
 
 

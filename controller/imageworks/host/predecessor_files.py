@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from imageworks.files.known_files import KnownFiles, is_settled
+from imageworks.files.stat_cache import StatCache, is_settled
 from imageworks.foundation.bounded_json import read_json
 from imageworks.foundation.errors import ImageworksError
 
@@ -40,7 +40,7 @@ class ForeignFilesError(ImageworksError):
         self.files = files
 
 
-def find_foreign(folder: Path, *, registry: bool, known: KnownFiles | None = None) -> tuple[str, ...]:
+def find_foreign(folder: Path, *, registry: bool, cache: StatCache | None = None) -> tuple[str, ...]:
     """Return the names of a folder's ``model_registry*.json`` that this program did not make, in any case."""
     try:
         names = sorted(path.name for path in folder.iterdir())
@@ -52,19 +52,19 @@ def find_foreign(folder: Path, *, registry: bool, known: KnownFiles | None = Non
         name
         for name in names
         if name.lower().startswith(_STEM) and name.lower().endswith(".json")
-        if not (registry and name == COMPATIBILITY_FILE and is_ours(folder / name, known))
+        if not (registry and name == COMPATIBILITY_FILE and is_ours(folder / name, cache))
     )
 
 
-def refuse_foreign(folder: Path, *, registry: bool, known: KnownFiles | None = None) -> None:
+def refuse_foreign(folder: Path, *, registry: bool, cache: StatCache | None = None) -> None:
     """Raise where a folder holds files of the predecessor."""
     for place in (folder,) if registry else (folder, folder / "registry"):
         # Its settings may be there and be no file: what is wrong with them is for whoever reads them to say.
-        if files := find_foreign(place, registry=registry or os.path.lexists(place / "registry.yaml"), known=known):
+        if files := find_foreign(place, registry=registry or os.path.lexists(place / "registry.yaml"), cache=cache):
             raise ForeignFilesError(place, files, registry=registry)
 
 
-def is_ours(path: Path, known: KnownFiles | None = None) -> bool:
+def is_ours(path: Path, cache: StatCache | None = None) -> bool:
     """Return whether ``model_registry.json`` in a registry is the copy of a snapshot, and no one else's file.
 
     The predecessor's program writes the same name. Its models lack a field that each of ours has; a copy is known by
@@ -74,7 +74,7 @@ def is_ours(path: Path, known: KnownFiles | None = None) -> bool:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):
             return False
-        if known is not None and known.meaning(path, status) == _OURS:
+        if cache is not None and cache.get(path, status) == _OURS:
             return True
         if not _has_our_models(path):
             return False
@@ -82,8 +82,8 @@ def is_ours(path: Path, known: KnownFiles | None = None) -> bool:
         return True
     except (OSError, ValueError):
         return False
-    if known is not None and is_settled(status):
-        known.keep(path, status, _OURS)
+    if cache is not None and is_settled(status):
+        cache.keep(path, status, _OURS)
     return True
 
 

@@ -1,4 +1,4 @@
-"""What is known of large files, kept while they look as they did, so that not every command reads them again.
+"""What large files are, kept while they look as they did, so that not every command reads them again.
 
 A file looks the same while its size, times, inode and device are the same, as for git's index. As there, an edit within
 one tick of the filesystem's clock after a look that leaves the size as it was is not seen.
@@ -21,7 +21,7 @@ SETTLED_SECONDS: Final = 3.0
 _MOST_BYTES: Final = 1 << 16
 
 
-class KnownFiles:
+class StatCache:
     """What a few large files are, by how they look.
 
     Args:
@@ -31,7 +31,7 @@ class KnownFiles:
     def __init__(self, note: Path) -> None:
         self._note = note
 
-    def meaning(self, path: Path, status: os.stat_result) -> str:
+    def get(self, path: Path, status: os.stat_result) -> str:
         """Return what was kept of a file that looks like this; empty where nothing was."""
         kept = self._read().get(str(path)) if status.st_size >= SMALLEST else None
         look = _look(status)
@@ -42,8 +42,9 @@ class KnownFiles:
         if status.st_size < SMALLEST:
             return
         text = json.dumps({**self._read(), str(path): f"{_look(status)}{meaning}"})
-        draft = self._note.with_name(f"{self._note.name}.{os.getpid()}.new")
+        draft = self._note.with_suffix(".new")
         with suppress(OSError):  # nothing is lost but time; so it is not synced either
+            draft.unlink(missing_ok=True)  # of a killed run: whoever writes holds the registry's lock
             with draft.open("x", encoding="utf-8") as stream:
                 stream.write(text)
             draft.replace(self._note)
