@@ -27,6 +27,20 @@ def test_what_has_not_begun_does_not_begin_once_one_failed() -> None:
     assert stopped.is_set()
 
 
+def test_a_thread_takes_nothing_more_once_another_failed() -> None:
+    seen: list[int] = []
+
+    def work(number: int) -> None:
+        seen.append(number)
+        if number == 1:
+            raise RuntimeError
+        Event().wait(0.02)  # while it does, the other one has failed
+
+    with pytest.raises(RuntimeError):
+        at_once(work, range(200), threads=2)
+    assert len(seen) < 200
+
+
 def test_who_calls_it_off_stops_what_is_under_way() -> None:
     cancel, stopped = Event(), Event()
 

@@ -40,7 +40,11 @@ def at_once(
                 place, subject = left.popleft()
             except IndexError:
                 return
-            results[place] = work(subject)
+            try:
+                results[place] = work(subject)
+            except BaseException:
+                left.clear()  # what has not begun does not begin
+                raise
 
     with ThreadPoolExecutor(min(threads, len(subjects)), thread_name_prefix="model") as pool:
         workers = [pool.submit(take) for _ in range(min(threads, len(subjects)))]
@@ -52,7 +56,7 @@ def at_once(
             for worker in workers:
                 worker.result()
         except BaseException:
-            left.clear()  # what has not begun does not begin
+            left.clear()
             stop()
             raise
     return [results[place] for place in range(len(subjects))]
