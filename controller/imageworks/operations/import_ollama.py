@@ -22,7 +22,7 @@ from imageworks.providers.ollama.names import parse_name, stored_name
 from imageworks.providers.ollama.provider import OLLAMA
 from imageworks.providers.ollama.record import InstalledOllamaModel, compose_ollama
 from imageworks.providers.ollama.service import OllamaService
-from imageworks.registry.entries.entry import Entry
+from imageworks.registry.entries.entry import Entry, as_packed
 from imageworks.registry.entries.queries import PLACEHOLDER, TESTING_VARIABLE, display_after
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifests.manifest import OllamaSource
@@ -263,13 +263,15 @@ class _Importer:
         entry = _entry(name, model, shown, old, self.options, testing=self._is_testing(model))
         if old is None:
             told = f"{model.name} in Ollama"
-            self.found.append(EntryChange(name, EntryAction.ADD, told, _differences({}, entry.fields), entry))
+            self.found.append(
+                EntryChange(name, EntryAction.ADD, told, _differences({}, entry.fields), as_packed(entry))
+            )
         elif dict(old.fields) != dict(entry.fields):
             differences = _differences(old.fields, entry.fields)
             deed, why = (EntryAction.CHANGE, "looked at again")
             if name != old.name:
                 deed, why = (EntryAction.RENAME, f"becomes {name}: its tag says the quantization")
-            self.found.append(EntryChange(old.name, deed, why, differences, entry))
+            self.found.append(EntryChange(old.name, deed, why, differences, as_packed(entry)))
 
     def _name(self, model: OllamaModel, old: Entry | None) -> str:
         named = ollama_name(model.name)

@@ -55,6 +55,5 @@ def import_command(
         include_testing=include_testing,
     )
     with open_ledger(registry, read_only=dry_run, wait=wait) as ledger:
-        seen = look_here(complain, ledger.registry.entries.values())
-        found = plan_import(ledger.registry, seen, options)
+        found = plan_import(ledger.registry, look_here(complain, ledger.registry.entries.values()), options)
         return carry_out(ledger, found, "Import Ollama's models", apply=not dry_run, as_json=as_json)
