@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -113,17 +112,15 @@ class SnapshotNote:
         from imageworks.files.renames import write_durably  # `list` only reads
         from imageworks.registry.entries.summaries import summary_of
 
-        # Model by model: ten thousand at once would be more than the whole run takes.
-        written, encode = BytesIO(), json.JSONEncoder(separators=(",", ":")).encode
-        for place, model in enumerate(models_of(body)):
-            written.write(b"%b%b" % (b"," if place else b"[", encode(summary_of(model)).encode()))
-        written.write(b"]" if written.tell() else b"[]")
-        summaries = written.getvalue()
-        head |= {_SUMMARIES: digest_of(summaries), _MODELS: digest_of(body)}
+        # Model by model: ten thousand at once would be more than the whole run takes; a text of all moves as it grows.
+        encode = json.JSONEncoder(separators=(",", ":")).encode
+        lines = (encode(summary_of(model)).encode() for model in models_of(body))
+        summaries = [b"%b%b" % (b"," if place else b"[", line) for place, line in enumerate(lines)] or [b"["]
+        head |= {_SUMMARIES: digest_of(*summaries, b"]"), _MODELS: digest_of(body)}
 
         with suppress(OSError, ForeignFolderError):
             make_private_folder(self._file.parent, top=self._host.cache_dir)
-            write_durably(self._file, (json.dumps(head).encode(), b"\n", summaries, b"\n", body), mode=FILE_MODE)
+            write_durably(self._file, (json.dumps(head).encode(), b"\n", *summaries, b"]\n", body), mode=FILE_MODE)
 
     def at(self, branch: str | None) -> Sequence[str]:
         """Return what decides what manifests and entries give."""
@@ -162,6 +159,9 @@ def rules() -> str:
     return digest_of(b"".join((__version__.encode(), (schema_dir() / "ownership.json").read_bytes(), *merging)))
 
 
-def digest_of(data: bytes | memoryview) -> str:
+def digest_of(*pieces: bytes | memoryview) -> str:
     """Return the digest by which notes of this host know bytes again."""
-    return hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
