@@ -132,8 +132,9 @@ class _Review:
         """Return what one host would do."""
         repository, cache, base = self.repository, self.cache, self.base
         # First, and without its entries: the host is what it is on either side, and has no room for two of them.
-        before = None if base is None else load_registry(repository, name, revision=base, cache=cache)
-        before = None if before is None else replace(before, entries={})
+        before = (
+            None if base is None else load_registry(repository, name, revision=base, cache=cache, with_entries=False)
+        )
         now = load_registry(repository, name, revision=self.head, cache=cache)
         here = replace(self.asked, names=known_names(now, self.asked.names))
         away, wrong = _records_away(repository, now), _snapshot_problem(repository, now, cache, self.changes)

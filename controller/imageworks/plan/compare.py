@@ -4,14 +4,15 @@ import json
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from imageworks.foundation.errors import ImageworksError
 from imageworks.plan.facts import DeclaredModel, HostState, ResolvedSource
 from imageworks.plan.plan import Action, Change, Plan
+from imageworks.registry.entries.packed import as_text
 from imageworks.registry.entries.queries import part, text, texts
-from imageworks.registry.manifests.manifest import RepositorySource, is_commit
+from imageworks.registry.manifests.manifest import Manifest, RepositorySource, is_commit
 from imageworks.registry.settings.changes import RuleReview
 from imageworks.registry.settings.licenses import contradicts
 from imageworks.registry.settings.server_options import ADDRESS_OPTIONS, reaching_options
@@ -147,10 +148,18 @@ def compare(
     )
 
 
-def as_declared(situation: HostState) -> HostState:
-    """Return what the earlier side of a comparison is asked for: what was declared, and what is recorded of it."""
-    cases = tuple(DeclaredModel(case.manifest, case.entry) for case in situation.cases)
+def as_declared(situation: HostState, now: Mapping[str, Manifest] | None = None) -> HostState:
+    """Return what the earlier side of a comparison is asked for: what was declared, and what is recorded of it.
+
+    Manifests that are others ``now`` become texts: as values, ten thousand take 40 MB beside those of the other side.
+    """
+    cases = tuple(DeclaredModel(_kept(case.manifest, now), case.entry) for case in situation.cases)
     return HostState(situation.host, situation.revision, cases)
+
+
+def _kept(manifest: Manifest, now: Mapping[str, Manifest] | None) -> Manifest:
+    same = now is None or now.get(manifest.name) is manifest
+    return manifest if same else replace(manifest, fields=as_text(manifest.fields))
 
 
 def _launched(cases: Mapping[str, DeclaredModel], declared: Mapping[str, DeclaredModel]) -> Iterator[Launched]:

@@ -1,6 +1,6 @@
 """The one way in which a command's work becomes a commit: entries, manifests, the snapshot that follows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -61,7 +61,11 @@ class RegistryCommitter:
         return self._host.host
 
     def load(
-        self, manifests: Mapping[str, bytes | Refusal | None] = NOTHING_DECLARED, *, revision: str | None = None
+        self,
+        manifests: Mapping[str, bytes | Refusal | None] = NOTHING_DECLARED,
+        *,
+        revision: str | None = None,
+        with_entries: bool = True,
     ) -> RegistryState:
         """Return the registry as a commit has it, with some of its files otherwise."""
         return load_registry(
@@ -70,6 +74,7 @@ class RegistryCommitter:
             revision=revision or self._repository.head(),
             cache=self.parsed,
             declared=manifests,
+            with_entries=with_entries,
         )
 
     def other_hosts(self, name: str, registry: RegistryState) -> tuple[str, ...]:
@@ -88,6 +93,15 @@ class RegistryCommitter:
         """Keep what was parsed for the next run, and no longer in the memory; a cache only."""
         self.parsed.save()
         self.parsed.let_go()
+
+    def without(self, registry: RegistryState, names: Container[str]) -> RegistryState:
+        """Return a registry without entries that a commit writes anew: ten thousand are not to stand beside new ones.
+
+        Until then, who reads the registry at a commit that has the same entries gets it without them too.
+        """
+        kept = {name: entry for name, entry in registry.entries.items() if name not in names}
+        self.parsed.keep_entries(kept)
+        return replace(registry, entries=kept)
 
     def commit(self, registry: RegistryState, recording: CommitDraft) -> tuple[CommitResult, RegistryState] | None:
         """Commit a recording and return the registry as it stands then; ``None`` when there is nothing to commit.

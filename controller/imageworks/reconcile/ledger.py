@@ -171,10 +171,10 @@ class RecordSession:
             gone=edits.gone,
             manifests=edits.manifests,
         )
-        base = (
-            self._recorder.load(edits.manifests, revision=self.registry.revision) if edits.manifests else self.registry
-        )
         self._recorder.save()  # first: what is parsed is not to stand beside the snapshot
+        self.registry = base = self._recorder.without(self.registry, edits.written)
+        if edits.manifests:
+            base = self._recorder.load(edits.manifests, revision=base.revision)
         committed = self._recorder.commit(base, recording)
         if committed is None:
             return None

@@ -19,7 +19,7 @@ from imageworks.reconcile.signature_policy import Trust
 from imageworks.registry.cross_checks import fold
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.merge import HostModels
-from imageworks.registry.load import RegistryState, records_tip
+from imageworks.registry.load import RegistryState, let_others_go, records_tip
 from imageworks.registry.snapshot import SnapshotError, merged_models
 from imageworks.registry.snapshot_check import snapshot_problem
 
@@ -44,6 +44,7 @@ def read_registry(
     known = recorder.records.was_right
     problem = snapshot_problem(repository, registry, recorder.parsed, was_right=known)[0] if stale else None
     if stale:
+        let_others_go(repository, registry, recorder.parsed)
         repository.let_go()  # as above: another commit's manifests were listed
     if problem is not None and mends is None:
         raise SnapshotError(problem)

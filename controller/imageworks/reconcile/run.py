@@ -66,7 +66,7 @@ from imageworks.reconcile.signature_policy import check_signing, refuse_unsigned
 from imageworks.registry.commit_reader import RevisionReader
 from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry, is_in_store
 from imageworks.registry.entries.lookup import known_names
-from imageworks.registry.load import NOTHING_DECLARED, RegistryState
+from imageworks.registry.load import NOTHING_DECLARED, RegistryState, let_others_go
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
 from imageworks.registry.reader import WorkTreeReader
 from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
@@ -327,7 +327,8 @@ class Run:
     def _declared_at(self, revision: str) -> RegistryState:
         """Return the registry as another commit declares it, with what this host has recorded by now."""
         now = self._registry
-        return replace(self._recorder.load(revision=revision), entries=now.entries, recorded=now.recorded)
+        then = self._recorder.load(revision=revision, with_entries=False)
+        return replace(then, entries=now.entries, recorded=now.recorded)
 
     def store(self, name: str) -> "Store":
         """Return a store of this host; its program is not contacted before somebody asks something of it."""
@@ -406,6 +407,8 @@ class Run:
         revision, now = self._repository.resolve(base), (self._registry, self._senses.places, self._options)
         # There is no room for what is known of ten thousand models on either side, and the plan of now is made again.
         self._situation = HostState(self._host.host, None)
+        rules = review_rules(self._repository, revision, self._registry.revision, labels)
+        self._let_go()
         # This host is what it is, on either side; and what is new has no name there.
         old = self._registry = self._declared_at(revision)
         known = {*old.manifests, *now[0].entries, *old.blocked}
@@ -415,11 +418,17 @@ class Run:
         del old
         before, earlier = Plan(self._host.host, revision), HostState(self._host.host, revision)
         if names or not now[2].names:
-            before, earlier = self.plan(), as_declared(self._situation)
+            before, earlier = self.plan(), as_declared(self._situation, now[0].manifests)
         self._registry, self._senses.places, self._options = now
         self._situation = HostState(self._host.host, None)
-        rules = review_rules(self._repository, revision, self._registry.revision, labels)
+        self._let_go()
         return compare(self.plan(), self._situation, base=revision, before=before, earlier=earlier, rules=rules)
+
+    def _let_go(self) -> None:
+        """Keep nothing of what another commit has, nor what git read for it."""
+        let_others_go(self._repository, self._registry, self._recorder.parsed)
+        self._recorder.parsed.let_go()
+        self._repository.let_go()
 
     def _closed_window(self) -> list[str]:
         transfer = self._registry.settings.transfer
@@ -750,6 +759,7 @@ class Run:
             gone=frozenset(gone),
             manifests=self._declared,
         )
+        self._registry = self._recorder.without(self._registry, written)
         committed = self._recorder.commit(self._registry, recording)
         if committed is None:
             return None

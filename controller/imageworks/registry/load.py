@@ -121,17 +121,26 @@ def load_registry(
     cache: ParsedDocuments,
     declared: Mapping[str, bytes | Refusal | None] = NOTHING_DECLARED,
     recorded: str | None = None,
+    with_entries: bool = True,
 ) -> RegistryState:
-    """Return the registry's state at a commit; one bad document blocks only itself (I9)."""
+    """Return the registry's state at a commit; one bad document blocks only itself (I9).
+
+    Without its entries it is still known what is wrong in any of them.
+    """
     settings = _declared_settings(declared) or _settings(repository, revision, cache)
     document = settings.document.value if settings.document else None
     said = read_settings(document if isinstance(document, dict) else {}, host)
     branch = records_branch(repository, said, host)
     recorded = recorded or (records_tip(repository, branch) if branch else None) or revision
     hosts = repository.folders(recorded, entries.FOLDER)  # all files of all hosts may be a hundred thousand
+    looked: _Entries = ({}, {})
+    if host in hosts and not with_entries:  # first: its listing is not to stand beside another commit's manifests
+        looked = {}, _own_problems(repository, host, recorded, cache)
     found_there = _declarations(repository, revision, settings, hosts, declared, cache)
     valid, problems, out_of_place = found_there.valid, found_there.problems, found_there.out_of_place
-    found, broken = _own_entries(repository, host, recorded, cache) if host in hosts else ({}, {})
+    if host in hosts and with_entries:
+        looked = _own_entries(repository, host, recorded, cache)
+    found, broken = looked
     diagnostics = [
         *settings.diagnostics,
         *out_of_place,
@@ -221,6 +230,16 @@ def _as_committed(file: str, content: bytes | Refusal, same: Mapping[str, Declar
     return CheckedDocument(known.document) if found else None
 
 
+def let_others_go(repository: RegistryRepository, registry: RegistryState, cache: ParsedDocuments) -> None:
+    """Keep of what was read of several commits what one of them has: others were asked for once."""
+    folder = f"{entries.FOLDER}/{registry.host}"
+    if cache.read_last[0] != (folder, repository.tree_id(registry.recorded, folder)):
+        cache.read_last = (None, None)
+    own = _agreement(repository, registry.revision, repository.folders(registry.recorded, entries.FOLDER))
+    for key in cache.in_memory.keys() - {own}:
+        del cache.in_memory[key]
+
+
 def _agreement(repository: RegistryRepository, revision: str | None, hosts: Iterable[str]) -> str:
     """Return what names everything that manifests are held against each other by: themselves, settings and hosts."""
     trees = [repository.tree_id(revision, path) or "" for path in (manifests.FOLDER, registry_settings.FILE)]
@@ -286,6 +305,7 @@ def _manifests(
     """
     checked: dict[str, CheckedDocument] = {}
     out_of_place: list[Diagnostic] = []
+    read = 0
     for file, reference in repository.list_files(revision, manifests.FOLDER).items():
         refusal = Refusal(reference.refusal) if reference.refusal else None
         problem = misplaced(file, refusal)
@@ -298,6 +318,7 @@ def _manifests(
                 continue
             value = None if refusal or name_problem(file) else cache.get(reference.id)
             if value is None:
+                read += 1
                 checked[file] = one = check_manifest(file, _content(repository, reference))
                 if one.document is None:
                     continue
@@ -305,6 +326,8 @@ def _manifests(
                 cache.put(reference.id, value)
             # Also of one that was just parsed: ten thousand do not keep their texts for a problem that few have.
             checked[file] = CheckedDocument(Document(file, value, _Places(repository, reference, file)))
+    if read > MANY:
+        repository.let_go()
     return checked, out_of_place
 
 
@@ -345,11 +368,31 @@ def _own_entries(repository: RegistryRepository, host: str, recorded: str | None
     if cache.read_last[0] == key:
         return cast("_Entries", cache.read_last[1])
     cache.read_last = (None, None)  # a host's entries are let go before another's are read
-    listed = repository.list_files(recorded, folder)
-    references = {file: reference for file, reference in listed.items() if file.count("/") == ENTRY_DEPTH}
-    read = _entries(repository, references, cache, kept=cache.keeps(host))
+    read = _entries(repository, _listed_entries(repository, host, recorded), cache, kept=cache.keeps(host))
     cache.read_last = (key, read)
     return read
+
+
+def _own_problems(
+    repository: RegistryRepository, host: str, recorded: str | None, cache: ParsedDocuments
+) -> dict[str, Diagnostic]:
+    """Return what is wrong in a host's entries, of which none is kept."""
+    cache.read_last = (None, None)
+    readable, broken = _readable(_listed_entries(repository, host, recorded))
+    new = {file: one for file, one in readable.items() if cache.texts_alone or cache.text(f"{file}:{one.id}") is None}
+    for file, (_, data) in zip(new, repository.read_blobs(new.values(), limit=ENTRY_LIMIT_BYTES), strict=True):
+        try:
+            entries.read_entry(file, data)
+        except InvalidEntryError as error:
+            broken[PurePosixPath(file).stem] = whole_file(file, error.problem, error.remedy or "")
+    if len(new) > MANY:
+        repository.let_go()
+    return broken
+
+
+def _listed_entries(repository: RegistryRepository, host: str, recorded: str | None) -> dict[str, BlobReference]:
+    listed = repository.list_files(recorded, f"{entries.FOLDER}/{host}")
+    return {file: reference for file, reference in listed.items() if file.count("/") == ENTRY_DEPTH}
 
 
 def _unread(file: str, reference: BlobReference) -> Diagnostic:
@@ -358,22 +401,31 @@ def _unread(file: str, reference: BlobReference) -> Diagnostic:
     return whole_file(file, entries.TOO_LARGE, entries.take_out(PurePosixPath(file).stem))
 
 
-def _entries(
-    repository: RegistryRepository, references: Mapping[str, BlobReference], cache: ParsedDocuments, *, kept: bool
-) -> _Entries:
-    found: dict[str, Entry] = {}
-    broken: dict[str, Diagnostic] = {}
+def _readable(references: Mapping[str, BlobReference]) -> tuple[dict[str, BlobReference], dict[str, Diagnostic]]:
+    """Return the entries among some files, and what is wrong with those that are not read."""
     readable: dict[str, BlobReference] = {}
+    broken: dict[str, Diagnostic] = {}
     for file, reference in references.items():
         if reference.refusal or reference.size > ENTRY_LIMIT_BYTES:
             broken[PurePosixPath(file).stem] = _unread(file, reference)
         elif file.endswith(entries.SUFFIX):
-            known = None if cache.texts_alone else cache.text(f"{file}:{reference.id}")
-            if known is not None:
-                entry = entries.entry_of_parts(cast("list[Any]", known.summary), known.text)
-                found[entry.name] = entry
-            else:
-                readable[file] = reference
+            readable[file] = reference
+    return readable, broken
+
+
+def _entries(
+    repository: RegistryRepository, references: Mapping[str, BlobReference], cache: ParsedDocuments, *, kept: bool
+) -> _Entries:
+    found: dict[str, Entry] = {}
+    listed, broken = _readable(references)
+    readable: dict[str, BlobReference] = {}
+    for file, reference in listed.items():
+        known = None if cache.texts_alone else cache.text(f"{file}:{reference.id}")
+        if known is None:
+            readable[file] = reference
+            continue
+        entry = entries.entry_of_parts(cast("list[Any]", known.summary), known.text)
+        found[entry.name] = entry
     few = sum(reference.size for reference in readable.values()) <= FEW_BYTES  # need not be parsed a second time
     contents = repository.read_blobs(readable.values(), limit=ENTRY_LIMIT_BYTES)
     for file, (reference, data) in zip(readable, contents, strict=True):

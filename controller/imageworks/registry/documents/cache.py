@@ -92,6 +92,12 @@ class ParsedDocuments:
         """Return the same, for who asks of entries what they say alone."""
         return ParsedDocuments(self._file, host=self._host, texts_alone=True)
 
+    def keep_entries(self, entries: object) -> None:
+        """Let go of those that were read last all but some."""
+        key, read = self.read_last
+        if isinstance(read, tuple):
+            self.read_last = (key, (entries, *read[1:]))
+
     def put(self, blob: str, value: "JsonValue | KeptText") -> None:
         """Remember a valid document."""
         self._used[blob] = value

@@ -1,7 +1,7 @@
 """What a commit changes of the rules: registry.yaml, and the files that decide what CI and git do with it."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -215,11 +215,10 @@ def _declared(repository: "RegistryRepository", revision: str | None, name: str)
 def _files(repository: "RegistryRepository", base: str | None, head: str | None) -> Iterator[RuleChange]:
     """Yield files that decide what CI and git do with a registry; what they say is not judged."""
     top = {path: (repository.top_id(base, path), repository.top_id(head, path)) for path in _GUARDED}
-    below = {repository.layout.repository_path(one.path): one for one in repository.differences(base, head)}
     states = {
-        path: (one.before is not None, one.after is not None)
-        for path, one in below.items()
-        if PurePosixPath(path).name in _GUARDED_ANYWHERE
+        repository.layout.repository_path(one.path): (one.before is not None, one.after is not None)
+        for one in repository.differences(base, head)
+        if PurePosixPath(one.path).name in _GUARDED_ANYWHERE
     }
     states |= {path: (old is not None, new is not None) for path, (old, new) in top.items() if old != new}
     for path, (was, is_) in sorted(states.items()):
@@ -228,26 +227,21 @@ def _files(repository: "RegistryRepository", base: str | None, head: str | None)
 
 def _hosts(repository: "RegistryRepository", base: str | None, head: str | None) -> Iterator[RuleChange]:
     """Yield the hosts whose records a commit takes away or brings under another name."""
-    before, after = (_entries_by_host(repository, revision) for revision in (base, head))
-    for host in sorted(before.keys() ^ after.keys()):
-        old, new = (_counted(sides.get(host, 0)) for sides in (before, after))
+    before, after = (_recorded_hosts(repository, revision) for revision in (base, head))
+    for host in sorted(before ^ after):
+        old, new = _counted(repository, base, host, before), _counted(repository, head, host, after)
         yield RuleChange(f"{ENTRIES}/{host}", old, new, loosened=False)
 
 
-def _entries_by_host(repository: "RegistryRepository", revision: str | None) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _recorded_hosts(repository: "RegistryRepository", revision: str | None) -> frozenset[str]:
     try:
-        listed = repository.list_files(revision, ENTRIES)
+        return frozenset(repository.folders(revision, ENTRIES))
     except UnsafePathError:  # a link in the folder's place, which holds nothing of anybody's
-        return found
-    for path in listed:
-        parts = path.split("/")
-        if len(parts) > 2:  # noqa: PLR2004 # folder, host, file
-            found[parts[1]] = found.get(parts[1], 0) + 1
-    return found
+        return frozenset()
 
 
-def _counted(entries: int) -> str:
+def _counted(repository: "RegistryRepository", revision: str | None, host: str, hosts: Container[str]) -> str:
+    entries = len(repository.list_files(revision, f"{ENTRIES}/{host}")) if host in hosts else 0
     return "" if not entries else f"{entries} entr{'y' if entries == 1 else 'ies'}"
 
 
