@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 LOCK_WAIT_SECONDS: Final = 30.0
 INDEX_WAIT_SECONDS: Final = 5.0
 MOST_KEPT: Final = 4  # commits whose folders are kept as they were read
+MOST_READ: Final = 1_000
+"""Files that are read before what libgit2 keeps of them is freed: of a pack, up to 16 MB to which others differ."""
 
 
 class RegistryRepository:
@@ -175,8 +177,12 @@ class RegistryRepository:
     def read_blobs(
         self, references: Iterable[BlobReference], *, limit: int = read.DEFAULT_BLOB_LIMIT
     ) -> Iterator[tuple[BlobReference, bytes]]:
-        """Yield many listed files' bytes."""
-        return read.read_blobs(self._repository.odb, references, limit)
+        """Yield many listed files' bytes; what libgit2 keeps of them is freed now and then."""
+        waiting = iter(references)
+        while some := list(itertools.islice(waiting, MOST_READ)):
+            yield from read.read_blobs(self._repository.odb, some, limit)
+            if len(some) == MOST_READ:
+                self.let_go()
 
     def unverified(self, identifier: str) -> bytes:
         """Return a packed file's bytes, not held against its id: only for what is proved otherwise; empty where loose.

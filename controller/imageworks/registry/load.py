@@ -443,6 +443,4 @@ def _entries(
                 )
         except InvalidEntryError as error:
             broken[PurePosixPath(file).stem] = whole_file(file, error.problem, error.remedy or "")
-    if len(readable) > MANY:
-        repository.let_go()
     return found, broken
