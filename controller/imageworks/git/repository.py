@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -291,9 +291,11 @@ class RegistryRepository:
         below = {self._layout.repository_path(folder): folder for folder in folders}
         return None if revision is None else log.ChangesWithin(self._repository, libgit2.object_id(revision), below)
 
-    def differences(self, before: str | None, after: str | None) -> tuple[FileDifference, ...]:
-        """Return the registry's files that two commits have differently; nothing is read of them."""
-        return tuple(self._comparer.differences(self._folder(before, ""), self._folder(after, "")))
+    def differences(
+        self, before: str | None, after: str | None, *, named: Container[str] | None = None
+    ) -> tuple[FileDifference, ...]:
+        """Return the registry's files, or those of some names, that two commits differ in; nothing is read of them."""
+        return tuple(self._comparer.differences(self._folder(before, ""), self._folder(after, ""), named=named))
 
     def changes_since(self, olders: Iterable[str], newer: str, paths: Sequence[str]) -> dict[str, int]:
         """Count for some commits the commits that another has and they have not, and that changed some paths.

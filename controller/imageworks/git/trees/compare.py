@@ -3,7 +3,7 @@
 import re
 import stat
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -64,14 +64,19 @@ class TreeComparer:
         self._kept: dict[Oid | None, _Folder] = {}
         self._kept_bytes = 0
 
-    def differences(self, before: "Tree | None", after: "Tree | None") -> Iterator[FileDifference]:
+    def differences(
+        self, before: "Tree | None", after: "Tree | None", *, named: Container[str] | None = None
+    ) -> Iterator[FileDifference]:
         """Yield the files that two folders have differently, by their paths in them; contents are not looked at.
 
         Sizes are left at 0: whoever reads one of the files looks them up. What became another kind of thing, such as a
-        link, is told as removed and then as added.
+        link, is told as removed and then as added. Who asks for files of a few names gets those alone.
         """
         sides = (None if one is None else one.id for one in (before, after))
-        for path, old, new in sorted(self._below(*sides), key=lambda one: one[0]):
+        found = self._below(*sides)
+        if named is not None:
+            found = (one for one in found if one[0].rpartition(b"/")[2].decode("utf-8", "backslashreplace") in named)
+        for path, old, new in sorted(found, key=lambda one: one[0]):
             yield FileDifference(path.decode("utf-8", "backslashreplace"), old, new)
 
     def _below(self, before: "Oid | None", after: "Oid | None") -> Iterator[_Differing]:

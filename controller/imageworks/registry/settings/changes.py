@@ -5,7 +5,6 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from imageworks.foundation.errors import ImageworksError
@@ -217,8 +216,7 @@ def _files(repository: "RegistryRepository", base: str | None, head: str | None)
     top = {path: (repository.top_id(base, path), repository.top_id(head, path)) for path in _GUARDED}
     states = {
         repository.layout.repository_path(one.path): (one.before is not None, one.after is not None)
-        for one in repository.differences(base, head)
-        if PurePosixPath(one.path).name in _GUARDED_ANYWHERE
+        for one in repository.differences(base, head, named=_GUARDED_ANYWHERE)
     }
     states |= {path: (old is not None, new is not None) for path, (old, new) in top.items() if old != new}
     for path, (was, is_) in sorted(states.items()):
