@@ -4,7 +4,8 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ from imageworks.host.settings import HostSettings, registry_to_make
 from imageworks.operations.locations import ShownLocation, shown_locations
 from imageworks.plan.checkup import CheckResult, note, well, wrong
 from imageworks.providers.checkups import checkups
-from imageworks.providers.dispatch import speaks_of
+from imageworks.providers.dispatch import stores_spoken_of
 from imageworks.providers.locations import why_unused
 from imageworks.reconcile.ledger import RecordSession
 from imageworks.registry.documents.cache import ParsedDocuments, cache_file
@@ -52,14 +53,13 @@ def examine(root: Path | None, host: HostSettings, *, offline: bool, asked: Path
         place = registry_to_make(asked)
         how = f"`imageworks-models init {shlex.quote(str(place))}` makes one there; so does the first download."
         found.append(note("registry", f"there is no registry yet at {place}", how))
-        return [*found, *_isolated("hub", lambda: checkups(host, lambda _name: 0, {}, offline=offline))]
+        return [*found, *_isolated("hub", lambda: checkups(host, Counter(), {}, offline=offline))]
     found += _isolated("git-identity", partial(_identity, root))
     found += _isolated("locks", partial(_locks, root, host))
     found += _isolated("snapshot", partial(_snapshots, root, host))
-    opened: list[RecordSession] = []
-    found += _isolated("registry", partial(_registry, root, host, opened))
-    models = partial(_models_of, opened[0].registry) if opened else lambda _name: 0
-    roots = {name: root for ledger in opened for root, name in ledger.places.locations.roots.items()}
+    models, seen = Counter[str](), list[Mapping[Path, str]]()
+    found += _isolated("registry", partial(_registry, root, host, models, seen))
+    roots = {name: root for roots in seen for root, name in roots.items()}
     return [*found, *_isolated("hub", lambda: checkups(host, models, roots, offline=offline))]
 
 
@@ -154,6 +154,7 @@ def _locks(root: Path, host: HostSettings) -> Iterator[CheckResult]:
 def _snapshots(root: Path, host: HostSettings) -> Iterator[CheckResult]:
     repository = RegistryRepository.open(root, host=host.host)
     problems = check_snapshots(repository, host.host, ParsedDocuments(cache_file(host.cache_dir, root))).problems
+    repository.let_go()  # before the registry is opened once more
     for problem in problems[:MOST_DOCUMENTS]:
         yield wrong(
             "snapshot", problem.render(), "`imageworks-models snapshot rebuild` writes snapshots anew; commit them."
@@ -162,12 +163,20 @@ def _snapshots(root: Path, host: HostSettings) -> Iterator[CheckResult]:
         yield well("snapshot", "every snapshot is what its manifests and entries give")
 
 
-def _registry(root: Path, host: HostSettings, opened: list[RecordSession]) -> Iterator[CheckResult]:
+def _registry(
+    root: Path, host: HostSettings, models: Counter[str], seen: list[Mapping[Path, str]]
+) -> Iterator[CheckResult]:
+    """Yield what is wrong with documents and locations, having counted the models of each store and seen the roots."""
     with RecordSession.open(root, host, read_only=True) as ledger:
-        opened.append(ledger)
-        yield from _documents(ledger.registry)
-        for one in shown_locations(ledger):
-            yield from _location(one, host)
+        manifests, entries = ledger.registry.manifests, ledger.registry.entries
+        for name in {*manifests, *entries}:
+            models.update(stores_spoken_of(manifests.get(name), entries.get(name)))
+        try:
+            yield from _documents(ledger.registry)
+            for one in shown_locations(ledger):
+                yield from _location(one, host)
+        finally:
+            seen.append(ledger.places.locations.roots)
 
 
 def _documents(registry: RegistryState) -> Iterator[CheckResult]:
@@ -180,11 +189,6 @@ def _documents(registry: RegistryState) -> Iterator[CheckResult]:
         manifests = f"{registry.declared} manifest{'' if registry.declared == 1 else 's'}"
         entries = f"{len(registry.entries)} entr{'y' if len(registry.entries) == 1 else 'ies'}"
         yield well("documents", f"{manifests} and {entries}, all valid")
-
-
-def _models_of(registry: RegistryState, provider: str) -> int:
-    names = {*registry.manifests, *registry.entries}
-    return sum(speaks_of(provider, registry.manifests.get(name), registry.entries.get(name)) for name in names)
 
 
 def _location(one: ShownLocation, host: HostSettings) -> Iterator[CheckResult]:

@@ -1,7 +1,7 @@
 """How the programs and services are that models come from or go to, for `doctor`: one result for each thing."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imageworks.host.lmstudio_home import find_lmstudio
@@ -16,11 +16,11 @@ from imageworks.providers.ollama.errors import OllamaError
 
 
 def checkups(
-    host: HostSettings, models: Callable[[str], int], locations: Mapping[str, Path], *, offline: bool
+    host: HostSettings, models: Mapping[str, int], locations: Mapping[str, Path], *, offline: bool
 ) -> Iterator[CheckResult]:
     """Yield how the programs and services are that models come from or go to."""
     yield from check_hub(host, offline=offline)
-    yield check_ollama(host, models=models("ollama"))
+    yield check_ollama(host, models=models.get("ollama", 0))
     yield from check_studio(locations)
 
 
