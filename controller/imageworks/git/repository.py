@@ -65,6 +65,7 @@ class RegistryRepository:
         self._layout = layout
         self._repository = repository
         self._host = host
+        self._read = 0
         self._applied: dict[str, log.AppliedCommits] = {}
         self._looked_at: dict[str | None, TreeEntries] = {}
         self._comparer = TreeComparer(repository)
@@ -178,11 +179,11 @@ class RegistryRepository:
         self, references: Iterable[BlobReference], *, limit: int = read.DEFAULT_BLOB_LIMIT
     ) -> Iterator[tuple[BlobReference, bytes]]:
         """Yield many listed files' bytes; what libgit2 keeps of them is freed now and then."""
-        waiting = iter(references)
-        while some := list(itertools.islice(waiting, MOST_READ)):
-            yield from read.read_blobs(self._repository.odb, some, limit)
-            if len(some) == MOST_READ:
+        for one in references:
+            self._read += 1
+            if not self._read % MOST_READ:
                 self.let_go()
+            yield from read.read_blobs(self._repository.odb, (one,), limit)
 
     def unverified(self, identifier: str) -> bytes:
         """Return a packed file's bytes, not held against its id: only for what is proved otherwise; empty where loose.

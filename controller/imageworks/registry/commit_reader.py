@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count
 from typing import Final
 
-from imageworks.git.repository import MOST_READ, RegistryRepository
+from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BlobReference, UnsafePathError
 from imageworks.registry.documents.diagnostic import Refusal
 from imageworks.registry.documents.json_reader import MAX_BYTES as MAX_FILE_BYTES
@@ -45,14 +44,7 @@ class RevisionReader:
             return {folder: Refusal("a symbolic link", "put a plain folder in its place")}
         start = len(folder) + 1 if folder else 0
         shown = {path: one for path, one in listed if path[start] != "." and "/." not in path[start:]}
-        seen = count(1)
-
-        def read(one: BlobReference) -> bytes | Refusal:
-            if not next(seen) % MOST_READ:
-                self.repository.let_go()
-            return self.content(self.repository.reference(one.id, one.mode))
-
-        return Files(shown, read)
+        return Files(shown, lambda one: self.content(self.repository.reference(one.id, one.mode)))
 
     def content(self, reference: BlobReference) -> bytes | Refusal:
         """Return a listed file's content."""
