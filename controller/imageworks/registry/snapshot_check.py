@@ -174,7 +174,7 @@ def _compared(  # what a comparison needs
         then = (_explained(repository, now.host, changes, (file, blob), data, cache) if changes else None) or then
     if gives(then, data):
         # Of what was changed since, only manifests may be: nobody but the controller writes entries.
-        mixed = load_registry(repository, now.host, revision=then.revision, cache=cache, recorded=now.recorded)
+        mixed = _with_entries(repository, now, then, cache)
         unknown = {*now.blocked, *mixed.blocked}
         if not unknown and gives(mixed, data):
             return None, False
@@ -191,8 +191,15 @@ def _waits(
     repository: RegistryRepository, now: RegistryState, then: RegistryState, cache: ParsedDocuments, blob: str
 ) -> bool:
     """Return whether only manifests have changed since the commit that wrote a snapshot."""
-    mixed = load_registry(repository, now.host, revision=then.revision, cache=cache, recorded=now.recorded)
+    mixed = _with_entries(repository, now, then, cache)
     return not (now.blocked or mixed.blocked) and gives_blob(repository, mixed, blob)
+
+
+def _with_entries(
+    repository: RegistryRepository, now: RegistryState, then: RegistryState, cache: ParsedDocuments
+) -> RegistryState:
+    """Return an earlier commit's manifests with the entries as they are now."""
+    return load_registry(repository, now.host, revision=then.revision, cache=cache, recorded=now.recorded)
 
 
 def _without_files(data: bytes) -> bytes:
