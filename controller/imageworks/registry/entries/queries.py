@@ -16,6 +16,7 @@ from imageworks.naming.model_names import (
     without_suffixes,
 )
 from imageworks.naming.quantization_labels import quantization_label
+from imageworks.registry.entries.packed import as_text
 
 Model = Mapping[str, object]
 TESTING_VARIABLE: Final = "IMAGEWORKS_TEST_MODEL_PATTERNS"
@@ -224,14 +225,14 @@ def abilities(model: Model) -> list[str]:
     return [name for name, has in part(model, "capabilities").items() if has is not False]
 
 
-def condense(models: Iterable[Model]) -> list[Model]:
-    """Return one model for each family, backend, format and quantization: the one that says most."""
-    best: dict[tuple[str, ...], Model] = {}
+def condense(models: Iterable[Model]) -> Iterator[Model]:
+    """Yield one model for each family, backend, format and quantization: the one that says most."""
+    best: dict[tuple[str, ...], Model] = {}  # as texts: all may be of another family
     for model in models:
         key = (text(model, "family") or text(model, "name"), *(text(model, key) for key in _KIND))
         if key not in best or richness(model) > richness(best[key]):
-            best[key] = model
-    return sorted(best.values(), key=lambda model: text(model, "name"))
+            best[key] = as_text(model)
+    yield from map(dict, sorted(best.values(), key=lambda model: text(model, "name")))
 
 
 def richness(model: Model) -> tuple[int, ...]:

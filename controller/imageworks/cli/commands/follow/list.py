@@ -144,7 +144,7 @@ def list_command(  # one parameter an option of the documented command line
     short = not (as_json or details or dedupe or show_installed)
     seen = _Counted(each_model(root, host, summaries=short))
     models = wanted.each(seen)
-    models = iter(queries.condense(models)) if dedupe else models
+    models = queries.condense(models) if dedupe else models
     if as_json or show_installed:
         from imageworks.serving.availability import with_availability  # opens the state, of which a table shows nothing
 
