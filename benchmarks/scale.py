@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,7 +130,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def chosen(options: argparse.Namespace) -> list[Series]:
     """Return what is measured."""
     if options.nightly:
-        return [whole_registry((10, 40, 160) if options.quick else (100, 1_000, 10_000))]
+        sizes = (10, 40, 160) if options.quick else (100, 1_000, 10_000)
+        return [whole_registry(sizes), Series("found models", sizes, found_models, FINDING)]
     return [one for one in all_series(quick=options.quick) if options.only in {None, one.unit}]
 
 
@@ -163,12 +164,30 @@ def fill(scratch: Scratch, models: int, *, hosts: int = 1, commits: int = 0) -> 
 def found_files(scratch: Scratch, count: int) -> None:
     """Make an empty registry, and a folder with one model of many files."""
     command(scratch, program("imageworks-models"), "init", str(scratch.registry))
-    folder = scratch.root / "found/many-7b-awq"
+    _make_model(scratch.root / "found/many-7b-awq", (f"model-{number:05d}.safetensors" for number in range(count)))
+
+
+def found_models(scratch: Scratch, count: int) -> None:
+    """Make an empty registry, and models that nobody recorded."""
+    command(scratch, program("imageworks-models"), "init", str(scratch.registry))
+    for number in range(count):
+        folder = scratch.weights / f"owner-{number % 50}/Found-{number:05d}-7B"
+        _make_model(folder, ("model.safetensors",), number)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (folder / name).write_text("{}", encoding="utf-8")
+
+
+def found_name(number: int) -> str:
+    """Return what a scan calls one of them."""
+    return f"found-{number:05d}-7b-vllm"
+
+
+def _make_model(folder: Path, weights: Iterable[str], number: int = 0) -> None:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     header = b'{"w":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'
-    for number in range(count):
-        (folder / f"model-{number:05d}.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    for name in weights:
+        (folder / name).write_bytes(len(header).to_bytes(8, "little") + header + number.to_bytes(8, "little"))
 
 
 def command(scratch: Scratch, *words: str, folder: Path | None = None) -> None:
@@ -185,6 +204,19 @@ def without_cache(scratch: Scratch) -> None:
     shutil.rmtree(scratch.cache, ignore_errors=True)
 
 
+def as_filled(scratch: Scratch) -> None:
+    """Put the registry and the host's memory back as they were at the first such row, and forget the cache."""
+    saved, git = scratch.root / "filled", ("git", "-C", str(scratch.registry))
+    if not saved.exists():
+        scratch.state.mkdir(exist_ok=True)
+        shutil.copytree(scratch.state, saved)
+        command(scratch, *git, "update-ref", "refs/benchmark/filled", "HEAD")
+    command(scratch, *git, "reset", "--quiet", "--hard", "refs/benchmark/filled")
+    shutil.rmtree(scratch.state)
+    shutil.copytree(saved, scratch.state)
+    without_cache(scratch)
+
+
 def with_another_label(scratch: Scratch) -> None:
     """Commit a change of one manifest, which the next run records."""
     file = scratch.registry / f"models/{model_name(1)}.yaml"
@@ -198,62 +230,49 @@ def _always(*words: str) -> Callable[[int], Sequence[str]]:
     return lambda _: words
 
 
-COMMANDS: Final = (
-    Work("list", _always("list")),
-    Work("list --json", _always("list", "--json")),
-    Work("status", _always("status")),
-    Work("stats", _always("stats")),
-    Work("verify", _always("verify")),
+def _plain(*lines: str) -> tuple[Work, ...]:
+    """Return works that need nothing before and are called what they are."""
+    return tuple(Work(line, _always(*line.split())) for line in lines)
+
+
+WITHOUT_A_CHANGE: Final = (
     Work("reconcile --dry-run", _always("reconcile", "--dry-run"), settle),
-    Work("reconcile --dry-run --json", _always("reconcile", "--dry-run", "--json")),
+    *_plain("reconcile --dry-run --json"),
     Work("reconcile --dry-run, cold", _always("reconcile", "--dry-run"), without_cache),
-    Work("reconcile of one change", _always("reconcile", "--yes", "--no-progress"), with_another_label),
-    Work("validate", _always("validate")),
+)
+ONE_CHANGE: Final = Work("reconcile of one change", _always("reconcile", "--yes", "--no-progress"), with_another_label)
+OF_ALL: Final = "diff --json refs/benchmark/declared..HEAD"
+EVERYTHING: Final = "reconcile --dry-run --all-hosts --offline"
+AGAINST_THE_LAST: Final = "reconcile --dry-run --format markdown --base HEAD~1"
+COMMANDS: Final = (
+    *_plain("list", "list --json", "status", "stats", "verify"),
+    *WITHOUT_A_CHANGE,
+    ONE_CHANGE,
     Work("validate ONE", lambda size: ("validate", f"models/{model_name(size // 2)}.yaml")),
-    Work("snapshot check", _always("snapshot", "check")),
-    Work("history", _always("history")),
-    Work("history --json", _always("history", "--json")),
-    Work("diff", _always("diff")),
-    Work("diff of all", _always("diff", "--json", "refs/benchmark/declared..HEAD")),
+    *_plain("validate", "snapshot check", "history", "history --json", "diff", OF_ALL),
 )
-FOR_ALL_HOSTS: Final = (
-    Work("snapshot check", _always("snapshot", "check")),
-    Work("reconcile --dry-run --all-hosts", _always("reconcile", "--dry-run", "--all-hosts", "--offline")),
-    Work("hosts list", _always("hosts", "list")),
-    Work("status", _always("status")),
+FOR_ALL_HOSTS: Final = _plain("snapshot check", EVERYTHING, "hosts list", "status")
+LOOKING_BACK: Final = _plain(
+    "history --json --limit 1000000",
+    f"history {model_name(3)}",
+    f"blame {model_name(3)}",
+    "reconcile --dry-run",
+    "hosts list",
 )
-LOOKING_BACK: Final = (
-    Work("history --json, all", _always("history", "--json", "--limit", "1000000")),
-    Work("history NAME", _always("history", model_name(3))),
-    Work("blame NAME", _always("blame", model_name(3))),
-    Work("reconcile --dry-run", _always("reconcile", "--dry-run")),
-    Work("hosts list", _always("hosts", "list")),
-)
-SCANNING: Final = (Work("scan --dry-run", _always("scan", "--base", "../found", "--dry-run")),)
+SCANNING: Final = _plain("scan --base ../found --dry-run")
 NIGHTLY: Final = (
-    Work("reconcile --dry-run", _always("reconcile", "--dry-run"), settle),
-    Work("reconcile --dry-run --json", _always("reconcile", "--dry-run", "--json")),
-    Work("reconcile --dry-run, cold", _always("reconcile", "--dry-run"), without_cache),  # as all that follow
-    Work("reconcile --dry-run --all-hosts", _always("reconcile", "--dry-run", "--all-hosts", "--offline")),
-    Work("snapshot check", _always("snapshot", "check")),
-    Work("validate", _always("validate")),
-    Work("hosts list", _always("hosts", "list")),
-    Work("fleet status", _always("fleet", "status")),
-    Work("list", _always("list")),
-    Work("list --json", _always("list", "--json")),
-    Work("list-roles", _always("list-roles")),
-    Work("stats", _always("stats")),
-    Work("resolve", _always("resolve", "--role", "caption")),
-    Work("preview-simple-slugs", _always("preview-simple-slugs")),
-    Work("snapshot show", _always("snapshot", "show")),
-    Work("status", _always("status")),
-    Work("verify", _always("verify")),
-    Work("doctor", _always("doctor")),
-    Work("history", _always("history")),
-    Work("history --json", _always("history", "--json")),
-    Work("diff of all", _always("diff", "--json", "refs/benchmark/declared..HEAD")),
-    Work("page", _always("page", "--out", "../page")),
-    Work("reconcile of one change", _always("reconcile", "--yes", "--no-progress"), with_another_label),
+    Work("reconcile --dry-run --base", _always(*AGAINST_THE_LAST.split()), as_filled),
+    *WITHOUT_A_CHANGE,  # what follows has no cache either
+    *_plain(EVERYTHING, "snapshot check", "validate", "hosts list", "fleet status", "list", "list --json"),
+    *_plain("list-roles", "stats", "resolve --role caption", "preview-simple-slugs", "snapshot show", "status"),
+    *_plain("verify", "verify --full", "doctor", "history", "history --json", OF_ALL, "page --out ../page"),
+    ONE_CHANGE,
+    Work("hosts rename", _always("hosts", "rename", "host-01", "other"), as_filled),
+)
+FINDING: Final = (
+    Work("scan --dry-run", _always("scan", "--dry-run"), as_filled),
+    *_plain("scan"),
+    Work("promote", lambda size: ("promote", *map(found_name, range(size)))),
 )
 
 

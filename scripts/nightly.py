@@ -1,7 +1,7 @@
 """What is looked at each night, because it takes too long for each change: a large registry, and how all grows.
 
 ``python scripts/nightly.py`` (``make nightly``) makes registries of 1,000 and 10,000 models x 5 hosts, with 2,000 and
-20,000 commits, and runs what only reads over both. Bounds are on growth and on memory, never on seconds. Before that it
+20,000 commits, and runs commands over both. Bounds are on growth and on memory, never on seconds. Before that it
 tells the long story of a fleet on a real Ray, where Ray is installed, and lets a watch run for some hundred cycles with
 changes and faults, of which nothing may grow.
 """
