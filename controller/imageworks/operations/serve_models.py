@@ -2,14 +2,12 @@
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
-from imageworks.files.renames import c_library
 from imageworks.foundation.http_access import ServerAccess
 from imageworks.foundation.log import event, safe_words, start_logging
+from imageworks.host.memory import share_heap
 from imageworks.host.settings import (
     DEFAULT_WEIGHTS,
     HostSettings,
@@ -30,10 +28,6 @@ from imageworks.serving.process import become, find_program
 from imageworks.serving.roles import RoleCandidate, candidates, choose
 
 __all__ = ["LaunchOptions", "Offered", "open_model_server", "prepare_launch", "resolve_role", "start"]
-
-_MOST_HEAPS: Final = -8
-_BY_ITSELF_FROM: Final = -3
-"""M_ARENA_MAX and M_MMAP_THRESHOLD in glibc's malloc.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +105,6 @@ def start(launch: PreparedLaunch, starting: Callable[[Sequence[str]], None]) -> 
     become(prepared.words)
 
 
-def _share_heap() -> None:
-    """Let all threads take memory from one heap, before there are any; glibc gives each one of its own.
-
-    A server that reads ten thousand models now in this thread and then in that one keeps what each of them left:
-    54 MiB after one page. Python's threads take turns anyway, so none waits for the heap. And what is large goes back
-    to the system at once: else one file of 18 MB that git gave has all later ones stay in the heap, of up to 40 MiB.
-    """
-    with suppress(AttributeError):  # another C library
-        c_library().mallopt(_MOST_HEAPS, 1)
-        c_library().mallopt(_BY_ITSELF_FROM, 1 << 20)
-
-
 def open_model_server(
     session: Session,
     offered: Offered,
@@ -133,10 +115,10 @@ def open_model_server(
     access: ServerAccess,
 ) -> tuple[ModelServer, int]:
     """Return a server of the list of models, not yet started, and how many it shows now."""
-    _share_heap()
-    current = CurrentModels(session.root, session.host, small=True)
+    share_heap()
+    page = live_page(session.root, session.host)
+    current = CurrentModels(session.root, session.host, small=True, on_reading=page.let_go)
     shown = replace(offered, patterns=os.environ.get(TESTING_VARIABLE))
     catalogue = ModelList(current.models, shown, session.host.model_root or DEFAULT_WEIGHTS.expanduser())
-    page = live_page(session.root, session.host)
     server = ModelServer(catalogue, host=host, port=port, log=log, access=access, page=page.answer)
     return server, len(catalogue.shown())

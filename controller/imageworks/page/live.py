@@ -1,6 +1,5 @@
 """The page as a server shows it: made anew when the registry or some time has moved on."""
 
-import gc
 import time
 from collections.abc import Callable
 from pathlib import PurePosixPath
@@ -9,6 +8,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from imageworks.foundation.http_messages import Response
+from imageworks.host.memory import give_back
 from imageworks.page.render import CONTENT_POLICY, TYPES, Page
 
 FRESH_SECONDS: Final = 30.0
@@ -42,11 +42,20 @@ class LivePage:
         headers = (("Content-Type", kind), ("Cache-Control", "no-store"), ("Referrer-Policy", "no-referrer"))
         return Response(200, headers, content, f"{CONTENT_POLICY}; frame-ancestors 'none'")
 
+    def let_go(self) -> None:
+        """Let a page go before much else is read; it is made anew when asked for. One that is being made stays."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._page = None
+                give_back()
+            finally:
+                self._lock.release()
+
     def _current(self) -> Page:
         at, now = self._at(), time.monotonic()
         if self._page is None or self._made[0] != at or now - self._made[1] > FRESH_SECONDS:
-            self._page = None  # let go before another one is made
+            self._page = None
+            give_back()  # before another one is made
             self._page = self._make()
-            gc.collect()  # 20 MiB of ten thousand models are in cycles, which are looked for seldom
             self._made = (at, time.monotonic())
         return self._page

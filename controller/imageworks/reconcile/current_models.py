@@ -1,8 +1,9 @@
 """A host's models as manifests and entries give them now, as `list` and the servers show them; light to load."""
 
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from imageworks.foundation.log import warn
 from imageworks.host.settings import HostSettings
@@ -73,13 +74,23 @@ class CurrentModels:
         host: This host.
         whole: Whether each model has its verified files too, which only entries list; such are values.
         small: Whether texts are packed, to half of that, for a server that keeps them long.
+        on_reading: Called before they are read, so that what else fills the memory can go.
     """
 
-    def __init__(self, root: Path, host: HostSettings, *, whole: bool = False, small: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        host: HostSettings,
+        *,
+        whole: bool = False,
+        small: bool = False,
+        on_reading: Callable[[], None] = lambda: None,
+    ) -> None:
         self._root = root
         self._whole = whole
         self._small = small
         self._host = host
+        self._on_reading = on_reading
         self._note = SnapshotNote(host, root)
         self._lock = Lock()
         self._branch: str | None = None
@@ -91,6 +102,7 @@ class CurrentModels:
         with self._lock:
             if not self._at or self._at != self._note.at(self._branch):
                 self._at, self._models = (), ()  # let go before others are read
+                self._on_reading()
                 self._read()
             return self._models
 
@@ -98,7 +110,7 @@ class CurrentModels:
         noted = None if self._whole else self._note.read(packed=True, small=self._small)
         if noted is not None:
             _tell(noted.left_out)
-            self._models, self._branch, self._at = list(noted.models), noted.branch, noted.at
+            self._models, self._branch, self._at = cast("Sequence[Model]", noted.models), noted.branch, noted.at
         else:
             from imageworks.registry.snapshot import snapshot_lines, whole_models
 

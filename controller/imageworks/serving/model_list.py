@@ -1,6 +1,5 @@
 """A host's models as OpenAI's ``/v1/models`` shows them, under the names that ``list`` shows."""
 
-import gc
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 from imageworks.detection.problems import condition_of
+from imageworks.host.memory import give_back
 from imageworks.registry.entries.completeness import known_incomplete
 from imageworks.registry.entries.lookup import named
 from imageworks.registry.entries.queries import (
@@ -87,23 +87,30 @@ def _seconds(moment: str) -> int:
 class _ListedModel:
     """One model, written once for each state in which its files were seen."""
 
-    __slots__ = ("_incomplete", "_place", "_recorded", "_seen", "_weights", "_written", "model")
+    __slots__ = ("_incomplete", "_models", "_number", "_place", "_recorded", "_seen", "_weights", "_written")
 
-    def __init__(self, model: Model, weights: Path) -> None:
-        self.model = model
+    def __init__(self, models: Sequence[Model], number: int, model: Model, weights: Path) -> None:
+        self._models = models
+        self._number = number
         self._weights = weights
         # A model may be read anew from its text for each question, and whether it is here is asked with each request.
         asked = {key: model.get(key) for key in ("download_path", "unavailable", "source_provider")}
-        self._place = asked if not in_a_store(model) else model
+        self._place = None if in_a_store(model) else asked
         # What is recorded does not change; of older records, files tell each time.
         self._recorded = condition_of(model) is not None
         self._incomplete = known_incomplete(model) if self._recorded else None
         self._seen: Seen | None = None
         self._written = b""
 
+    @property
+    def model(self) -> Model:
+        """What is recorded, read anew each time."""
+        return self._models[self._number]
+
     def look(self) -> Seen:
         """Return whether its files are here now, and what they lack."""
-        return is_installed(self._place), self._incomplete if self._recorded else known_incomplete(self.model)
+        installed = is_installed(self._place if self._place is not None else self.model)
+        return installed, self._incomplete if self._recorded else known_incomplete(self.model)
 
     def written(self, seen: Seen) -> bytes:
         """Return it as JSON."""
@@ -181,12 +188,12 @@ class ModelList:
     def _build(self) -> None:
         models = self._recorded()
         if models is not self._models:
-            chosen = self._offered.recorded.choose(models)
             # What was written of the models before is let go before it is written of these.
             self._models, self._by_name, self._listed, self._shown, self._document = None, {}, [], [], b""
-            self._listed = [_ListedModel(model, self._weights) for model in chosen]
+            chosen = self._offered.recorded.numbered(models)
+            self._listed = [_ListedModel(models, number, model, self._weights) for number, model in chosen]
             self._models = models
-            gc.collect()  # what reading them left in cycles is not to stand beside a page that is made next
+            give_back()  # what reading them left is not to stand beside a page that is made next
 
 
 def _encoded(document: Mapping[str, object]) -> bytes:

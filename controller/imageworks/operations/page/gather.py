@@ -10,12 +10,13 @@ from typing import Final, NamedTuple
 
 from imageworks.git.libgit2 import damage_told
 from imageworks.git.repository import RegistryRepository
-from imageworks.git.values import BlobRefusedError
+from imageworks.git.values import BlobReference, BlobRefusedError
+from imageworks.host.memory import give_back
 from imageworks.host.settings import DEFAULT_WEIGHTS, HostSettings, find_registry, load_host_settings
-from imageworks.operations.hosts import RegistryHosts
+from imageworks.operations.hosts import RegistryHost, RegistryHosts
 from imageworks.operations.page.disks import shared_bytes
 from imageworks.operations.page.models import DetailReader, ModelReader
-from imageworks.operations.page.past import Blame, manifest_parts, read_past
+from imageworks.operations.page.past import Blame, Past, manifest_parts
 from imageworks.operations.review_host import ReviewOptions, plan_elsewhere
 from imageworks.page.live import LivePage
 from imageworks.page.render import Page
@@ -30,6 +31,7 @@ from imageworks.registry.entries.merge import SNAPSHOT_FOLDER, load_owners, merg
 from imageworks.registry.entries.packed import as_text, models_of
 from imageworks.registry.entries.queries import Model, part, size_of, text, texts
 from imageworks.registry.history.reader import HistoryReader
+from imageworks.registry.load import RegistryState, settings_at
 from imageworks.registry.settings.policies import Policies, Policy
 from imageworks.serving.roles import candidates
 
@@ -54,7 +56,20 @@ def page_of(
 def live_page(root: Path, host: HostSettings) -> LivePage:
     """Return the page of a registry that is made anew as the registry moves on."""
     repository = RegistryRepository.open(root, host=host.host)
-    return LivePage(lambda: gather_page(root, host, cards=LIVE_CARDS), repository.head)
+    kept = _Kept(Past(), {})
+    return LivePage(lambda: gather_page(root, host, cards=LIVE_CARDS, kept=kept), repository.head)
+
+
+class _Kept(NamedTuple):
+    """What a server need not read again when its page is made anew.
+
+    Args:
+        past: What commits did.
+        elsewhere: What other hosts' snapshots say, by their ids.
+    """
+
+    past: Past
+    elsewhere: "dict[str, _HostModels]"
 
 
 def gather_page(
@@ -64,12 +79,18 @@ def gather_page(
     commits: int = MOST_COMMITS,
     cards: int = MOST_CARDS,
     reviews: Iterable[HostPlan] = (),
+    kept: _Kept | None = None,
 ) -> Page:
     """Return the page of a registry on this host; nothing is written and no network asked."""
     repository = RegistryRepository.open(root, host=host.host)
-    steps, older, blame = _past(repository, root, host, commits)
-    elsewhere = dict(_elsewhere(repository, host.host))
+    kept = kept or _Kept(Past(), {})
+    steps, older, blame = _past(kept.past, repository, root, host, commits)
+    elsewhere = dict(_elsewhere(repository, host.host, kept.elsewhere))
+    head = repository.head()
+    state = RegistryState(head, host.host, settings_at(repository, head, host.host))
+    hosts = RegistryHosts(root, host, state).all
     repository.let_go()
+    give_back()  # of snapshots that are 18 MB each, 40 MiB stay in the heap
     with Run.open(root, host, RunOptions(offline=True, read_only=True)) as run:
         plan = run.plan()
         statuses = model_statuses(plan, run.situation, lambda entry: why_incomplete(entry.fields))
@@ -98,7 +119,7 @@ def gather_page(
         unfinished=tuple(unfinished),
         steps=steps,
         older=older,
-        hosts=tuple(_hosts(RegistryHosts(root, host, registry), here, elsewhere)),
+        hosts=tuple(_hosts(hosts, here, elsewhere)),
         roles=tuple(RoleRows(role, tuple(row for _, row in sorted(found))) for role, found in sorted(in_roles.items())),
         rules=_rules(registry.settings.policies),
         exceptions=_exceptions(registry.settings.policies, datetime.now(UTC).date()),
@@ -120,11 +141,11 @@ def gather_page(
 
 
 def _past(
-    repository: RegistryRepository, root: Path, host: HostSettings, commits: int
+    past: Past, repository: RegistryRepository, root: Path, host: HostSettings, commits: int
 ) -> tuple[tuple[Step, ...], bool, Blame]:
     caches = [ParsedDocuments(cache_file(place, root)) for place in (host.cache_dir / "history", host.cache_dir)]
     with damage_told():
-        return read_past(HistoryReader(repository, caches, host=host.host), commits)
+        return past.read(HistoryReader(repository, caches, host=host.host), commits)
 
 
 class _ManifestParts(NamedTuple):
@@ -166,24 +187,35 @@ class _HostModels:
             self.size += size_of(model)
 
 
-def _hosts(hosts: RegistryHosts, here: _HostModels, elsewhere: Mapping[str, _HostModels]) -> Iterable[HostColumn]:
-    for one in hosts.all:
+def _hosts(
+    hosts: Iterable[RegistryHost], here: _HostModels, elsewhere: Mapping[str, _HostModels]
+) -> Iterable[HostColumn]:
+    for one in hosts:
         found = here if one.current else elsewhere.get(one.name) or _HostModels()
         labels = tuple(f"{key}={value}" for key, value in one.labels.items())
         yield HostColumn(one.name, one.last, labels, found.shown, found.size, one.current)
 
 
-def _elsewhere(repository: RegistryRepository, here: str) -> Iterable[tuple[str, _HostModels]]:
+def _elsewhere(
+    repository: RegistryRepository, here: str, known: dict[str, _HostModels]
+) -> Iterable[tuple[str, _HostModels]]:
     """Yield the other hosts with what their snapshots say of their models; before there is more in the memory."""
+    before = dict(known)
+    known.clear()
     for file, reference in repository.list_files(repository.head(), SNAPSHOT_FOLDER).items():
         host = PurePosixPath(file).stem
         if host == here or file != snapshot_file(host):
             continue
-        found = _HostModels()
         with suppress(BlobRefusedError, ValueError, RecursionError):  # somebody else wrote it
-            for model in models_of(repository.view_blob(reference.id)):
-                found.add(model)
+            known[reference.id] = found = before.get(reference.id) or _models_in(repository, reference)
             yield host, found
+
+
+def _models_in(repository: RegistryRepository, snapshot: BlobReference) -> _HostModels:
+    found = _HostModels()
+    for model in models_of(repository.view_blob(snapshot.id)):
+        found.add(model)
+    return found
 
 
 def _rules(policies: Policies) -> dict[str, str]:

@@ -37,12 +37,52 @@ Blame = Mapping[str, Setters]
 """By the model's present name."""
 
 
-def read_past(reader: HistoryReader, most: int) -> tuple[tuple[Step, ...], bool, Blame]:
-    """Return the newest commits that touched models, whether there are more, and who set which declared field."""
-    commits = reader.registry_steps()
-    blame = _Blame()
-    steps = tuple(filter(lambda step: step.changes, map(blame.step_of, islice(commits, most))))
-    return steps, next(commits, None) is not None, blame.found
+class _Lesson(NamedTuple):
+    """What a commit says of a manifest, as far as blame goes.
+
+    Args:
+        name: The model's name then.
+        previous_name: The one before, where it got another.
+        fields: What it set.
+        declares: Whether it declared the model.
+    """
+
+    name: str
+    previous_name: str | None
+    fields: tuple[str, ...]
+    declares: bool
+
+
+class Past:
+    """Reads what the newest commits did, each once: a server asks again with every new one."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], tuple[Step, tuple[_Lesson, ...]]] = {}
+
+    def read(self, reader: HistoryReader, most: int) -> tuple[tuple[Step, ...], bool, Blame]:
+        """Return the newest commits that touched models, whether there are more, and who set which declared field."""
+        records = list(islice(reader.registry_records(), most + 1))  # a walk holds what libgit2 reads of packs
+        known, self._known = self._known, {}
+        blame = _Blame()
+        for record in records[:most]:
+            key = (record.id, *record.parents)  # a shallow clone that is deepened shows more of its last commit
+            self._known[key] = one = known.get(key) or _read(reader.registry_step(record))
+            blame.learn(*one)
+        steps = tuple(step for step, _ in self._known.values() if step.changes)
+        return steps, len(records) > most, blame.found
+
+
+def _read(one: HistoryCommit) -> tuple[Step, tuple[_Lesson, ...]]:
+    lessons = (
+        _Lesson(
+            change.name,
+            change.previous_name,
+            tuple(changed.field for changed in change.fields),
+            change.kind is ChangeKind.DECLARED,
+        )
+        for change in _of_manifests(one.changes)
+    )
+    return step_of(one), tuple(lessons)
 
 
 def step_of(one: HistoryCommit) -> Step:
@@ -95,19 +135,16 @@ class _Blame:
         self.found: dict[str, Setters] = {}
         self._now: dict[str, str] = {}  # what a model that had a name then is called now
 
-    def step_of(self, one: HistoryCommit) -> Step:
-        """Return a commit as the page shows it, having learned from it."""
-        step = step_of(one)
-        for change in _of_manifests(one.changes):
-            name = self._now.get(change.name, change.name)
-            if change.previous_name:
-                self._now[change.previous_name] = name
+    def learn(self, step: Step, lessons: Iterable[_Lesson]) -> None:
+        """Learn from a commit."""
+        for lesson in lessons:
+            name = self._now.get(lesson.name, lesson.name)
+            if lesson.previous_name:
+                self._now[lesson.previous_name] = name
             setters = self.found.get(name) or Setters({})
-            for changed in change.fields:
-                setters.fields.setdefault(changed.field, step)
-            declares = change.kind is ChangeKind.DECLARED
-            self.found[name] = setters._replace(whole=setters.whole or declares)
-        return step
+            for changed in lesson.fields:
+                setters.fields.setdefault(changed, step)
+            self.found[name] = setters._replace(whole=setters.whole or lesson.declares)
 
 
 def _of_manifests(changes: Sequence[ModelChange]) -> Iterable[ModelChange]:

@@ -3,10 +3,11 @@
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
-from typing import Final
+from typing import Final, overload
 
 from imageworks.foundation.bounded_json import read_json
 
@@ -56,6 +57,41 @@ class PackedObject(Mapping[str, object]):  # noqa: PLW1641 # no mapping has one
         return isinstance(other, Mapping) and _read(self.packed) == dict(other)
 
 
+class PackedObjects(Sequence[PackedObject]):
+    """Many of them whose texts stand in one piece.
+
+    What is made one by one while a registry is read lies between what is let go then, and keeps its place from the
+    system: ten thousand texts 50 MiB.
+
+    Args:
+        texts: Their texts, as :class:`PackedObject` takes each.
+    """
+
+    __slots__ = ("_ends", "_texts")
+
+    def __init__(self, texts: Iterable[bytes]) -> None:
+        self._texts = bytearray()
+        self._ends = array("Q", [0])
+        for text in texts:
+            self._texts += text
+            self._ends.append(len(self._texts))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> PackedObject: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[PackedObject]: ...
+
+    def __getitem__(self, place: int | slice) -> PackedObject | list[PackedObject]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(len(self))[place]]
+        one = range(len(self))[place]
+        return PackedObject(bytes(memoryview(self._texts)[self._ends[one] : self._ends[one + 1]]))
+
+
 def models_of(snapshot: bytes | memoryview) -> Iterator[dict[str, object]]:
     """Yield the models of a snapshot that is as we write it, one by one."""
     for line in _LINE.finditer(snapshot):
@@ -74,10 +110,10 @@ def has_a_model_a_line(snapshot: bytes) -> bool:
         return False
 
 
-def packed_models(snapshot: Iterable[bytes], *, small: bool = False) -> list[PackedObject]:
+def packed_models(snapshot: Iterable[bytes], *, small: bool = False) -> PackedObjects:
     """Return the same out of pieces that end where a line does, each as its text; half as large where that is kept."""
     texts = (line[0].rstrip(b",") for piece in snapshot for line in _LINE.finditer(piece))
-    return [PackedObject(pack_text(text) if small else text) for text in texts]
+    return PackedObjects(map(pack_text, texts) if small else texts)
 
 
 def as_text(fields: Mapping[str, object]) -> PackedObject:

@@ -60,15 +60,19 @@ class ModelFilter(NamedTuple):
 
     def each(self, models: Iterable[Model]) -> Iterator[Model]:
         """Yield the same one by one, for whom ten thousand at a time would fill the memory."""
+        return (model for _, model in self.numbered(models))
+
+    def numbered(self, models: Iterable[Model]) -> Iterator[tuple[int, Model]]:
+        """Yield the same, each with its place among all."""
         filters = compile_testing_patterns(self.patterns)
-        for model in models:
+        for place, model in enumerate(models):
             if (
                 (self.logical or text(model, "download_path"))
                 and (self.deprecated or model.get("deprecated") is not True)
                 and (self.testing or not is_testing(model, filters))
                 and self._fits(model)
             ):
-                yield model
+                yield place, model
 
     def _fits(self, model: Model) -> bool:
         if self.backend and text(model, "backend").lower() != self.backend.lower():

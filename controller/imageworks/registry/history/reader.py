@@ -79,17 +79,20 @@ class HistoryReader(StateReader):
 
     def registry_steps(self, *, host: str | None = None, revision: str | None = None) -> Iterator[HistoryCommit]:
         """Yield the commits that touched the registry, newest first, each with what it changed."""
-        wanted = HistoryFilter(host=host)
+        return (self.registry_step(record, host=host) for record in self.registry_records(revision=revision))
+
+    def registry_records(self, *, revision: str | None = None) -> Iterator[CommitRecord]:
+        """Yield the same without what they changed."""
         aside = self._aside(revision)
         every = (MODELS, ENTRIES, SNAPSHOT_FOLDER, SETTINGS_FILE)
         touching = self.repository.touching(every, also=aside) if aside else ()
-        records = map(self.repository.record, touching) if aside else self.repository.log(revision=revision)
-        for record in records:
-            yield self._told(record, wanted)
+        return map(self.repository.record, touching) if aside else self.repository.log(revision=revision)
 
-    def _told(self, record: CommitRecord, wanted: HistoryFilter) -> HistoryCommit:
+    def registry_step(self, record: CommitRecord, *, host: str | None = None) -> HistoryCommit:
+        """Return a commit with what it changed."""
         found, looked_at = self._changed_by(record)
-        return HistoryCommit(looked_at, compare(self.pairs(found, wanted)), _layers(looked_at.changed))
+        changes = compare(self.pairs(found, HistoryFilter(host=host)))
+        return HistoryCommit(looked_at, changes, _layers(looked_at.changed))
 
     def steps(self, name: str, *, host: str | None = None, revision: str | None = None) -> Iterator[HistoryCommit]:
         """Yield the commits that touched a model, newest first, under whatever name it then had."""
