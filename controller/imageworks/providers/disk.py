@@ -4,7 +4,7 @@ import errno
 import os
 import stat as modes
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,7 @@ from imageworks.files.locations import Locations
 from imageworks.files.mounts import mount_of
 from imageworks.files.safe_paths import NOT_THERE, is_there
 from imageworks.files.staging import EXECUTABLE
-from imageworks.files.state import Fingerprint, StateDatabase, fingerprint_of
+from imageworks.files.state import Fingerprint, StateDatabase, StateError, fingerprint_of
 from imageworks.files.writers import why_shared
 from imageworks.plan.facts import NO_FILES, NOTHING, Blocker, FileState, Observation, TargetContents
 from imageworks.plan.plan import Reason
@@ -23,6 +23,8 @@ from imageworks.registry.entries.entry import Entry
 Hashing = Callable[[Path, int], AbstractContextManager[Callable[[int], None]]]
 """Entered with a file that is read and its size; what it yields gets the bytes read, as they are read."""
 
+REMEMBERED_AT_LEAST_FILES: Final = 2_500
+"""Files that are looked at closely before they are remembered: an interrupted run reads little twice."""
 Near = tuple[str, Mapping[str, Fingerprint]]
 NOWHERE: Final[Near] = ("\0", {})
 
@@ -67,9 +69,13 @@ class DiskObserver:
         self._known = KnownFiles(state)
         self._locations = locations if locations is not None else Locations()
         self._hashing = hashing
+        self.kept_in: StateDatabase | None = None
+        """Where what is learned is kept as it comes, where looking may write."""
+        self._learned = 0
 
     def keep(self, state: StateDatabase) -> None:
         """Remember what looking has taught, so that nobody has to look so closely again."""
+        self._learned = 0
         if any(self._known.learned.values()):
             state.keep(filter(None, self._known.learned.values()))
         self._known.near = NOWHERE
@@ -178,8 +184,15 @@ class DiskObserver:
                 digest = hash_file(path, algorithm, progress=told)
         except OSError:
             return None
-        self._known.learned[str(path)] = _as_read(self._known_of(str(path), found), path, found, digest)
+        self._learn(str(path), _as_read(self._known_of(str(path), found), path, found, digest))
         return digest
+
+    def _learn(self, path: str, known: Fingerprint) -> None:
+        self._known.learned[path] = known
+        self._learned += 1
+        if self.kept_in is not None and self._learned >= REMEMBERED_AT_LEAST_FILES:
+            with suppress(StateError):  # which is tried again, the last time at the end
+                self.keep(self.kept_in)
 
     def _sha256(self, path: str, found: os.stat_result) -> str | None:
         known = self._known.get(path)
@@ -203,7 +216,8 @@ class DiskObserver:
         if not known.matches(found, self._locations.numbers(Path(path))):
             return None
         # Looked at closely once is enough: whoever may write remembers it as it looks now.
-        self._known.learned[path] = looks = known.renewed(path, found)
+        looks = known.renewed(path, found)
+        self._learn(path, looks)
         return looks
 
 

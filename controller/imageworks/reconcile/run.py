@@ -304,6 +304,7 @@ class Run:
             mirrors=self._options.mirrors,
         )
         if not read_only:
+            self._senses.disk.kept_in = self._state
             self._recover()
         if not (read_only or self._options.names):
             self._watch = SettledWatch(
