@@ -293,10 +293,14 @@ class RegistryRepository:
         return None if revision is None else log.ChangesWithin(self._repository, libgit2.object_id(revision), below)
 
     def differences(
-        self, before: str | None, after: str | None, *, named: Container[str] | None = None
+        self, before: str | None, after: str | None, *, folder: str = "", named: Container[str] | None = None
     ) -> tuple[FileDifference, ...]:
-        """Return the registry's files, or those of some names, that two commits differ in; nothing is read of them."""
-        return tuple(self._comparer.differences(self._folder(before, ""), self._folder(after, ""), named=named))
+        """Return the files that two commits have differently in the registry or a folder, or those of some names.
+
+        Paths are from that folder on, and nothing is read of the files.
+        """
+        sides = (self._folder(before, folder), self._folder(after, folder))
+        return tuple(self._comparer.differences(*sides, named=named))
 
     def changes_since(self, olders: Iterable[str], newer: str, paths: Sequence[str]) -> dict[str, int]:
         """Count for some commits the commits that another has and they have not, and that changed some paths.

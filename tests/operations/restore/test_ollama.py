@@ -93,6 +93,33 @@ def test_p7_after_a_reset_everything_that_it_took_comes_back(world: World) -> No
     assert world.entries() == sorted(everything)
 
 
+def test_p7_a_state_that_only_a_merged_branch_had_comes_back_whole(world: World) -> None:
+    root, folder = world.git_root, world.root / f"discovered/{HOST}"
+    world.write(f"discovered/{HOST}/kept-ollama-gguf.json", json.dumps(entry_of("kept-ollama-gguf", "kept:7b")))
+    main = git(root, "branch", "--show-current").strip()
+    git(root, "checkout", "-q", "-b", "side")
+    for number in range(3):
+        name = f"side-{number}-ollama-gguf"
+        world.write(f"discovered/{HOST}/{name}.json", json.dumps(entry_of(name, f"side:{number}")))
+    git(root, "checkout", "-q", main)
+    git(root, "merge", "-q", "-s", "ours", "-m", "Merge none of it", "side")
+    assert len(list(folder.iterdir())) == 1
+    back(world)
+    assert world.entries() == ["kept-ollama-gguf", "side-0-ollama-gguf", "side-1-ollama-gguf"]
+
+
+def test_p7_an_entry_that_was_of_another_backend_at_last_comes_back_as_ollama_had_it(world: World) -> None:
+    name = "changed-ollama-gguf"
+    of_ollama = entry_of(name, "changed:7b")
+    of_other = {key: value for key, value in of_ollama.items() if not key.startswith("download")}
+    for said in (of_ollama, {**of_other, "backend": "vllm", "source_provider": "hf"}):
+        world.write(f"discovered/{HOST}/{name}.json", json.dumps(said))
+    (world.root / f"discovered/{HOST}/{name}.json").unlink()
+    world.commit("Forget it")
+    back(world)
+    assert world.entry(name)["backend"] == "ollama"
+
+
 def test_what_ollama_has_no_more_is_recorded_without_files(purged: OllamaWorld) -> None:
     world = purged.world
     purged.daemon.store.manifest(purged.name).unlink()

@@ -1,12 +1,13 @@
 """Find entries of Ollama's models that this host no longer records, in its commits or in a file of the predecessor."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imageworks.git.repository import RegistryRepository
+from imageworks.git.values import BlobReference
 from imageworks.migration.entries import to_entry
 from imageworks.migration.names import safe_names
 from imageworks.migration.read import read_file
@@ -15,7 +16,6 @@ from imageworks.operations.restore.model import Restoration, RestoreError, Resto
 from imageworks.operations.restore.restore import entries_at, usable_entry
 from imageworks.reconcile.run import Run
 from imageworks.registry.commit_reader import RevisionReader
-from imageworks.registry.documents.diagnostic import Refusal
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.entry import Entry, entry_file, is_in_store, read_entry, render_entry
 from imageworks.registry.history.reader import HistoryReader
@@ -92,19 +92,27 @@ def _latest(repository: RegistryRepository, registry: RegistryState) -> tuple[li
     recorded under another name by now is not gone.
     """
     folder = f"{ENTRIES}/{registry.host}"
-    now = set(repository.list_files(registry.recorded, folder))
+    now = {file for file, _ in repository.unsized_files(registry.recorded, folder)}
     served = {_served(entry) for entry in registry.entries.values() if _of_ollama(entry)}
     renamed = {former for manifest in registry.manifests.values() for former in manifest.previously}
+    known = {repository.tree_id(registry.recorded, folder)}  # states that have none which is gone
     for commit in repository.touching([folder], revision=registry.recorded):
         for parent in repository.record(commit).parents:
-            then = set(repository.list_files(parent, folder))
+            state = repository.tree_id(parent, folder)
+            if state in known:
+                continue
+            # A file that stands in a state that is known is not gone, and is not read again.
+            beside = commit if repository.tree_id(commit, folder) in known else registry.recorded
+            differing = repository.differences(beside, parent, folder=folder)
+            then = {f"{folder}/{one.path}": one.after for one in differing if one.after is not None}
             gone = [
                 entry
-                for entry in _usable(repository, parent, then - now)
+                for entry in _usable(repository, {file: one for file, one in then.items() if file not in now})
                 if _of_ollama(entry) and entry.name not in renamed and _served(entry) not in served
             ]
             if gone:
                 return gone, parent
+            known.add(state)
     return [], None
 
 
@@ -113,12 +121,11 @@ def _served(entry: Entry) -> str:
     return (entry.text("served_model_id") or entry.name).removesuffix(":latest").lower()
 
 
-def _usable(repository: RegistryRepository, commit: str, files: Iterable[str]) -> Iterator[Entry]:
-    reader = RevisionReader(repository, commit)
-    for file in sorted(files):
-        content = reader.file(file)
+def _usable(repository: RegistryRepository, files: Mapping[str, BlobReference]) -> Iterator[Entry]:
+    reader = RevisionReader(repository, None)
+    for file, found in files.items():
         with suppress(RestoreError):
-            yield usable_entry(file, content if content is not None else Refusal("not there"))
+            yield usable_entry(file, reader.content(repository.reference(found.id, found.mode)))
 
 
 def _from_backup(backup: Path, known: Iterable[str]) -> tuple[list[Entry], list[str]]:
