@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from sys import intern
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -33,6 +34,7 @@ from imageworks.registry.settings.settings import LMSTUDIO, PUBLISHER, Location,
 from imageworks.registry.settings.target_folder import folder_name
 
 _ANY_HOST: Final = "\0"
+_ON_ANY: Final = frozenset({_ANY_HOST})
 _NESTED_REMEDY: Final = "give one of them another location"
 _SHARING_REMEDY: Final = (
     "give one of them another location; only different weights of one repository at one revision,"
@@ -52,7 +54,6 @@ class _Claim:
     """The folder that a manifest's files would go to."""
 
     target: tuple[str, ...]
-    content: tuple[str, ...]
     hosts: frozenset[str]
 
 
@@ -284,7 +285,16 @@ def _meet(claim: _Claim, rival: _Claim) -> bool:
 def _may_share(item: Declared, claim: _Claim, other: Declared, rival: _Claim) -> bool:
     if not _meet(claim, rival):
         return True
-    return claim.content == rival.content and are_disjoint(portion_of(item.manifest), portion_of(other.manifest))
+    same = _content(item.manifest) == _content(other.manifest)
+    return same and are_disjoint(portion_of(item.manifest), portion_of(other.manifest))
+
+
+def _content(manifest: Manifest) -> tuple[str, ...]:
+    """Return what is in the folder that a manifest claims."""
+    source = manifest.source
+    if isinstance(source, RepositorySource):
+        return source.repo, source.revision
+    return ("path", source.path) if isinstance(source, PathSource) else ()
 
 
 def _claim(
@@ -299,20 +309,20 @@ def _claim(
     source = manifest.source
     if isinstance(source, PathSource) and manifest.location is None:
         target: tuple[str, ...] = ("path", fold(source.path.rstrip("/")))
-        content = ("path", source.path)
     elif isinstance(source, RepositorySource):
         place, layout = _place(manifest, locations, routing)
         folder = folder_name(layout, manifest.name, source.repo, source.ref)
-        target, content = _target(place, folder), (source.repo, source.revision)
+        target = _target(place, folder)
     else:
         return None
-    return _Claim(target, content, _hosts(manifest, labels))
+    return _Claim(target, _hosts(manifest, labels))
 
 
 def _target(root: str, folder: str) -> tuple[str, ...]:
-    """Return a folder as its parts, the same however its root is written."""
+    """Return a folder as its parts, the same however its root is written; ten thousand have few roots between them."""
     path = posixpath.normpath(f"{root}/{folder}") if root.startswith(("/", "~")) else f"{root}/{folder}"
-    return tuple(fold(path).split("/"))
+    *above, name = fold(path).split("/")
+    return (*map(intern, above), name)
 
 
 def _place(manifest: Manifest, locations: Mapping[str, Location], routing: Mapping[str, object]) -> tuple[str, str]:
@@ -333,7 +343,7 @@ def _place(manifest: Manifest, locations: Mapping[str, Location], routing: Mappi
 def _hosts(manifest: Manifest, labels: Mapping[str, Mapping[str, object]]) -> frozenset[str]:
     """Return the hosts that a manifest is for."""
     if not manifest.hosts:
-        return frozenset({_ANY_HOST})
+        return _ON_ANY
     chosen = {wanted for wanted in manifest.hosts if "=" not in wanted}
     for wanted in manifest.hosts:
         key, equals, value = wanted.partition("=")
