@@ -1,7 +1,7 @@
 """Load a registry as one commit has it: manifests, this host's entries, settings, and what is wrong in any of them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -212,7 +212,7 @@ def _declarations(
         if (problem := misplaced(file)) is not None and content is not None:
             out_of_place.append(problem)
         elif content is not None and is_manifest_path(file):
-            checked[file] = _as_committed(file, content, same) or check_manifest(file, content)
+            checked[file] = _as_committed(file, content, same) or _with_shared_value(check_manifest(file, content))
     valid, problems = _validate(checked, settings, hosts, key, cache, same)
     found = _Declarations(len(checked), valid, problems, out_of_place)
     if key is not None:
@@ -336,6 +336,14 @@ def _with_shared_parts(value: "JsonValue") -> "JsonValue":
     if not isinstance(value, dict):
         return value
     return {key: shared_object(part) if isinstance(part, dict) else part for key, part in value.items()}
+
+
+def _with_shared_value(checked: CheckedDocument) -> CheckedDocument:
+    """Return a manifest that is to be committed as one that was read: ten thousand may be."""
+    document = checked.document
+    if document is None:
+        return checked
+    return checked._replace(document=replace(document, value=_with_shared_parts(document.value)))
 
 
 class _Places(NamedTuple):
