@@ -6,6 +6,7 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -34,13 +35,14 @@ def read_folder(folder: Path) -> LegacyFolder:
     passed: list[tuple[str, str]] = []
     problems: list[Diagnostic] = []
     unreadable: list[Diagnostic] = []
-    for name in names:
+    known: dict[bytes, Record] = {}
+    for name in reversed(names):  # the merged snapshot first: few models of its layers are others, and need no room
         kind = _kind(name)
         if isinstance(kind, str):
             passed.append((name, kind))
         elif kind is not None:
             layer, backup = kind
-            read, wrong = _read(folder / name, layer, backup=backup)
+            read, wrong = _read(folder / name, layer, known, backup=backup)
             if read is not None:
                 files.append(read)
             if not backup:
@@ -57,12 +59,12 @@ def read_folder(folder: Path) -> LegacyFolder:
         raise MigrationError(
             f"{folder}: holds no model_registry*.json", remedy="Name the predecessor's configs/ folder."
         )
-    return LegacyFolder(tuple(sorted(files, key=_order)), tuple(passed))
+    return LegacyFolder(tuple(sorted(files, key=_order)), tuple(sorted(passed, key=itemgetter(0))))
 
 
 def read_file(path: Path) -> tuple[LegacyFile, tuple[str, ...]]:
     """Return one file of the predecessor, whatever it is called, and what in it is passed over."""
-    read, wrong = _read(path, LegacyLayer.DISCOVERED, backup=True)
+    read, wrong = _read(path, LegacyLayer.DISCOVERED, {}, backup=True)
     if read is None:
         raise MigrationError("", sorted(wrong), remedy="Name a model_registry*.json of the predecessor.")
     return read, tuple(one.render() for one in wrong)
@@ -87,7 +89,9 @@ def _kind(name: str) -> tuple[LegacyLayer, bool] | str | None:
     return "neither a layer of the registry nor a backup of one"
 
 
-def _read(path: Path, layer: LegacyLayer, *, backup: bool) -> tuple[LegacyFile | None, list[Diagnostic]]:
+def _read(
+    path: Path, layer: LegacyLayer, known: dict[bytes, Record], *, backup: bool
+) -> tuple[LegacyFile | None, list[Diagnostic]]:
     """Return a file with the models in it that can be used, and what is wrong; no file where nothing can be used."""
     try:
         status = path.stat()
@@ -106,7 +110,7 @@ def _read(path: Path, layer: LegacyLayer, *, backup: bool) -> tuple[LegacyFile |
     if not isinstance(document.value, list):
         return None, [at(document, (), "not a list of models", _REMEDY)]
     records: dict[str, Record] = {}
-    problems = list(_check(document, document.value, records))
+    problems = list(_check(document, document.value, records, known))
     if problems and not records:
         return None, problems
     stamped = _stamp(path.name)
@@ -122,8 +126,13 @@ def _read(path: Path, layer: LegacyLayer, *, backup: bool) -> tuple[LegacyFile |
     return file, problems
 
 
-def _check(document: Document, models: Sequence[JsonValue], records: dict[str, Record]) -> Iterator[Diagnostic]:
-    """Yield what is wrong with a file's models; the good ones are added, of two with one name the last."""
+def _check(
+    document: Document, models: Sequence[JsonValue], records: dict[str, Record], known: dict[bytes, Record]
+) -> Iterator[Diagnostic]:
+    """Yield what is wrong with a file's models; the good ones are added, of two with one name the last.
+
+    One that another file has letter by letter, ``known`` by its digest, is not kept twice.
+    """
     seen: dict[str, int] = {}
     document = document.located((index,) for index in range(len(models)))  # one look, however much is wrong
     for index, fields in enumerate(models):
@@ -134,7 +143,7 @@ def _check(document: Document, models: Sequence[JsonValue], records: dict[str, R
         if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME:
             yield at(document, (index,), f"a model needs a name of at most {MAX_NAME} characters", _REMEDY)
             continue
-        problem = _too_much(fields)
+        text, problem = _text(fields)
         if problem:
             yield at(document, (index,), f"{name[:100]!a} {problem}", _REMEDY)
             continue
@@ -143,15 +152,17 @@ def _check(document: Document, models: Sequence[JsonValue], records: dict[str, R
             what = f"{name[:100]!a} stands here twice, first in line {first}; the last one counts in a backup"
             yield at(document, (index,), what, _REMEDY)
         seen[name] = index
-        records[name] = Record(name, fields)
+        records[name] = known.setdefault(hashlib.sha256(text.encode()).digest(), Record(name, fields))
 
 
-def _too_much(fields: object) -> str | None:
+def _text(fields: object) -> tuple[str, str | None]:
+    """Return a model's text, and why it is too much."""
     try:
-        size = len(json.dumps(fields, allow_nan=False))
+        text = json.dumps(fields, allow_nan=False)
     except ValueError:
-        return "holds a number that is too large"
-    return f"is {size} bytes long; at most {MAX_RECORD_BYTES} are allowed" if size > MAX_RECORD_BYTES else None
+        return "", "holds a number that is too large"
+    size = len(text)
+    return text, f"is {size} bytes long; at most {MAX_RECORD_BYTES} are allowed" if size > MAX_RECORD_BYTES else None
 
 
 def _stamp(name: str) -> datetime | None:

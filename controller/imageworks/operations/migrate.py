@@ -36,7 +36,7 @@ from imageworks.reconcile.signature_policy import refuse_unsigned
 from imageworks.registry.commit_reader import RevisionReader
 from imageworks.registry.documents.diagnostic import Refusal
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
-from imageworks.registry.entries.entry import entry_file, read_entry, render_entry
+from imageworks.registry.entries.entry import entry_file, packed_entry, read_entry, render_entry
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
 from imageworks.registry.manifests.manifest import SUFFIXES, manifest_name
 from imageworks.registry.manifests.writer import SCHEMA_COPY, modeline
@@ -329,7 +329,9 @@ class _Migrator:
         registry = self._recorder.load({path: data for path, data in changes.items() if path.startswith(f"{MODELS}/")})
         own = f"{ENTRIES}/{host}/"
         written = {
-            name: read_entry(path, files[path]) for name in step.found if (path := entry_file(host, name)) in touched
+            name: packed_entry(read_entry(path, files[path]), files[path])
+            for name in step.found
+            if (path := entry_file(host, name)) in touched
         }
         gone = {manifest_name(path) for path in commit.removed if path.startswith(own)}
         commits = registry.settings.commits
