@@ -63,7 +63,7 @@ from imageworks.reconcile.record_space import check_room
 from imageworks.reconcile.remote_sync import Sent, Synchronizer, publish
 from imageworks.reconcile.settled.watch import SettledWatch
 from imageworks.reconcile.signature_policy import check_signing, refuse_unsigned
-from imageworks.registry.commit_reader import RevisionReader
+from imageworks.registry.commit_reader import MANY, RevisionReader
 from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry, is_in_store
 from imageworks.registry.entries.lookup import known_names
 from imageworks.registry.load import NOTHING_DECLARED, RegistryState, let_others_go
@@ -250,6 +250,9 @@ class Run:
         self._options = replace(self._options, names=names)
         if files != self._declared:  # ten thousand manifests are not to be parsed for other words
             self._declared, self._watch = dict(files), None
+            if len(files) > MANY:  # nor are those that they take the place of to stand beside them
+                self._situation = HostState(self._host.host, None)
+                self._registry = replace(self._registry, manifests={}, documents={})
             self._registry = self._recorder.load(self._declared, revision=self._registry.revision)
 
     def check_signing(self) -> None:

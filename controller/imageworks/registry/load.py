@@ -1,7 +1,7 @@
 """Load a registry as one commit has it: manifests, this host's entries, settings, and what is wrong in any of them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -206,13 +206,17 @@ def _declarations(
     same: dict[str, Declared] = {}
     for other in cache.in_memory.values():
         same |= other.valid if isinstance(other, _Declarations) else {}
-    checked, out_of_place = _manifests(repository, revision, cache, same)
+    if len(declared) > MANY:  # what they take the place of is not to stand beside them
+        taken = {manifests.manifest_name(file): _as_committed(file, one, same) for file, one in declared.items() if one}
+        same = {name: one for name, one in same.items() if name not in taken or taken[name] is not None}
+        cache.in_memory.clear()
+        cache.let_go()
+    checked, out_of_place = _manifests(repository, revision, cache, same, but=declared)
     for file, content in declared.items():
-        checked.pop(file, None)
         if (problem := misplaced(file)) is not None and content is not None:
             out_of_place.append(problem)
         elif content is not None and is_manifest_path(file):
-            checked[file] = _as_committed(file, content, same) or _with_shared_value(check_manifest(file, content))
+            checked[file] = _as_committed(file, content, same) or _to_be_committed(file, content)
     valid, problems = _validate(checked, settings, hosts, key, cache, same)
     found = _Declarations(len(checked), valid, problems, out_of_place)
     if key is not None:
@@ -228,6 +232,14 @@ def _as_committed(file: str, content: bytes | Refusal, same: Mapping[str, Declar
         return None
     found = places.file == file and places.reference.id == blob_id(content)
     return CheckedDocument(known.document) if found else None
+
+
+def _to_be_committed(file: str, content: bytes | Refusal) -> CheckedDocument:
+    """Return a manifest that is not committed yet after its own checks, as small as those that are."""
+    checked = check_manifest(file, content)
+    if checked.document is None or not isinstance(content, bytes):
+        return checked
+    return CheckedDocument(Document(file, _with_shared_parts(checked.document.value), _PlacesOf(content, file)))
 
 
 def let_others_go(repository: RegistryRepository, registry: RegistryState, cache: ParsedDocuments) -> None:
@@ -297,9 +309,14 @@ def _settings(repository: RegistryRepository, revision: str | None, cache: Parse
 
 
 def _manifests(
-    repository: RegistryRepository, revision: str | None, cache: ParsedDocuments, same: Mapping[str, Declared]
+    repository: RegistryRepository,
+    revision: str | None,
+    cache: ParsedDocuments,
+    same: Mapping[str, Declared],
+    *,
+    but: Collection[str],
 ) -> tuple[dict[str, CheckedDocument], list[Diagnostic]]:
-    """Return each manifest after its own checks, from the cache where its bytes were valid before.
+    """Return each manifest ``but`` some after its own checks, from the cache where its bytes were valid before.
 
     Of another commit's, ``same``, those that this one has too are taken: few of ten thousand differ between two.
     """
@@ -311,7 +328,7 @@ def _manifests(
         problem = misplaced(file, refusal)
         if problem is not None:
             out_of_place.append(problem)
-        elif is_manifest_path(file):
+        elif is_manifest_path(file) and file not in but:
             other = same.get(manifests.manifest_name(file))
             if other is not None and other.document.find_places == _Places(repository, reference, file):
                 checked[file] = CheckedDocument(other.document)
@@ -338,14 +355,6 @@ def _with_shared_parts(value: "JsonValue") -> "JsonValue":
     return {key: shared_object(part) if isinstance(part, dict) else part for key, part in value.items()}
 
 
-def _with_shared_value(checked: CheckedDocument) -> CheckedDocument:
-    """Return a manifest that is to be committed as one that was read: ten thousand may be."""
-    document = checked.document
-    if document is None:
-        return checked
-    return checked._replace(document=replace(document, value=_with_shared_parts(document.value)))
-
-
 class _Places(NamedTuple):
     """Finds the places in a manifest whose value came from the cache, by parsing it after all."""
 
@@ -356,6 +365,16 @@ class _Places(NamedTuple):
     def __call__(self, wanted: Collection[Pointer] = ()) -> SourceMap:
         data = self.repository.read_blob(self.reference.id, limit=MAX_BYTES)
         return parse_yaml(data, self.file).find_places(wanted)
+
+
+class _PlacesOf(NamedTuple):
+    """Finds the places in a manifest that no commit has yet."""
+
+    content: bytes
+    file: str
+
+    def __call__(self, wanted: Collection[Pointer] = ()) -> SourceMap:
+        return parse_yaml(self.content, self.file).find_places(wanted)
 
 
 def _content(repository: RegistryRepository, reference: BlobReference) -> bytes | Refusal:

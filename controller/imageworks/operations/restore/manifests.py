@@ -6,7 +6,7 @@ from imageworks.git.read import TREE_MODE
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import UnsafePathError
 from imageworks.operations.restore.model import RestoreError
-from imageworks.registry.commit_reader import MANY, RevisionReader
+from imageworks.registry.commit_reader import RevisionReader
 from imageworks.registry.documents.diagnostic import Refusal
 from imageworks.registry.documents.document import DocumentError
 from imageworks.registry.documents.yaml_reader import parse_yaml
@@ -14,6 +14,7 @@ from imageworks.registry.history.compare import former_names
 from imageworks.registry.manifests.edit import edit_manifest
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
 from imageworks.registry.manifests.manifest import manifest_name
+from imageworks.registry.reader import Files
 from imageworks.registry.validate import is_manifest_path
 
 Contents = Mapping[str, bytes | Refusal]
@@ -32,17 +33,17 @@ def manifests_of(repository: RegistryRepository, revision: str | None) -> dict[s
 def differing_manifests(repository: RegistryRepository, now: str | None, then: str | None) -> tuple[Contents, Contents]:
     """Return the manifests that two commits have otherwise, each as bytes or with why it cannot be read.
 
-    Of ten thousand that are the same in both, none is read.
+    Each is read when it is asked for: where two models are wanted, ten thousand others that differ are not read.
     """
     olds, news = manifests_of(repository, then), manifests_of(repository, now)
     differing = sorted(file for file in {**news, **olds} if news.get(file) != olds.get(file))
-    sides = []
-    for revision, there in ((now, news), (then, olds)):
-        reader = RevisionReader(repository, revision)
-        sides.append({file: reader.file(file) or b"" for file in differing if file in there})
-    if len(differing) > MANY:
-        repository.let_go()
-    return sides[0], sides[1]
+    reader = RevisionReader(repository, now)
+
+    def read(at: tuple[str, int]) -> bytes | Refusal:
+        return reader.content(repository.reference(*at))
+
+    before, after = (Files({file: side[file] for file in differing if file in side}, read) for side in (news, olds))
+    return before, after
 
 
 def wanted_manifests(now: Contents, then: Contents, names: Iterable[str]) -> dict[str, bytes | Refusal | None]:
@@ -51,7 +52,7 @@ def wanted_manifests(now: Contents, then: Contents, names: Iterable[str]) -> dic
     asked = set(names)
     wanted: dict[str, bytes | Refusal | None] = {}
     if not asked:
-        wanted = {file: then.get(file) for file in {**now, **then} if now.get(file) != then.get(file)}
+        wanted = {file: then.get(file) for file in dict.fromkeys((*now, *then))}
     for new, old in renamed.items():
         both = {manifest_name(new), manifest_name(old)}
         if both <= asked or not asked:  # back to the old name, in a way that moves the entry and no byte

@@ -1,6 +1,6 @@
 """What is to be brought back, and what that would do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imageworks.foundation.errors import ImageworksError
@@ -80,11 +80,15 @@ class Restoration:
 
     def document(self) -> dict[str, object]:
         """Return the restoration as stable, versioned JSON values."""
+        return {key: list(one) if isinstance(one, Iterator) else one for key, one in self.pieces().items()}
+
+    def pieces(self) -> dict[str, object]:
+        """Return the same with its lists of models as iterators: ten thousand changes need not be held at a time."""
         return {
             "format_version": FORMAT_VERSION,
             "revision": self.wish.revision,
-            "manifests": [change.document() for change in self.changes],
-            "entries": [deed.document() for deed in self.entries],
+            "manifests": (change.document() for change in self.changes),
+            "entries": (deed.document() for deed in self.entries),
             "plan": self.plan.document() if self.plan is not None else None,
             "refused": list(self.refused),
             "notes": list(self.notes),

@@ -14,7 +14,7 @@ from imageworks.operations.restore.model import Restoration, RestoreError, Resto
 from imageworks.plan.plan import Action, Plan
 from imageworks.plan.report import OperationCancelledError, Report
 from imageworks.reconcile.run import Run
-from imageworks.registry.commit_reader import RevisionReader
+from imageworks.registry.commit_reader import MANY, RevisionReader
 from imageworks.registry.documents.diagnostic import Diagnostic, Refusal
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.entry import Entry, InvalidEntryError, entry_file, packed_entry, read_entry
@@ -45,6 +45,8 @@ def prepare(run: Run, reader: HistoryReader, wish: RestoreRequest, *, reconciled
         before, then = differing_manifests(repository, run.registry.revision, wish.revision)
         wanted = wanted_manifests(before, then, wish.names)
         del then
+        if len(wanted) > MANY:
+            repository.let_go()
         _refuse_uncommitted(repository, wanted)
         files, refused = _valid(run, wanted, title)
     plan, unreachable = _planned(run, files, title, reconciled=reconciled)
@@ -183,7 +185,8 @@ def _entries(
     registry = run.registry
     recorded = _recorded_then(reader, registry, wish.revision)
     sought = {former for manifest in registry.applied for former in manifest.previously}
-    then, refused = entries_at(reader.repository, recorded, registry, left_out - sought)
+    asked = {*wish.names, *(old for name in wish.names for old in _former_names(registry, name))}
+    then, refused = entries_at(reader.repository, recorded, registry, left_out - sought, asked=asked)
     moved = {former for manifest in registry.applied for former in manifest.previously if manifest.name in left_out}
     scope = (set(wish.names) or {*then, *registry.entries}) - moved
     deeds, present = [], by_place(registry.entries.values())
@@ -219,9 +222,13 @@ def _recorded_then(reader: HistoryReader, registry: RegistryState, revision: str
 
 def _renamed_entry(registry: RegistryState, name: str, then: Mapping[str, Entry]) -> Entry | None:
     """Return the entry that a model had under a former name, as it would be recorded under the present one."""
-    manifest = registry.manifests.get(name)
-    former = next((old for old in manifest.previously if old in then), None) if manifest is not None else None
+    former = next((old for old in _former_names(registry, name) if old in then), None)
     return Entry(name, {**then[former].fields, "name": name}, then[former].files) if former is not None else None
+
+
+def _former_names(registry: RegistryState, name: str) -> Sequence[str]:
+    manifest = registry.manifests.get(name)
+    return manifest.previously if manifest is not None else ()
 
 
 def entries_at(
@@ -229,8 +236,10 @@ def entries_at(
     revision: str | None,
     registry: RegistryState,
     left_out: Collection[str] = frozenset(),
+    *,
+    asked: Collection[str] = frozenset(),
 ) -> tuple[dict[str, Entry], list[str]]:
-    """Return a host's entries at a commit by name, and what is wrong with those that cannot be used.
+    """Return a host's entries at a commit by name, all or those asked for, and what is wrong with the unusable ones.
 
     One that is the same now is not read again, and one that is left out is only judged: there may be ten thousand.
     """
@@ -245,14 +254,14 @@ def entries_at(
     refused: list[str] = []
     for file, at in sorted(listed.items()):
         name = manifest_name(file)
-        if file.startswith(".") or at[1] == TREE_MODE:
+        if file.startswith(".") or at[1] == TREE_MODE or (asked and name not in asked):
             continue
         if now.get(file) == at and name in registry.entries:
             found[name] = registry.entries[name]
             continue
         path = f"{folder}/{file}"
         try:
-            entry = usable_entry(path, reader.file(path) or b"")
+            entry = usable_entry(path, reader.content(repository.reference(*at)))
         except RestoreError as error:
             refused.append(error.message)
         else:

@@ -1,6 +1,5 @@
 """The commands that go back: ``restore``, ``rollback`` and ``restore-ollama``; each shows a plan first."""
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import typer
 
 from imageworks.cli import completion
 from imageworks.cli.options import AnyTime, AsJson, DryRun, Offline, Registry, ShowProgress, Wait, Yes
-from imageworks.cli.output import complain, say
+from imageworks.cli.output import complain, say_json_value
 from imageworks.cli.prompts import agrees, at_terminal, refuse_unasked
 from imageworks.cli.views.progress import show_progress
 from imageworks.cli.views.restore import show_restoration, show_restored
@@ -191,7 +190,7 @@ def _go(run: "Run", asked: "Restoration", how: How) -> int:
     from imageworks.operations.restore.restore import carry_out
 
     if how.as_json:
-        say(json.dumps(asked.document(), indent=2, ensure_ascii=False))
+        say_json_value(asked.pieces())
     else:
         show_restoration(asked, dry_run=how.dry_run)
     stopped = bool(asked.refused) or (asked.plan is not None and asked.plan.has_errors)
