@@ -266,7 +266,6 @@ NIGHTLY: Final = (
     *_plain(EVERYTHING, "snapshot check", "validate", "hosts list", "fleet status", "list", "list --json"),
     *_plain("list-roles", "stats", "resolve --role caption", "preview-simple-slugs", "snapshot show", "status"),
     *_plain("verify", "verify --full", "doctor", "history", "history --json", OF_ALL, "page --out ../page"),
-    *_plain("restore-ollama --dry-run --json"),
     ONE_CHANGE,
     Work("hosts rename", _always("hosts", "rename", "host-01", "other"), as_filled),
 )
