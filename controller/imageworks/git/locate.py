@@ -54,7 +54,7 @@ class RepositoryLocation:
 
     @property
     def stat_cache(self) -> StatCache:
-        """What large files of the work tree are."""
+        """What large files of the work tree are; written by those who hold the lock."""
         return StatCache(self.git_dir / FOLDER / STAT_CACHE)
 
     def program(self, environment: Mapping[str, str]) -> "GitProgram":

@@ -12,7 +12,6 @@ from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Final, Self
 
-from imageworks.files.stat_cache import StatCache
 from imageworks.foundation.home import expanded
 from imageworks.foundation.plain_files import NotPlainError, read_plain_file
 from imageworks.git import libgit2, log, packing, read
@@ -246,11 +245,6 @@ class RegistryRepository:
         found = (path for path in changed if not below or any(f"{path}/".startswith(f"{one}/") for one in below))
         return tuple(sorted(map(self._layout.registry_path, found)))
 
-    @property
-    def stat_cache(self) -> StatCache:
-        """What large files of this work tree are; written by those who hold the lock."""
-        return self._layout.stat_cache
-
     @cached_property
     def _git(self) -> "GitProgram":
         return self.program(os.environ)
@@ -367,7 +361,7 @@ class RegistryRepository:
     @contextlib.contextmanager
     def lock(self, *, wait: float = 0.0) -> Iterator[Recovery]:
         """Hold the registry against other controllers; yields what was put right after a killed one."""
-        refuse_foreign(self.root, registry=True, cache=self.stat_cache)
+        refuse_foreign(self.root, registry=True, cache=self._layout.stat_cache)
         with self._writer.lock(wait) as recovery:
             pulled = self.branches.finish(os.environ) if pull_note(self._layout.git_dir).exists() else ()
             yield replace(recovery, notes=(*recovery.notes, *pulled))

@@ -123,7 +123,7 @@ class ExpectedFiles:
         wanted = legacy_snapshot.render_set(models()) if registry.settings.compat else {}
         self._write_set(root / legacy_snapshot.FOLDER, wanted)
         target = root / COMPATIBILITY_FILE
-        if not is_ours(target, self._repository.stat_cache):
+        if not is_ours(target, self._repository.layout.stat_cache):
             return  # the predecessor's program was quicker: the next run refuses, and says so
         _write(target, lambda: json_lines(models()))
 
