@@ -1,8 +1,8 @@
 """How commands grow: CPU and memory over models, hosts, commits and files, and the growth of each in one run.
 
-CPU is told as multiples of ``P``, what ``python -c pass`` takes in the same run, as the median of the rounds with the
-least and the most. Growth is fitted to what the larger sizes take beyond the smallest: 1.0 is linear. Where that is
-less than ``MEASURABLE``, noise would decide it.
+CPU is told as multiples of ``P``, what ``python -c pass`` takes at the same size (a machine is not equally quick for a
+quarter of an hour), as the median of the rounds with the least and the most. Growth is fitted to what the larger sizes
+take beyond the smallest: 1.0 is linear. Where that is less than ``MEASURABLE``, noise would decide it.
 """
 
 import argparse
@@ -28,6 +28,8 @@ from benchmarks.scratch import CHECKOUT, Scratch, program
 STEEPEST: Final = 1.2
 MOST_MEMORY_MIB: Final = 200
 MEASURABLE: Final = 5.0  # P
+ROUNDS_OF_SMALL: Final = 3
+"""How often at least a command runs at all sizes but the largest: one look at what is short is mostly noise."""
 FINE: Final = frozenset({0, 1, 2, 3})
 """What commands end with that did their work: there may be changes, or something is not in order."""
 
@@ -71,7 +73,7 @@ class Row:
     Args:
         unit: What grows.
         name: The command.
-        cpu: CPU seconds of each round, by size.
+        cpu: CPU time of each round in P, by size.
         memory: The most memory of any round in MiB, by size.
     """
 
@@ -80,16 +82,16 @@ class Row:
     cpu: dict[int, list[float]] = field(default_factory=dict)
     memory: dict[int, float] = field(default_factory=dict)
 
-    def growth(self, unit: float) -> float | None:
+    def growth(self) -> float | None:
         """Return by which power of the size it grows, by what larger sizes take beyond the smallest.
 
         ``None`` where noise would decide.
         """
         first, *_, small, large = sorted(self.cpu)
         start, before, after = (statistics.median(self.cpu[size]) for size in (first, small, large))
-        if after - start < MEASURABLE * unit:
+        if after - start < MEASURABLE:
             return None
-        return math.log((after - start) / max(before - start, unit / 2)) / math.log((large - first) / (small - first))
+        return math.log((after - start) / max(before - start, 0.5)) / math.log((large - first) / (small - first))
 
 
 def run(words: Sequence[str], results: Path) -> int:
@@ -110,7 +112,7 @@ def run(words: Sequence[str], results: Path) -> int:
             shutil.rmtree(root, ignore_errors=True)
     unit, start = statistics.median(plain), statistics.median(starts)
     print(f"\nP = {unit:.3f} s of CPU ({min(plain):.3f} to {max(plain):.3f}); starting takes {start / unit:.1f} P")
-    missed = [*show(rows, unit, judged=not options.quick)]
+    missed = [*show(rows, judged=not options.quick)]
     print(f"kept as {keep(results, rows, unit, start)}")
     print("\n".join(missed) or "nothing grows too steeply")
     return 1 if missed else 0
@@ -118,7 +120,8 @@ def run(words: Sequence[str], results: Path) -> int:
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks scale", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each command runs (default 3)")
+    rounds = "how often each command runs at the largest size (default 3)"
+    parser.add_argument("--rounds", type=int, default=3, help=rounds)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     parser.add_argument("--nightly", action="store_true", help="10,000 models x 5 hosts x 20,000 commits and a tenth")
     parser.add_argument("--only", choices=("models", "hosts", "commits", "files"), help="one of the tables")
@@ -285,14 +288,20 @@ def measure(
         scratch = Scratch(root / f"{series.unit}-{size}")
         scratch.clear()
         series.make(scratch, size)
-        for _ in range(rounds):
-            plain.append(once(scratch, (sys.executable, "-c", "pass"))[0])
+        units: list[float] = []
+        seconds: dict[str, list[float]] = {name: [] for name in rows}
+        for _ in range(rounds if size == max(series.sizes) else max(rounds, ROUNDS_OF_SMALL)):
             starts.append(once(scratch, (program("imageworks-models"), "--version"))[0])
             for work in series.works:
                 work.prepare(scratch)
+                units.append(once(scratch, (sys.executable, "-c", "pass"))[0])
                 cpu, memory = once(scratch, (program("imageworks-models"), *work.words(size)))
-                rows[work.name].cpu.setdefault(size, []).append(cpu)
+                seconds[work.name].append(cpu)
                 rows[work.name].memory[size] = max(memory, rows[work.name].memory.get(size, 0.0))
+        unit = statistics.median(units)
+        for name, row in rows.items():
+            row.cpu[size] = [cpu / unit for cpu in seconds[name]]
+        plain += units
         print(f"   {size:,} {series.unit}", file=sys.stderr, flush=True)
         if not keep:
             shutil.rmtree(scratch.root, ignore_errors=True)
@@ -322,7 +331,7 @@ def _end_of(descriptor: int) -> bytes:
     return os.pread(descriptor, 2000, max(0, size - 2000))
 
 
-def show(rows: Sequence[Row], unit: float, *, judged: bool) -> Iterator[str]:
+def show(rows: Sequence[Row], *, judged: bool) -> Iterator[str]:
     """Print a table for each kind of size, and yield what is not as it has to be."""
     for kind in dict.fromkeys(row.unit for row in rows):
         own = [row for row in rows if row.unit == kind]
@@ -331,9 +340,9 @@ def show(rows: Sequence[Row], unit: float, *, judged: bool) -> Iterator[str]:
         headings = (kind, *(f"{size:,}" for size in sizes), *(f"MiB at {size:,}" for size in sizes[-1:]), "growth")
         lines = []
         for row in own:
-            growth = row.growth(unit)
+            growth = row.growth()
             steep, large = growth is not None and growth > STEEPEST, row.memory[sizes[-1]] > MOST_MEMORY_MIB
-            cells = [_spread(row.cpu[size], unit) for size in sizes]
+            cells = [_spread(row.cpu[size]) for size in sizes]
             lines.append((row.name, *cells, f"{row.memory[sizes[-1]]:.0f}", "-" if growth is None else f"{growth:.2f}"))
             if judged and steep:
                 yield f"{row.name}: grows by the power {growth:.2f} of {kind}, at most {STEEPEST}"
@@ -342,19 +351,19 @@ def show(rows: Sequence[Row], unit: float, *, judged: bool) -> Iterator[str]:
         print_table(headings, lines)
 
 
-def _spread(values: Sequence[float], unit: float) -> str:
-    return f"{statistics.median(values) / unit:.1f} ({min(values) / unit:.1f}-{max(values) / unit:.1f})"
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f}-{max(values):.1f})"
 
 
 def keep(folder: Path, rows: Sequence[Row], unit: float, start: float) -> Path:
     """Write the measurements as JSON and return the file."""
     now = datetime.now(UTC)
     content: Mapping[str, object] = {
-        "format_version": 1,
+        "format_version": 2,
         "measured_at": now.isoformat(timespec="seconds"),
         "p_seconds": unit,
         "start_seconds": start,
-        "rows": [{**asdict(row), "growth": row.growth(unit)} for row in rows],
+        "rows": [{**asdict(row), "growth": row.growth()} for row in rows],
     }
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"scale-{now:%Y%m%dT%H%M%SZ}.json"
