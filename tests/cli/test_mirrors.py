@@ -12,7 +12,7 @@ from imageworks.host.settings import load_host_settings
 from imageworks.loopback_hub.server import HubServer
 from imageworks.operations.fleet.installed_repositories import InstalledRepositories
 from imageworks.operations.fleet.watch import run_cycle
-from imageworks.reconcile.run import RunOptions
+from imageworks.reconcile.run_options import RunOptions
 from support.hub import Fault, Faults, HubRepository, body, no_length, status, truncate, wrong_bytes
 from support.reconcile import HOST, MODEL, NAME, REPO, Result, World, command
 from support.transfer import content

@@ -276,7 +276,7 @@ OPENING: Final = {
     "imageworks.registry.reader.WorkTreeReader": {
         "operations/check_registry.py": "judges",
         "operations/show_settings.py": "what `config` shows, each value with its file",
-        "reconcile/run.py": "plans with uncommitted edits, beside what came through the door",
+        "reconcile/phases/planning.py": "plans with uncommitted edits, beside what came through the door",
         "operations/snapshots.py": "makes snapshots",
         "registry/history/states.py": "looks at uncommitted edits",
         "registry/snapshot_check.py": "judges",
@@ -288,7 +288,7 @@ OPENING: Final = {
         "operations/migrate.py": "reads through the door, then its own commits",
         "reconcile/ledger.py": "reads through the door",
         "reconcile/open_registry.py": "the door",
-        "reconcile/run.py": "reads through the door",
+        "reconcile/phases/planning.py": "reads through the door",
     },
 }
 """What can open a registry or read its files, and the only modules that may make one of it."""

@@ -15,7 +15,7 @@ import pytest
 
 from imageworks.cli.pauses import pauses
 from imageworks.operations.fleet.watch import LONGEST_PAUSE, Cycle, Watch, run_cycle
-from imageworks.reconcile.run import RunOptions
+from imageworks.reconcile.run_options import RunOptions
 from support.git import git
 from support.git_server import GitServer
 from support.reconcile import HOST, NAME, World, command

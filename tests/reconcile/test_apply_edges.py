@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from imageworks.host.settings import load_host_settings
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from imageworks.transfer.engine import TransferEngine
 from support.reconcile import MODEL, NAME, REPO, World
 from support.transfer import tree, write

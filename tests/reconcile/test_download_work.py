@@ -13,8 +13,9 @@ from imageworks.files.state import STATE_FILE, StateDatabase
 from imageworks.foundation.http_messages import Request, Response
 from imageworks.plan.facts import HostState
 from imageworks.providers.publish_intents import PublishJournal
-from imageworks.reconcile import observe, run
+from imageworks.reconcile import observe
 from imageworks.reconcile.observe import ObservationContext
+from imageworks.reconcile.phases import planning
 from imageworks.transfer.engine import TransferEngine
 from support.git import git
 from support.reconcile import MODEL, NAME, REPO, World, command
@@ -36,7 +37,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
         looks.append(names)
         return gather(look, names)
 
-    monkeypatch.setattr(run, "gather", counted)
+    monkeypatch.setattr(planning, "gather", counted)
     return looks
 
 

@@ -2,7 +2,8 @@
 
 from imageworks.host.settings import load_host_settings
 from imageworks.reconcile.ledger import RecordSession
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from support.reconcile import World, command
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from imageworks.host.settings import load_host_settings
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from support.ollama_content import hex_sha256
 from support.ollama_content import model as content_of
 from support.ollama_world import OllamaWorld

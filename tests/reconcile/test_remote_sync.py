@@ -10,7 +10,8 @@ import pytest
 from imageworks.git.program import GitProgram, GitResult, redact, token_for
 from imageworks.git.repository import RegistryRepository
 from imageworks.host.settings import load_host_settings
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from support.git import assert_sound, git, user_work
 from support.git_server import GitServer, serve_git
 from support.meanwhile import meanwhile

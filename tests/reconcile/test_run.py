@@ -10,7 +10,8 @@ import pytest
 from imageworks.files.publish import publish
 from imageworks.host.settings import load_host_settings
 from imageworks.providers.folder import apply as module
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from support.git import git
 from support.reconcile import HOST, MODEL, NAME, REPO, World, command
 from support.transfer import tree

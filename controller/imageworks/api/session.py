@@ -39,7 +39,8 @@ from imageworks.plan.verification import Verified
 from imageworks.providers.locations import LINUX
 from imageworks.providers.upstream import SourceResolver
 from imageworks.reconcile.ledger import RecordSession
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from imageworks.registry.documents.diagnostic import Diagnostic
 from imageworks.registry.entries.completeness import why_incomplete
 from imageworks.registry.entries.lookup import find_in

@@ -12,7 +12,7 @@ from imageworks.foundation.errors import ImageworksError, UsageError
 from imageworks.plan.plan import Plan, StalePlanError
 
 if TYPE_CHECKING:
-    from imageworks.reconcile.run import RunOptions
+    from imageworks.reconcile.run_options import RunOptions
 
 
 def save_plan(plan: Plan, out: Path, options: "RunOptions") -> None:

@@ -20,7 +20,8 @@ from imageworks.operations.download.request import registry_or_new
 from imageworks.operations.record_download import Described, ImportSkipped, RecordError, give_roles, record_model
 from imageworks.operations.remove import carry_out, prepare
 from imageworks.reconcile.ledger import RecordSession
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from imageworks.registry.entries import queries
 
 __all__ = [

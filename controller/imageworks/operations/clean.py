@@ -24,7 +24,8 @@ from imageworks.providers.dispatch import store_providers
 from imageworks.providers.folder.staging_keys import staging_owner
 from imageworks.providers.model_claims import ModelClaims
 from imageworks.providers.publish_intents import PublishJournal
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from imageworks.registry.documents.cache import registry_key
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifests.manifest import RepositorySource, is_commit

@@ -17,7 +17,8 @@ from imageworks.providers.folder.decide import removal
 from imageworks.providers.folder.disk_limits import DiskRefusals
 from imageworks.providers.record import emptied_entry
 from imageworks.providers.shared_files import SharedFiles
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from imageworks.registry.cross_checks import declare
 from imageworks.registry.entries.entry import Entry, has_files, is_in_store
 from imageworks.registry.entries.lookup import UnknownModelError, find_in

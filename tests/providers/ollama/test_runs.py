@@ -8,7 +8,8 @@ import pytest
 from imageworks.host.settings import load_host_settings
 from imageworks.providers.ollama.errors import OllamaUnreachableError
 from imageworks.providers.ollama.names import parse_name
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from support.ollama_content import Content, model
 from support.ollama_world import NAME, SHORT, OllamaWorld, tiny
 from support.reconcile import command

@@ -22,7 +22,8 @@ from imageworks.operations.download.request import (
 from imageworks.operations.session import Session
 from imageworks.plan.plan import Action, Change, Plan
 from imageworks.providers.named_source import NamedSource
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from imageworks.registry.entries.entry import Entry
 
 __all__ = ["Choose", "DownloadRequest", "Run", "RunOptions", "declared_location", "install", "is_settled"]

@@ -22,7 +22,8 @@ from imageworks.operations.fleet.unattended import LOCK_SECONDS, run_unattended
 from imageworks.plan.facts import PruneOptions
 from imageworks.plan.plan import Plan
 from imageworks.reconcile.open_registry import host_models
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from imageworks.registry.entries.completeness import why_incomplete
 from imageworks.registry.entries.lookup import find_model
 from imageworks.registry.entries.queries import file_paths, is_installed, part, text

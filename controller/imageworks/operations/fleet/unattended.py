@@ -10,7 +10,8 @@ from imageworks.operations.fleet.report import RunReport
 from imageworks.plan.plan import Plan
 from imageworks.plan.report import Report
 from imageworks.reconcile.remote_sync import Sent
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 
 LOCK_SECONDS: Final = 30.0
 

@@ -22,7 +22,7 @@ from imageworks.operations.fleet.report import RunReport
 from imageworks.operations.fleet.unattended import run_unattended
 from imageworks.plan.plan import Action
 from imageworks.reconcile.commit_message import summary
-from imageworks.reconcile.run import RunOptions
+from imageworks.reconcile.run_options import RunOptions
 
 LONGEST_PAUSE: Final = 3600.0
 """Seconds between two cycles that fail, unless the interval itself is longer."""

@@ -24,7 +24,8 @@ from imageworks.page.values import ExceptionRow, HostColumn, PageFacts, RoleRow,
 from imageworks.plan.compare import HostPlan
 from imageworks.plan.status import model_statuses
 from imageworks.providers.foreign_stores import foreign_stores, found_in, plain_files
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from imageworks.registry.documents.cache import ParsedDocuments, cache_file
 from imageworks.registry.entries.completeness import why_incomplete
 from imageworks.registry.entries.merge import SNAPSHOT_FOLDER, load_owners, merge_each, snapshot_file

@@ -10,7 +10,8 @@ from imageworks.operations.restore.model import Restoration, RestoreRequest
 from imageworks.operations.restore.restore import prepare
 from imageworks.operations.restore.rollback import Rollback, find_rollback
 from imageworks.operations.session import Session
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from imageworks.registry.history.reader import HistoryReader
 
 

@@ -26,7 +26,8 @@ from imageworks.providers.dispatch import store_of
 from imageworks.providers.locations import HostLocations
 from imageworks.providers.record import emptied_entry
 from imageworks.reconcile.ledger import Edits, RecordSession
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from imageworks.registry.documents.diagnostic import Diagnostic
 from imageworks.registry.entries.completeness import completeness, shown
 from imageworks.registry.entries.entry import ArtifactFile, Entry, aggregate_sha256, has_files, stands_in_store

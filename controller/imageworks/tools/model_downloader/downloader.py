@@ -35,7 +35,8 @@ from imageworks.plan.report import Report
 from imageworks.plan.verification import Verdict, Verified
 from imageworks.providers.named_source import NamedSource
 from imageworks.providers.selection.model import Why
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from imageworks.registry.documents.yaml_reader import parse_yaml
 from imageworks.registry.entries import queries
 from imageworks.registry.entries.completeness import why_incomplete

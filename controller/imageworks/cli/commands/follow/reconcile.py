@@ -199,7 +199,7 @@ def reconcile_command(  # one parameter an option of the documented command line
     # Imported here: where nothing changed, none of it is needed.
     from imageworks.cli.commands.follow import reconcile_steps as steps
     from imageworks.plan.facts import PruneOptions
-    from imageworks.reconcile.run import RunOptions
+    from imageworks.reconcile.run_options import RunOptions
 
     options = RunOptions(
         names=tuple(names or ()),

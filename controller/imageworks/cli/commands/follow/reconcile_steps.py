@@ -24,7 +24,8 @@ from imageworks.foundation.texts import human_bytes
 from imageworks.operations.fleet.report import RunReport
 from imageworks.operations.session import Session
 from imageworks.plan.plan import Plan
-from imageworks.reconcile.run import Run, RunOptions
+from imageworks.reconcile.run import Run
+from imageworks.reconcile.run_options import RunOptions
 from imageworks.registry.entries.lookup import find_in
 
 if TYPE_CHECKING:
@@ -100,8 +101,10 @@ def _show_here(run: Run, plan: Plan, view: PlanView) -> bool:
         show_plan(plan, view)
         return True
     from imageworks.plan.compare import compare
+    from imageworks.reconcile.phases.compare_base import compare_with_base
 
-    compared = compare(plan, run.situation) if view.base is None else run.compared(view.base, labels=view.labels)
+    base = view.base
+    compared = compare(plan, run.situation) if base is None else compare_with_base(run, base, labels=view.labels)
     return show_compared([compared], about=plan.host)
 
 

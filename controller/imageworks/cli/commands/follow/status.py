@@ -41,7 +41,8 @@ def status_command(
     """
     from imageworks.operations.hosts import RegistryHosts
     from imageworks.providers.ollama.leftovers import leftovers_here, notes_on
-    from imageworks.reconcile.run import Run, RunOptions
+    from imageworks.reconcile.run import Run
+    from imageworks.reconcile.run_options import RunOptions
 
     session = start_session(registry)
     root, host = session.root, session.host

@@ -22,7 +22,7 @@ from imageworks.operations.session import Session
 if TYPE_CHECKING:
     from types import FrameType
 
-    from imageworks.reconcile.run import RunOptions
+    from imageworks.reconcile.run_options import RunOptions
 
 SHORTEST_INTERVAL: Final = 1.0
 LONG_LIVED_THRESHOLD: Final = 10_000  # objects
