@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from imageworks.files.safe_paths import is_there
 from imageworks.files.state import STATE_FILE, StateDatabase
 from imageworks.git.proposal_branch import Proposed
 from imageworks.git.repository import RegistryRepository
@@ -16,7 +15,7 @@ from imageworks.git.values import CommitResult
 from imageworks.host.settings import HostSettings
 from imageworks.providers.locations import HostLocations
 from imageworks.reconcile.commit import CommitDraft, RegistryCommitter
-from imageworks.reconcile.observers import known_locations
+from imageworks.reconcile.observers import known_locations, remember_disks
 from imageworks.reconcile.open_registry import locked, read_registry
 from imageworks.reconcile.remote_sync import Synchronizer, publish
 from imageworks.reconcile.signature_policy import check_signing, refuse_unsigned
@@ -147,18 +146,6 @@ class RecordSession:
             sign=commits.sign,
         )
 
-    def _mark(self, entries: Iterable[Entry]) -> None:
-        """Remember which disks the models are on that were recorded."""
-        locations = self.places.locations
-        paths = [entry.path for entry in entries if entry.path is not None and entry.files and not is_in_store(entry)]
-        for path in paths:
-            if locations.root_of(path) is None and is_there(path):
-                locations.remember_mount(path, self.state)
-        roots = {root for path in paths if (root := locations.root_of(path)) is not None}
-        for root in sorted(roots):
-            if self.host.allows(root):
-                locations.mark(root, self.state)
-
     def commit(self, edits: Edits) -> CommitResult | None:
         """Commit edits with the snapshot that follows from them; ``None`` when there is nothing to commit."""
         if not edits:
@@ -179,7 +166,7 @@ class RecordSession:
         if committed is None:
             return None
         result, self.registry = committed
-        self._mark(edits.written.values())
+        remember_disks(self.places.locations, self.host, self.state, edits.written.values())
         sent = publish(Synchronizer(self._repository, self._recorder, os.environ), self.registry, asked=None)
         if sent.problem is not None:
             raise sent.problem

@@ -1,7 +1,7 @@
 """What a run looks with: this host's disks and locations, sources of models, stores; opened when first used."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from imageworks.files.content_index import ContentIndex
 from imageworks.files.digests import Algorithm, Digest
 from imageworks.files.locations import Locations
 from imageworks.files.progress import Progress
+from imageworks.files.safe_paths import is_there
 from imageworks.files.size_index import FolderIndex
 from imageworks.files.state import StateDatabase
 from imageworks.host.settings import HostSettings
@@ -36,6 +37,25 @@ def known_locations(registry: RegistryState, state: StateDatabase) -> Locations:
     entries = [entry for entry in registry.entries.values() if entry.files and not is_in_store(entry)]
     recorded = [path for entry in entries if (path := entry.path) is not None]
     return Locations(state.locations(), recorded=recorded, verified_on=verified_on)
+
+
+def remember_disks(locations: Locations, host: HostSettings, state: StateDatabase, entries: Iterable[Entry]) -> None:
+    """Remember the disks that recorded models are on."""
+    roots = set()
+    for path in {entry.path for entry in entries if entry.path is not None and entry.files and not is_in_store(entry)}:
+        root = locations.root_of(path)
+        if root is not None:
+            roots.add(root)
+        elif is_there(path):
+            locations.remember_mount(path, state)
+    mark_roots(locations, host, state, roots)
+
+
+def mark_roots(locations: Locations, host: HostSettings, state: StateDatabase, roots: Iterable[Path]) -> None:
+    """Leave markers at the roots of locations that have none, and remember which disk is there."""
+    for root in sorted(roots):
+        if root in locations.roots and host.allows(root):
+            locations.mark(root, state)
 
 
 class HostObservers:

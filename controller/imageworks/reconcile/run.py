@@ -1,20 +1,15 @@
 """One reconcile run: lock, gather, plan, apply, commit. The door through which every command reconciles."""
 
 import math
-import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
 from imageworks.files.progress import Progress
-from imageworks.files.safe_paths import is_folder, is_there
-from imageworks.files.staging import sweep_stale
 from imageworks.files.state import StateError
-from imageworks.files.unfinished import find_unfinished
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BranchMovedError, CommitResult, LockHeldError
 from imageworks.host.predecessor_files import find_foreign
@@ -24,10 +19,11 @@ from imageworks.plan.plan import Action, Change, Plan, Reason
 from imageworks.plan.report import CANCELLED, ModelResult, OperationCancelledError, Report, still_planned
 from imageworks.providers.folder.resumable import ResumableModels, names_by_root, resumable_models
 from imageworks.providers.record import undeclared_entry
-from imageworks.providers.shared_files import SharedFiles
 from imageworks.reconcile.commit import CommitDraft
 from imageworks.reconcile.commit_message import commit_message, trailers
+from imageworks.reconcile.observers import mark_roots, remember_disks
 from imageworks.reconcile.open_registry import is_as_read, locked
+from imageworks.reconcile.phases.clear_up import finish_publishes, settle_recorded, sweep
 from imageworks.reconcile.phases.planning import Planning
 from imageworks.reconcile.phases.record_space import check_room
 from imageworks.reconcile.planner import waves
@@ -36,7 +32,7 @@ from imageworks.reconcile.run_options import RunOptions
 from imageworks.reconcile.settled.watch import SettledWatch
 from imageworks.reconcile.signature_policy import check_signing, refuse_unsigned
 from imageworks.registry.commit_reader import MANY, RevisionReader
-from imageworks.registry.entries.entry import STORE_PROVIDERS, Entry, is_in_store
+from imageworks.registry.entries.entry import is_in_store
 from imageworks.registry.entries.lookup import known_names
 from imageworks.registry.load import NOTHING_DECLARED
 
@@ -139,7 +135,7 @@ class Run(Planning):
         self.look(self._open)
         if not self.options.read_only:
             self.observers.disk.kept_in = self.state
-            self._recover()
+            finish_publishes(self)
         if not (self.options.read_only or self.options.names):
             self._watch = SettledWatch(
                 self.repository,
@@ -149,17 +145,6 @@ class Run(Planning):
                 staging=self.staging_roots(),
                 journal=self.intents.folder,
             )
-
-    def _recover(self) -> None:
-        """Finish publishes that a killed run left half-way, wherever a location of ours exists."""
-        from imageworks.files.publish import recover
-
-        for root in self.places.existing_roots(self.registry.manifests.values()):
-            try:
-                for report in recover(root, on_error=lambda error: self.notes.append(error.render())):
-                    self.notes.append(f"{report.target}: finished a publish that was interrupted")
-            except OSError as error:
-                self.notes.append(f"{_told(error, root)}; nothing was finished there")
 
     def apply(
         self, plan: Plan, *, skipped: Mapping[str, str] | None = None, also: Iterable[ModelResult] = ()
@@ -200,15 +185,16 @@ class Run(Planning):
         del cases
         with suppress(StateError):
             done = {one.change.name for one in outcomes if one.done}
-            self._mark(root for root, names in roots.items() if not done.isdisjoint(names))
+            used = [root for root, names in roots.items() if not done.isdisjoint(names)]
+            mark_roots(self.places.locations, self.host, self.state, used)
         result = self._commit(outcomes) if self.options.commit else None
         with suppress(StateError):
-            self._mark_known()
+            self._remember_disks()
         self.claims.release()
         if result is not None:
             self._settle(outcomes, roots, resumable)
         if self.options.commit:
-            self._settle_recorded()
+            settle_recorded(self)
         return self._report(outcomes, result, skip)
 
     def _bring_ahead(self, chosen: list[Change]) -> tuple[list[Change], list[ModelResult]]:
@@ -279,8 +265,11 @@ class Run(Planning):
     def _keep_learned(self) -> None:
         """Remember what looking taught; where the state takes nothing now, it is only looked at again."""
         with suppress(StateError):
-            self._mark_known()
+            self._remember_disks()
             self.observers.disk.keep(self.state)
+
+    def _remember_disks(self) -> None:
+        remember_disks(self.places.locations, self.host, self.state, self.registry.entries.values())
 
     def _send_the_rest(self) -> None:
         """Send what was committed, where the command did not see to it."""
@@ -320,65 +309,15 @@ class Run(Planning):
 
     def tidy(self) -> None:
         """Clear away what killed runs left, where the plan has nothing to do; writes nothing where nothing is left."""
-        self._settle_recorded()
+        settle_recorded(self)
         self.recorder.records.write_compatible(self.registry)
         self._keep_learned()
         if not self.situation.records_stale:
             self.recorder.records.remember(self.registry)
         if not self.options.names:
-            self._sweep(self.staging_roots(), resumable_models(self.situation))
+            sweep(self, self.staging_roots(), resumable_models(self.situation))
         if self._watch is not None:
             self._watch.keep(self.registry, self.planned, self.situation)
-
-    def _settle_recorded(self) -> None:
-        """Forget what was to be published where the last plan looked, and has nothing more to do with it.
-
-        A repair that was killed before its commit leaves what is recorded already: no later change takes up its note.
-        """
-        planned = self.planned
-        left = {change.name for change in planned.changes} | set(self.situation.blocked)
-        for name, path in self.intents.announced().items():
-            if name in left or (self.options.names and name not in self.options.names):
-                continue
-            entry = self.registry.entries.get(name)
-            if (entry is not None and entry.path == path) or not (planned.has_errors or is_there(path)):
-                self.intents.settle(name)
-
-    def _mark_known(self) -> None:
-        """Remember the disks that recorded models are on."""
-        locations = self.places.locations
-        entries = (entry for entry in self.registry.entries.values() if entry.files and not is_in_store(entry))
-        roots = set()
-        for path in {entry.path for entry in entries if entry.path is not None}:
-            root = locations.root_of(path)
-            if root is not None:
-                roots.add(root)
-            elif is_there(path):
-                locations.remember_mount(path, self.state)
-        self._mark(roots)
-
-    def _mark(self, roots: Iterable[Path]) -> None:
-        """Leave markers at the roots of locations that have none, and remember which disk is there."""
-        locations = self.places.locations
-        for root in sorted(roots):
-            if root in locations.roots and self.host.allows(root):
-                locations.mark(root, self.state)
-
-    def _sweep(self, roots: Iterable[Path], resumable: ResumableModels) -> None:
-        """Remove what interrupted runs left of declared models and none would resume, and what is old.
-
-        Of a suspended or blocked model it is not known what it would resume, so all of its stays. Nor is what nobody
-        declares thrown away: whoever broke a `download` off was told that it can be resumed.
-        """
-        owner = self.owner
-        unknown = {*self.registry.blocked, *self.situation.blocked, *resumable.unknown, *self.claims.elsewhere()}
-        declared = {owner + name for name in resumable.declared}
-        for root in filter(is_folder, roots):
-            try:
-                young = {one.owner for one in find_unfinished([root]) if one.owner not in declared and not one.is_old()}
-                sweep_stale(root, resumable.keys, owner=owner, spare=young | {owner + name for name in unknown})
-            except OSError as error:
-                self.notes.append(f"{_told(error, root)}; nothing was swept there")
 
     @property
     def cancelled(self) -> bool:
@@ -397,45 +336,9 @@ class Run(Planning):
         if not changes:
             return []
         # Imported here: a run with nothing to do is not to load the engine and the detection, half of its start-up.
-        from imageworks.providers.folder.apply import ApplyContext
-        from imageworks.providers.folder.describe import describe
-        from imageworks.reconcile.apply_plan import Hands, apply_changes
-        from imageworks.transfer.engine import TransferEngine
-        from imageworks.transfer.job import TransferOptions
+        from imageworks.reconcile.phases.carry_out import carry_out
 
-        host = self.host
-        transfer = self.registry.settings.transfer.on_host(host.max_connections, host.max_concurrent_downloads)
-        jobs = self.options.jobs or transfer.jobs
-        options = TransferOptions(
-            connections=transfer.connections,
-            jobs=jobs,
-            limit_bytes_per_second=transfer.limit,
-            allow_http=self.sources.allow_http,
-            guard=self.sources.guard(),
-        )
-        with TransferEngine(options) as engine:
-            tools = ApplyContext(
-                engine=engine,
-                state=self.state,
-                intents=self.intents,
-                places=self.places,
-                host=self.host,
-                progress=self.progress,
-                owner=self.owner,
-                describe=describe,
-                sharing=SharedFiles(self.registry.entries.values()),
-                registry=self.repository.root,
-                withdraw=self._withdraw,
-                policies=self.registry.settings.policies.on(datetime.now(UTC).date()),
-            )
-            places, registry = self.places, self.registry
-            entries = {name: places.current(entry) for name, entry in registry.entries.items()}
-            hands = Hands(tools, self.store, self.options.cancel)
-            return apply_changes(changes, cases, entries, hands, jobs=jobs, ahead=ahead)
-
-    def _withdraw(self, entry: Entry) -> None:
-        for name in STORE_PROVIDERS & entry.part("metadata").keys():
-            self.store(name).withdraw(entry)
+        return carry_out(self, changes, cases, ahead=ahead)
 
     def _commit(self, outcomes: Collection[ModelResult]) -> CommitResult | None:
         """Commit entries and snapshot, with what was declared."""
@@ -471,16 +374,12 @@ class Run(Planning):
                 self.intents.settle(outcome.change.name)
         if self.options.names or any(not outcome.done for outcome in outcomes):
             return
-        self._sweep(roots, resumable)
+        sweep(self, roots, resumable)
 
 
 def _has_arrived(outcome: ModelResult) -> bool:
     """Return whether the files of a model came, though something that follows from them failed."""
     return outcome.recorded and outcome.entry is not None and bool(outcome.entry.files)
-
-
-def _told(error: OSError, root: Path) -> str:
-    return f"{error.filename or root}: {os.strerror(error.errno or 0)}"
 
 
 def _prunes(change: Change) -> bool:
