@@ -28,6 +28,7 @@ from imageworks.files.mounts import mount_of
 from imageworks.files.renames import sync_file
 from imageworks.files.safe_names import STAGING_NAME, check_relative_name
 from imageworks.files.safe_paths import check_below, make_folder
+from imageworks.files.stat_cache import look_of
 from imageworks.files.writers import why_not_ours, why_shared
 from imageworks.foundation.bounded_json import read_json_file
 from imageworks.foundation.ending import go_on
@@ -303,7 +304,7 @@ class StagingArea:
         finally:
             os.close(descriptor)
         try:
-            if how is not Reuse.COPY and (shared or known is None or not _unchanged(known, found)):
+            if how is not Reuse.COPY and (shared or known is None or look_of(known) != look_of(found)):
                 self._verify_taken(file)
         except DigestMismatchError:
             self.discard_part(file)
@@ -349,7 +350,7 @@ class StagingArea:
                 if error.errno not in NO_LINK:
                     raise
             else:
-                if _same(found, self.part(file).lstat()):
+                if look_of(found)[:-1] == look_of(self.part(file).lstat())[:-1]:  # linking it changed the last
                     return Reuse.HARD_LINK
         finally:
             os.close(part)
@@ -423,19 +424,6 @@ def write_all(descriptor: int, data: memoryview) -> None:
 def _remove_if_empty(folder: Path) -> None:
     with suppress(OSError):  # it holds something, is gone, or stays because its disk says so
         folder.rmdir()
-
-
-def _same(one: os.stat_result, other: os.stat_result) -> bool:
-    return (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) == (
-        other.st_dev,
-        other.st_ino,
-        other.st_size,
-        other.st_mtime_ns,
-    )
-
-
-def _unchanged(one: os.stat_result, other: os.stat_result) -> bool:
-    return _same(one, other) and one.st_ctime_ns == other.st_ctime_ns
 
 
 def _allocated(path: Path) -> int:

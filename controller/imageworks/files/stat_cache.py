@@ -34,14 +34,14 @@ class StatCache:
     def get(self, path: Path, status: os.stat_result) -> str:
         """Return what was kept of a file that looks like this; empty where nothing was."""
         kept = self._read().get(str(path)) if status.st_size >= SMALLEST else None
-        look = _look(status)
+        look = _prefix(status)
         return kept.removeprefix(look) if isinstance(kept, str) and kept.startswith(look) else ""
 
     def keep(self, path: Path, status: os.stat_result, meaning: str) -> None:
         """Keep what a file is that looked like this when it was known to be so."""
         if status.st_size < SMALLEST:
             return
-        text = json.dumps({**self._read(), str(path): f"{_look(status)}{meaning}"})
+        text = json.dumps({**self._read(), str(path): f"{_prefix(status)}{meaning}"})
         draft = self._note.with_suffix(".new")
         with suppress(OSError):  # nothing is lost but time; so it is not synced either
             draft.unlink(missing_ok=True)  # of a killed run: whoever writes holds the registry's lock
@@ -62,6 +62,10 @@ def is_settled(status: os.stat_result) -> bool:
     return time.time() - max(status.st_mtime, status.st_ctime) > SETTLED_SECONDS
 
 
-def _look(status: os.stat_result) -> str:
-    numbers = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return " ".join(map(str, numbers)) + " "
+def look_of(status: os.stat_result) -> tuple[int, ...]:
+    """Return how a file looks: device, inode, size, and in ns when its bytes and when anything of it changed last."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _prefix(status: os.stat_result) -> str:
+    return " ".join(map(str, look_of(status))) + " "
