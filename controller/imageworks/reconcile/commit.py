@@ -18,7 +18,7 @@ from imageworks.registry.documents.diagnostic import Refusal
 from imageworks.registry.entries.entry import FOLDER as ENTRIES
 from imageworks.registry.entries.entry import Entry, entry_file, has_recorded_files
 from imageworks.registry.entries.merge import snapshot_file
-from imageworks.registry.load import NOTHING_DECLARED, RegistryState, load_registry, records_tip
+from imageworks.registry.load import NOTHING_DECLARED, RegistryState, keep_declared, load_registry, records_tip
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
 from imageworks.registry.settings.settings import FILE as SETTINGS_FILE
 
@@ -135,6 +135,7 @@ class RegistryCommitter:
             self.records.remember(after, snapshot)
             del snapshot
             self.records.write_compatible(after)
+            keep_declared(after, recording.manifests, self.parsed)
             return result, after
         raise AssertionError  # the last attempt returns or raises
 

@@ -31,7 +31,7 @@ from imageworks.reconcile.remote_sync import Sent, publish
 from imageworks.reconcile.run_options import RunOptions
 from imageworks.reconcile.settled.watch import SettledWatch
 from imageworks.reconcile.signature_policy import check_signing, refuse_unsigned
-from imageworks.registry.commit_reader import MANY, RevisionReader
+from imageworks.registry.commit_reader import RevisionReader
 from imageworks.registry.entries.entry import is_in_store
 from imageworks.registry.entries.lookup import known_names
 from imageworks.registry.load import NOTHING_DECLARED
@@ -119,9 +119,8 @@ class Run(Planning):
         self.options = replace(self.options, names=names)
         if files != self._declared:  # ten thousand manifests are not to be parsed for other words
             self._declared, self._watch = dict(files), None
-            if len(files) > MANY:  # nor are those that they take the place of to stand beside them
-                self.forget()
-                self.registry = replace(self.registry, manifests={}, documents={})
+            self.forget()  # nor are those that they take the place of to stand beside them
+            self.registry = replace(self.registry, manifests={}, documents={})
             self.registry = self.recorder.load(self._declared, revision=self.registry.revision)
 
     def check_signing(self) -> None:

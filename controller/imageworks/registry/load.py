@@ -1,6 +1,6 @@
 """Load a registry as one commit has it: manifests, this host's entries, settings, and what is wrong in any of them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -250,6 +250,21 @@ def let_others_go(repository: RegistryRepository, registry: RegistryState, cache
     own = _agreement(repository, registry.revision, repository.folders(registry.recorded, entries.FOLDER))
     for key in cache.in_memory.keys() - {own}:
         del cache.in_memory[key]
+
+
+def keep_declared(registry: RegistryState, declared: Collection[str], cache: ParsedDocuments) -> None:
+    """Keep all manifests for the next command, where room was made for those that were declared and are committed."""
+    if len(declared) > MANY:
+        cache.replace_values(_by_id(registry.documents.values()))
+
+
+def _by_id(documents: Iterable[Document]) -> Iterator[tuple[str, "JsonValue"]]:
+    for document in documents:
+        places = document.find_places
+        if isinstance(places, _Places):
+            yield places.reference.id, document.value
+        elif isinstance(places, _PlacesOf):
+            yield blob_id(places.content), document.value
 
 
 def _agreement(repository: RegistryRepository, revision: str | None, hosts: Iterable[str]) -> str:

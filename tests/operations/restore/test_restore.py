@@ -246,6 +246,31 @@ def test_every_earlier_state_of_what_is_declared_can_come_back(world: World, see
     assert_sound(world.git_root)
 
 
+@pytest.mark.parametrize("most", [1, 2_000])
+def test_so_many_manifests_come_back_that_room_is_made_for_them(
+    world: World, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"model-{number}" for number in range(6)]
+    for name in names[:5]:
+        world.declare(name, source={"huggingface": f"acme/{name}"}, state="suspended", commit=False)
+    world.commit("As they were")
+    git(world.git_root, "tag", "then")
+    (world.root / f"models/{names[0]}.yaml").unlink()
+    for name in names[2:]:
+        world.declare(name, source={"huggingface": f"acme/{name}-new"}, state="suspended", commit=False)
+    world.commit("As they are")
+    world.reconcile()
+    monkeypatch.setattr("imageworks.registry.load.MANY", most)
+    back(world, "restore", "--from", "then")
+    assert git(world.git_root, "diff", "then", "--", "models") == ""
+    if most == 1:  # what was parsed for the restore is not parsed again
+        monkeypatch.delattr("imageworks.registry.load.check_manifest")
+    planned = json.loads(command("reconcile", "--dry-run", "--json", "--registry", world.root).out)
+    assert (planned["suspended"], planned["changes"], planned["diagnostics"]) == (5, [], [])
+    listed = command("list", "--include-logical", "--quiet", "--registry", world.root)
+    assert listed.out.split() == names[:5], listed
+
+
 def test_settings_stay_and_are_told(moved_on: tuple[World, HubRepository]) -> None:
     world, _ = moved_on
     world.configure(prune=True)

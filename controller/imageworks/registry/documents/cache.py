@@ -5,7 +5,7 @@ import json
 import os
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from itertools import dropwhile, islice, takewhile
+from itertools import chain, dropwhile, islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from zlib import crc32
@@ -114,8 +114,14 @@ class ParsedDocuments:
 
     def save(self) -> None:
         """Write what was used, when it is not what was read; a cache that cannot be written is none."""
-        if self._let_go or self._used.keys() == self._values.keys() | self._texts.keys():
-            return
+        if not (self._let_go or self._used.keys() == self._values.keys() | self._texts.keys()):
+            self._write(self._lines())
+
+    def replace_values(self, values: "Iterator[tuple[str, JsonValue]]") -> None:
+        """Write others than the file has, with its texts, which nobody reads for that: also what let them go may."""
+        self._write(self._with_texts(values))
+
+    def _write(self, lines: "Iterator[bytes]") -> None:
         import tempfile
 
         with suppress(OSError, ForeignFolderError):
@@ -123,7 +129,7 @@ class ParsedDocuments:
             descriptor, draft = tempfile.mkstemp(dir=self._file.parent, prefix=self._file.name)
             try:
                 with os.fdopen(descriptor, "wb") as stream:
-                    stream.writelines(self._lines())
+                    stream.writelines(lines)
                 Path(draft).replace(self._file)
             except OSError:
                 Path(draft).unlink(missing_ok=True)
@@ -172,15 +178,26 @@ class ParsedDocuments:
                 raise ValueError(self._file)
             yield stream
 
+    def _used_values(self) -> "Iterator[tuple[str, JsonValue]]":
+        return ((key, value) for key, value in self._used.items() if not isinstance(value, KeptText))
+
+    def _lines_of(self, values: "Iterator[tuple[str, JsonValue]]") -> "Iterator[bytes]":
+        yield json.dumps(self._format).encode() + b"\n"
+        while some := dict(islice(values, DOCUMENTS_A_LINE)):
+            yield json.dumps(some, separators=(",", ":")).encode() + b"\n"
+
+    def _with_texts(self, values: "Iterator[tuple[str, JsonValue]]") -> "Iterator[bytes]":
+        """Yield values as the file holds them, and what follows its own as it stands there."""
+        yield from self._lines_of(chain(self._used_values(), values))
+        with suppress(*_UNUSABLE), self._opened() as stream:
+            yield from dropwhile(_holds_values, iter(stream.readline, b""))
+
     def _lines(self) -> "Iterator[bytes]":
         """Yield the file in pieces: written or read at once, its text would take as much memory as its documents.
 
         Some values a line; then some summaries a line, each followed by the texts that they are of.
         """
-        yield json.dumps(self._format).encode() + b"\n"
-        values = ((key, value) for key, value in self._used.items() if not isinstance(value, KeptText))
-        while some := dict(islice(values, DOCUMENTS_A_LINE)):
-            yield json.dumps(some, separators=(",", ":")).encode() + b"\n"
+        yield from self._lines_of(self._used_values())
         kept = ((key, value) for key, value in self._used.items() if isinstance(value, KeptText))
         while few := list(islice(kept, DOCUMENTS_A_LINE)):
             summaries = [(key, len(one.text), one.summary) for key, one in few]
