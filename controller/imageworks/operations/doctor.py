@@ -7,8 +7,9 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from imageworks.files.errors import Aria2NotFoundError
 from imageworks.files.mounts import largest_file, mount_of
@@ -57,10 +58,9 @@ def examine(root: Path | None, host: HostSettings, *, offline: bool, asked: Path
     found += _isolated("git-identity", partial(_identity, root))
     found += _isolated("locks", partial(_locks, root, host))
     found += _isolated("snapshot", partial(_snapshots, root, host))
-    models, seen = Counter[str](), list[Mapping[Path, str]]()
-    found += _isolated("registry", partial(_registry, root, host, models, seen))
-    roots = {name: root for roots in seen for root, name in roots.items()}
-    return [*found, *_isolated("hub", lambda: checkups(host, models, roots, offline=offline))]
+    seen = _registry(root, host)
+    roots = {name: root for root, name in seen.roots.items()}
+    return [*found, *seen.results, *_isolated("hub", lambda: checkups(host, seen.models, roots, offline=offline))]
 
 
 def _isolated(code: str, look: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
@@ -68,11 +68,15 @@ def _isolated(code: str, look: Callable[[], Iterable[CheckResult]]) -> list[Chec
     found: list[CheckResult] = []
     try:
         found.extend(look())
-    except ImageworksError as error:
-        found.append(wrong(code, error.message, error.remedy or f"Mend what is said of {code}, and run doctor again."))
-    except OSError as error:
-        found.append(wrong(code, f"{error.filename or code}: {error.strerror}", "Make it readable by you."))
+    except (ImageworksError, OSError) as error:
+        found.append(_failure(code, error))
     return found
+
+
+def _failure(code: str, error: ImageworksError | OSError) -> CheckResult:
+    if isinstance(error, ImageworksError):
+        return wrong(code, error.message, error.remedy or f"Mend what is said of {code}, and run doctor again.")
+    return wrong(code, f"{error.filename or code}: {error.strerror}", "Make it readable by you.")
 
 
 def _aria2c() -> Iterator[CheckResult]:
@@ -163,20 +167,36 @@ def _snapshots(root: Path, host: HostSettings) -> Iterator[CheckResult]:
         yield well("snapshot", "every snapshot is what its manifests and entries give")
 
 
-def _registry(
-    root: Path, host: HostSettings, models: Counter[str], seen: list[Mapping[Path, str]]
-) -> Iterator[CheckResult]:
-    """Yield what is wrong with documents and locations, having counted the models of each store and seen the roots."""
-    with RecordSession.open(root, host, read_only=True) as ledger:
-        manifests, entries = ledger.registry.manifests, ledger.registry.entries
-        for name in {*manifests, *entries}:
-            models.update(stores_spoken_of(manifests.get(name), entries.get(name)))
-        try:
-            yield from _documents(ledger.registry)
-            for one in shown_locations(ledger):
-                yield from _location(one, host)
-        finally:
-            seen.append(ledger.places.locations.roots)
+class _Registry(NamedTuple):
+    """What a registry shows.
+
+    Args:
+        results: What is wrong with documents and locations.
+        models: How many models each store has.
+        roots: The names of locations by their roots.
+    """
+
+    results: Sequence[CheckResult]
+    models: Counter[str]
+    roots: Mapping[Path, str]
+
+
+def _registry(root: Path, host: HostSettings) -> _Registry:
+    try:
+        with RecordSession.open(root, host, read_only=True) as ledger:
+            manifests, entries = ledger.registry.manifests, ledger.registry.entries
+            spoken_of = (stores_spoken_of(manifests.get(name), entries.get(name)) for name in {*manifests, *entries})
+            models = Counter(chain.from_iterable(spoken_of))
+            results = _isolated("registry", partial(_recorded, ledger, host))
+            return _Registry(results, models, ledger.places.locations.roots)
+    except (ImageworksError, OSError) as error:
+        return _Registry([_failure("registry", error)], Counter(), {})
+
+
+def _recorded(ledger: RecordSession, host: HostSettings) -> Iterator[CheckResult]:
+    yield from _documents(ledger.registry)
+    for one in shown_locations(ledger):
+        yield from _location(one, host)
 
 
 def _documents(registry: RegistryState) -> Iterator[CheckResult]:
