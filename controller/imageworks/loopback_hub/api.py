@@ -14,7 +14,7 @@ from imageworks.loopback_hub.rate_limit import RateLimit
 from imageworks.loopback_hub.repositories import ServedRepositories
 from imageworks.loopback_hub.repository import Reference, Repository
 from imageworks.loopback_hub.responses import SAFE_METHODS, ReplyError, file_response, json_response, read_only
-from imageworks.loopback_hub.search import searched
+from imageworks.loopback_hub.search import asked_by_name, searched
 from imageworks.loopback_hub.signed_links import LinkSigner
 
 VERBS: Final = frozenset({"revision", "tree", "commits", "refs", "paths-info", "auth-check"})
@@ -135,13 +135,14 @@ class HubApi:
     def _search(self, request: Request, user: str | None) -> Response:
         if request.method not in SAFE_METHODS:
             raise read_only()
-        names = (name for name in self._catalogue.names() if user is not None or name not in self._access.private)
+        query = parse_qs(request.query)
         infos = []
-        for name in names:
+        for name in asked_by_name(self._catalogue.names(), query):
+            if user is None and name in self._access.private:
+                continue
             asked = self._ask(request, name, user)
             if (snapshot := asked.repository.resolve("main")) is not None:
                 infos.append(self._info(asked, snapshot, blobs=False))
-        query = parse_qs(request.query)
         found = searched(infos, query)
         fields = {key: values[-1] for key, values in query.items()}
         size = min(_number(fields, "limit", SEARCH_PAGE), self._page_size) or 1

@@ -21,18 +21,21 @@ SORTS: Final[Mapping[str, Callable[[Info], object]]] = {
 TRUE: Final = frozenset({"true", "1"})
 
 
-def searched(infos: Iterable[Info], query: Mapping[str, list[str]]) -> list[dict[str, object]]:
-    """Return the models that a query asks for, in its order and with its fields."""
+def asked_by_name(names: Iterable[str], query: Mapping[str, list[str]]) -> list[str]:
+    """Return the repositories whose names a query asks for; what others hold need not be looked at."""
     words = " ".join(query.get("search", [])).lower().split()
-    tags = {*query.get("filter", []), *query.get("pipeline_tag", [])}
     authors = {author.lower() for author in query.get("author", [])}
-    chosen = [
-        info
-        for info in infos
-        if all(word in str(info["id"]).lower() for word in words)
-        and tags <= {*_texts(info["tags"]), str(info.get("pipeline_tag"))}
-        and (not authors or str(info["author"]).lower() in authors)
+    return [
+        name
+        for name in names
+        if all(word in name.lower() for word in words) and (not authors or name.rpartition("/")[0].lower() in authors)
     ]
+
+
+def searched(infos: Iterable[Info], query: Mapping[str, list[str]]) -> list[dict[str, object]]:
+    """Return those of some models that have the tags that a query asks for, in its order and with its fields."""
+    tags = {*query.get("filter", []), *query.get("pipeline_tag", [])}
+    chosen = [info for info in infos if tags <= {*_texts(info["tags"]), str(info.get("pipeline_tag"))}]
     sort = query.get("sort", ["trendingScore"])[-1]
     if sort not in SORTS:
         raise ReplyError(HTTPStatus.BAD_REQUEST, f"Invalid sort parameter: {sort}")
