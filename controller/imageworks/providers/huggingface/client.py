@@ -3,6 +3,7 @@
 huggingface_hub asks the questions, over our session (``library.py``); it is loaded by the first one.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 MOST_FILES: Final = 200_000
 MOST_COMMITS: Final = 1_000
+MOST_NAMED: Final = 256
+"""Commits whose files are known by name until they are listed, which follows at once; of all, they take 10 MB."""
 _LONGEST_REVISION: Final = 255
 
 
@@ -75,7 +78,7 @@ class HubClient(Closing):
         self._session = HubSession(endpoint, find_token, self._pool, self._pace, offline=offline, guard=guard)
         self._mirrors: Sequence[HubMirror] = ()
         self._cache = HubCache(cache_dir, self._session.endpoint, writable=write_cache)
-        self._answered: dict[tuple[str, str], ResolvedRevision] = {}  # over the network, by name and commit
+        self._named: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
         self._open_to_all: set[tuple[str, str]] = set()
 
     @classmethod
@@ -143,7 +146,7 @@ class HubClient(Closing):
     def ask_anew(self) -> None:
         """Ask from now on for what was known of commits too, as whoever doubts it wants."""
         self._cache.distrust()
-        self._answered.clear()
+        self._named.clear()
 
     def resolve(self, repo: str, revision: str = "main") -> ResolvedRevision:
         """Return the commit that a revision is now, and what the hub says of it.
@@ -164,9 +167,11 @@ class HubClient(Closing):
             )
         self._cache.remember_revision(repo, resolved)
         for name in {repo, resolved.repo}:
-            self._answered[name, resolved.commit] = resolved
+            self._named[name, resolved.commit] = resolved.siblings or ()
             if (said.gated, said.private) == (False, False):
                 self._open_to_all.add((name, resolved.commit))
+        while len(self._named) > MOST_NAMED:
+            self._named.popitem(last=False)
         return resolved
 
     def listing(self, repo: str, commit: str) -> Listing:
@@ -175,7 +180,9 @@ class HubClient(Closing):
         known = self._cache.listing(repo, commit)
         if known is not None:
             return known
-        revision = self._answered.get((repo, commit)) or self.resolve(repo, commit)
+        siblings = self._named.get((repo, commit))
+        if siblings is None:
+            siblings = self.resolve(repo, commit).siblings
         tree = f"{self._api(repo)}/tree/{commit}"
         try:
             found = self._ask(repo, commit, lambda _: _files(tree))
@@ -186,7 +193,7 @@ class HubClient(Closing):
             if not found or any(one["oid"] is None for one in found):
                 raise
         listing = read_listing(repo, commit, found, url=tree)
-        listing = confirmed(listing, revision.siblings, host=f"{self._session.host}{proxied(tree)}")
+        listing = confirmed(listing, siblings, host=f"{self._session.host}{proxied(tree)}")
         if listing.confirmed:
             self._cache.remember_listing(listing)
         return listing

@@ -48,7 +48,7 @@ def read_revision(said: "ModelInfo", *, ref: str, url: str) -> ResolvedRevision:
     fields: dict[str, object] = getattr(said.card_data, "__dict__", {})
     card = {name: value for name, value in fields.items() if value is not None and name != "eval_results"}
     listed: object = said.tags
-    tags = tuple(tag for tag in listed if isinstance(tag, str)) if isinstance(listed, list) else ()
+    tags = tuple(sys.intern(tag) for tag in listed if isinstance(tag, str)) if isinstance(listed, list) else ()
     siblings = None if said.siblings is None else tuple(one.rfilename for one in said.siblings)
     if not all(isinstance(name, str) for name in siblings or ()):
         raise UnexpectedReplyError(f"{url}: a file of the commit has no name")
