@@ -72,6 +72,7 @@ class DiskObserver:
         self.kept_in: StateDatabase | None = None
         """Where what is learned is kept as it comes, where looking may write."""
         self._learned = 0
+        self._names: dict[frozenset[str], frozenset[str]] = {}  # most models have files of the same names
 
     def keep(self, state: StateDatabase) -> None:
         """Remember what looking has taught, so that nobody has to look so closely again."""
@@ -146,12 +147,13 @@ class DiskObserver:
             matching.add(file.path)
             if (real := os.path.realpath(path)) != str(base / file.path):
                 linked[file.path] = real
+        names = frozenset(matching) or NO_FILES
         return TargetContents(
             exists=True,
-            matching=frozenset(matching),
-            differing=frozenset(differing),
-            linked=linked,
-            linked_folders=frozenset(folders),
+            matching=self._names.setdefault(names, names),
+            differing=frozenset(differing) or NO_FILES,
+            linked=linked or NOTHING,
+            linked_folders=frozenset(folders) or NO_FILES,
         )
 
     def copied(self, sources: Collection[Path]) -> tuple[str, ...]:

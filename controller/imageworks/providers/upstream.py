@@ -17,7 +17,7 @@ from imageworks.foundation.bounded_json import LARGEST, read_json
 from imageworks.foundation.closing import Closing
 from imageworks.foundation.errors import ImageworksError
 from imageworks.host.settings import HostSettings
-from imageworks.plan.facts import Blocker, DeclaredModel, ResolvedSource
+from imageworks.plan.facts import NO_FILES, Blocker, DeclaredModel, ResolvedSource
 from imageworks.plan.plan import Reason, reason_of
 from imageworks.providers.dispatch import PROVIDERS, file_provider
 from imageworks.registry.settings.mirrors import Mirror
@@ -164,7 +164,7 @@ class SourceResolver:
     def _cleared(self, files: Iterable[RemoteFile], read: Callable[[RemoteFile, int], bytes | None]) -> frozenset[str]:
         """Return the files whose names prove nothing and whose first bytes run nothing."""
         if not self._reads_heads:
-            return frozenset()
+            return NO_FILES
         from imageworks.detection.formats.executable_files import UNPROVEN, safety_of
 
         by_path = {file.path: file for file in files}

@@ -5,7 +5,7 @@ folder, shows here. Pure: paths come resolved.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -40,24 +40,34 @@ class FolderClaim:
 
 def refused(claims: Iterable[FolderClaim]) -> dict[str, str]:
     """Return the models that may not have their folder, with why."""
-    here: dict[tuple[str, ...], list[FolderClaim]] = defaultdict(list)
-    inside: dict[tuple[str, ...], list[FolderClaim]] = defaultdict(list)
-    folders = [(tuple(fold(claim.folder).split("/")), claim) for claim in claims]
+    here: dict[str, list[FolderClaim]] = defaultdict(list)
+    inside: dict[str, list[FolderClaim]] = defaultdict(list)
+    folders = [(fold(claim.folder), claim) for claim in claims]
     for folder, claim in folders:
         here[folder].append(claim)
-        for depth in range(2, len(folder)):
-            inside[folder[:depth]].append(claim)
+    for folder, claim in folders:
+        for parent in _parents(folder):
+            if parent in here:  # the parents of ten thousand folders, cut into parts, take 6 MB
+                inside[parent].append(claim)
     found = {}
     for folder, claim in folders:
         if not claim.acts:
             continue
-        above = (one for depth in range(2, len(folder)) for one in here.get(folder[:depth], ()))
+        above = (one for parent in _parents(folder) for one in here.get(parent, ()))
         beside = (one for one in here[folder] if one is not claim and not _may_share(claim, one))
         rivals = chain(beside, above, inside.get(folder, ()))
         rival = next((one for one in rivals if one.holds or not claim.holds), None)
         if rival is not None:
             found[claim.name] = _message(claim, rival)
     return found
+
+
+def _parents(folder: str) -> Iterator[str]:
+    """Yield the folders that a folder is in, from the root's children down."""
+    end = folder.find("/", 1)
+    while end >= 0:
+        yield folder[:end]
+        end = folder.find("/", end + 1)
 
 
 def _may_share(one: FolderClaim, other: FolderClaim) -> bool:
