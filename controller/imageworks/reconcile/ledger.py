@@ -19,7 +19,7 @@ from imageworks.reconcile.observers import known_locations, remember_disks
 from imageworks.reconcile.open_registry import locked, read_registry
 from imageworks.reconcile.remote_sync import Synchronizer, publish
 from imageworks.reconcile.signature_policy import check_signing, refuse_unsigned
-from imageworks.registry.commit_reader import RevisionReader
+from imageworks.registry.commit_reader import MANY, RevisionReader
 from imageworks.registry.entries.entry import Entry, is_in_store
 from imageworks.registry.load import RegistryState
 from imageworks.registry.manifests.manifest import FOLDER as MODELS
@@ -107,6 +107,8 @@ class RecordSession:
 
     def declaring(self, manifests: Mapping[str, bytes | None]) -> RegistryState:
         """Return the registry as it would be with some manifests changed."""
+        if len(manifests) > MANY:  # those that they take the place of are not to stand beside them
+            self.registry = replace(self.registry, manifests={}, documents={})
         return self._recorder.load(manifests, revision=self.registry.revision)
 
     def other_hosts(self, name: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from imageworks.files.artifact import LinkError
 from imageworks.foundation.errors import ImageworksError
@@ -23,6 +23,18 @@ from imageworks.registry.version_lock import lock_of
 
 SHOWN_IN_TITLE: Final = 3
 _HEX: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+
+class _WantedPin(NamedTuple):
+    """What is needed to move a pin: whole models are not to stand beside the manifests that come of ten thousand."""
+
+    file: str
+    before: str
+    pin: Pin
+
+
+_Wanted = dict[str, _WantedPin]
+_Why = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +126,8 @@ def short(revision: str | None) -> str:
 
 def pin(ledger: RecordSession, names: Collection[str], sources: SourceResolver, day: date, *, aside: bool) -> Moves:
     """Return the pins of models that have none yet: what is installed here, else what their branch is at."""
-    subjects, others = _subjects(ledger, names)
-    refused, left = _told(others)
-    left |= {one.manifest.name: f"is pinned to {short(one.commit)}" for one in subjects if one.pinned}
-    wanted = {one.manifest.name: (one, one.commit) for one in subjects if not one.pinned and one.commit is not None}
-    try:
-        for one in (one for one in subjects if one.commit is None):
-            try:
-                wanted[one.manifest.name] = (one, provider_of(one.manifest, None).newest(one, sources))
-            except LinkError as error:
-                refused[one.manifest.name] = error.message
-    finally:
-        sources.close()
-    moves = _moves(ledger, wanted, day, aside=aside)
+    wanted, refused, left = _first_pins(ledger, names, sources, day)
+    moves = _moves(ledger, wanted, aside=aside)
     return Moves(moves.made, {**refused, **moves.refused}, left)
 
 
@@ -140,11 +141,41 @@ def update(
     ledger: RecordSession, names: Collection[str], sources: SourceResolver, age: Age, *, aside: bool
 ) -> tuple[Moves, list[ModelUpdate]]:
     """Return the pins that move to what their branch is at, and how all the models stand."""
+    updates, wanted, refused, left = _newer_pins(ledger, names, sources, age)
+    moves = _moves(ledger, wanted, aside=aside)
+    return Moves(moves.made, {**refused, **moves.refused}, left), updates
+
+
+def _first_pins(
+    ledger: RecordSession, names: Collection[str], sources: SourceResolver, day: date
+) -> tuple[_Wanted, _Why, _Why]:
+    """Return the pins that are wanted, why models are refused, and why they are left alone."""
+    subjects, others = _subjects(ledger, names)
+    refused, left = _told(others)
+    left |= {one.manifest.name: f"is pinned to {short(one.commit)}" for one in subjects if one.pinned}
+    unpinned = [one for one in subjects if not one.pinned]
+    wanted = {one.manifest.name: _wanted(one, one.commit, day) for one in unpinned if one.commit is not None}
+    try:
+        for one in (one for one in subjects if one.commit is None):
+            try:
+                newest = provider_of(one.manifest, None).newest(one, sources)
+                wanted[one.manifest.name] = _wanted(one, newest, day)
+            except LinkError as error:
+                refused[one.manifest.name] = error.message
+    finally:
+        sources.close()
+    return wanted, refused, left
+
+
+def _newer_pins(
+    ledger: RecordSession, names: Collection[str], sources: SourceResolver, age: Age
+) -> tuple[list[ModelUpdate], _Wanted, _Why, _Why]:
+    """Return how models stand, the pins that are wanted, why models are refused, and why they are left alone."""
     subjects, others = _subjects(ledger, names)
     updates = ask_all(sources, subjects, age)
     by_name = {one.manifest.name: one for one in subjects}
     refused, left = _told(others)
-    wanted = {}
+    wanted: _Wanted = {}
     for one in updates:
         if one.standing is UpdateStatus.UNKNOWN:
             refused[one.name] = f"could not be asked: {one.message}"
@@ -153,9 +184,13 @@ def update(
         elif lock_of(by_name[one.name].manifest, ledger.registry.entries.get(one.name)).locked:
             left[one.name] = "version_lock holds it; unlock it to let it move"
         else:
-            wanted[one.name] = (by_name[one.name], one.latest)
-    moves = _moves(ledger, wanted, age.now.date(), aside=aside)
-    return Moves(moves.made, {**refused, **moves.refused}, left), updates
+            wanted[one.name] = _wanted(by_name[one.name], one.latest, age.now.date())
+    return updates, wanted, refused, left
+
+
+def _wanted(followed: Followed, commit: str, day: date) -> _WantedPin:
+    pin = Pin(commit, followed.ref, day, branch=followed.notes_branch)
+    return _WantedPin(followed.manifest.file, followed.said, pin)
 
 
 def _subjects(ledger: RecordSession, names: Collection[str]) -> tuple[list[Followed], list[ModelUpdate]]:
@@ -201,21 +236,19 @@ def _followed(ledger: RecordSession, manifest: Manifest) -> Followed | ModelUpda
     return ModelUpdate(manifest.name, manifest.file, UpdateStatus.NOT_FOLLOWED, message=message)
 
 
-def _moves(ledger: RecordSession, wanted: Mapping[str, tuple[Followed, str]], day: date, *, aside: bool) -> Moves:
+def _moves(ledger: RecordSession, wanted: _Wanted, *, aside: bool) -> Moves:
     made: dict[str, PinChange] = {}
     refused: dict[str, str] = {}
-    for name, (one, commit) in wanted.items():
-        file = one.manifest.file
+    for name, (file, before, pin) in wanted.items():
         if not aside and ledger.uncommitted(file):
             refused[name] = f"{file} has uncommitted changes; commit them or take them back first"
             continue
-        pin = Pin(commit, one.ref, day, branch=one.notes_branch)
         try:
             data = repin(file, ledger.committed(file) or b"", pin)
         except ImageworksError as error:
             refused[name] = error.message
             continue
-        made[name] = PinChange(name, file, one.said, commit, one.ref, data)
+        made[name] = PinChange(name, file, before, pin.commit, pin.ref, data)
     return Moves(tuple(made[name] for name in sorted(_valid(ledger, made, refused))), refused)
 
 

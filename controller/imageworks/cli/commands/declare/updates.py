@@ -116,6 +116,7 @@ def update_command(
                 complain(f"{one.name}: {one.message}")
         if not as_json:
             show_moves(moves, nothing="No pins to move.", named=bool(names))
+        del updates  # of ten thousand models, they take 10 MB beside what is committed
         return _commit(ledger, moves, "Update", branch, as_json=as_json)
 
 
