@@ -129,6 +129,19 @@ def test_a_known_commit_asks_no_network(hub: HubServer, repository: HubRepositor
     assert len(hub.requests) == asked
 
 
+def test_a_listing_is_confirmed_whatever_was_asked_meanwhile(
+    hub: HubServer, repository: HubRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imageworks.providers.huggingface.client.MOST_NAMED", 1)
+    old = repository.commit_id
+    new = repository.commit({"config.json": b"[]"})
+    ours = client(hub.url, tmp_path, write_cache=False)
+    for commit in (old, new):
+        ours.resolve("owner/model", commit)
+    assert ours.listing("owner/model", old).confirmed
+    assert ours.listing("owner/model", new).confirmed
+
+
 def test_a_dry_run_writes_nothing(hub: HubServer, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     ours = client(hub.url, cache, write_cache=False)
