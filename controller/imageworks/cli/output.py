@@ -111,12 +111,18 @@ def say_json_pieces(document: Mapping[str, object]) -> None:
 
 def say_json_value(value: object, *, sort_keys: bool = False) -> None:
     """Print what has no version of its form in the same way."""
+    for text in json_pieces(value, sort_keys=sort_keys):
+        sys.stdout.write(escaped(text))
+    sys.stdout.write("\n")
+
+
+def json_pieces(value: object, *, sort_keys: bool = False) -> Iterator[str]:
+    """Yield the text of such a document in pieces."""
     # One encoder for all of it: each has functions that refer to one another, which stay until cycles are looked for.
     encoder = json.JSONEncoder(indent=2, ensure_ascii=False, sort_keys=sort_keys, default=_ListAsItComes)
     pieces = encoder.iterencode(value)
     while text := "".join(islice(pieces, PIECES_AT_ONCE)):
-        sys.stdout.write(escaped(text))
-    sys.stdout.write("\n")
+        yield text
 
 
 class _ListAsItComes(list[object]):

@@ -5,8 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imageworks.cli.output import complain
-from imageworks.cli.views.plan import plan_json
+from imageworks.cli.output import complain, json_pieces
 from imageworks.foundation.bounded_json import LARGEST, read_json
 from imageworks.foundation.errors import ImageworksError, UsageError
 from imageworks.plan.plan import Plan, StalePlanError
@@ -18,7 +17,9 @@ if TYPE_CHECKING:
 def save_plan(plan: Plan, out: Path, options: "RunOptions") -> None:
     """Write a plan into a file, and tell by which command it is applied."""
     try:
-        out.write_text(plan_json(plan) + "\n", encoding="utf-8")
+        with out.open("w", encoding="utf-8") as stream:
+            stream.writelines(json_pieces(plan.document_in_pieces(), sort_keys=True))
+            stream.write("\n")
     except OSError as error:
         raise ImageworksError(f"{out}: cannot be written: {error.strerror}") from error
     flags = {

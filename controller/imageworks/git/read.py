@@ -16,7 +16,7 @@ from imageworks.git.values import (
 )
 
 if TYPE_CHECKING:
-    from pygit2 import Commit, Odb, OdbBackendPack, Oid, Repository, Tree
+    from pygit2 import Commit, Odb, Oid, Repository, Tree
 
 TREE_MODE: Final = 0o040000
 COMMIT_KIND: Final = 1  # GIT_OBJECT_COMMIT
@@ -171,14 +171,6 @@ def read_blobs(odb: "Odb", references: Iterable[BlobReference], limit: int) -> I
             raise BlobRefusedError(f"git object {blob.id} is {blob.refusal}, not a plain file")
         _refuse_larger(blob.id, blob.size, limit)
         yield blob, _content(odb, libgit2.object_id(blob.id))
-
-
-def packed(packs: "OdbBackendPack", hexadecimal: str) -> bytes:
-    """Return a packed object's bytes, which nobody compared with its id; empty where it is in no pack."""
-    try:
-        return packs.read(libgit2.object_id(hexadecimal))[1]
-    except (KeyError, libgit2.git_error()):
-        return b""
 
 
 def header(odb: "Odb", identifier: "Oid") -> int:

@@ -40,7 +40,7 @@ from imageworks.git.writer import CommitRequest, RegistryWriter, with_recovery
 from imageworks.host.predecessor_files import refuse_foreign
 
 if TYPE_CHECKING:
-    from pygit2 import Commit, OdbBackendPack, Repository, Tree
+    from pygit2 import Commit, Repository, Tree
 
     from imageworks.git.branches import Branches
     from imageworks.git.host_refs import HostRefs
@@ -183,17 +183,6 @@ class RegistryRepository:
             if not self._read % MOST_READ:
                 self.let_go()
             yield from read.read_blobs(self._repository.odb, (one,), limit)
-
-    def unverified(self, identifier: str) -> bytes:
-        """Return a packed file's bytes, not held against its id: only for what is proved otherwise; empty where loose.
-
-        libgit2's search for collisions takes longer than reading does.
-        """
-        return read.packed(self._packs, identifier)
-
-    @cached_property
-    def _packs(self) -> "OdbBackendPack":
-        return libgit2.pygit2.OdbBackendPack(self._layout.common_dir / "objects")
 
     def let_go(self) -> None:
         """Free what is kept of objects that were read, 20 MB after ten thousand; libgit2 opens its files again."""

@@ -114,7 +114,7 @@ def record_model(ledger: RecordSession, said: Described, progress: Progress) -> 
     name, old = _place_in_registry(ledger, said, candidate, facts)
     _check_manifest(ledger.registry, name, old)
     backend = _backend(said, old)
-    finding = Finding(name, backend, candidate, facts, old, testing)
+    finding = Finding(name, backend, candidate, facts.entry_fields(), facts.problems, old, testing)
     paths = [candidate.model.root / file.path for file in candidate.model.files]
     digests = hash_all(paths, ledger, progress)
     unread = next((digest for path in paths if not isinstance(digest := digests[str(path)], Digest)), None)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from imageworks.foundation.json_values import shared_object
+from imageworks.foundation.json_values import with_shared_parts
 from imageworks.git.libgit2 import blob_id
 from imageworks.git.repository import RegistryRepository
 from imageworks.git.values import BlobReference
@@ -239,7 +239,7 @@ def _to_be_committed(file: str, content: bytes | Refusal) -> CheckedDocument:
     checked = check_manifest(file, content)
     if checked.document is None or not isinstance(content, bytes):
         return checked
-    return CheckedDocument(Document(file, _with_shared_parts(checked.document.value), _PlacesOf(content, file)))
+    return CheckedDocument(Document(file, with_shared_parts(checked.document.value), _PlacesOf(content, file)))
 
 
 def let_others_go(repository: RegistryRepository, registry: RegistryState, cache: ParsedDocuments) -> None:
@@ -354,20 +354,13 @@ def _manifests(
                 checked[file] = one = check_manifest(file, _content(repository, reference))
                 if one.document is None:
                     continue
-                value = _with_shared_parts(one.document.value)
+                value = with_shared_parts(one.document.value)
                 cache.put(reference.id, value)
             # Also of one that was just parsed: ten thousand do not keep their texts for a problem that few have.
             checked[file] = CheckedDocument(Document(file, value, _Places(repository, reference, file)))
     if read > MANY:
         repository.let_go()
     return checked, out_of_place
-
-
-def _with_shared_parts(value: "JsonValue") -> "JsonValue":
-    """Return a manifest whose parts are the same objects as those of others that say the same: a third of its size."""
-    if not isinstance(value, dict):
-        return value
-    return {key: shared_object(part) if isinstance(part, dict) else part for key, part in value.items()}
 
 
 class _Places(NamedTuple):
@@ -421,7 +414,8 @@ def _own_problems(
     """Return what is wrong in a host's entries, of which none is kept."""
     cache.read_last = (None, None)
     readable, broken = _readable(_listed_entries(repository, host, recorded))
-    new = {file: one for file, one in readable.items() if cache.texts_alone or cache.text(f"{file}:{one.id}") is None}
+    kept = cache.keeps(host)
+    new = {file: one for file, one in readable.items() if not kept or cache.text(f"{file}:{one.id}") is None}
     for file, (_, data) in zip(new, repository.read_blobs(new.values(), limit=ENTRY_LIMIT_BYTES), strict=True):
         try:
             entries.read_entry(file, data)
@@ -462,12 +456,14 @@ def _entries(
     listed, broken = _readable(references)
     readable: dict[str, BlobReference] = {}
     for file, reference in listed.items():
-        known = None if cache.texts_alone else cache.text(f"{file}:{reference.id}")
+        known = cache.text(f"{file}:{reference.id}") if kept else None
         if known is None:
             readable[file] = reference
             continue
         entry = entries.entry_of_parts(cast("list[Any]", known.summary), known.text)
         found[entry.name] = entry
+    if kept:
+        cache.let_unused_go()  # before others are parsed
     few = sum(reference.size for reference in readable.values()) <= FEW_BYTES  # need not be parsed a second time
     contents = repository.read_blobs(readable.values(), limit=ENTRY_LIMIT_BYTES)
     for file, (reference, data) in zip(readable, contents, strict=True):

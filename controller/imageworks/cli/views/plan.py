@@ -1,6 +1,5 @@
 """A plan for people: one line a model, what needs a person first, totals last; JSON for programs."""
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -31,11 +30,6 @@ FEW_CHANGES: Final = 10
 """So few that a blocked model may take more than one line."""
 MOST_LISTED: Final = 8
 """Warnings, drift, notes that are shown; the rest is counted, and ``-v`` shows it."""
-
-
-def plan_json(plan: Plan) -> str:
-    """Return a plan as stable, versioned JSON."""
-    return json.dumps(plan.document(), indent=2, sort_keys=True, ensure_ascii=False)
 
 
 def plan_text(plan: Plan, *, colour: bool, verbose: bool = False, width: int | None = None) -> str:

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from imageworks.cli.output import complain, one_line, paint, printable, say, took, wants_colour
+from imageworks.cli.output import complain, one_line, paint, printable, say, say_json_value, took, wants_colour
 from imageworks.cli.plan_view import Format, PlanView
-from imageworks.cli.views.plan import plan_json, plan_text
+from imageworks.cli.views.plan import plan_text
 from imageworks.foundation.errors import ExitCode
 from imageworks.naming.hub_identifiers import DEFAULT_ENDPOINT
 from imageworks.plan.plan import FORMAT_VERSION, Action, Plan
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def show_plan(plan: Plan, view: PlanView) -> None:
     """Show a plan as text or JSON."""
     if view.form is Format.JSON:
-        say(plan_json(plan))
+        say_json_value(plan.document_in_pieces(), sort_keys=True)
     elif not view.quiet:
         say(plan_text(plan, colour=wants_colour(sys.stdout), verbose=view.verbose))
         sys.stdout.flush()  # before progress, which goes to stderr
@@ -41,8 +41,8 @@ def show_hosts(plans: "Sequence[HostPlan]", view: PlanView, *, about: str | None
         allowed = show_compared(plans, about=about)
     else:
         if view.form is Format.JSON and about is None:
-            documents = [one.plan.document() for one in plans]
-            say(json.dumps({"format_version": FORMAT_VERSION, "plans": documents}, indent=2, ensure_ascii=False))
+            documents = (one.plan.document_in_pieces() for one in plans)
+            say_json_value({"format_version": FORMAT_VERSION, "plans": documents})
         else:
             _show_each(plans, view)
         allowed = _has_labels(plans[0])

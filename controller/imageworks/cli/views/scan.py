@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 def show_findings(findings: "Iterable[Finding]") -> None:
     """Print the models that are recorded, with where they stand."""
     for finding in findings:
-        facts, old = finding.facts, finding.old
-        kind = ", ".join(filter(None, (facts.download_format, facts.quantization, finding.backend)))
+        old = finding.old
+        said = [str(finding.fields[key]) for key in ("download_format", "quantization") if finding.fields.get(key)]
+        kind = ", ".join((*said, finding.backend))
         say(f"{'~' if old else '+'} {finding.name}  ({kind})")
         if old is not None and old.name != finding.name:
             say(f"    was {old.name}")
         model = finding.candidate.model
         say(printable(f"    at {finding.candidate.path}"))
         say(f"    {counted(len(model.files), 'file')}, {human_bytes(model.total_bytes)}")
-        for problem in facts.problems:
+        for problem in finding.problems:
             say(printable(f"    incomplete: {problem.message}"))
 
 
@@ -45,10 +46,10 @@ def scan_document(result: "ScanResult", commit: str | None, *, dry_run: bool) ->
                 "new": one.old is None,
                 "path": str(one.candidate.path),
                 "backend": one.backend,
-                "format": one.facts.download_format,
-                "quantization": one.facts.quantization,
+                "format": one.fields.get("download_format"),
+                "quantization": one.fields.get("quantization"),
                 "bytes": one.candidate.model.total_bytes,
-                "problems": [problem.message for problem in one.facts.problems],
+                "problems": [problem.message for problem in one.problems],
             }
             for one in (found.findings if dry_run else result.recorded)
         ],

@@ -1,6 +1,6 @@
 """Look at recorded models' files again: what they say of format and quantization and, when asked, what they are."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from imageworks.files.safe_paths import is_folder, is_there
 from imageworks.foundation.errors import ImageworksError
 from imageworks.operations.hash_files import hash_all
 from imageworks.operations.maintenance.entry_changes import DetectedFormat, EntryChange, Kept, normalize
-from imageworks.operations.scan.scan import owners_of_files
+from imageworks.operations.scan.scan import FileOwners
 from imageworks.plan.facts import ResolvedSource
 from imageworks.providers.dispatch import keeper_of
 from imageworks.providers.folder.describe import look_at
@@ -50,7 +50,7 @@ def look_again(
             seen[entry.name] = looked
     listed: dict[str, LocalModel | str] = {}
     if rebuild:
-        owners = owners_of_files(ledger.registry.entries.values())
+        owners = FileOwners(ledger.registry.entries.values())
         listed = {entry.name: _listed(entry, owners) for entry in present if _is_ours_to_rebuild(entry)}
     models = [model for model in listed.values() if not isinstance(model, str)]
     digests = hash_all((model.root / file.path for model in models for file in model.files), ledger, progress)
@@ -109,7 +109,7 @@ def _seen(entry: Entry, files: tuple[ArtifactFile, ...] | None) -> DetectedForma
     )
 
 
-def _listed(entry: Entry, owners: Container[Path]) -> LocalModel | str:
+def _listed(entry: Entry, owners: FileOwners) -> LocalModel | str:
     """Return a model's files without those that another entry has in the same folder, or why they cannot be listed."""
     own = {file.path for file in entry.files}
     try:

@@ -102,7 +102,7 @@ def found_entry(
         DeclaredModel(manifest, upstream=upstream),
         place,
         artifacts,
-        finding.facts.entry_fields(),
+        finding.fields,
         acquisition="adopted",
     )
     fields = {**found.fields, "managed": False, "backend": finding.backend}

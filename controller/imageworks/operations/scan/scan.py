@@ -9,7 +9,7 @@ from typing import Final
 
 from imageworks.detection.containers import ArtifactKind
 from imageworks.detection.model_facts import ModelFacts
-from imageworks.detection.problems import UNUSABLE
+from imageworks.detection.problems import UNUSABLE, MissingPart
 from imageworks.files.safe_paths import is_folder, is_there
 from imageworks.foundation.errors import ImageworksError
 from imageworks.foundation.isolation import isolated
@@ -27,6 +27,7 @@ from imageworks.providers.locations import CUSTOM, LINUX, WINDOWS
 from imageworks.providers.record import UNASSIGNED
 from imageworks.reconcile.ledger import RecordSession
 from imageworks.registry.entries.entry import ArtifactFile, Entry
+from imageworks.registry.entries.packed import as_text
 from imageworks.registry.manifests.manifest import Manifest, PathSource, RepositorySource
 from imageworks.registry.settings.model_places import Use
 
@@ -66,7 +67,8 @@ class Finding:
         name: The name it gets.
         backend: What will serve it.
         candidate: What was found.
-        facts: What it is.
+        fields: What its files say of it, as an entry records that.
+        problems: What makes it incomplete.
         old: What is recorded of it, perhaps under another name.
         testing: Whether a test or a demo made it.
         served: What the library that it stands in calls it, where that serves it.
@@ -75,7 +77,8 @@ class Finding:
     name: str
     backend: str
     candidate: FoundModel
-    facts: ModelFacts
+    fields: Mapping[str, object]
+    problems: tuple[MissingPart, ...] = ()
     old: Entry | None = None
     testing: bool = False
     served: str | None = None
@@ -141,7 +144,7 @@ class _Surveyor:
         self.registry = self.ledger.registry
         self._filters = compile_testing_patterns(self.options.patterns)
         self._taken = {*self.registry.entries, *self.registry.manifests, *self.registry.blocked}
-        self._owners = owners_of_files(self.registry.entries.values())
+        self._owners = FileOwners(self.registry.entries.values())
         # What an earlier tool recorded names a folder, and none of its files.
         self._claimed: dict[Path, list[Entry]] = defaultdict(list)
         for entry in self.registry.entries.values():
@@ -193,7 +196,7 @@ class _Surveyor:
     def _owner(self, candidate: FoundModel) -> Entry | None:
         """Return what is recorded of a candidate's files; one that is declared before any other."""
         root = candidate.model.root
-        owners = [entry for file in candidate.model.files for entry in self._owners.get(root / file.path, ())]
+        owners = [entry for file in candidate.model.files for entry in self._owners.of(root / file.path)]
         owners = owners or self._claimed.get(candidate.path, [])
         return max(owners, key=lambda entry: (entry.managed, entry.path == candidate.path), default=None)
 
@@ -228,7 +231,8 @@ class _Surveyor:
             old = self._unassigned.pop((facts.family, facts.download_format, facts.quantization), None)
         name = self._name(candidate, facts, backend, old)
         self._taken.add(name)
-        self.findings.append(Finding(name, backend, candidate, facts, old, testing, served))
+        fields = as_text(facts.entry_fields())  # a third of what facts take, and there may be ten thousand
+        self.findings.append(Finding(name, backend, candidate, fields, facts.problems, old, testing, served))
 
     def _served(self, candidate: FoundModel, facts: ModelFacts) -> str | None:
         """Return what a library calls a candidate that stands in it."""
@@ -269,14 +273,35 @@ class _Surveyor:
         return next((name for name in names if name == own or name not in self._taken), names[-1])
 
 
-def owners_of_files(entries: Iterable[Entry]) -> Mapping[Path, Sequence[Entry]]:
-    """Return which entries record which files, by the files' absolute paths."""
-    owners: dict[Path, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if entry.path is not None:
+class FileOwners:
+    """Says which entries record a file.
+
+    Keeps the hashes of paths: fifty thousand paths take 20 MiB, their hashes 5.
+
+    Args:
+        entries: What is recorded.
+    """
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._owners: dict[int, list[Entry] | tuple[Entry]] = {}
+        for entry in entries:
+            if entry.path is None:
+                continue
+            base, alone = entry.base, (entry,)
             for file in entry.files:
-                owners[entry.base / file.path].append(entry)
-    return owners
+                key = hash(base / file.path)
+                owners = self._owners.setdefault(key, alone)
+                if isinstance(owners, list):
+                    owners.append(entry)
+                elif owners is not alone:
+                    self._owners[key] = [*owners, entry]
+
+    def of(self, path: Path) -> Sequence[Entry]:
+        """Return the entries that record the file at an absolute path."""
+        return self._owners.get(hash(path), ())
+
+    def __contains__(self, path: object) -> bool:
+        return hash(path) in self._owners
 
 
 def _kind(entry: Entry) -> tuple[str | None, ...]:

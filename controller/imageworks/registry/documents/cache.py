@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from zlib import crc32
 
 from imageworks import __version__
+from imageworks.foundation.json_values import with_shared_parts
 from imageworks.foundation.plain_files import open_plain_file
 from imageworks.foundation.private_files import ForeignFolderError, make_private_folder
 from imageworks.registry.documents.schema_files import schema_dir
@@ -67,6 +68,7 @@ class ParsedDocuments:
         self.read_last: tuple[object, object] = (None, None)
         self._used: dict[str, JsonValue | KeptText] = {}
         self._let_go = False
+        self._outdated = False
 
     def get(self, blob: str) -> "JsonValue":
         """Return the value of a valid document, or ``None`` when it is not known."""
@@ -112,9 +114,18 @@ class ParsedDocuments:
         for read in ("_values", "_texts"):
             vars(self).pop(read, None)
 
+    def let_unused_go(self) -> None:
+        """Keep in the memory no more of the file than was asked for: an earlier commit's may be as much again."""
+        for name in ("_values", "_texts"):
+            read = vars(self).get(name, {})
+            used = {key: value for key, value in read.items() if key in self._used}
+            if len(used) < len(read):
+                vars(self)[name] = used
+                self._outdated = True
+
     def save(self) -> None:
         """Write what was used, when it is not what was read; a cache that cannot be written is none."""
-        if not (self._let_go or self._used.keys() == self._values.keys() | self._texts.keys()):
+        if not self._let_go and (self._outdated or self._used.keys() != self._values.keys() | self._texts.keys()):
             self._write(self._lines())
 
     def replace_values(self, values: "Iterator[tuple[str, JsonValue]]") -> None:
@@ -146,7 +157,7 @@ class ParsedDocuments:
             # Its documents were read with bounds before they were kept: a second look at their depth is half the time.
             with self._opened() as stream:
                 for line in takewhile(_holds_values, stream):
-                    documents.update(json.loads(line))
+                    documents |= {key: with_shared_parts(value) for key, value in json.loads(line).items()}
         except _UNUSABLE:
             return {}
         return documents

@@ -1,6 +1,5 @@
 """The ``status`` command: is each model as declared, is it healthy, and if not, why."""
 
-import json
 import sys
 from dataclasses import replace
 from typing import Annotated, Final
@@ -9,7 +8,7 @@ import typer
 
 from imageworks.cli import completion
 from imageworks.cli.options import AsJson, Offline, Registry
-from imageworks.cli.output import complain, on_terminal, printable, say, wants_colour
+from imageworks.cli.output import complain, on_terminal, printable, say, say_json_value, wants_colour
 from imageworks.cli.views.status import status_text, summary
 from imageworks.cli.views.unfinished import how_far, who_brings
 from imageworks.foundation.errors import ExitCode
@@ -59,12 +58,16 @@ def status_command(
         complain(f"error: not in order: {', '.join(wrong)}")
     if as_json:
         used = last_accessed(host.state_dir)
-        models = [{**one.document(), "last_accessed": used.get(one.name)} for one in statuses]
-        document = {"format_version": FORMAT_VERSION, "host": host.host, "models": models}
-        document["downloading"] = [one.document() for one in arriving]
-        document["unfinished"] = [one.document() for one in unfinished]
-        document["ollama_leftovers"] = [one.document() for one in leftovers]
-        say(json.dumps(document, indent=2, ensure_ascii=False))
+        say_json_value(
+            {
+                "format_version": FORMAT_VERSION,
+                "host": host.host,
+                "models": ({**one.document(), "last_accessed": used.get(one.name)} for one in statuses),
+                "downloading": [one.document() for one in arriving],
+                "unfinished": [one.document() for one in unfinished],
+                "ollama_leftovers": [one.document() for one in leftovers],
+            }
+        )
         return ExitCode.FAILURE if wrong else ExitCode.SUCCESS
     if not statuses:
         say(f"No models are declared or recorded for {host.host}.")
