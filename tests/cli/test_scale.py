@@ -6,6 +6,7 @@ import shutil
 import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from weakref import ref
 
 import pygit2
 import pytest
@@ -22,6 +23,7 @@ from imageworks.operations.restore import restore
 from imageworks.plan.verification import Fault
 from imageworks.providers.ollama import verify as ollama_verify
 from imageworks.providers.ollama.verify import StoreManifests
+from imageworks.reconcile.commit import RegistryCommitter
 from imageworks.reconcile.current_models import CurrentModels
 from imageworks.reconcile.ledger import RecordSession
 from imageworks.registry import load, related, validate
@@ -543,3 +545,17 @@ def test_c9_texts_of_entries_that_were_torn_are_not_believed(world: World) -> No
         file.write_bytes(torn)
         assert backend() == "vllm"
         assert file.read_bytes() == whole
+
+
+def test_c9_a_registry_whose_snapshot_was_compared_is_let_go(world: World) -> None:
+    record(world, {"name": "m", "backend": "vllm"})
+    write_snapshot(world)
+    committer = RegistryCommitter(
+        RegistryRepository.open(world.root, host=HOST), load_host_settings(registry=world.root)
+    )
+    compared = committer.load()
+    assert not committer.records.stale(compared)
+    gone = ref(compared)
+    del compared
+    gc.collect()
+    assert gone() is None

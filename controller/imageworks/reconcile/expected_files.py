@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from weakref import ref
 
 from imageworks.files.renames import write_durably
 from imageworks.foundation.log import warn
@@ -37,7 +38,7 @@ class ExpectedFiles:
         self._host = host
         self._note = SnapshotNote(host, repository.root)
         self._owners: Owners | None = None
-        self._compared: tuple[RegistryState, bool] | None = None
+        self._compared: tuple[ref[RegistryState], bool] | None = None  # which may be let go meanwhile
 
     def stale(self, registry: RegistryState) -> bool:
         """Return whether the snapshot at a commit is not what that commit's manifests and entries give."""
@@ -48,8 +49,8 @@ class ExpectedFiles:
             return bool(registry.entries or registry.applied)
         if self._note.snapshot_of(self._inputs(registry.revision, registry.recorded)) == here:
             return False
-        if self._compared is None or self._compared[0] is not registry:
-            self._compared = (registry, not self._holds(registry, here))
+        if self._compared is None or self._compared[0]() is not registry:
+            self._compared = (ref(registry), not self._holds(registry, here))
         return self._compared[1]
 
     def _holds(self, registry: RegistryState, snapshot: str) -> bool:

@@ -46,7 +46,7 @@ _MOST_IN_MEMORY: Final = 2  # a commit's manifests, and those of another that it
 _TOO_LARGE: Final = Refusal("larger than 64 KiB", "split it: a manifest describes one model")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class RegistryState:
     """A registry at one commit, as one host sees it.
 

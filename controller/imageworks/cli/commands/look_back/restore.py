@@ -1,7 +1,7 @@
 """The commands that go back: ``restore``, ``rollback`` and ``restore-ollama``; each shows a plan first."""
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -200,6 +200,7 @@ def _go(run: "Run", asked: "Restoration", how: How) -> int:
     if skipped is None:
         complain("nothing was changed")
         return ExitCode.FAILURE
+    asked = replace(asked, changes=())  # ten thousand were shown, and are not to stand beside the snapshot
     report = carry_out(run, asked, skipped=skipped)
     if not how.as_json:
         show_restored(report)
