@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from imageworks.foundation.http_messages import Request, Response
-from imageworks.transfer import engine
+from imageworks.reconcile.phases import carry_out
+from imageworks.transfer.engine import TransferEngine
 from imageworks.transfer.job import TransferOptions
 from support.git import typed_at_shell
 from support.reconcile import HOST, NAME, SETTINGS, World, command
@@ -141,12 +142,12 @@ def test_preferred_formats_decide_what_a_download_takes_of_several(
 def test_connections_and_files_at_once_reach_the_transfer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[TransferOptions] = []
 
-    class Recording(engine.TransferEngine):
+    class Recording(TransferEngine):
         def __init__(self, options: TransferOptions) -> None:
             seen.append(options)
             super().__init__(options)
 
-    monkeypatch.setattr(engine, "TransferEngine", Recording)
+    monkeypatch.setattr(carry_out, "TransferEngine", Recording)
     project(world, "max_connections = 11\nmax_concurrent_downloads = 7\n")
     world.serve()
     world.declare()
