@@ -14,7 +14,8 @@ from imageworks.cli.app import leave_cycles
 def main() -> None:
     leave_cycles()
     registry, after, times = map(Path, sys.argv[1:4])
-    changes = {path: (after / path).read_bytes() for path in sys.argv[4:]}
+    entry, snapshot = sys.argv[4:]
+    changed = (after / entry).read_bytes()
     began = time.perf_counter()
     from imageworks.git.repository import RegistryRepository
 
@@ -24,7 +25,8 @@ def main() -> None:
     opened = time.perf_counter()
     with repository.lock():
         locked = time.perf_counter()
-        result = repository.commit(changes, message="Record", expected=head)
+        with (after / snapshot).open("rb") as lines, repository.spooled(lines) as stored:
+            result = repository.commit({entry: changed, snapshot: stored}, message="Record", expected=head)
     committed = time.perf_counter()
     if not result.created:
         sys.exit("there was nothing to commit")

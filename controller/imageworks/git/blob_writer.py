@@ -6,7 +6,8 @@ and 33 here. It finds a crafted one where the object is read, fetched or pushed.
 
 import stat
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,8 @@ from imageworks.git.values import StoredBlob
 
 if TYPE_CHECKING:
     from pygit2 import Oid, Repository
+
+    from imageworks.files.spool import Spool
 
 LARGE_BYTES: Final = 1 << 20
 """What is smaller libgit2 writes as quickly."""
@@ -48,16 +51,36 @@ class BlobWriter:
         name = self._known.get(path) or libgit2.blob_id(data)
         identifier = libgit2.object_id(name)
         if identifier not in self._repository.odb:  # the repository itself would read all of it
-            self._write_loose(name, data)
+            self._write_loose(name, len(data), (data,))
         return identifier
 
-    def _write_loose(self, name: str, data: bytes) -> None:
+    def spool(self, pieces: Iterable[bytes]) -> "Spool":
+        """Keep a file's bytes beside the objects, in a file that git takes away of a killed run."""
+        from imageworks.files.spool import Spool  # only here: most files are small
+
+        return Spool(pieces, folder=self._objects, prefix="tmp_obj_")
+
+    def write_spooled(self, spool: "Spool") -> StoredBlob:
+        """Write a file's bytes where the repository has not got them, and never hold many of them."""
+        if spool.size < LARGE_BYTES:
+            return StoredBlob(str(self._repository.create_blob(b"".join(spool.pieces()))), spool)
+        name = libgit2.blob_id_of_pieces(spool.pieces(), spool.size)
+        if libgit2.object_id(name) not in self._repository.odb:
+            self._write_loose(name, spool.size, spool.pieces())
+        return StoredBlob(name, spool)
+
+    def _write_loose(self, name: str, size: int, data: Iterable[bytes]) -> None:
         folder = self._objects / name[:2]
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
             sync_directory(self._objects)
-        deflate = zlib.compressobj(_LEVEL)
-        pieces = (deflate.compress(b"blob %d\0" % len(data)), deflate.compress(data), deflate.flush())
         file = folder / name[2:]
-        write_durably(file, pieces, draft=folder / f"tmp_obj_{name[2:]}")  # what git takes away of a killed run
+        draft = folder / f"tmp_obj_{name[2:]}"  # what git takes away of a killed run
+        write_durably(file, _deflated(chain((b"blob %d\0" % size,), data)), draft=draft)
         set_mode(file, stat.S_IMODE(file.stat().st_mode) & _READABLE)
+
+
+def _deflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    deflate = zlib.compressobj(_LEVEL)
+    yield from map(deflate.compress, pieces)
+    yield deflate.flush()

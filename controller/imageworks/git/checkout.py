@@ -15,7 +15,7 @@ from imageworks.git.locate import RepositoryLocation
 from imageworks.git.recovery.heal_worktree import is_generated
 from imageworks.git.recovery.journal import PathChange
 from imageworks.git.recovery.stale_locks import holder_of
-from imageworks.git.values import LeftAlone, RegistryGitError
+from imageworks.git.values import LeftAlone, RegistryGitError, StoredBlob
 from imageworks.git.worktree import WantedFile, bring_up_to_date
 
 if TYPE_CHECKING:
@@ -68,12 +68,9 @@ def complete(
         identifier, mode = entries.at(path)
         if identifier != change.new:
             continue
-        content = (contents or {}).get(path)
-        data = content if isinstance(content, bytes) else None
-        if data is None and change.new:
-            data = repository.odb.read(libgit2.object_id(change.new))[1]
+        pieces = _pieces(repository, change.new, (contents or {}).get(path)) if change.new else None
         target = WantedFile(
-            change.olds, change.new, data, synced=not many, generated=is_generated(layout.registry_path(path))
+            change.olds, change.new, pieces, synced=not many, generated=is_generated(layout.registry_path(path))
         )
         outcome = bring_up_to_date(layout.worktree, path, target, layout.stat_cache, sparse=sparse)
         if outcome.reason:
@@ -102,6 +99,14 @@ def complete(
     failpoint("git.index-updated")
     left = tuple(LeftAlone(layout.registry_path(path), reason) for path, reason in sorted(reasons.items()))
     return Checkout(left, notes, finished, frozenset(pending))
+
+
+def _pieces(repository: "Repository", new: str, content: Change) -> Callable[[], Iterable[bytes]]:
+    """Return what yields a committed file's bytes, from git where they are not at hand."""
+    if isinstance(content, StoredBlob) and content.spool is not None:
+        return content.spool.pieces
+    data = content if isinstance(content, bytes) else repository.odb.read(libgit2.object_id(new))[1]
+    return lambda: (data,)
 
 
 def _folders_above(paths: Iterable[str], before: TreeEntries, now: TreeEntries) -> Folders:

@@ -372,6 +372,10 @@ class RegistryRepository:
         """Give git a file's bytes ahead of a commit, and return what stands for them there."""
         return self._writer.store(data)
 
+    def spooled(self, pieces: Iterable[bytes]) -> contextlib.AbstractContextManager[StoredBlob]:
+        """Do the same with a file that would fill the memory; its bytes are to be had in pieces meanwhile."""
+        return self._writer.spooled(pieces)
+
     def commit(
         self,
         changes: Mapping[str, Change],

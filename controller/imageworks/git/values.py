@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imageworks.foundation.errors import ImageworksError
+
+if TYPE_CHECKING:
+    from imageworks.files.spool import Spool
 
 PLAIN_MODES: Final = frozenset({0o100644, 0o100755})
 SYMLINK_MODE: Final = 0o120000
@@ -136,9 +139,11 @@ class StoredBlob(NamedTuple):
 
     Args:
         id: Git object id in hex.
+        spool: Where they are to be had without git; ``None`` where they are small.
     """
 
     id: str
+    spool: "Spool | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ Folders are opened one after the other without following links, so nothing outsi
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from imageworks.files.best_effort import set_mode
 from imageworks.files.renames import sync_directory, sync_file
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
 LARGEST_COMPARED: Final = 64 * 1024 * 1024
+PIECE_BYTES: Final = 1 << 18
 ABSENT: Final = ""
 FOREIGN: Final = "?"
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -50,14 +51,14 @@ class WantedFile:
     Args:
         olds: Blob ids that the file may hold now; ``""`` for no file.
         wanted: The committed blob's id; ``""`` when the file was deleted.
-        data: The committed bytes; ``None`` when the file was deleted.
+        pieces: Yields the committed bytes; ``None`` when the file was deleted.
         synced: Whether its bytes reach the disk before it gets its name; else all files are synced at once.
         generated: Whether only we write it, so that an empty or torn one is no edit.
     """
 
     olds: frozenset[str]
     wanted: str
-    data: bytes | None
+    pieces: Callable[[], Iterable[bytes]] | None
     synced: bool = True
     generated: bool = False
 
@@ -71,7 +72,7 @@ def bring_up_to_date(worktree: Path, path: str, target: WantedFile, cache: StatC
     *folders, name = path.split("/")
     if sparse:
         target = replace(target, olds=target.olds | {ABSENT})
-    new = target.data
+    new = target.pieces
     try:
         with _folder(worktree, folders, make=new is not None and ABSENT in target.olds) as parent:
             if parent is None:
@@ -89,7 +90,7 @@ def bring_up_to_date(worktree: Path, path: str, target: WantedFile, cache: StatC
 
 
 def _bring(parent: int, name: str, target: WantedFile, known_as: Callable[[os.stat_result], str]) -> FileOutcome:
-    olds, wanted, new = target.olds, target.wanted, target.data
+    olds, wanted, new = target.olds, target.wanted, target.pieces
     draft = f".{wanted[:16]}.imageworks-draft"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(draft, dir_fd=parent)  # of a killed run; its name follows from the content
@@ -107,7 +108,7 @@ def _bring(parent: int, name: str, target: WantedFile, known_as: Callable[[os.st
     with os.fdopen(descriptor, "wb") as stream:
         if before is not None:
             set_mode(stream.fileno(), stat.S_IMODE(before.st_mode))
-        stream.write(new)
+        stream.writelines(new())
         stream.flush()
         if target.synced:
             sync_file(stream.fileno())
@@ -132,20 +133,33 @@ def _identify(parent: int, name: str, status: os.stat_result | None) -> str:
 def _is_no_edit(parent: int, name: str, target: WantedFile) -> bool:
     """Return whether what a file holds is no edit of the user's although git has nothing like it."""
     status = _stat(parent, name)
-    data = None if status is None else _read(parent, name, status)
-    if data is None:
+    if status is None:
         return False
-    if target.generated and is_torn(data, target.data):
-        return True
-    # Where core.autocrlf checked the file out with CRLF.
-    return b"\r\n" in data and libgit2.blob_id(data.replace(b"\r\n", b"\n")) in target.olds
+    with _opened(parent, name, status) as stream:
+        if stream is None:
+            return False
+        if target.generated and target.pieces is not None and is_torn(stream, target.pieces()):
+            return True
+        # Where core.autocrlf checked the file out with CRLF.
+        size = sum(map(len, _unix_lines(stream)))
+        return libgit2.blob_id_of_pieces(_unix_lines(stream), size) in target.olds
 
 
-def is_torn(data: bytes, wanted: bytes | None) -> bool:
-    """Return whether a file of ours is as a power cut leaves one."""
-    if not wanted or data == wanted:
-        return False
-    return b"\0" in data or wanted.startswith(data)
+def _unix_lines(stream: BinaryIO) -> Iterator[bytes]:
+    stream.seek(0)
+    return (line[:-2] + b"\n" if line.endswith(b"\r\n") else line for line in stream)
+
+
+def is_torn(found: BinaryIO, wanted: Iterable[bytes]) -> bool:
+    """Return whether an open file of ours is as a power cut leaves one: full of zeros, or only the beginning."""
+    begins, zeros, data, piece = True, False, b"", b""
+    for piece in wanted:
+        data = found.read(len(piece))
+        begins, zeros = begins and piece.startswith(data), zeros or b"\0" in data
+    whole = begins and len(data) == len(piece)
+    while more := found.read(PIECE_BYTES):
+        begins, whole, zeros = False, False, zeros or b"\0" in more
+    return bool(piece) and not whole and (zeros or begins)
 
 
 def _stat(parent: int, name: str) -> os.stat_result | None:
@@ -157,11 +171,6 @@ def _stat(parent: int, name: str) -> os.stat_result | None:
 
 def _state(status: os.stat_result | None) -> tuple[int, ...]:
     return () if status is None else (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _read(parent: int, name: str, status: os.stat_result) -> bytes | None:
-    with _opened(parent, name, status) as stream:
-        return None if stream is None else stream.read()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ branch moves leaves unreachable objects; a kill after it leaves a journal, which
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -177,6 +177,17 @@ class RegistryWriter:
             return StoredBlob(str(self._blobs({}).write("", data)))
         except (OSError, libgit2.git_error()) as error:
             raise self._failed("git could not write the commit", error) from error
+
+    @contextlib.contextmanager
+    def spooled(self, pieces: Iterable[bytes]) -> Iterator[StoredBlob]:
+        """The same of a file that would fill the memory; its bytes are to be had in pieces meanwhile."""
+        blobs = self._blobs({})
+        with contextlib.ExitStack() as stack:
+            try:
+                stored = blobs.write_spooled(stack.enter_context(blobs.spool(pieces)))
+            except (OSError, libgit2.git_error()) as error:
+                raise self._failed("git could not write the commit", error) from error
+            yield stored
 
     def commit(self, request: CommitRequest) -> CommitResult:
         """Make one commit; the lock must be held."""

@@ -335,19 +335,16 @@ class _Migrator:
         }
         gone = {manifest_name(path) for path in commit.removed if path.startswith(own)}
         commits = registry.settings.commits
-        result = self._repository.commit(
-            {
-                **changes,
-                **self._recorder.records.changes(registry, written, gone=gone),
-                self._file: render_record(self._all),
-            },
-            message=commits.message("\n\n".join([step.title, *_body(commit)])),
-            expected=registry.revision,
-            depends_on=(MODELS, REGISTRY_FILE, f"{ENTRIES}/{host}"),
-            trailers={**commits.trailers, HOST: host, MIGRATED: ", ".join(step.files)},
-            sign=commits.sign,
-            authored=step.when,
-        )
+        with self._recorder.records.changes(registry, written, gone=gone) as records:
+            result = self._repository.commit(
+                {**changes, **records, self._file: render_record(self._all)},
+                message=commits.message("\n\n".join([step.title, *_body(commit)])),
+                expected=registry.revision,
+                depends_on=(MODELS, REGISTRY_FILE, f"{ENTRIES}/{host}"),
+                trailers={**commits.trailers, HOST: host, MIGRATED: ", ".join(step.files)},
+                sign=commits.sign,
+                authored=step.when,
+            )
         return replace(commit, id=result.id)
 
     def _finish(self, migration: Migration, kept: Mapping[str, str]) -> None:

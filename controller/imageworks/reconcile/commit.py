@@ -116,28 +116,29 @@ class RegistryCommitter:
             if not (recording.written or recording.gone or recording.manifests or self.records.stale(registry)):
                 self.records.remember(registry)
                 return None
-            records = self.records.changes(registry, recording.written, gone=recording.gone - set(recording.written))
-            try:
-                result = self._try(registry, recording, records)
-            except BranchMovedError:
-                if attempt + 1 == COMMIT_ATTEMPTS or self._theirs(recording, planned):
-                    raise
-                registry = self.load(recording.manifests)
-                continue
-            # What the commit holds is known without reading it: nothing else that counts differs at its parent.
-            left = {name: entry for name, entry in registry.entries.items() if name not in recording.gone}
-            head = self._repository.head() if registry.branch else result.id
-            after = replace(registry, revision=head, recorded=result.id, entries=left | dict(recording.written))
-            if not registry.unreadable.isdisjoint(recording.gone):
-                after = self.load()  # what was wrong with them is wrong no more
-            snapshot = records.pop(snapshot_file(after.host))
-            del records
-            self.records.remember(after, snapshot)
-            del snapshot
+            gone = recording.gone - set(recording.written)
+            with self.records.changes(registry, recording.written, gone=gone) as records:
+                try:
+                    result = self._try(registry, recording, records)
+                except BranchMovedError:
+                    if attempt + 1 == COMMIT_ATTEMPTS or self._theirs(recording, planned):
+                        raise
+                    registry = self.load(recording.manifests)
+                    continue
+                after = self._after(registry, recording, result)
+                self.records.remember(after, records[snapshot_file(after.host)])
             self.records.write_compatible(after)
             keep_declared(after, recording.manifests, self.parsed)
             return result, after
         raise AssertionError  # the last attempt returns or raises
+
+    def _after(self, registry: RegistryState, recording: CommitDraft, result: CommitResult) -> RegistryState:
+        """Return what a commit holds without reading it: nothing else that counts differs at its parent."""
+        if not registry.unreadable.isdisjoint(recording.gone):
+            return self.load()  # what was wrong with them is wrong no more
+        left = {name: entry for name, entry in registry.entries.items() if name not in recording.gone}
+        head = self._repository.head() if registry.branch else result.id
+        return replace(registry, revision=head, recorded=result.id, entries=left | dict(recording.written))
 
     def _theirs(self, recording: CommitDraft, planned: str | None) -> bool:
         """Return whether people committed to the very manifests that are to be written: theirs stay."""

@@ -3,8 +3,8 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from functools import partial
+from contextlib import contextmanager, suppress
+from functools import cache, partial
 from pathlib import Path
 from weakref import ref
 
@@ -12,17 +12,17 @@ from imageworks.files.renames import write_durably
 from imageworks.foundation.log import warn
 from imageworks.git.commit import Change
 from imageworks.git.repository import RegistryRepository
-from imageworks.git.values import BlobRefusedError
+from imageworks.git.values import BlobRefusedError, StoredBlob
 from imageworks.host.predecessor_files import COMPATIBILITY_FILE, is_ours
 from imageworks.host.settings import HostSettings
 from imageworks.registry import legacy_snapshot
 from imageworks.registry.entries.entry import Entry, entry_file, render_entry
 from imageworks.registry.entries.merge import (
     Owners,
+    in_snapshot,
     json_lines,
     load_owners,
     merge_each,
-    render_snapshot,
     snapshot_file,
 )
 from imageworks.registry.load import RegistryState
@@ -64,33 +64,31 @@ class ExpectedFiles:
         here = self._repository.tree_id(revision, snapshot_file(self._host.host))
         return here is not None and self._note.snapshot_of(self._inputs(revision, revision)) == here
 
-    def snapshot(self, registry: RegistryState, entries: Iterable[Entry]) -> bytes:
-        """Return the snapshot's bytes."""
-        return render_snapshot(merge_each(registry.applied, entries, self._table()))
-
     def _table(self) -> Owners:
         if self._owners is None:
             self._owners = load_owners()
         return self._owners
 
+    @contextmanager
     def changes(
         self, registry: RegistryState, entries: Mapping[str, Entry], *, gone: Iterable[str]
-    ) -> dict[str, Change]:
-        """Return the files to commit: new entries, which git has then, deleted ones, and the snapshot that follows."""
+    ) -> Iterator[dict[str, Change]]:
+        """Yield the files to commit: new entries, which git has then, deleted ones, and the snapshot that follows."""
         host, known, gone = registry.host, registry.entries.keys() | registry.unreadable, frozenset(gone)
         left = {name: entry for name, entry in registry.entries.items() if name not in gone} | dict(entries)
         files: dict[str, Change] = {entry_file(host, name): None for name in gone & known}
         rendered = ((entry_file(host, name), render_entry(entry.fields)) for name, entry in entries.items())
         files |= {file: self._repository.store(data) for file, data in rendered}
-        files[snapshot_file(host)] = self.snapshot(registry, left.values())
-        return files
+        lines = json_lines(map(in_snapshot, merge_each(registry.applied, left.values(), self._table())))
+        with self._repository.spooled(lines) as snapshot:
+            yield files | {snapshot_file(host): snapshot}
 
-    def remember(self, registry: RegistryState, body: Change = None) -> None:
+    def remember(self, registry: RegistryState, written: Change = None) -> None:
         """Note that the snapshot at a commit is right, so that neither the next run nor `list` need compute it.
 
         Args:
             registry: The registry at that commit.
-            body: The snapshot's bytes, where they are at hand.
+            written: The snapshot, where it was just written.
         """
         here = self._repository.tree_id(registry.recorded, snapshot_file(registry.host))
         self._compared = None
@@ -98,8 +96,9 @@ class ExpectedFiles:
             return
         signed = self._host.require_signed or registry.settings.require_signed
         inputs = self._inputs(registry.revision, registry.recorded)
-        known = body if isinstance(body, bytes) else None
-        self._note.write(registry, inputs, here, lambda: known or self._repository.view_blob(here), signed=signed)
+        spool = written.spool if isinstance(written, StoredBlob) else None
+        read = spool.lines if spool is not None else cache(lambda: (self._repository.view_blob(here),))
+        self._note.write(registry, inputs, here, read, signed=signed)
 
     def write_compatible(self, registry: RegistryState) -> None:
         """Write the git-ignored files that the predecessor's consumers read, where they do not say so already.

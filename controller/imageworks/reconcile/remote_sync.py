@@ -263,17 +263,15 @@ class Synchronizer:
                     written[name] = read_entry(path, data)
         registry = self._recorder.load(manifests, revision=tip)
         self._refuse_clash(record, registry, manifests)
-        records = self._recorder.records.changes(registry, written, gone=gone)
-        if registry.branch is not None and len(manifests) == len(record.changed):
-            records = {}  # they are on a branch of their own
-        changes = {**manifests, **records}
-        return self._repository.branches.write(
-            changes,
-            base=tip,
-            message=self._message(record, ids),
-            author_of=record.id,
-            sign=registry.settings.commits.sign,
-        )
+        aside = registry.branch is not None and len(manifests) == len(record.changed)
+        with self._recorder.records.changes(registry, written, gone=gone) as records:
+            return self._repository.branches.write(
+                manifests if aside else {**manifests, **records},  # those are on a branch of their own
+                base=tip,
+                message=self._message(record, ids),
+                author_of=record.id,
+                sign=registry.settings.commits.sign,
+            )
 
     def _refuse_clash(self, record: CommitRecord, registry: RegistryState, manifests: Iterable[str]) -> None:
         """Refuse to put a manifest that was valid where it was written among others with which it is not (I2)."""

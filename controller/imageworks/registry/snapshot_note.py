@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -92,11 +93,19 @@ class SnapshotNote:
         registry: "RegistryState",
         inputs: str,
         snapshot: str,
-        read: Callable[[], bytes | memoryview],
+        read: Callable[[], Iterable[bytes | memoryview]],
         *,
         signed: bool,
     ) -> None:
-        """Keep what was computed; a cache only, written where it says something else. ``read`` gives the snapshot."""
+        """Keep what was computed; a cache only, written where it says something else.
+
+        Args:
+            registry: What it was computed of.
+            inputs: What stands for that.
+            snapshot: The snapshot's id.
+            read: Gives the snapshot in pieces that end where a line does; called twice.
+            signed: Whether signatures have to be looked at.
+        """
         head = {
             "at": self.at_state(registry),
             "branch": registry.branch,
@@ -108,19 +117,24 @@ class SnapshotNote:
         known, _ = self._read(None)
         if all(known.get(key) == value for key, value in head.items()):
             return
-        body = read()
         from imageworks.files.renames import write_durably  # `list` only reads
         from imageworks.registry.entries.summaries import summary_of
 
         # Model by model: ten thousand at once would be more than the whole run takes; a text of all moves as it grows.
         encode = json.JSONEncoder(separators=(",", ":")).encode
-        lines = (encode(summary_of(model)).encode() for model in models_of(body))
-        summaries = [b"%b%b" % (b"," if place else b"[", line) for place, line in enumerate(lines)] or [b"["]
-        head |= {_SUMMARIES: digest_of(*summaries, b"]"), _MODELS: digest_of(body)}
+        summaries, digest = [b"["], hashlib.sha256()
+        for piece in read():
+            digest.update(piece)
+            for model in models_of(piece):
+                summaries += (encode(summary_of(model)).encode(), b",")
+        summaries[-1 if len(summaries) > 1 else 1 :] = [b"]"]
+        head |= {_SUMMARIES: digest_of(*summaries), _MODELS: digest.hexdigest()}
 
         with suppress(OSError, ForeignFolderError):
             make_private_folder(self._file.parent, top=self._host.cache_dir)
-            write_durably(self._file, (json.dumps(head).encode(), b"\n", *summaries, b"]\n", body), mode=FILE_MODE)
+            write_durably(
+                self._file, chain((json.dumps(head).encode(), b"\n"), summaries, (b"\n",), read()), mode=FILE_MODE
+            )
 
     def at(self, branch: str | None) -> Sequence[str]:
         """Return what decides what manifests and entries give."""

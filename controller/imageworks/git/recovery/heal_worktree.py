@@ -39,11 +39,11 @@ def torn_files(repository: "Repository", layout: RepositoryLocation, host: str) 
             continue
         try:
             wanted = read_blob(repository.odb, identifier, DEFAULT_BLOB_LIMIT)
-            found = (layout.worktree / path).read_bytes()
+            with (layout.worktree / path).open("rb") as found:
+                if is_torn(found, (wanted,)):
+                    torn[path] = PathChange(frozenset(), identifier)
         except (OSError, RegistryGitError):
             continue
-        if is_torn(found, wanted):
-            torn[path] = PathChange(frozenset(), identifier)
     return torn
 
 
