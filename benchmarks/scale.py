@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,8 @@ from typing import Final
 from benchmarks.measure import BenchmarkError, nothing
 from benchmarks.registries import manifest_text, model_name, settle
 from benchmarks.report import print_table
-from benchmarks.scratch import CHECKOUT, Scratch, program
+from benchmarks.scratch import CHECKOUT, HOST, Scratch, program
+from benchmarks.servers import hub_over
 
 STEEPEST: Final = 1.2
 MOST_MEMORY_MIB: Final = 200
@@ -58,12 +60,14 @@ class Series:
         sizes: From small to large.
         make: Makes what the work is done on, in a scratch folder.
         works: What is done.
+        around: What runs beside; gives variables for the commands' environment.
     """
 
     unit: str
     sizes: Sequence[int]
     make: Callable[[Scratch, int], None]
     works: Sequence[Work]
+    around: Callable[[Scratch], AbstractContextManager[Mapping[str, str]]] = lambda _: nullcontext({})
 
 
 @dataclass(slots=True)
@@ -134,7 +138,11 @@ def chosen(options: argparse.Namespace) -> list[Series]:
     """Return what is measured."""
     if options.nightly:
         sizes = (10, 40, 160) if options.quick else (100, 1_000, 10_000)
-        return [whole_registry(sizes), Series("found models", sizes, found_models, FINDING)]
+        return [
+            whole_registry(sizes),
+            Series("found models", sizes, found_models, FINDING),
+            Series("models of a hub", sizes, models_of_a_hub, TAKING, hub_of),
+        ]
     return [one for one in all_series(quick=options.quick) if options.only in {None, one.unit}]
 
 
@@ -174,15 +182,52 @@ def found_models(scratch: Scratch, count: int) -> None:
     """Make an empty registry, and models that nobody recorded."""
     command(scratch, program("imageworks-models"), "init", str(scratch.registry))
     for number in range(count):
-        folder = scratch.weights / f"owner-{number % 50}/Found-{number:05d}-7B"
-        _make_model(folder, ("model.safetensors",), number)
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            (folder / name).write_text("{}", encoding="utf-8")
+        _make_whole_model(scratch.weights / f"owner-{number % 50}/Found-{number:05d}-7B", number)
 
 
 def found_name(number: int) -> str:
     """Return what a scan calls one of them."""
     return f"found-{number:05d}-7b-vllm"
+
+
+def models_of_a_hub(scratch: Scratch, count: int) -> None:
+    """Make a hub's models, and a registry that declares them and has none."""
+    command(scratch, program("imageworks-models"), "init", str(scratch.registry))
+    for number in range(count):
+        name = model_name(number)
+        _make_whole_model(scratch.root / "hub/bench" / name, number)
+        lines = (line for line in manifest_text(number).splitlines(keepends=True) if "revision:" not in line)
+        (scratch.registry / f"models/{name}.yaml").write_text("".join(lines), encoding="utf-8")
+    _commit_manifests(scratch, "Declare all")
+
+
+@contextmanager
+def hub_of(scratch: Scratch) -> Iterator[Mapping[str, str]]:
+    """Let the hub's models be had."""
+    with hub_over(scratch.root / "hub", scratch.environment()) as (url, _):
+        yield {"HF_ENDPOINT": url}
+
+
+def as_installed(scratch: Scratch) -> None:
+    """Forget that all was installed, which is there."""
+    installed, recorded = (
+        len([*folder.glob("*")]) for folder in (scratch.root / "hub/bench", scratch.registry / f"discovered/{HOST}")
+    )
+    if recorded != installed:
+        raise BenchmarkError(f"of {installed} models that a hub has {recorded} were installed")
+    as_filled(scratch)
+
+
+def without_models(scratch: Scratch) -> None:
+    """Forget what was installed, and that it was."""
+    as_filled(scratch)
+    shutil.rmtree(scratch.weights, ignore_errors=True)
+
+
+def _make_whole_model(folder: Path, number: int) -> None:
+    _make_model(folder, ("model.safetensors",), number)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_text("{}", encoding="utf-8")
 
 
 def _make_model(folder: Path, weights: Iterable[str], number: int = 0) -> None:
@@ -225,7 +270,11 @@ def with_another_label(scratch: Scratch) -> None:
     file = scratch.registry / f"models/{model_name(1)}.yaml"
     text = file.read_text(encoding="utf-8")
     file.write_text(manifest_text(1) if "deprecated" in text else f"{text}deprecated: true\n", encoding="utf-8")
-    for words in (("add", "models"), ("commit", "--quiet", "--message", "Change one")):
+    _commit_manifests(scratch, "Change one")
+
+
+def _commit_manifests(scratch: Scratch, message: str) -> None:
+    for words in (("add", "models"), ("commit", "--quiet", "--message", message)):
         command(scratch, "git", "-C", str(scratch.registry), *words)
 
 
@@ -243,7 +292,8 @@ WITHOUT_A_CHANGE: Final = (
     *_plain("reconcile --dry-run --json"),
     Work("reconcile --dry-run, cold", _always("reconcile", "--dry-run"), without_cache),
 )
-ONE_CHANGE: Final = Work("reconcile of one change", _always("reconcile", "--yes", "--no-progress"), with_another_label)
+RECONCILE: Final = _always("reconcile", "--yes", "--no-progress")
+ONE_CHANGE: Final = Work("reconcile of one change", RECONCILE, with_another_label)
 OF_ALL: Final = "diff --json refs/benchmark/declared..HEAD"
 EVERYTHING: Final = "reconcile --dry-run --all-hosts --offline"
 AGAINST_THE_LAST: Final = "reconcile --dry-run --format markdown --base HEAD~1"
@@ -277,6 +327,11 @@ FINDING: Final = (
     *_plain("scan"),
     Work("promote", lambda size: ("promote", *map(found_name, range(size)))),
 )
+TAKING: Final = (
+    Work("reconcile --dry-run that would install all", _always("reconcile", "--dry-run"), without_models),
+    Work("reconcile that installs all", RECONCILE, without_models),
+    Work("reconcile that adopts all", RECONCILE, as_installed),
+)
 
 
 def measure(
@@ -290,14 +345,15 @@ def measure(
         series.make(scratch, size)
         units: list[float] = []
         seconds: dict[str, list[float]] = {name: [] for name in rows}
-        for _ in range(rounds if size == max(series.sizes) else max(rounds, ROUNDS_OF_SMALL)):
-            starts.append(once(scratch, (program("imageworks-models"), "--version"))[0])
-            for work in series.works:
-                work.prepare(scratch)
-                units.append(once(scratch, (sys.executable, "-c", "pass"))[0])
-                cpu, memory = once(scratch, (program("imageworks-models"), *work.words(size)))
-                seconds[work.name].append(cpu)
-                rows[work.name].memory[size] = max(memory, rows[work.name].memory.get(size, 0.0))
+        with series.around(scratch) as variables:
+            for _ in range(rounds if size == max(series.sizes) else max(rounds, ROUNDS_OF_SMALL)):
+                starts.append(once(scratch, (program("imageworks-models"), "--version"))[0])
+                for work in series.works:
+                    work.prepare(scratch)
+                    units.append(once(scratch, (sys.executable, "-c", "pass"))[0])
+                    cpu, memory = once(scratch, (program("imageworks-models"), *work.words(size)), **variables)
+                    seconds[work.name].append(cpu)
+                    rows[work.name].memory[size] = max(memory, rows[work.name].memory.get(size, 0.0))
         unit = statistics.median(units)
         for name, row in rows.items():
             row.cpu[size] = [cpu / unit for cpu in seconds[name]]
@@ -308,12 +364,12 @@ def measure(
     yield from rows.values()
 
 
-def once(scratch: Scratch, words: Sequence[str]) -> tuple[float, float]:
+def once(scratch: Scratch, words: Sequence[str], **variables: str) -> tuple[float, float]:
     """Return the CPU seconds of a process with its children, and the most memory that any of them had, in MiB."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             words,
-            env=scratch.environment(),
+            env=scratch.environment(**variables),
             cwd=scratch.registry if scratch.registry.is_dir() else scratch.root,
             stdin=subprocess.DEVNULL,
             stdout=output,
