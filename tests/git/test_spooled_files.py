@@ -58,6 +58,25 @@ def test_an_error_while_it_is_made_leaves_nothing(tmp_path: Path) -> None:
     assert sorted((tmp_path / ".git/objects").rglob("*")) == before
 
 
+def test_where_an_open_file_keeps_its_name_it_is_taken_away_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = make_registry(tmp_path, {SNAPSHOT: b"[]\n"})
+    unlink, refused = Path.unlink, list[str]()
+
+    def as_windows_drives_do(file: Path, missing_ok: bool = False) -> None:  # noqa: FBT002 # pathlib's own
+        if file.parent.name == "objects" and not refused:
+            refused.append(file.name)
+            raise PermissionError(13, "Permission denied")
+        unlink(file, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", as_windows_drives_do)
+    assert spooled(repository, LARGE, "x") == ()
+    assert len(refused) == 1
+    assert not list((tmp_path / ".git/objects").rglob("tmp_*"))
+    assert git(tmp_path, "show", f"HEAD:{SNAPSHOT}").encode() == LARGE
+
+
 TORN = {
     "empty": b"",
     "cut": LARGE[: len(LARGE) // 2 + 7],

@@ -1,35 +1,38 @@
 """Bytes that are made once and read in pieces as often as asked, without standing in the memory as a whole."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
+from tempfile import NamedTemporaryFile
 from types import TracebackType
 from typing import Final, Self
 
 PIECE_BYTES: Final = 1 << 18
-_IN_MEMORY_BYTES: Final = 1 << 20
 
 
 class Spool:
-    """A few bytes in the memory, or many in a file without a name, which is gone with the process.
+    """Bytes in a file that has no name, so that it is gone with the process.
 
     Args:
         pieces: The bytes.
         folder: Where the file is made.
-        prefix: How its name begins where the system has no files without one, until it is open.
+        prefix: How its name begins where the filesystem takes none from an open file: until it is closed.
 
     Raises:
         OSError: It cannot be written.
     """
 
     def __init__(self, pieces: Iterable[bytes], *, folder: Path, prefix: str) -> None:
-        self._stream = SpooledTemporaryFile(_IN_MEMORY_BYTES, "w+b", PIECE_BYTES, dir=str(folder), prefix=prefix)  # noqa: SIM115 # see close
+        self._stream = NamedTemporaryFile("w+b", PIECE_BYTES, dir=folder, prefix=prefix, delete=False)  # noqa: SIM115 # see close
+        self._file = Path(self._stream.name)
+        with suppress(OSError):
+            self._file.unlink()
         try:
-            for piece in pieces:
-                self._stream.write(piece)
+            self._stream.writelines(pieces)
+            self._stream.flush()  # what does not fit is told here
             self.size = self._stream.tell()
         except BaseException:
-            self._stream.close()
+            self.close()
             raise
 
     def __enter__(self) -> Self:
@@ -38,7 +41,14 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let the bytes go."""
+        try:
+            self._stream.close()
+        finally:
+            self._file.unlink(missing_ok=True)
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the bytes in large pieces; one reader at a time."""
