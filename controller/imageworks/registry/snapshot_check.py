@@ -168,8 +168,9 @@ def _compared(  # what a comparison needs
     if gives_blob(repository, now, blob):
         return None, False
     then = now if written is None else _state(repository, now.host, written, cache)
-    if then is not now and gives_blob(repository, then, blob) and _waits(repository, now, then, cache, blob):
-        return None, False  # as it is wherever people commit manifests: told without its 18 MB in the memory
+    if then is not now and gives_blob(repository, then, blob):
+        then = replace(then, entries={})  # no more is asked of it
+        return _changed_since(repository, now, then.revision, cache, blob), False
     file, data = snapshot_file(now.host), _without_files(repository.read_blob(blob))
     if gives(now, data):
         return None, False
@@ -177,12 +178,8 @@ def _compared(  # what a comparison needs
         changes = changes or _walk(repository, now)
         then = (_explained(repository, now.host, changes, (file, blob), data, cache) if changes else None) or then
     if gives(then, data):
-        # Of what was changed since, only manifests may be: nobody but the controller writes entries.
-        mixed = _with_entries(repository, now, then, cache)
-        unknown = {*now.blocked, *mixed.blocked}
-        if not unknown and gives(mixed, data):
-            return None, False
-        return _first_difference(file, _without(data, unknown), mixed, unknown), False
+        then = replace(then, entries={})
+        return _changed_since(repository, now, then.revision, cache, blob), False
     if written is not None and repository.is_boundary(written):
         return _unlike_entries(file, data, now), True
     if written is None or not _only_behind(repository, file, written, data, then):
@@ -190,19 +187,22 @@ def _compared(  # what a comparison needs
     return _unlike_entries(file, data, now), False
 
 
-def _waits(
-    repository: RegistryRepository, now: RegistryState, then: RegistryState, cache: ParsedDocuments, blob: str
-) -> bool:
-    """Return whether only manifests have changed since the commit that wrote a snapshot."""
-    mixed = _with_entries(repository, now, then, cache)
-    return not (now.blocked or mixed.blocked) and gives_blob(repository, mixed, blob)
+def _changed_since(
+    repository: RegistryRepository, now: RegistryState, then: str | None, cache: ParsedDocuments, blob: str
+) -> Diagnostic | None:
+    """Return what is wrong with a snapshot that a commit gives: of what was changed since, only manifests may be.
 
-
-def _with_entries(
-    repository: RegistryRepository, now: RegistryState, then: RegistryState, cache: ParsedDocuments
-) -> RegistryState:
-    """Return an earlier commit's manifests with the entries as they are now."""
-    return load_registry(repository, now.host, revision=then.revision, cache=cache, recorded=now.recorded)
+    Nobody but the controller writes entries. Those of now are not read a second time, beside themselves.
+    """
+    mixed = load_registry(repository, now.host, revision=then, cache=cache, recorded=now.recorded, with_entries=False)
+    mixed = replace(mixed, entries=now.entries)
+    unknown = {*now.blocked, *mixed.blocked}
+    if not unknown and gives_blob(repository, mixed, blob):
+        return None  # as it is wherever people commit manifests: told without its 18 MB in the memory
+    data = _without_files(repository.read_blob(blob))
+    if not unknown and gives(mixed, data):
+        return None
+    return _first_difference(snapshot_file(now.host), _without(data, unknown), mixed, unknown)
 
 
 def _without_files(data: bytes) -> bytes:
@@ -290,7 +290,7 @@ def _misplaced(file: str, what: str) -> Diagnostic:
 
 
 def _state(repository: RegistryRepository, host: str, revision: str | None, cache: ParsedDocuments) -> RegistryState:
-    return load_registry(repository, host, revision=revision, cache=cache, recorded=revision)
+    return load_registry(repository, host, revision=revision, cache=cache, recorded=revision, texts_alone=True)
 
 
 def _walk(repository: RegistryRepository, now: RegistryState) -> "ChangesWithin | None":
