@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
+from imageworks.loopback_hub.content import Snapshot
+from imageworks.loopback_hub.folder_repository import FolderRepository
 from imageworks.loopback_hub.server import HubServer
 from support.hub import HubRepository
 from support.transfer import gguf_content
@@ -63,3 +65,20 @@ def test_u6_the_pages_of_a_small_hub(tmp_path: Path) -> None:
     with HubServer(tmp_path, page_size=2) as server:
         assert len(names(server)) == 5
         assert len(names(server, limit=3)) == 3
+        assert len(names(server, sort="created_at")) == 5
+
+
+def test_u6_pages_together_look_at_each_model_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        HubRepository(tmp_path, f"acme/m-{number}", {"config.json": b"{}"})
+    looked: list[str] = []
+    look = FolderRepository.resolve
+
+    def resolve(repository: FolderRepository, revision: str) -> Snapshot | None:
+        looked.append(revision)
+        return look(repository, revision)
+
+    monkeypatch.setattr(FolderRepository, "resolve", resolve)
+    with HubServer(tmp_path, page_size=2) as server:
+        assert names(server) == [f"acme/m-{number}" for number in range(6)]
+    assert len(looked) == 6 + 2  # a page knows by one more whether another follows

@@ -69,13 +69,17 @@ def carry_out(  # as above
     from imageworks.operations.maintenance.prepare import prepare
 
     prepared = prepare(ledger, found, title)
+    del found  # which has ten thousand new entries, too
     if not as_json:
         show(prepared, told=told)
         say(f"Plan: {_counts(prepared)}." + ("" if apply else " Nothing was written.") if prepared.changes else NOTHING)
     if apply and ask and prepared.changes and at_terminal() and not agrees("Apply this?"):
         complain("nothing was changed")
         return ExitCode.FAILURE
-    result = ledger.commit(prepared.edits) if apply and prepared.changes else None
+    edits = prepared.edits if apply and prepared.changes else None
+    if not as_json:
+        del prepared  # it was shown
+    result = ledger.commit(edits) if edits is not None else None
     if as_json:
         say_json_pieces(_document(prepared, result, apply=apply))
     elif result is not None:

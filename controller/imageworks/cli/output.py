@@ -5,13 +5,13 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Final, NamedTuple, TextIO
 
 from imageworks.cli.first_screen import columns as stream_columns
 from imageworks.cli.streams import escaped
+from imageworks.foundation.json_values import indented
 from imageworks.foundation.log import mirror
 
 FORMAT_VERSION: Final = 1
@@ -20,8 +20,6 @@ NARROWEST: Final = 4  # columns of text that still say something
 FEW_COLUMNS: Final = 2  # so few that a line that wraps is still read more easily than a block
 AS_RECORDED: Final = "as recorded; `status` looks at the disks"
 """What is said below what commands know from records alone."""
-PIECES_AT_ONCE: Final = 500
-"""Of JSON, such as a key or a comma; each by itself takes three times as long."""
 QUIET_NEEDS: Final = ("error", "warning", "refused", "not repaired")
 """What a line begins with that is printed although nobody wants to be talked to."""
 _WORDS: Final = re.compile(r"(?:`[^`]*`|\S)+")
@@ -117,31 +115,32 @@ def say_json_value(value: object, *, sort_keys: bool = False) -> None:
 
 
 def json_pieces(value: object, *, sort_keys: bool = False) -> Iterator[str]:
-    """Yield the text of such a document in pieces."""
-    # One encoder for all of it: each has functions that refer to one another, which stay until cycles are looked for.
-    encoder = json.JSONEncoder(indent=2, ensure_ascii=False, sort_keys=sort_keys, default=_ListAsItComes)
-    pieces = encoder.iterencode(value)
-    while text := "".join(islice(pieces, PIECES_AT_ONCE)):
-        yield text
+    """Yield the text of such a document in pieces; only what an iterator yields is not held whole."""
+    return _pieces(value, "", sort_keys=sort_keys)
 
 
-class _ListAsItComes(list[object]):
-    """What an iterator yields, as the list that ``json`` asks for; it holds one item at a time.
+def _pieces(value: object, indent: str, *, sort_keys: bool) -> Iterator[str]:
+    """Yield a part of a document, which goes on behind some spaces."""
+    items: Iterable[tuple[str, object]]
+    if isinstance(value, Iterator):
+        (first, last), items = "[]", (("", one) for one in value)
+    elif isinstance(value, dict) and _has_iterators(value):
+        (first, last), named = "{}", sorted(value.items()) if sort_keys else value.items()
+        items = ((f"{indented(key)}: ", one) for key, one in named)
+    else:
+        yield indented(value, indent, sort_keys=sort_keys)
+        return
+    before, inner = first, f"{indent}  "
+    for name, one in items:
+        yield f"{before}\n{inner}{name}"
+        yield from _pieces(one, inner, sort_keys=sort_keys)
+        before = ","
+    yield f"\n{indent}{last}" if before == "," else f"{first}{last}"
 
-    Args:
-        items: The iterator.
-    """
 
-    def __init__(self, items: object) -> None:
-        if not isinstance(items, Iterator):
-            raise TypeError(f"JSON has no form of a {type(items).__name__}")
-        super().__init__(islice(items, 1))
-        self._following = items
-
-    def __iter__(self) -> Iterator[object]:
-        while self:
-            yield self.pop()
-            self.extend(islice(self._following, 1))
+def _has_iterators(value: Mapping[str, object]) -> bool:
+    """Return whether anything in an object comes one by one."""
+    return any(isinstance(one, Iterator) or (isinstance(one, dict) and _has_iterators(one)) for one in value.values())
 
 
 def say_line(document: Mapping[str, object], text: str, *, as_json: bool) -> None:

@@ -1,8 +1,9 @@
 """The hub's own origin: metadata as JSON, and ``resolve``, which sends small files and links to large ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import islice
 from typing import Final, TypeVar
 from urllib.parse import parse_qs, quote, urlencode
 
@@ -14,7 +15,7 @@ from imageworks.loopback_hub.rate_limit import RateLimit
 from imageworks.loopback_hub.repositories import ServedRepositories
 from imageworks.loopback_hub.repository import Reference, Repository
 from imageworks.loopback_hub.responses import SAFE_METHODS, ReplyError, file_response, json_response, read_only
-from imageworks.loopback_hub.search import asked_by_name, searched
+from imageworks.loopback_hub.search import DATES, asked_by_name, searched, sort_of
 from imageworks.loopback_hub.signed_links import LinkSigner
 
 VERBS: Final = frozenset({"revision", "tree", "commits", "refs", "paths-info", "auth-check"})
@@ -136,23 +137,31 @@ class HubApi:
         if request.method not in SAFE_METHODS:
             raise read_only()
         query = parse_qs(request.query)
-        infos = []
-        for name in asked_by_name(self._catalogue.names(), query):
+        names, by_name = asked_by_name(self._catalogue.names(), query), sort_of(query) not in DATES
+        fields = {key: values[-1] for key, values in query.items()}
+        size = min(_number(fields, "limit", SEARCH_PAGE), self._page_size) or 1
+        start = _number(fields, "cursor", 0)
+        # A page of ten thousand in the order of names begins at its first, so that all pages look at each model once.
+        infos = self._infos(request, names[start:] if by_name else names, user)
+        passed = 0 if by_name else start
+        page = list(islice(searched(infos, query), passed, passed + size + 1))
+        headers: tuple[tuple[str, str], ...] = ()
+        if len(page) > size:
+            beyond = page.pop()
+            following = names.index(str(beyond["id"])) if by_name else start + size
+            more = urlencode({**query, "cursor": str(following)}, doseq=True)
+            base = self._base_url("hub", request.address)
+            headers = (("Link", f'<{base}/api/models?{more}>; rel="next"'),)
+        return json_response(page, headers=headers)
+
+    def _infos(self, request: Request, names: Sequence[str], user: str | None) -> Iterator[dict[str, object]]:
+        """Yield what is known of some repositories, but of those that somebody may not see."""
+        for name in names:
             if user is None and name in self._access.private:
                 continue
             asked = self._ask(request, name, user)
             if (snapshot := asked.repository.resolve("main")) is not None:
-                infos.append(self._info(asked, snapshot, blobs=False))
-        found = searched(infos, query)
-        fields = {key: values[-1] for key, values in query.items()}
-        size = min(_number(fields, "limit", SEARCH_PAGE), self._page_size) or 1
-        start = _number(fields, "cursor", 0)
-        headers: tuple[tuple[str, str], ...] = ()
-        if start + size < len(found):
-            following = urlencode({**query, "cursor": str(start + size)}, doseq=True)
-            base = self._base_url("hub", request.address)
-            headers = (("Link", f'<{base}/api/models?{following}>; rel="next"'),)
-        return json_response(found[start : start + size], headers=headers)
+                yield self._info(asked, snapshot, blobs=False)
 
     def _model_info(self, asked: HubRequest, revision: str) -> Response:
         blobs = asked.query().get("blobs", "").lower() in TRUE

@@ -161,7 +161,9 @@ class RecordSession:
             manifests=edits.manifests,
         )
         self._recorder.save()  # first: what is parsed is not to stand beside the snapshot
-        self.registry = base = self._recorder.without(self.registry, edits.written)
+        # Of ten thousand that are renamed, the old ones are not to stand beside the new: they need only be known.
+        kept = {name: Entry(name, {}) if name in edits.gone else one for name, one in self.registry.entries.items()}
+        self.registry = base = self._recorder.without(replace(self.registry, entries=kept), edits.written)
         if edits.manifests:
             base = self._recorder.load(edits.manifests, revision=base.revision)
         committed = self._recorder.commit(base, recording)

@@ -122,10 +122,12 @@ def load_registry(
     declared: Mapping[str, bytes | Refusal | None] = NOTHING_DECLARED,
     recorded: str | None = None,
     with_entries: bool = True,
+    texts_alone: bool = False,
 ) -> RegistryState:
     """Return the registry's state at a commit; one bad document blocks only itself (I9).
 
-    Without its entries it is still known what is wrong in any of them.
+    Without its entries it is still known what is wrong in any of them. Those of a commit that stands beside another are
+    read for what they say alone.
     """
     settings = _declared_settings(declared) or _settings(repository, revision, cache)
     document = settings.document.value if settings.document else None
@@ -139,7 +141,7 @@ def load_registry(
     found_there = _declarations(repository, revision, settings, hosts, declared, cache)
     valid, problems, out_of_place = found_there.valid, found_there.problems, found_there.out_of_place
     if host in hosts and with_entries:
-        looked = _own_entries(repository, host, recorded, cache)
+        looked = _own_entries(repository, host, recorded, cache, texts_alone=texts_alone)
     found, broken = looked
     diagnostics = [
         *settings.diagnostics,
@@ -396,15 +398,20 @@ def _content(repository: RegistryRepository, reference: BlobReference) -> bytes 
 _Entries = tuple[dict[str, Entry], dict[str, Diagnostic]]
 
 
-def _own_entries(repository: RegistryRepository, host: str, recorded: str | None, cache: ParsedDocuments) -> _Entries:
+def _own_entries(
+    repository: RegistryRepository, host: str, recorded: str | None, cache: ParsedDocuments, *, texts_alone: bool
+) -> _Entries:
     """Return a host's entries; those that were read last are not read again for a commit that has the same ones."""
     folder = f"{entries.FOLDER}/{host}"
     key = (folder, repository.tree_id(recorded, folder))
     if cache.read_last[0] == key:
         return cast("_Entries", cache.read_last[1])
-    cache.read_last = (None, None)  # a host's entries are let go before another's are read
-    read = _entries(repository, _listed_entries(repository, host, recorded), cache, kept=cache.keeps(host))
-    cache.read_last = (key, read)
+    if not texts_alone:
+        cache.read_last = (None, None)  # a host's entries are let go before another's are read
+    kept, texts = cache.keeps(host), texts_alone or cache.texts_alone
+    read = _entries(repository, _listed_entries(repository, host, recorded), cache, kept=kept, texts_alone=texts)
+    if not texts_alone:
+        cache.read_last = (key, read)
     return read
 
 
@@ -412,6 +419,9 @@ def _own_problems(
     repository: RegistryRepository, host: str, recorded: str | None, cache: ParsedDocuments
 ) -> dict[str, Diagnostic]:
     """Return what is wrong in a host's entries, of which none is kept."""
+    folder = f"{entries.FOLDER}/{host}"
+    if cache.read_last[0] == (folder, repository.tree_id(recorded, folder)):
+        return cast("_Entries", cache.read_last[1])[1]
     cache.read_last = (None, None)
     readable, broken = _readable(_listed_entries(repository, host, recorded))
     kept = cache.keeps(host)
@@ -450,7 +460,12 @@ def _readable(references: Mapping[str, BlobReference]) -> tuple[dict[str, BlobRe
 
 
 def _entries(
-    repository: RegistryRepository, references: Mapping[str, BlobReference], cache: ParsedDocuments, *, kept: bool
+    repository: RegistryRepository,
+    references: Mapping[str, BlobReference],
+    cache: ParsedDocuments,
+    *,
+    kept: bool,
+    texts_alone: bool,
 ) -> _Entries:
     found: dict[str, Entry] = {}
     listed, broken = _readable(references)
@@ -470,7 +485,7 @@ def _entries(
         try:
             text = pack_text(data) if len(data) > LARGE_BYTES or len(readable) > MANY else data
             read = entries.read_entry(file, data)
-            if cache.texts_alone:
+            if texts_alone:
                 found[read.name] = Entry(read.name, PackedObject(text))
                 continue
             packed = entries.packed_entry(read, text)

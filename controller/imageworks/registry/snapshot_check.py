@@ -1,9 +1,12 @@
 """Whether the committed snapshots are what manifests and entries give, as far as this clone can tell."""
 
+import hashlib
 import json
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from io import BytesIO
+from itertools import zip_longest
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -27,10 +30,11 @@ from imageworks.registry.entries.merge import (
     render_snapshot,
     snapshot_file,
 )
+from imageworks.registry.entries.packed import has_a_model_a_line, models_of
 from imageworks.registry.load import ENTRY_DEPTH, RegistryState, load_registry
 from imageworks.registry.reader import WorkTreeReader
 from imageworks.registry.settings.settings import read_settings
-from imageworks.registry.snapshot import expected_snapshot, gives, gives_blob
+from imageworks.registry.snapshot import each_whole, gives, gives_blob
 from imageworks.registry.validate import Validation, valid_entries
 
 if TYPE_CHECKING:
@@ -164,42 +168,41 @@ def _compared(  # what a comparison needs
     if gives_blob(repository, now, blob):
         return None, False
     then = now if written is None else _state(repository, now.host, written, cache)
-    if then is not now and gives_blob(repository, then, blob) and _waits(repository, now, then, cache, blob):
-        return None, False  # as it is wherever people commit manifests: told without its 18 MB in the memory
-    file, data, owners = snapshot_file(now.host), _without_files(repository.read_blob(blob)), load_owners()
+    if then is not now and gives_blob(repository, then, blob):
+        then = replace(then, entries={})  # no more is asked of it
+        return _changed_since(repository, now, then.revision, cache, blob), False
+    file, data = snapshot_file(now.host), _without_files(repository.read_blob(blob))
     if gives(now, data):
         return None, False
     if written and repository.is_boundary(written) and not gives(then, data):
         changes = changes or _walk(repository, now)
         then = (_explained(repository, now.host, changes, (file, blob), data, cache) if changes else None) or then
     if gives(then, data):
-        # Of what was changed since, only manifests may be: nobody but the controller writes entries.
-        mixed = _with_entries(repository, now, then, cache)
-        unknown = {*now.blocked, *mixed.blocked}
-        if not unknown and gives(mixed, data):
-            return None, False
-        return _first_difference(file, _without(data, unknown), _without(expected_snapshot(mixed), unknown)), False
+        then = replace(then, entries={})
+        return _changed_since(repository, now, then.revision, cache, blob), False
     if written is not None and repository.is_boundary(written):
-        return next(_unlike_entries(file, data, now, owners), None), True
-    expected = expected_snapshot(then)
-    if written is None or not _only_behind(repository, file, written, expected):
-        return _first_difference(file, data, expected), False
-    return next(_unlike_entries(file, data, now, owners), None), False
+        return _unlike_entries(file, data, now), True
+    if written is None or not _only_behind(repository, file, written, data, then):
+        return _first_difference(file, data, then), False
+    return _unlike_entries(file, data, now), False
 
 
-def _waits(
-    repository: RegistryRepository, now: RegistryState, then: RegistryState, cache: ParsedDocuments, blob: str
-) -> bool:
-    """Return whether only manifests have changed since the commit that wrote a snapshot."""
-    mixed = _with_entries(repository, now, then, cache)
-    return not (now.blocked or mixed.blocked) and gives_blob(repository, mixed, blob)
+def _changed_since(
+    repository: RegistryRepository, now: RegistryState, then: str | None, cache: ParsedDocuments, blob: str
+) -> Diagnostic | None:
+    """Return what is wrong with a snapshot that a commit gives: of what was changed since, only manifests may be.
 
-
-def _with_entries(
-    repository: RegistryRepository, now: RegistryState, then: RegistryState, cache: ParsedDocuments
-) -> RegistryState:
-    """Return an earlier commit's manifests with the entries as they are now."""
-    return load_registry(repository, now.host, revision=then.revision, cache=cache, recorded=now.recorded)
+    Nobody but the controller writes entries. Those of now are not read a second time, beside themselves.
+    """
+    mixed = load_registry(repository, now.host, revision=then, cache=cache, recorded=now.recorded, with_entries=False)
+    mixed = replace(mixed, entries=now.entries)
+    unknown = {*now.blocked, *mixed.blocked}
+    if not unknown and gives_blob(repository, mixed, blob):
+        return None  # as it is wherever people commit manifests: told without its 18 MB in the memory
+    data = _without_files(repository.read_blob(blob))
+    if not unknown and gives(mixed, data):
+        return None
+    return _first_difference(snapshot_file(now.host), _without(data, unknown), mixed, unknown)
 
 
 def _without_files(data: bytes) -> bytes:
@@ -207,17 +210,25 @@ def _without_files(data: bytes) -> bytes:
     if b'"files"' not in data:
         return data
     try:
-        models = read_json(data)
+        return data if all(in_snapshot(one) is one for one in _models(data)) else render_snapshot(_models(data))
     except ValueError:
         return data
-    if not isinstance(models, list) or all(not isinstance(one, dict) or in_snapshot(one) is one for one in models):
-        return data
-    return render_snapshot(one for one in models if isinstance(one, dict))
 
 
 def _without(data: bytes, names: Collection[str]) -> bytes:
     """Return a snapshot without models that cannot be read now, of which nobody can say anything."""
-    return render_snapshot(model for model in read_json(data) if model["name"] not in names) if names else data
+    return render_snapshot(model for model in _models(data) if model["name"] not in names) if names else data
+
+
+def _models(data: bytes) -> Iterator[dict[str, object]]:
+    """Yield what a snapshot has, whoever wrote it; ``ValueError`` where it is none."""
+    if has_a_model_a_line(data):
+        yield from models_of(data)
+        return
+    models = read_json(data)
+    if not isinstance(models, list) or not all(isinstance(one, dict) for one in models):
+        raise ValueError("no list of models")
+    yield from models
 
 
 def is_as_files_give(reader: WorkTreeReader, validation: Validation) -> bool:
@@ -279,7 +290,7 @@ def _misplaced(file: str, what: str) -> Diagnostic:
 
 
 def _state(repository: RegistryRepository, host: str, revision: str | None, cache: ParsedDocuments) -> RegistryState:
-    return load_registry(repository, host, revision=revision, cache=cache, recorded=revision)
+    return load_registry(repository, host, revision=revision, cache=cache, recorded=revision, texts_alone=True)
 
 
 def _walk(repository: RegistryRepository, now: RegistryState) -> "ChangesWithin | None":
@@ -315,7 +326,7 @@ def _explained(
     return None if found is None else _state(repository, host, found.commit, cache)
 
 
-def _only_behind(repository: RegistryRepository, file: str, written: str, expected: bytes) -> bool:
+def _only_behind(repository: RegistryRepository, file: str, written: str, data: bytes, expected: RegistryState) -> bool:
     """Return whether a commit that no controller made just so left some models as they were before it.
 
     People merge, squash and replay what hosts committed, on manifests that those hosts have not seen: that waits for
@@ -327,52 +338,65 @@ def _only_behind(repository: RegistryRepository, file: str, written: str, expect
     if record.trailers.get(HOST) == host and reconciled in {None, *record.parents[:1]}:
         return False
     try:
-        found = {
-            revision: _by_name(RevisionReader(repository, revision).plain(file))
-            for revision in (written, *record.parents)
-        }
-        right = _by_name(expected)
+        here = _digests(_models(data))
+        befores = [
+            _digests(_models(RevisionReader(repository, parent).plain(file) or b"[]")) for parent in record.parents
+        ]
     except ValueError:
         return False
-    here = found.pop(written)
+    right = _digests(each_whole(expected))
     return all(
-        here.get(name) in [right.get(name), *(before.get(name) for before in found.values())]
+        here.get(name) in [right.get(name), *(before.get(name) for before in befores)]
         for name in here.keys() | right.keys()
     )
 
 
-def _by_name(data: bytes | None) -> dict[str, object]:
-    models = read_json(data or b"[]")
-    if not isinstance(models, list) or not all(isinstance(one, dict) for one in models):
-        raise ValueError("no list of models")
-    return {str(one.get("name")): in_snapshot(one) for one in models}
+def _digests(models: Iterable[Mapping[str, object]]) -> dict[str, bytes]:
+    """Return what tells whether two snapshots say the same of a model, by its name: ten thousand of them have 18 MB."""
+    return {str(one.get("name")): _digest(in_snapshot(one)) for one in models}
 
 
-def _first_difference(file: str, data: bytes, expected: bytes) -> Diagnostic | None:
-    if data == expected:
+def _digest(model: Mapping[str, object]) -> bytes:
+    return hashlib.sha256(b"".join(json_lines([model]))).digest()
+
+
+def _first_difference(
+    file: str, data: bytes, registry: RegistryState, unknown: Collection[str] = ()
+) -> Diagnostic | None:
+    """Return where a snapshot is not what a registry gives, but for some models; both line by line."""
+    models = (model for model in each_whole(registry) if model["name"] not in unknown)
+    sides = zip_longest(BytesIO(data), _lines(json_lines(map(in_snapshot, models))))
+    line = next((number for number, (one, other) in enumerate(sides, 1) if one != other), None)
+    if line is None:
         return None
-    lines, wanted = data.split(b"\n"), expected.split(b"\n")
-    line = next((n for n, (one, other) in enumerate(zip(lines, wanted, strict=False), 1) if one != other), len(lines))
     return Diagnostic(file, line, 1, "not what manifests and entries give", f"it is generated: {REBUILD}")
 
 
-def _unlike_entries(file: str, data: bytes, registry: RegistryState, owners: Owners) -> Iterator[Diagnostic]:
-    """Yield the models of which a snapshot says of what is on the host something else than the entries do."""
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).splitlines(keepends=True)
+        yield from whole
+    yield rest
+
+
+def _unlike_entries(file: str, data: bytes, registry: RegistryState) -> Diagnostic | None:
+    """Return the first model of which a snapshot says of what is on the host something else than the entries do."""
+    owners = load_owners()
     try:
-        models = read_json(data)
+        listed = {str(one.get("name")): _digest(_recorded(one, owners)) for one in _models(data)}
     except ValueError:
-        yield whole_file(file, "no snapshot", f"it is generated: {REBUILD}")
-        return
-    listed = {str(one.get("name")): one for one in models if isinstance(one, dict)} if isinstance(models, list) else {}
+        return whole_file(file, "no snapshot", f"it is generated: {REBUILD}")
+    nothing = _digest({})
     for name in sorted(listed.keys() | registry.entries.keys()):
         if name in registry.blocked:
             continue
         entry = registry.entries.get(name)
-        said = _recorded(listed.get(name, {}), owners)
-        if said != _recorded(in_snapshot(merge_one(None, entry, owners)) if entry is not None else {}, owners):
-            line = _line_of(data, name)
+        expected = _recorded(in_snapshot(merge_one(None, entry, owners)) if entry is not None else {}, owners)
+        if listed.get(name, nothing) != _digest(expected):
             message = f"{name}: not what its entry in discovered/{registry.host} says"
-            yield Diagnostic(file, line, 1, message, f"it is generated: {REBUILD}")
+            return Diagnostic(file, _line_of(data, name), 1, message, f"it is generated: {REBUILD}")
+    return None
 
 
 def _recorded(model: Mapping[str, object], owners: Owners) -> dict[str, object]:
@@ -381,7 +405,7 @@ def _recorded(model: Mapping[str, object], owners: Owners) -> dict[str, object]:
 
 def _line_of(data: bytes, name: str) -> int:
     needle = f'"name":{json.dumps(name, ensure_ascii=False)}'.encode()
-    return next((number for number, line in enumerate(data.split(b"\n"), 1) if needle in line), 1)
+    return next((number for number, line in enumerate(BytesIO(data), 1) if needle in line), 1)
 
 
 def _edited(repository: RegistryRepository, file: str) -> Diagnostic:

@@ -80,16 +80,17 @@ class Restoration:
 
     def document(self) -> dict[str, object]:
         """Return the restoration as stable, versioned JSON values."""
-        return {key: list(one) if isinstance(one, Iterator) else one for key, one in self.pieces().items()}
+        found = {key: list(one) if isinstance(one, Iterator) else one for key, one in self.pieces().items()}
+        return {**found, "plan": self.plan.document() if self.plan is not None else None}
 
     def pieces(self) -> dict[str, object]:
-        """Return the same with its lists of models as iterators: ten thousand changes need not be held at a time."""
+        """Return the same with iterators for lists of models: ten thousand changes need not be held at a time."""
         return {
             "format_version": FORMAT_VERSION,
             "revision": self.wish.revision,
             "manifests": (change.document() for change in self.changes),
             "entries": (deed.document() for deed in self.entries),
-            "plan": self.plan.document() if self.plan is not None else None,
+            "plan": self.plan.document_in_pieces() if self.plan is not None else None,
             "refused": list(self.refused),
             "notes": list(self.notes),
         }

@@ -100,14 +100,19 @@ def models_of(snapshot: bytes | memoryview) -> Iterator[dict[str, object]]:
 
 def has_a_model_a_line(snapshot: bytes) -> bool:
     """Return whether a snapshot, which anybody may have written, says by its lines what it says as a whole."""
-    first, *models, last = BytesIO(snapshot) if snapshot.count(b"\n") > 1 else (b"", b"")
-    ends = [*[b"},\n"] * (len(models) - 1), b"}\n"]
-    if (first, last) != (b"[\n", b"]\n") or not all(map(bytes.endswith, models, ends)):
+    lines = BytesIO(snapshot)  # which is no copy
+    if next(lines, b"") != b"[\n":
         return False
+    model = next(lines, b"")
     try:
-        return all(isinstance(read_json(model.rstrip(b",\n")), dict) for model in models)
+        for following in lines:
+            ends = model.endswith(b"}\n" if following == b"]\n" else b"},\n")
+            if not ends or not isinstance(read_json(model.rstrip(b",\n")), dict):
+                return False
+            model = following
     except ValueError:
         return False
+    return model == b"]\n"
 
 
 def packed_models(snapshot: Iterable[bytes], *, small: bool = False) -> PackedObjects:

@@ -101,29 +101,22 @@ class StateReader:
 
     def uncommitted(self, before: str | None, wanted: HistoryFilter | None = None) -> Sequence[ModelChange]:
         """Return how the files on disk differ from a commit's state."""
-        counts = wanted or HistoryFilter()
-        listed, here = self.listed(before), self.listed(self.repository.head())
-        edited = set(self.repository.uncommitted())  # as git compares: line ends and sparse checkouts are no edits
+        counts, head, read = wanted or HistoryFilter(), self.repository.head(), self._version
+        # As git compares: line ends and sparse checkouts are no edits. All else is as the checked-out commit has it.
+        edited = {path for path in self.repository.uncommitted() if path in counts}
+        committed = (one for one in self.differences(before, head) if one.path not in edited and not _same_bytes(one))
+        pairs = dict(self.pairs(committed, counts))
         disk = WorkTreeReader(self.repository.root)
-        now: dict[str, bytes | Refusal] = {**disk.files(MODELS), **disk.files(ENTRIES)} if edited else {}
-        read = self._version
-        settings = disk.file(SETTINGS_FILE) if SETTINGS_FILE in edited else None
-        if settings is not None:
-            now[SETTINGS_FILE] = settings
-        pairs: dict[str, tuple[FileVersion | None, FileVersion | None]] = {}
-        for path in sorted(listed.keys() | here.keys() | edited):
-            if path not in counts:
-                continue
-            reference, content = listed.get(path), now.get(path)
-            if path not in edited:
-                same = reference is not None and path in here and reference.id == here[path].id
-                after = _stored(path, here.get(path), read)
-            else:
-                after = None if content is None else to_be_parsed(path, content)
-                same = reference is not None and after is not None and reference.id == after.blob
+        folders = [disk.files(folder) for folder in (MODELS, ENTRIES)] if edited else []  # none is read yet
+        for path in edited:
+            there = next((files[path] for files in folders if path in files), None)
+            content = disk.file(path) if path == SETTINGS_FILE else there
+            reference = self.repository.find_file(before, path)
+            after = None if content is None else to_be_parsed(path, content)
+            same = reference is not None and after is not None and reference.id == after.blob
             if not same and (reference is not None or after is not None):
                 pairs[path] = (_stored(path, reference, read), after)
-        return compare(pairs)
+        return compare(dict(sorted(pairs.items())))
 
     def listed(self, revision: str | None) -> dict[str, BlobReference]:
         """Return the files of a commit that say something of models, by registry path."""
@@ -199,6 +192,11 @@ def _stored(
     path: str, reference: BlobReference | None, read: Callable[[str, BlobReference], Version]
 ) -> FileVersion | None:
     return None if reference is None else _Stored(reference.id, path, reference, read)
+
+
+def _same_bytes(one: FileDifference) -> bool:
+    """Return whether only what kind of file it is differs."""
+    return one.before is not None and one.after is not None and one.before.id == one.after.id
 
 
 def _limit(path: str) -> int:
