@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 OTHER = "acme/other"
+MANY_MODELS, FILES_OPEN = 90, 80
 
 
 @contextmanager
@@ -131,3 +132,15 @@ def test_i3_a_run_that_is_killed_while_it_brings_leaves_no_claim(offered: World)
         first.wait(30)
     assert offered.converge().code == 0
     assert json.loads((offered.registry / f"discovered/{HOST}/{NAME}.json").read_text("utf-8"))["name"] == NAME
+
+
+def test_i9_more_models_come_in_one_run_than_it_may_have_files_open(fresh: World) -> None:
+    """A thousand on most systems: claims, or whatever else is held for each model, must not need a file each."""
+    for number in range(MANY_MODELS):
+        fresh.publish(f"acme/many-{number}", small_model(f"{number}"))
+        fresh.declare(f"many-{number}", repo=f"acme/many-{number}")
+    fresh.program = ("sh", "-c", f'ulimit -n {FILES_OPEN} && exec "$@"', "sh", *fresh.program)
+    done = fresh.reconcile()
+    assert done.code == 0, done
+    assert len(names(fresh)) == MANY_MODELS
+    assert not list(fresh.state.glob("claims/*/*")), "a claim is left"

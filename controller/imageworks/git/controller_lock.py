@@ -144,10 +144,10 @@ def command_name(arguments: list[str]) -> str:
 
 
 def read_holder(file: Path) -> LockHolder | None:
-    """Return who wrote the record in a lock file; ``None`` when there is none that can be read."""
+    """Return who wrote the record in a lock file, its first line; ``None`` when there is none that can be read."""
     try:
         with file.open("rb") as stream:
-            record = read_json(stream.read(RECORD_BYTES))
+            record = read_json(stream.readline(RECORD_BYTES))
         return LockHolder(**record)
     except (OSError, ValueError, TypeError):  # not yet written, or by a later version
         return None

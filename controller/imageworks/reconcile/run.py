@@ -204,7 +204,7 @@ class Run(Planning):
         coming = [change for change in chosen if change.fetch and not change.daemon]
         if not coming or self.cancelled:
             return chosen, []
-        taken = {change.name: error for change in coming if (error := self.claims.claim(change.name)) is not None}
+        taken = self.claims.claim(change.name for change in coming)
         if len(taken) == len(chosen):
             raise next(iter(taken.values()))
         outcomes = [

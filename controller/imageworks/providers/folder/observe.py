@@ -12,6 +12,7 @@ from imageworks.files.staging import StagingArea
 from imageworks.foundation.isolation import InternalError, isolated
 from imageworks.host.settings import how_to_allow
 from imageworks.plan.facts import (
+    NOTHING,
     Blocker,
     DeclaredModel,
     FileState,
@@ -207,7 +208,7 @@ def _placed(look: Folders, case: DeclaredModel, announced: Mapping[str, Path]) -
         case,
         upstream=replace(asked, warnings=(*asked.warnings, *told)),
         occupant=occupant,
-        reuse=reuse,
+        reuse=reuse or NOTHING,
         published_by_us=announced.get(manifest.name) == place.path,
     )
 

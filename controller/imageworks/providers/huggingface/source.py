@@ -31,6 +31,8 @@ _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 class HubSource:
     """Gives the bytes of one repository's files at one commit; used from several threads at once."""
 
+    __slots__ = ("_commit", "_lock", "_open_to_all", "_repo", "_session")  # ten thousand stand in a plan
+
     def __init__(self, session: HubSession, repo: str, commit: str) -> None:
         self._session = session
         self._repo = repo
