@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imageworks.git.controller_lock import hold_file
+from imageworks.registry.documents.cache import registry_key
 from support import hub
 from support.git import git
 from support.kills import OLD
@@ -132,6 +134,19 @@ def test_i3_a_run_that_is_killed_while_it_brings_leaves_no_claim(offered: World)
         first.wait(30)
     assert offered.converge().code == 0
     assert json.loads((offered.registry / f"discovered/{HOST}/{NAME}.json").read_text("utf-8"))["name"] == NAME
+
+
+def test_i3_what_a_run_of_an_earlier_version_brings_is_its_own(offered: World) -> None:
+    """It had a lock file for each model, which says no names."""
+    claimed = offered.state / "claims" / registry_key(offered.registry) / f"{NAME}.lock"
+    claimed.parent.mkdir(parents=True)
+    with hold_file(claimed, wait=0, host=HOST, what=NAME):
+        done = offered.reconcile()
+        assert done.code == 1, done
+        assert NAME in done.output
+        assert not offered.target.exists()
+    assert offered.reconcile().code == 0
+    offered.assert_settled()
 
 
 def test_i9_more_models_come_in_one_run_than_it_may_have_files_open(fresh: World) -> None:

@@ -119,6 +119,7 @@ class ModelClaims:
 def _names_in(file: Path) -> list[str]:
     """Return the models that a run has claimed; the first line says who that is."""
     try:
-        return file.read_text(encoding="utf-8").split("\n")[1:]
+        _, *names = file.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         return []  # let go meanwhile
+    return names or [file.stem]  # a run of an earlier version has a file for each
