@@ -117,11 +117,11 @@ def _read(file: Path) -> bytearray:
     return index
 
 
-def _tell(git: "GitProgram", copy: Path, lines: list[str]) -> str | None:
+def _tell(git: "GitProgram", copy: Path, lines: str) -> str | None:
     """Change entries of an index; returns why git did not."""
     if not lines:
         return None
-    answer = git.run("update-index", "-z", "--index-info", stdin="".join(lines), variables=_on(copy))
+    answer = git.run("update-index", "-z", "--index-info", stdin=lines, variables=_on(copy))
     return answer.reason if answer.code else None
 
 
@@ -160,7 +160,7 @@ def read_index(git: "GitProgram", paths: Collection[str] = (), *, index: Path | 
     return found
 
 
-def _decide(found: Mapping[str, IndexEntry], changes: Mapping[str, IndexChange]) -> tuple[dict[str, str], list[str]]:
+def _decide(found: Mapping[str, IndexEntry], changes: Mapping[str, IndexChange]) -> tuple[dict[str, str], str]:
     """Return which paths stay as the user has them, and what `git update-index --index-info` is told of the others."""
     left: dict[str, str] = {}
     lines: list[str] = []
@@ -175,7 +175,7 @@ def _decide(found: Mapping[str, IndexEntry], changes: Mapping[str, IndexChange])
             lines.append(f"{change.mode:06o} {change.new}\t{path}\0")
         elif current:
             lines.append(f"0 {NOTHING}\t{path}\0")
-    return left, lines
+    return left, "".join(lines)
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -30,7 +30,7 @@ from imageworks.git.commit import (
 from imageworks.git.locate import RepositoryLocation, is_shared
 from imageworks.git.recovery import stale_locks
 from imageworks.git.recovery.heal_worktree import torn_files
-from imageworks.git.recovery.journal import Journal, PathChange
+from imageworks.git.recovery.journal import NO_FILE, Journal, PathChange
 from imageworks.git.values import (
     BranchMovedError,
     CommitFailedError,
@@ -299,7 +299,7 @@ class RegistryWriter:
         for path, data in changes.items():
             old, new = base.at(path)[0], _id_of(data)
             if old != new:
-                result[path] = PathChange(frozenset({old}), new)
+                result[path] = PathChange(frozenset({old}) if old else NO_FILE, new)
         return result
 
     def _refuse_moved(self, request: CommitRequest, tip: "Oid | None", now: TreeEntries) -> None:

@@ -21,6 +21,8 @@ JOURNAL_FILE: Final = "pending.json"
 PULL_FILE: Final = "pull.json"
 VERSION: Final = 1
 PATHS_A_PIECE: Final = 256
+NO_FILE: Final = frozenset({""})
+"""What a path had before where nothing was there: one for all of ten thousand new files, which are 200 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
