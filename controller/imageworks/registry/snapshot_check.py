@@ -339,14 +339,14 @@ def _only_behind(repository: RegistryRepository, file: str, written: str, data: 
         return False
     try:
         here = _digests(_models(data))
-        befores = [
+        parents = [
             _digests(_models(RevisionReader(repository, parent).plain(file) or b"[]")) for parent in record.parents
         ]
     except ValueError:
         return False
     right = _digests(each_whole(expected))
     return all(
-        here.get(name) in [right.get(name), *(before.get(name) for before in befores)]
+        here.get(name) in [right.get(name), *(before.get(name) for before in parents)]
         for name in here.keys() | right.keys()
     )
 
