@@ -8,6 +8,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -157,6 +159,17 @@ def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(name="home_of_its_own")
 def home_of_a_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield from _folder("home", request, tmp_path_factory)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_thread_left() -> Iterator[None]:
+    """Fail where a test leaves a thread: it goes on among other tests, whose descriptors have the numbers it knows."""
+    before = set(threading.enumerate())
+    yield
+    left, end = set(threading.enumerate()) - before, time.monotonic() + ENDING_SECONDS / 2
+    for thread in left:
+        thread.join(max(end - time.monotonic(), 0.0))
+    assert not [thread for thread in left if thread.is_alive()]
 
 
 @pytest.fixture(autouse=True)

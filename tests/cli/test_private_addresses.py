@@ -1,8 +1,9 @@
 """A hub that everybody reaches leads into nobody's machine or network (X15): by the command line, with real parts."""
 
 import socket
-import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from imageworks.foundation import addresses
 from imageworks.foundation.addresses import Reach
 from imageworks.foundation.http_messages import Request, Response
-from support.network import HUB_NAME, ForwardProxy, SocksProxy
+from support.network import HUB_NAME, ForwardProxy, SocksProxy, listening
 from support.reconcile import MODEL, NAME, World, command
 from support.transfer import content
 
@@ -19,39 +20,27 @@ MIDDLING = {**MODEL, "model.safetensors": content("middling weights", 1024 * 102
 OTHER = "127.0.0.2"
 
 
+@dataclass
 class Canary:
-    """Listens on another loopback address, and remembers who came."""
+    """Listens on another loopback address, and counts who came."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket()
-        try:
-            self._socket.bind((OTHER, 0))
-        except OSError:
-            self._socket.close()
-            pytest.skip(f"this system has no {OTHER}")
-        self._socket.listen()
-        self.port = int(self._socket.getsockname()[1])
-        self.came = 0
-        threading.Thread(target=self._serve, daemon=True).start()
+    port: int = 0
+    came: int = 0
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                made, _ = self._socket.accept()
-            except OSError:
-                return
-            self.came += 1
-            made.close()
-
-    def close(self) -> None:
-        self._socket.close()
+    def take(self, connection: socket.socket) -> None:
+        self.came += 1
+        connection.close()
 
 
 @pytest.fixture
 def canary() -> Iterator[Canary]:
     made = Canary()
-    yield made
-    made.close()
+    with ExitStack() as listeners:
+        try:
+            made.port = listeners.enter_context(listening(made.take, OTHER))
+        except OSError:
+            pytest.skip(f"this system has no {OTHER}")
+        yield made
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """Remotes that were rewound, deleted, renamed or hang, and commits that are not the controller's to rebuild."""
 
 import signal
-import socket
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from imageworks.git import program as git_program
 from support.git import assert_sound, git
 from support.git_server import GitServer
+from support.network import listening
 from support.reconcile import NAME, World, command
 from support.registry import PROGRAM, wait_for
 from support.team import manifest, push_all, write_and_push
@@ -163,26 +162,8 @@ def test_a_registry_in_a_folder_pulls_what_changes_beside_it(world: World, serve
 @contextmanager
 def hanging() -> Iterator[str]:
     """Serve a remote that takes connections and never answers."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    taken: list[socket.socket] = []
-
-    def take() -> None:
-        while True:
-            try:
-                taken.append(listener.accept()[0])
-            except OSError:
-                return
-
-    thread = threading.Thread(target=take)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/hangs.git"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
-        for connection in taken:
-            connection.close()
+    with ExitStack() as taken, listening(taken.enter_context) as port:
+        yield f"http://127.0.0.1:{port}/hangs.git"
 
 
 @pytest.mark.usefixtures("server")

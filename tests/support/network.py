@@ -11,6 +11,7 @@ import socketserver
 import ssl
 import subprocess
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,34 @@ import pytest
 
 HUB_NAME = "hub.test"
 """A name that only a proxy of ours can look up."""
+
+
+@contextlib.contextmanager
+def listening(taken: Callable[[socket.socket], object], host: str = "127.0.0.1") -> Iterator[int]:
+    """Take every connection to a free port until the end, and yield the port.
+
+    The last connection is our own: closing a socket ends no accept() on it. That one goes on as soon as any signal
+    wakes it, by the number, and takes connections from whichever server of this process has the number then.
+    """
+    ending = threading.Event()
+
+    def take() -> None:
+        while True:
+            connection, _address = listener.accept()
+            if ending.is_set():
+                connection.close()
+                return
+            taken(connection)
+
+    with socket.create_server((host, 0)) as listener:
+        thread = threading.Thread(target=take)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            ending.set()
+            socket.create_connection(listener.getsockname()).close()
+            thread.join()
 
 
 class _Server(socketserver.ThreadingTCPServer):
