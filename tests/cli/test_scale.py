@@ -6,7 +6,6 @@ import shutil
 import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from weakref import ref
 
 import pygit2
 import pytest
@@ -31,6 +30,7 @@ from imageworks.registry.commit_reader import RevisionReader
 from imageworks.registry.documents.cache import ParsedDocuments
 from imageworks.registry.documents.schema import check
 from imageworks.registry.entries import entry as load_entries
+from imageworks.registry.entries import merge
 from imageworks.registry.entries.entry import LARGEST_BYTES, known_entry
 from imageworks.registry.history import reader as history_reader
 from imageworks.registry.history import states
@@ -554,7 +554,19 @@ def test_c9_a_registry_whose_snapshot_was_compared_is_let_go(world: World) -> No
     )
     compared = committer.load()
     assert not committer.records.stale(compared)
-    gone = ref(compared)
     del compared
     gc.collect()
-    assert gone() is None
+    kept = [one for one in gc.get_objects() if isinstance(one, load.RegistryState) and one.root == world.root]
+    assert kept == []
+
+
+def test_c9_models_are_merged_once_for_each_answer_that_a_change_needs(
+    installed: World, isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(isolated_environment / ".cache/imageworks")  # and with it what this host noted of the snapshot
+    installed.declare(backend="lmdeploy")
+    merged = calls(monkeypatch, merge, "merge_one")
+    installed.reconcile(valid=False)
+    # For the newest commit, for the one that wrote the snapshot, to write it, and to compare and write the consumers'.
+    assert len(merged) == 5
+    installed.check()

@@ -100,6 +100,8 @@ class RegistryCommitter:
         Until then, who reads the registry at a commit that has the same entries gets it without them too.
         """
         kept = {name: entry for name, entry in registry.entries.items() if name not in names}
+        if len(kept) == len(registry.entries):
+            return registry  # what it is known to give stays known
         self.parsed.keep_entries(kept)
         return replace(registry, entries=kept)
 

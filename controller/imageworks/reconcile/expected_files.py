@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
-from weakref import ref
 
 from imageworks.files.renames import write_durably
 from imageworks.foundation.log import warn
@@ -38,7 +37,6 @@ class ExpectedFiles:
         self._host = host
         self._note = SnapshotNote(host, repository.root)
         self._owners: Owners | None = None
-        self._compared: tuple[ref[RegistryState], bool] | None = None  # which may be let go meanwhile
 
     def stale(self, registry: RegistryState) -> bool:
         """Return whether the snapshot at a commit is not what that commit's manifests and entries give."""
@@ -49,15 +47,10 @@ class ExpectedFiles:
             return bool(registry.entries or registry.applied)
         if self._note.snapshot_of(self._inputs(registry.revision, registry.recorded)) == here:
             return False
-        if self._compared is None or self._compared[0]() is not registry:
-            self._compared = (ref(registry), not self._holds(registry, here))
-        return self._compared[1]
-
-    def _holds(self, registry: RegistryState, snapshot: str) -> bool:
         try:
-            return gives_blob(self._repository, registry, snapshot)
+            return not gives_blob(self._repository, registry, here)
         except BlobRefusedError:  # larger than any that we write
-            return False
+            return True
 
     def was_right(self, revision: str) -> bool:
         """Return whether this host noted of a commit that its snapshot is what its manifests and entries give."""
@@ -91,7 +84,6 @@ class ExpectedFiles:
             written: The snapshot, where it was just written.
         """
         here = self._repository.tree_id(registry.recorded, snapshot_file(registry.host))
-        self._compared = None
         if here is None or registry.settings_invalid:
             return
         signed = self._host.require_signed or registry.settings.require_signed

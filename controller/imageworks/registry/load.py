@@ -46,7 +46,7 @@ _MOST_IN_MEMORY: Final = 2  # a commit's manifests, and those of another that it
 _TOO_LARGE: Final = Refusal("larger than 64 KiB", "split it: a manifest describes one model")
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True)
 class RegistryState:
     """A registry at one commit, as one host sees it.
 
@@ -65,6 +65,7 @@ class RegistryState:
         recorded: The commit that the entries are of; another than ``revision`` where they have a branch of their own.
         branch: The branch that this host's entries go to; ``None`` for the checked-out one.
         root: The folder of the work tree, where it was read from one.
+        compared: Of snapshots that were held against it, by their ids, whether it gives them.
     """
 
     revision: str | None
@@ -81,6 +82,7 @@ class RegistryState:
     recorded: str | None = None
     branch: str | None = None
     root: Path | None = field(default=None, repr=False, compare=False)
+    compared: dict[str, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def applies(self, manifest: Manifest) -> bool:
         """Return whether a manifest is meant for this host.

@@ -147,9 +147,8 @@ def snapshot_problem(
         return (_misplaced(file, "a folder") if is_folder else None), False
     if reference.refusal:
         return _misplaced(file, reference.refusal), False
-    written, own = _written(changes or _walk(repository, now), file, reference.id), f"{entries.FOLDER}/{now.host}"
-    same = written is not None and repository.tree_id(written, own) == repository.tree_id(now.recorded, own)
-    if written is not None and same and was_right(written):
+    written = _written(changes or _walk(repository, now), file, reference.id)
+    if written is not None and _has_entries_of(repository, now, written) and was_right(written):
         return None, False  # only manifests have changed since
     if changes is None:
         repository.let_go()  # the walk, of which 18 MiB would stay beside the registries that are compared
@@ -169,6 +168,8 @@ def _compared(  # what a comparison needs
         return None, False
     then = now if written is None else _state(repository, now.host, written, cache)
     if then is not now and gives_blob(repository, then, blob):
+        if _has_entries_of(repository, now, then.recorded):
+            return None, False  # as above, but nobody noted it
         then = replace(then, entries={})  # no more is asked of it
         return _changed_since(repository, now, then.revision, cache, blob), False
     file, data = snapshot_file(now.host), _without_files(repository.read_blob(blob))
@@ -185,6 +186,12 @@ def _compared(  # what a comparison needs
     if written is None or not _only_behind(repository, file, written, data, then):
         return _first_difference(file, data, then), False
     return _unlike_entries(file, data, now), False
+
+
+def _has_entries_of(repository: RegistryRepository, now: RegistryState, commit: str | None) -> bool:
+    """Return whether a commit has the entries of now."""
+    own = f"{entries.FOLDER}/{now.host}"
+    return repository.tree_id(commit, own) == repository.tree_id(now.recorded, own)
 
 
 def _changed_since(
