@@ -114,13 +114,14 @@ def say_json_value(value: object, *, sort_keys: bool = False) -> None:
     sys.stdout.write("\n")
 
 
-def json_pieces(value: object, *, sort_keys: bool = False) -> Iterator[str]:
-    """Yield the text of such a document in pieces; only what an iterator yields is not held whole."""
-    return _pieces(value, "", sort_keys=sort_keys)
+def json_pieces(value: object, indent: str = "", *, sort_keys: bool = False) -> Iterator[str]:
+    """Yield the text of such a document, or of a part of it, in pieces; only what an iterator yields is not held whole.
 
-
-def _pieces(value: object, indent: str, *, sort_keys: bool) -> Iterator[str]:
-    """Yield a part of a document, which goes on behind some spaces."""
+    Args:
+        value: The document.
+        indent: The spaces behind which its next line goes on.
+        sort_keys: Whether keys are sorted.
+    """
     items: Iterable[tuple[str, object]]
     if isinstance(value, Iterator):
         (first, last), items = "[]", (("", one) for one in value)
@@ -133,7 +134,7 @@ def _pieces(value: object, indent: str, *, sort_keys: bool) -> Iterator[str]:
     before, inner = first, f"{indent}  "
     for name, one in items:
         yield f"{before}\n{inner}{name}"
-        yield from _pieces(one, inner, sort_keys=sort_keys)
+        yield from json_pieces(one, inner, sort_keys=sort_keys)
         before = ","
     yield f"\n{indent}{last}" if before == "," else f"{first}{last}"
 

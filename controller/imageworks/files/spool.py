@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from types import TracebackType
 from typing import Final, Self
 
@@ -23,6 +22,8 @@ class Spool:
     """
 
     def __init__(self, pieces: Iterable[bytes], *, folder: Path, prefix: str) -> None:
+        from tempfile import NamedTemporaryFile  # only here: it loads much, and most commands commit nothing
+
         self._stream = NamedTemporaryFile("w+b", PIECE_BYTES, dir=folder, prefix=prefix, delete=False)  # noqa: SIM115 # see close
         self._file = Path(self._stream.name)
         with suppress(OSError):

@@ -6,20 +6,19 @@ and 33 here. It finds a crafted one where the object is read, fetched or pushed.
 
 import stat
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imageworks.files.best_effort import set_mode
 from imageworks.files.renames import sync_directory, write_durably
+from imageworks.files.spool import Spool
 from imageworks.git import libgit2
 from imageworks.git.values import StoredBlob
 
 if TYPE_CHECKING:
     from pygit2 import Oid, Repository
-
-    from imageworks.files.spool import Spool
 
 LARGE_BYTES: Final = 1 << 20
 """What is smaller libgit2 writes as quickly."""
@@ -46,28 +45,24 @@ class BlobWriter:
         """Write a file's bytes where the repository has not got them; returns their id."""
         if isinstance(data, StoredBlob):
             return libgit2.object_id(data.id)
-        if len(data) < LARGE_BYTES:
-            return self._repository.create_blob(data)
-        name = self._known.get(path) or libgit2.blob_id(data)
-        identifier = libgit2.object_id(name)
-        if identifier not in self._repository.odb:  # the repository itself would read all of it
-            self._write_loose(name, len(data), (data,))
-        return identifier
+        return self._write(len(data), lambda: (data,), self._known.get(path))
 
-    def spool(self, pieces: Iterable[bytes]) -> "Spool":
+    def spool(self, pieces: Iterable[bytes]) -> Spool:
         """Keep a file's bytes beside the objects, in a file that git takes away of a killed run."""
-        from imageworks.files.spool import Spool  # only here: most files are small
-
         return Spool(pieces, folder=self._objects, prefix="tmp_obj_")
 
-    def write_spooled(self, spool: "Spool") -> StoredBlob:
+    def write_spooled(self, spool: Spool) -> StoredBlob:
         """Write a file's bytes where the repository has not got them, and never hold many of them."""
-        if spool.size < LARGE_BYTES:
-            return StoredBlob(str(self._repository.create_blob(b"".join(spool.pieces()))), spool)
-        name = libgit2.blob_id_of_pieces(spool.pieces(), spool.size)
-        if libgit2.object_id(name) not in self._repository.odb:
-            self._write_loose(name, spool.size, spool.pieces())
-        return StoredBlob(name, spool)
+        return StoredBlob(str(self._write(spool.size, spool.pieces)), spool)
+
+    def _write(self, size: int, pieces: Callable[[], Iterable[bytes]], known: str | None = None) -> "Oid":
+        if size < LARGE_BYTES:
+            return self._repository.create_blob(b"".join(pieces()))
+        name = known or libgit2.blob_id_of_pieces(pieces(), size)
+        identifier = libgit2.object_id(name)
+        if identifier not in self._repository.odb:  # the repository itself would read all of it
+            self._write_loose(name, size, pieces())
+        return identifier
 
     def _write_loose(self, name: str, size: int, data: Iterable[bytes]) -> None:
         folder = self._objects / name[:2]

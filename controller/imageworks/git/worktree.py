@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from imageworks.files.best_effort import set_mode
 from imageworks.files.renames import sync_directory, sync_file
+from imageworks.files.spool import PIECE_BYTES
 from imageworks.files.stat_cache import StatCache
 from imageworks.git import libgit2
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
 LARGEST_COMPARED: Final = 64 * 1024 * 1024
-PIECE_BYTES: Final = 1 << 18
 ABSENT: Final = ""
 FOREIGN: Final = "?"
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -203,10 +203,12 @@ class Planning:
         names = tuple(name for name in self.options.names if name in known)
         self.observers.places = self.observers.places_for(self.registry, self.host)
         self.options = replace(self.options, names=names)
-        yield bool(names) or not now[2].names
-        self.registry, self.observers.places, self.options = now
-        self.forget()
-        self.let_go()
+        try:
+            yield bool(names) or not now[2].names
+        finally:
+            self.registry, self.observers.places, self.options = now
+            self.forget()
+            self.let_go()
 
     def let_go(self) -> None:
         """Keep nothing of what another commit has, nor what git read for it."""
