@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import pytest_timeout
 from huggingface_hub import constants
+from huggingface_hub.utils import tqdm  # type: ignore[attr-defined] # public, by a list that mypy does not read
 from hypothesis import settings
 
 PASSED_THROUGH = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "CI")
@@ -26,6 +27,8 @@ FAILED = pytest.StashKey[bool]()
 MEMORY = Path("/dev/shm")  # noqa: S108 # one folder in it, which pytest makes for this user alone
 MEMORY_BYTES = 2 << 30
 NUMBERS = itertools.count()
+
+tqdm.monitor_interval = 0  # else the first bar of the hub's own client starts a thread that stays
 
 # How long an example takes depends on what else the machine does: speed is the business of benchmarks/.
 settings.register_profile("patient", deadline=None)
