@@ -100,10 +100,9 @@ class RegistryCommitter:
         Until then, who reads the registry at a commit that has the same entries gets it without them too.
         """
         kept = {name: entry for name, entry in registry.entries.items() if name not in names}
-        if len(kept) == len(registry.entries):
-            return registry  # what it is known to give stays known
         self.parsed.keep_entries(kept)
-        return replace(registry, entries=kept)
+        # What one without a change is known to give stays known.
+        return replace(registry, entries=kept) if len(kept) < len(registry.entries) else registry
 
     def commit(self, registry: RegistryState, recording: CommitDraft) -> tuple[CommitResult, RegistryState] | None:
         """Commit a recording and return the registry as it stands then; ``None`` when there is nothing to commit.
