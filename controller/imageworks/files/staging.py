@@ -231,9 +231,12 @@ class StagingArea:
 
     def create_part(self, file: RemoteFile) -> int:
         """Make an empty part for writing, in place of any other, and return its descriptor."""
-        self.discard_part(file)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(self.part(file), flags, PUBLISHED)
+        try:
+            return os.open(self.part(file), flags, PUBLISHED)
+        except FileExistsError:
+            self.discard_part(file)
+            return os.open(self.part(file), flags, PUBLISHED)
 
     def open_part(self, file: RemoteFile) -> int:
         """Open a part for reading and return its descriptor; refuse a link or a file with a second name."""

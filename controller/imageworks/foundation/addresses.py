@@ -10,6 +10,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -34,6 +35,7 @@ _OF_CLOUDS: Final = frozenset(
 """Where Azure, Alibaba, Oracle, Amazon, Google and Scaleway tell a machine its credentials, besides 169.254/16."""
 _SPECIAL: Final = IPv4Network("192.0.0.0/24")
 """Of protocols; Python calls it private in some versions and global in others."""
+_MOST_KNOWN: Final = 256  # each file's link leads to one of few
 PRIVATE_HOSTS: Final = "IMAGEWORKS_PRIVATE_HOSTS"
 """The variable that says where servers may lead all the same: hosts, domains and networks, with commas between."""
 
@@ -68,6 +70,7 @@ class PrivateAddressError(ImageworksError):
         self.reach = reach
 
 
+@lru_cache(maxsize=_MOST_KNOWN)
 def reach_of(address: str) -> Reach:
     """Return from where an address is reached."""
     parsed = ip_address(address.partition("%")[0])
@@ -165,6 +168,7 @@ def _host_of(url: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=_MOST_KNOWN)
 def written_address(host: str) -> Sequence[str]:
     """Return the address that a host is by the way it is written, none for a name that has to be looked up."""
     name = host.removesuffix(".")

@@ -85,7 +85,7 @@ class Job:
     def check_room(self, file: RemoteFile) -> None:
         """Raise DiskFullError unless the rest of a file fits now: aria2 loses a file's progress when it runs full."""
         free = free_bytes(self.area.parts)
-        if free is not None and free < self.area.bytes_to_write([file]):
+        if free is not None and free < file.size and free < self.area.bytes_to_write([file]):
             raise DiskFullError(str(self.area.place(file)))
 
     def moves_on(self, file: RemoteFile, error: ImageworksError) -> bool:

@@ -74,9 +74,10 @@ class StreamPool:
             return following
 
     def _look(self) -> None:
-        (then, before), (now, used) = self._looked, (self._clock(), self._cpu())
+        (then, before), now = self._looked, self._clock()
         if now - then < LOOK_SECONDS:
             return
+        used = self._cpu()
         self._looked = now, used
         cores = (used - before) / (now - then)
         if cores > BUSY_CORES:

@@ -261,13 +261,13 @@ class HubSession:
 
     def _later(self, reply: Reply | OpenReply, quota: QuotaName, *, own: bool) -> tuple[float | None, HubError] | None:
         """Return how long to wait before the next try and the error when there is none; ``None`` for a real answer."""
-        wait = asked_wait(reply.headers)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            wait = asked_wait(reply.headers)
             if own and wait is not None and wait <= LONGEST_WAIT_SECONDS:
                 self._pace.refuse(quota, wait)
             return wait, too_long(wait or 0.0, urlsplit(reply.url).netloc)
         if reply.status in _FAILING:
-            return wait, _unreachable(reply.url, f"the server fails with HTTP {reply.status}")
+            return asked_wait(reply.headers), _unreachable(reply.url, f"the server fails with HTTP {reply.status}")
         return None
 
     def _check_up(self, url: str) -> None:
