@@ -30,8 +30,6 @@ from benchmarks.servers import hub_over
 STEEPEST: Final = 1.2
 MOST_MEMORY_MIB: Final = 200
 MEASURABLE: Final = 5.0  # P
-ROUNDS_OF_SMALL: Final = 3
-"""How often at least a command runs at all sizes but the largest: one look at what is short is mostly noise."""
 FINE: Final = frozenset({0, 1, 2, 3})
 """What commands end with that did their work: there may be changes, or something is not in order."""
 
@@ -61,6 +59,8 @@ class Series:
         make: Makes what the work is done on, in a scratch folder.
         works: What is done.
         around: What runs beside; gives variables for the commands' environment.
+        rounds_of_small: How often at least a command runs at all sizes but the largest: one look at what is short is
+            mostly noise, and the quicker it is, the more.
     """
 
     unit: str
@@ -68,6 +68,7 @@ class Series:
     make: Callable[[Scratch, int], None]
     works: Sequence[Work]
     around: Callable[[Scratch], AbstractContextManager[Mapping[str, str]]] = lambda _: nullcontext({})
+    rounds_of_small: int = 3
 
 
 @dataclass(slots=True)
@@ -139,7 +140,7 @@ def chosen(options: argparse.Namespace) -> list[Series]:
     if options.nightly:
         sizes = (10, 40, 160) if options.quick else (100, 1_000, 10_000)
         return [
-            whole_registry(sizes),
+            whole_registry(sizes, rounds_of_small=3 if options.quick else 9),
             Series("found models", sizes, found_models, FINDING),
             Series("models of a hub", sizes, models_of_a_hub, TAKING, hub_of),
         ]
@@ -159,9 +160,13 @@ def all_series(*, quick: bool) -> list[Series]:
     ]
 
 
-def whole_registry(sizes: Sequence[int]) -> Series:
+def whole_registry(sizes: Sequence[int], *, rounds_of_small: int) -> Series:
     """Return the table of the nightly run, in which everything grows at once but the hosts."""
-    return Series("models", sizes, lambda s, size: fill(s, size, hosts=5, commits=2 * size), NIGHTLY)
+
+    def make(scratch: Scratch, size: int) -> None:
+        fill(scratch, size, hosts=5, commits=2 * size)
+
+    return Series("models", sizes, make, NIGHTLY, rounds_of_small=rounds_of_small)
 
 
 def fill(scratch: Scratch, models: int, *, hosts: int = 1, commits: int = 0) -> None:
@@ -346,7 +351,7 @@ def measure(
         units: list[float] = []
         seconds: dict[str, list[float]] = {name: [] for name in rows}
         with series.around(scratch) as variables:
-            for _ in range(rounds if size == max(series.sizes) else max(rounds, ROUNDS_OF_SMALL)):
+            for _ in range(rounds if size == max(series.sizes) else max(rounds, series.rounds_of_small)):
                 starts.append(once(scratch, (program("imageworks-models"), "--version"))[0])
                 for work in series.works:
                     work.prepare(scratch)
