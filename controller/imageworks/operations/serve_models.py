@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imageworks.foundation.http_access import ServerAccess
 from imageworks.foundation.log import event, safe_words, start_logging
-from imageworks.host.memory import share_heap
+from imageworks.host.memory import give_back, share_heap
 from imageworks.host.settings import (
     DEFAULT_WEIGHTS,
     HostSettings,
@@ -117,7 +117,14 @@ def open_model_server(
     """Return a server of the list of models, not yet started, and how many it shows now."""
     share_heap()
     page = live_page(session.root, session.host)
-    current = CurrentModels(session.root, session.host, small=True, on_reading=page.let_go)
+
+    def let_go() -> None:
+        """Let neither page nor list stand beside what they are made of next."""
+        page.let_go()
+        catalogue.let_go()
+        give_back()
+
+    current = CurrentModels(session.root, session.host, small=True, on_reading=let_go)
     shown = replace(offered, patterns=os.environ.get(TESTING_VARIABLE))
     catalogue = ModelList(current.models, shown, session.host.model_root or DEFAULT_WEIGHTS.expanduser())
     server = ModelServer(catalogue, host=host, port=port, log=log, access=access, page=page.answer)

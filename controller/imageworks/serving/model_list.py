@@ -165,6 +165,10 @@ class ModelList:
         with self._lock_for_look():
             return [one.model for one, _ in self._shown]
 
+    def let_go(self) -> None:
+        """Forget what was written of the models; asked by who reads them for this list."""
+        self._models, self._by_name, self._listed, self._shown, self._document = None, {}, [], [], b""
+
     @contextmanager
     def _lock_for_look(self) -> Iterator[None]:
         """Hold the lock with what is shown known as it was at some time since the call."""
@@ -188,8 +192,7 @@ class ModelList:
     def _build(self) -> None:
         models = self._recorded()
         if models is not self._models:
-            # What was written of the models before is let go before it is written of these.
-            self._models, self._by_name, self._listed, self._shown, self._document = None, {}, [], [], b""
+            self.let_go()  # before it is written of these
             chosen = self._offered.recorded.numbered(models)
             self._listed = [_ListedModel(models, number, model, self._weights) for number, model in chosen]
             self._models = models
