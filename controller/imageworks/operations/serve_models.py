@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imageworks.foundation.http_access import ServerAccess
 from imageworks.foundation.log import event, safe_words, start_logging
-from imageworks.host.memory import give_back, share_heap
+from imageworks.host.memory import share_heap
 from imageworks.host.settings import (
     DEFAULT_WEIGHTS,
     HostSettings,
@@ -120,9 +120,8 @@ def open_model_server(
 
     def let_go() -> None:
         """Let neither page nor list stand beside what they are made of next."""
-        page.let_go()
         catalogue.let_go()
-        give_back()
+        page.let_go()  # which gives back to the system what both left
 
     current = CurrentModels(session.root, session.host, small=True, on_reading=let_go)
     shown = replace(offered, patterns=os.environ.get(TESTING_VARIABLE))
